@@ -1,0 +1,1 @@
+"""Cloud Executor: run command-line jobs through WebGME's blob and executor protocol."""

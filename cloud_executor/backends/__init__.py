@@ -1,0 +1,1 @@
+"""Implementations of the ports, one technology a file. Only `cloud_executor.composition` imports them."""

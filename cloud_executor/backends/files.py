@@ -1,0 +1,281 @@
+"""Objects as files, in the layout of WebGME's file backend: an object's key is its path below the root.
+
+What is being written is a file of `wg-temp/` that nobody else knows. It gets its key, by a hard link, once its bytes
+are on the disk; a crash leaves it there, where it is found like every abandoned upload.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from io import FileIO
+from itertools import chain
+from pathlib import Path
+from stat import S_ISREG
+from typing import TypeVar
+from uuid import uuid4
+
+from cloud_executor.backends.os_faults import os_faults
+from cloud_executor.ports import ObjectInfo, ObjectNotFound
+
+T = TypeVar("T")
+
+BATCH = 1 << 20
+"""bytes that are handed to the writing thread at once; an object that is no larger needs no thread"""
+
+BATCHES_AHEAD = 8
+"""how many batches may wait to be written"""
+
+FLUSH_EVERY = 32 << 20
+"""bytes after which they are sent to the disk, while the next ones come in: so the last flush is a short one"""
+
+_NO_OBJECT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+
+
+class FileObjectStore:
+    """An ObjectStore in a folder of a local file system that knows hard links."""
+
+    concurrency = 1
+
+    def __init__(self, root: Path) -> None:
+        # Paths are texts here: for a small object, pathlib takes longer than the system does.
+        self._root = str(root)
+        self._durable: set[str] = set()
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> None:
+        path = self._path(key)
+        if not self._settled(path):
+            with self._temporary(chunks) as temporary, os_faults():
+                self._link(temporary, path)
+                _sync(_folder(path))
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        missing = {path: data for key, data in objects.items() if not self._settled(path := self._path(key))}
+        with ExitStack() as temporaries:
+            staged = {path: temporaries.enter_context(self._temporary((data,))) for path, data in missing.items()}
+            with os_faults():
+                for path, temporary in staged.items():
+                    self._link(temporary, path)
+                # After all links, so that the first of these may take the others' changes to the disk as well.
+                for folder in {_folder(path) for path in staged}:
+                    _sync(folder)
+
+    def open(self, key: str, start: int = 0) -> FileIO:
+        """The file itself: its `fileno()` stands at `start`, ready for sendfile."""
+        with _looking_up():
+            file = FileIO(self._path(key))
+        file.seek(start)
+        return file
+
+    def read(self, key: str) -> tuple[bytes, ObjectInfo]:
+        with _looking_up():
+            descriptor = os.open(self._path(key), os.O_RDONLY)
+            try:
+                found = os.fstat(descriptor)
+                with FileIO(descriptor, closefd=False) as file:
+                    return file.read(found.st_size) or b"", _info(key, found)
+            finally:
+                os.close(descriptor)
+
+    def stat(self, key: str) -> ObjectInfo:
+        with _looking_up():
+            found = os.stat(self._path(key))
+        if not S_ISREG(found.st_mode):
+            raise ObjectNotFound
+        return _info(key, found)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        folder, slash, start = prefix.rpartition("/")
+        if slash:
+            self._path(folder)
+        return self._walk(folder + slash, start)
+
+    def move(self, source: str, destination: str) -> None:
+        source_path, path = self._path(source), self._path(destination)
+        with os_faults():
+            try:
+                self._link(source_path, path)
+                _sync(_folder(path))
+            except FileNotFoundError:
+                if not self._settled(path):
+                    raise ObjectNotFound from None
+            # Should a crash bring the source back, it is there twice: harmless, and cleared with what was abandoned.
+            with suppress(FileNotFoundError):
+                os.unlink(source_path)
+
+    def delete(self, key: str) -> None:
+        with os_faults(), suppress(FileNotFoundError):
+            os.unlink(self._path(key))
+
+    def _path(self, key: str) -> str:
+        if "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
+            raise ValueError("The key is no path below the root.")
+        return f"{self._root}/{key}"
+
+    def _settled(self, path: str) -> bool:
+        """Whether the object is there, and stays: its writer may not have come to syncing it yet."""
+        with os_faults():
+            if not os.path.exists(path):
+                return False
+            folder = _folder(path)
+            self._make(folder)
+            _sync(folder)
+            return True
+
+    @contextmanager
+    def _temporary(self, chunks: Iterable[bytes]) -> Iterator[str]:
+        """A file with these bytes, which are on the disk; it has this name only within the context."""
+        path = f"{self._root}/wg-temp/{uuid4()}"
+
+        def create() -> int:
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+        try:
+            with os_faults():
+                file = self._inside(_folder(path), create)
+            try:
+                _write(file, chunks)
+                with os_faults():
+                    os.fsync(file)
+            finally:
+                os.close(file)
+            yield path
+        finally:
+            with suppress(OSError):
+                os.unlink(path)
+
+    def _link(self, source: str, path: str) -> None:
+        """Give the source's bytes their name, unless it is taken."""
+        # A link, since a rename would replace what another writer has put there meanwhile.
+        with suppress(FileExistsError):
+            self._inside(_folder(path), lambda: os.link(source, path))
+
+    def _inside(self, folder: str, action: Callable[[], T]) -> T:
+        """Do what needs the folder, after making it; also if somebody has cleared it away since."""
+        self._make(folder)
+        try:
+            return action()
+        except FileNotFoundError:
+            self._durable.clear()
+            self._make(folder)
+            return action()
+
+    def _make(self, folder: str) -> None:
+        """Make the folder durably. Once for each: another process may have made it and not synced it yet."""
+        if folder in self._durable:
+            return
+        if folder == self._root:
+            os.makedirs(folder, exist_ok=True)
+        else:
+            self._make(_folder(folder))
+            with suppress(FileExistsError):
+                os.mkdir(folder)
+        _sync(_folder(folder))
+        self._durable.add(folder)
+
+    def _walk(self, folder: str, start: str) -> Iterator[ObjectInfo]:
+        """The objects below `folder` (a key that ends in a slash, or nothing) whose next name begins with `start`."""
+        with os_faults():
+            # The slash makes names sort as the keys below them do.
+            try:
+                with os.scandir(f"{self._root}/{folder}") as entries:
+                    found = {
+                        entry.name + "/" * entry.is_dir(): entry for entry in entries if entry.name.startswith(start)
+                    }
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        for name in sorted(found):
+            if name.endswith("/"):
+                yield from self._walk(folder + name, "")
+                continue
+            with os_faults():
+                try:
+                    status = found[name].stat()
+                except FileNotFoundError:
+                    continue
+            yield _info(folder + name, status)
+
+
+def _write(file: int, chunks: Iterable[bytes]) -> None:
+    """Write all chunks; those of a large object while the caller makes, and maybe hashes, the next ones."""
+    batches = _batches(chunks)
+    first = next(batches, [])
+    following = next(batches, None)
+    if following is None:
+        with os_faults():
+            _write_batch(file, first)
+        return
+    with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as flusher:
+        writes: deque[Future[None]] = deque()
+        flush: Future[None] | None = None
+        unflushed = 0
+        for batch in chain([first, following], batches):
+            writes.append(writer.submit(_write_batch, file, batch))
+            unflushed += sum(map(len, batch))
+            with os_faults():
+                if len(writes) > BATCHES_AHEAD:
+                    writes.popleft().result()
+                if unflushed >= FLUSH_EVERY:
+                    # Waiting for the one before bounds what the last flush has left to do. Its error must be seen
+                    # here: the system reports it once.
+                    if flush is not None:
+                        flush.result()
+                    flush = flusher.submit(os.fsync, file)
+                    unflushed = 0
+        with os_faults():
+            for write in writes:
+                write.result()
+            if flush is not None:
+                flush.result()
+
+
+def _batches(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        batch.append(chunk)
+        size += len(chunk)
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _write_batch(file: int, batch: list[bytes]) -> None:
+    for chunk in batch:
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[os.write(file, rest) :]
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _sync(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _info(key: str, status: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+@contextmanager
+def _looking_up() -> Iterator[None]:
+    with os_faults():
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _NO_OBJECT:
+                raise ObjectNotFound from None
+            raise

@@ -1,0 +1,275 @@
+"""The blob store: content addressing, artifacts and their zips, over an object store.
+
+Keys are WebGME's own, so that a blob folder of WebGME can be taken over as it is: `wg-content/<2 hex>/<38 hex>` (bytes
+by their SHA-1), `wg-metadata/<2>/<38>` (canonical metadata by its SHA-1), `wg-temp/<uuid>` (uploads in flight).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import chain
+from typing import BinaryIO, TypeVar
+
+from cloud_executor.model.errors import NotFound
+from cloud_executor.model.metadata import BlobMetadata, ContentEntry, ContentType, metadata_answer, parse_hash
+from cloud_executor.ports import ObjectInfo, ObjectNotFound, ObjectStore
+from cloud_executor.zip_archive import ZipMember, archive_chunks, archive_size, member_name
+
+SMALL_CONTENT_BYTES = 1024 * 1024
+"""contents up to this size are hashed before they are stored, and so need no temporary object"""
+
+READ_BYTES = 256 * 1024
+"""how much of a content is read at a time"""
+
+MAX_LINK_DEPTH = 64
+"""soft links and artifacts in artifacts that are followed"""
+
+TEMPORARY_LIFETIME = timedelta(days=1)
+"""how long an upload may take before its remains are deleted"""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class BlobNotFound(NotFound):
+    """No blob has this hash."""
+
+
+class FileNotInArtifact(NotFound):
+    """The artifact has no file of this name."""
+
+
+class ContentMissing(NotFound):
+    """A part of this blob is not stored: upload it first."""
+
+
+class TooManyLinks(NotFound):
+    """The links of this blob lead nowhere: they are a circle, or too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """A blob's metadata document as it is stored."""
+
+    hash: str
+    canonical: bytes
+    last_modified: datetime
+
+    @property
+    def metadata(self) -> BlobMetadata:
+        """Raises NotFound if the document, stored by somebody else, makes no sense."""
+        return BlobMetadata.from_canonical(self.canonical)
+
+    def answer(self) -> bytes:
+        """The document as the API shows it: JSON, with `lastModified`."""
+        return metadata_answer(self.canonical, self.last_modified)
+
+
+@dataclass(frozen=True, slots=True)
+class ContentDownload:
+    """A download of stored bytes."""
+
+    name: str
+    size: int
+    content_hash: str
+
+    @property
+    def identity(self) -> str:
+        """The same for the same bytes, fit for an ETag."""
+        return self.content_hash
+
+
+@dataclass(frozen=True, slots=True)
+class ZipDownload:
+    """A download of an artifact."""
+
+    name: str
+    artifact_hash: str
+    members: tuple[ZipMember, ...]
+
+    @property
+    def identity(self) -> str:
+        return self.artifact_hash
+
+    @property
+    def size(self) -> int:
+        return archive_size(self.members)
+
+    def chunks(self) -> Iterator[bytes]:
+        return archive_chunks(self.members)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStore:
+    """Every use case of the blob API. Safe for concurrent use."""
+
+    objects: ObjectStore
+    clock: Callable[[], datetime]
+
+    # Storing ------------------------------------------------------------------------------------------------------
+
+    def create_file(self, name: str, chunks: Iterable[bytes]) -> StoredBlob:
+        """Store a file durably. If `chunks` raises, because an upload broke off, nothing becomes a blob."""
+        incoming = iter(chunks)
+        head: list[bytes] = []
+        size = 0
+        for chunk in incoming:
+            head.append(chunk)
+            size += len(chunk)
+            if size > SMALL_CONTENT_BYTES:
+                content_hash, size = self._put_large_content(chain(head, incoming))
+                return self.create_metadata(BlobMetadata.for_file(name, size, content_hash))
+        content = b"".join(head)
+        content_hash = hashlib.sha1(content, usedforsecurity=False).hexdigest()
+        metadata = BlobMetadata.for_file(name, size, content_hash)
+        self.objects.put_all({content_key(content_hash): content, metadata_key(metadata.hash): metadata.canonical})
+        return self._stored(metadata)
+
+    def create_metadata(self, metadata: BlobMetadata) -> StoredBlob:
+        """Store a metadata document durably; what it points to need not be there."""
+        self.objects.put(metadata_key(metadata.hash), (metadata.canonical,))
+        return self._stored(metadata)
+
+    def _put_large_content(self, chunks: Iterator[bytes]) -> tuple[str, int]:
+        digest = hashlib.sha1(usedforsecurity=False)
+        size = 0
+
+        def hashed() -> Iterator[bytes]:
+            nonlocal size
+            for chunk in chunks:
+                digest.update(chunk)
+                size += len(chunk)
+                yield chunk
+
+        temporary = f"wg-temp/{uuid.uuid4()}"
+        self.objects.put(temporary, hashed())
+        content_hash = digest.hexdigest()
+        self.objects.move(temporary, content_key(content_hash))
+        return content_hash, size
+
+    def _stored(self, metadata: BlobMetadata) -> StoredBlob:
+        return StoredBlob(metadata.hash, metadata.canonical, self.clock())
+
+    # Reading ------------------------------------------------------------------------------------------------------
+
+    def metadata(self, metadata_hash: str) -> StoredBlob:
+        """Raises BlobNotFound, also for what is no hash."""
+        try:
+            stored, info = self.objects.read(metadata_key(parse_hash(metadata_hash)))
+        except NotFound:
+            raise BlobNotFound from None
+        return StoredBlob(metadata_hash, stored, info.modified)
+
+    def list_metadata(self, *, everything: bool) -> Iterator[StoredBlob]:
+        """The public blobs, or all; read while they are consumed."""
+        for info in self.objects.list("wg-metadata/"):
+            try:
+                blob = self.metadata(info.key.removeprefix("wg-metadata/").replace("/", ""))
+                if everything or blob.metadata.is_public:
+                    yield blob
+            except NotFound:
+                continue  # a stray file, or a document that leads nowhere
+
+    def download(self, metadata_hash: str, path: str | None = None) -> ContentDownload | ZipDownload:
+        """What a blob, or the file at `path` in an artifact, gives: everything is there, down to the last content.
+
+        Raises BlobNotFound, FileNotInArtifact, ContentMissing, TooManyLinks.
+        """
+        blob = self.metadata(metadata_hash).metadata
+        name = path.rpartition("/")[2] if path else blob.name or ""
+        return self._resolve(metadata_hash, blob, path, name, frozenset())
+
+    def open_content(self, content_hash: str, start: int = 0) -> AbstractContextManager[BinaryIO]:
+        """The bytes of a content from offset `start` on. Raises ContentMissing."""
+        try:
+            return self.objects.open(content_key(content_hash), start)
+        except ObjectNotFound:
+            raise ContentMissing from None
+
+    def has_content(self, content_hash: str) -> bool:
+        try:
+            self.objects.stat(content_key(content_hash))
+        except ObjectNotFound:
+            return False
+        return True
+
+    def _resolve(
+        self, metadata_hash: str, blob: BlobMetadata, path: str | None, name: str, followed: frozenset[str]
+    ) -> ContentDownload | ZipDownload:
+        if metadata_hash in followed or len(followed) >= MAX_LINK_DEPTH:
+            raise TooManyLinks
+        followed = followed | {metadata_hash}
+        if blob.content_type != ContentType.COMPLEX:
+            return self._resolve_entry(ContentEntry(blob.content_hash, blob.content_type), path, name, followed)
+        if path is None:
+            return self._resolve_zip(metadata_hash, blob, name, followed)
+        entry = blob.files.get(path)
+        if entry is None:
+            raise FileNotInArtifact
+        return self._resolve_entry(entry, None, name, followed)
+
+    def _resolve_entry(
+        self, entry: ContentEntry, path: str | None, name: str, followed: frozenset[str]
+    ) -> ContentDownload | ZipDownload:
+        if entry.content_type == ContentType.OBJECT:
+            return ContentDownload(name, self._content_size(entry.content_hash), entry.content_hash)
+        if entry.content_type != ContentType.SOFT_LINK:
+            raise ContentMissing
+        try:
+            blob = self.metadata(entry.content_hash).metadata
+        except NotFound:
+            raise ContentMissing from None
+        return self._resolve(entry.content_hash, blob, path, name, followed)
+
+    def _resolve_zip(self, metadata_hash: str, blob: BlobMetadata, name: str, followed: frozenset[str]) -> ZipDownload:
+        def member(path: str) -> ZipMember:
+            found = self._resolve_entry(blob.files[path], None, path, followed)
+            if isinstance(found, ZipDownload):
+                return ZipMember(member_name(path), found.size, found.chunks)
+            return ZipMember(member_name(path), found.size, partial(self._read_content, found.content_hash))
+
+        return ZipDownload(name, metadata_hash, tuple(self._map(member, blob.files)))
+
+    def _content_size(self, content_hash: str) -> int:
+        try:
+            return self.objects.stat(content_key(parse_hash(content_hash))).size
+        except NotFound:
+            raise ContentMissing from None
+
+    def _read_content(self, content_hash: str) -> Iterator[bytes]:
+        with self.open_content(content_hash) as content:
+            while chunk := content.read(READ_BYTES):
+                yield chunk
+
+    def _map(self, function: Callable[[Item], Result], items: Collection[Item]) -> Iterable[Result]:
+        if self.objects.concurrency == 1 or len(items) < 2:
+            return map(function, items)
+        with ThreadPoolExecutor(min(self.objects.concurrency, len(items))) as threads:
+            return list(threads.map(function, items))
+
+    # Upkeep -------------------------------------------------------------------------------------------------------
+
+    def delete_abandoned_uploads(self) -> int:
+        """Remove what uploads that broke off left behind more than a day ago; how many."""
+        abandoned_before = self.clock() - TEMPORARY_LIFETIME
+        abandoned: list[ObjectInfo] = [
+            info for info in self.objects.list("wg-temp/") if info.modified < abandoned_before
+        ]
+        for info in abandoned:
+            self.objects.delete(info.key)
+        return len(abandoned)
+
+
+def content_key(content_hash: str) -> str:
+    return f"wg-content/{content_hash[:2]}/{content_hash[2:]}"
+
+
+def metadata_key(metadata_hash: str) -> str:
+    return f"wg-metadata/{metadata_hash[:2]}/{metadata_hash[2:]}"

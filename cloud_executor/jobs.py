@@ -1,0 +1,361 @@
+"""The executor: jobs from create to their outcome, over a job store and a queue."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from cloud_executor.model import job as transitions
+from cloud_executor.model.errors import Invalid
+from cloud_executor.model.job import (
+    GUEST,
+    Job,
+    JobUpdate,
+    NotClaimable,
+    OutputSegment,
+    Status,
+    WorkerRecord,
+)
+from cloud_executor.model.pool import WorkerPool, pool_for
+from cloud_executor.ports import JobNotFound, JobPage, JobQueue, JobStore
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+
+SWEEP_LIMIT = 500
+"""jobs of each kind that one sweep looks at; the next sweep goes on"""
+
+UNPUBLISHED_AFTER = timedelta(seconds=10)
+"""how long a create may take between storing the job and publishing it"""
+
+
+def system_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorOptions:
+    """What an operator may turn."""
+
+    refresh_period: timedelta = timedelta(seconds=5)
+    """how often external workers ask; one not seen for five periods is lost"""
+    lease: timedelta = timedelta(seconds=30)
+    """how long one of our workers may be silent before its job goes to another"""
+    max_losses: int = 3
+    """how often a job whose worker vanished is tried again"""
+    clear_output_after: timedelta | None = timedelta(seconds=60)
+    """output segments of finished jobs are deleted after this; None: never"""
+
+    @property
+    def worker_timeout(self) -> timedelta:
+        return 5 * self.refresh_period
+
+
+@dataclass(frozen=True, slots=True)
+class CheckIn:
+    """What an external worker says when it asks for work."""
+
+    client_id: str
+    available_processes: int = 0
+    labels: tuple[str, ...] = ()
+    running_jobs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What it is told."""
+
+    jobs_to_start: tuple[str, ...]
+    jobs_to_cancel: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt of one of our workers ended."""
+
+    status: Status
+    start_time: datetime | None = None
+    finish_time: datetime | None = None
+    result_hashes: Mapping[str, str] | None = None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class SweepReport:
+    """What a sweep mended."""
+
+    republished: int = 0
+    returned: int = 0
+    outputs_cleared: int = 0
+    workers_forgotten: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """Every use case of the executor API, and of our own workers. Safe for concurrent use."""
+
+    store: JobStore
+    queue: JobQueue
+    pools: Sequence[WorkerPool]
+    options: ExecutorOptions = field(default_factory=ExecutorOptions)
+    clock: Clock = system_clock
+
+    # Clients ------------------------------------------------------------------------------------------------------
+
+    def create(self, job_hash: str, labels: tuple[str, ...] = (), user_id: str = GUEST) -> tuple[Job, bool]:
+        """The job of this hash, and whether it was made now. A canceled job is made anew, any other stays.
+
+        A crash before the publish, or between it and its note, is healed by `sweep`: the job is published again, and
+        claiming makes a second message harmless.
+        """
+        pool = pool_for(labels, self.pools)
+        secret = str(uuid.uuid4())
+        now = self.clock()
+
+        def change(stored: Job | None) -> Job | None:
+            return transitions.create(
+                stored,
+                job_hash,
+                user_id=user_id,
+                labels=labels,
+                pool=pool.name if pool else None,
+                secret=secret,
+                now=now,
+            )
+
+        try:
+            job = _existing(self.store.transact(job_hash, change))
+        except transitions.OutputRemains:
+            # The old output goes first: a crash here leaves a canceled job without output, never a new one with old.
+            self.store.clear_output(job_hash)
+            self._transact(job_hash, transitions.output_dropped)
+            job = _existing(self.store.transact(job_hash, change))
+        created = job.secret == secret
+        if created:
+            self._publish(job)
+        return job, created
+
+    def get(self, job_hash: str) -> Job:
+        """Raises JobNotFound."""
+        return self.store.get(job_hash)
+
+    def jobs(self, status: str | None = None) -> Iterator[Job]:
+        """All jobs, or those with this status, oldest first; read in pages while they are consumed."""
+        after: str | None = None
+        while True:
+            page = self.store.query(status=status, after=after)
+            yield from page.jobs
+            if page.next is None:
+                return
+            after = page.next
+
+    def page(self, status: str | None, after: str | None, limit: int) -> JobPage:
+        """One page of `jobs`."""
+        return self.store.query(status=status, after=after, limit=limit)
+
+    def update(self, job_hash: str, change: JobUpdate) -> None:
+        """An external worker's report. Late and repeated ones change nothing. Raises JobNotFound."""
+        now = self.clock()
+        self._transact(job_hash, lambda job: transitions.update(job, change, now, self.options.clear_output_after))
+
+    def cancel(self, job_hash: str, secret: object) -> None:
+        """Raises JobNotFound, and Forbidden without the job's secret."""
+        now = self.clock()
+        self._transact(job_hash, lambda job: transitions.cancel(job, secret, now))
+
+    def put_output(self, segment: OutputSegment) -> None:
+        """Store a segment of a job's output. Raises JobNotFound, and then stores nothing."""
+        now = self.clock()
+
+        def change(job: Job | None) -> Job:
+            return transitions.output_received(_existing(job), segment.number, now, self.options.clear_output_after)
+
+        self.store.put_output(segment, change)
+
+    def output(self, job_hash: str, start: int | None = None, end: int | None = None) -> Iterator[OutputSegment]:
+        """Segments with start <= number < end. Raises JobNotFound."""
+        self.store.get(job_hash)
+        return self.store.output(job_hash, start, end)
+
+    # External workers ---------------------------------------------------------------------------------------------
+
+    def check_in(self, worker: CheckIn, user_id: str = GUEST) -> Orders:
+        """Record an external worker, give it jobs for its free slots, and name its jobs that were canceled."""
+        if not worker.client_id:
+            raise Invalid("clientId is missing.")
+        self.store.put_worker(WorkerRecord(worker.client_id, self.clock(), worker.labels, user_id))
+        canceled = tuple(job_hash for job_hash in worker.running_jobs if self._cancel_requested(job_hash))
+        return Orders(self._claim_for(worker, user_id), canceled)
+
+    def workers(self) -> Iterator[tuple[WorkerRecord, Sequence[Job]]]:
+        """Every worker with the jobs it runs, oldest first."""
+        running: dict[str, list[Job]] = {}
+        for job in self.jobs(Status.RUNNING):
+            if job.worker is not None:
+                running.setdefault(job.worker, []).append(job)
+        for worker in self.store.workers():
+            yield worker, running.get(worker.client_id, [])
+
+    # Our own workers ----------------------------------------------------------------------------------------------
+
+    def seen(self, worker: WorkerRecord) -> None:
+        """Record that one of our workers is there."""
+        self.store.put_worker(worker)
+
+    def claim(self, job_hash: str, worker: str) -> Job:
+        """Take a job to run it: the job, RUNNING, with a new attempt under a lease.
+
+        Raises JobNotFound, and NotClaimable if it is finished, another worker runs it, or it was lost too often (and
+        is then recorded as failed).
+        """
+        now = self.clock()
+        job = self._transact(
+            job_hash,
+            lambda stored: transitions.claim(stored, worker, now, self.options.lease, self.options.max_losses),
+            durable=False,
+        )
+        if job.finished:
+            raise NotClaimable
+        return job
+
+    def renew(self, job_hash: str, attempt: int) -> Job:
+        """Extend the lease; the job tells whether it is to be canceled. Raises StaleAttempt: stop it."""
+        now = self.clock()
+        return self._transact(
+            job_hash, lambda job: transitions.renew(job, attempt, now, self.options.lease), durable=False
+        )
+
+    def started(self, job_hash: str, attempt: int) -> Job:
+        """Note that the command starts now. Raises StaleAttempt."""
+        now = self.clock()
+        return self._transact(job_hash, lambda job: transitions.started(job, attempt, now), durable=False)
+
+    def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
+        """Record the outcome of an attempt. Raises StaleAttempt if the job is no longer its own."""
+        now = self.clock()
+        return self._transact(
+            job_hash,
+            lambda job: transitions.finish(
+                job,
+                attempt,
+                outcome.status,
+                now=now,
+                start_time=transitions.timestamp(outcome.start_time) if outcome.start_time else None,
+                finish_time=transitions.timestamp(outcome.finish_time) if outcome.finish_time else None,
+                result_hashes=outcome.result_hashes,
+                error=outcome.error,
+                clear_output_after=self.options.clear_output_after,
+            ),
+        )
+
+    def release(self, job_hash: str, attempt: int) -> None:
+        """Give a job back unfinished; its delivery is then to be nacked. Raises StaleAttempt."""
+        self._transact(job_hash, lambda job: transitions.release(job, attempt))
+
+    # Upkeep -------------------------------------------------------------------------------------------------------
+
+    def sweep(self) -> SweepReport:
+        """Mend what crashes left: lost leases and workers, jobs never published, old output. Safe to run twice."""
+        now = self.clock()
+        report = SweepReport()
+        for job in self.store.with_expired_lease(now, SWEEP_LIMIT):
+            report.returned += self._lose(job.hash, lambda found: _lease_expired(found, now))
+        self._forget_lost_workers(now, report)
+        for job in self.store.unpublished(now - UNPUBLISHED_AFTER, SWEEP_LIMIT):
+            self._publish(job)
+            report.republished += 1
+        for job in self.store.with_expired_output(now, SWEEP_LIMIT):
+            self.store.clear_output(job.hash)
+            self._transact(job.hash, lambda found: transitions.output_cleared(found, now))
+            report.outputs_cleared += 1
+        if report != SweepReport():
+            logger.info("swept", extra={"action": "sweep", "report": str(report)})
+        return report
+
+    def _forget_lost_workers(self, now: datetime, report: SweepReport) -> None:
+        lost_before = now - self.options.worker_timeout
+        lost = {worker.client_id for worker in self.store.workers() if worker.last_seen < lost_before}
+        if not lost:
+            return
+        # Their jobs first: a crash in between must not leave jobs of a worker that nobody remembers.
+        for job in self.jobs(Status.RUNNING):
+            if job.worker in lost:
+                report.returned += self._lose(job.hash, lambda found: _runs_externally(found, lost))
+        report.workers_forgotten += sum(self.store.delete_worker(worker, lost_before) for worker in lost)
+
+    def _lose(self, job_hash: str, still: Callable[[Job], bool]) -> int:
+        """Return a job of a vanished worker, if it is still lost when looked at again; how many were returned."""
+        now = self.clock()
+        changed = False
+
+        def change(job: Job) -> Job | None:
+            nonlocal changed
+            changed = job.status == Status.RUNNING and still(job)
+            return transitions.lose(job, now, self.options.max_losses) if changed else None
+
+        job = self._transact(job_hash, change)
+        if changed and job.status == Status.CREATED:
+            self._publish(job)
+        return int(changed)
+
+    def _publish(self, job: Job) -> None:
+        if job.pool is None or job.status != Status.CREATED:
+            return
+        self.queue.publish(job.pool, job.hash)
+        now = self.clock()
+        self._transact(job.hash, lambda stored: transitions.published(stored, now), durable=False)
+
+    def _claim_for(self, worker: CheckIn, user_id: str) -> tuple[str, ...]:
+        """Claim up to the worker's free slots of waiting jobs, oldest first."""
+        claimed: list[str] = []
+        offered = frozenset(worker.labels)
+        after: str | None = None
+        while len(claimed) < worker.available_processes:
+            page = self.store.query(status=Status.CREATED, user_id=user_id, after=after)
+            for job in page.jobs:
+                if len(claimed) == worker.available_processes:
+                    break
+                if offered.issuperset(job.labels) and self._claim_external(job.hash, worker.client_id):
+                    claimed.append(job.hash)
+            if page.next is None:
+                break
+            after = page.next
+        return tuple(claimed)
+
+    def _claim_external(self, job_hash: str, client_id: str) -> bool:
+        now = self.clock()
+        try:
+            job = self._transact(
+                job_hash,
+                lambda stored: transitions.claim(stored, client_id, now, None, self.options.max_losses),
+            )
+        except (NotClaimable, JobNotFound):
+            return False
+        return not job.finished
+
+    def _cancel_requested(self, job_hash: str) -> bool:
+        try:
+            return self.store.get(job_hash).cancel_requested
+        except JobNotFound:
+            return False
+
+    def _transact(self, job_hash: str, change: Callable[[Job], Job | None], *, durable: bool = True) -> Job:
+        return _existing(self.store.transact(job_hash, lambda stored: change(_existing(stored)), durable=durable))
+
+
+def _existing(job: Job | None) -> Job:
+    if job is None:
+        raise JobNotFound
+    return job
+
+
+def _lease_expired(job: Job, now: datetime) -> bool:
+    return job.lease_expires is not None and job.lease_expires <= now
+
+
+def _runs_externally(job: Job, workers: Set[str | None]) -> bool:
+    return job.worker in workers and job.lease_expires is None

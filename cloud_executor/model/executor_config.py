@@ -1,0 +1,126 @@
+"""`executor_config.json`: which command a job runs and which results it keeps (protocol: executor_config.json)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from cloud_executor.model import javascript
+from cloud_executor.model.errors import Invalid
+from cloud_executor.model.javascript import is_truthy
+from cloud_executor.model.patterns import MAX_SIZE, ResultPatterns
+
+MAX_BYTES = 1_048_576
+"""so large the file may be"""
+_LONGEST = 2**31 - 1
+"""what timers and counters take without overflowing"""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultArtifact:
+    """Result files that are kept as one artifact."""
+
+    name: str
+    """key in the job's `resultHashes`; the blob is `<name>.zip`"""
+    patterns: ResultPatterns
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorConfig:
+    """What to run. Texts can be encoded in UTF-8, and `cmd` and `args` have no NUL."""
+
+    cmd: str
+    """a name looked up in PATH, or a path relative to the job's folder"""
+    args: tuple[str, ...]
+    """passed as they are, without a shell"""
+    result_artifacts: tuple[ResultArtifact, ...]
+    """names are unique"""
+    output_interval_ms: int | None
+    """how often output is sent while the command runs; None: not by time"""
+    output_segment_lines: int | None
+    """after how many lines output is sent; None: not by lines"""
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """Read the file. Raises Invalid with a sentence that names the field; unknown fields are ignored."""
+        if len(raw) > MAX_BYTES:
+            raise Invalid(f"executor_config.json is larger than {MAX_BYTES} bytes.")
+        try:
+            document = javascript.parse_json(raw)
+        except Invalid as error:
+            raise Invalid(f"executor_config.json: {error}") from None
+        if not isinstance(document, dict):
+            raise Invalid("executor_config.json must be a JSON object.")
+        return cls(
+            cmd=_parse_command(document.get("cmd")),
+            args=_parse_args(document.get("args")),
+            result_artifacts=_parse_artifacts(document.get("resultArtifacts")),
+            output_interval_ms=_parse_positive("outputInterval", document.get("outputInterval")),
+            output_segment_lines=_parse_positive("outputSegmentSize", document.get("outputSegmentSize")),
+        )
+
+
+def _parse_command(cmd: object) -> str:
+    if not isinstance(cmd, str):
+        raise Invalid("cmd in executor_config.json must be a text: the program to run.")
+    if not cmd:
+        raise Invalid("cmd in executor_config.json is empty.")
+    return _argument("cmd", cmd)
+
+
+def _parse_args(args: object) -> tuple[str, ...]:
+    if not is_truthy(args):
+        return ()
+    if not isinstance(args, list):
+        raise Invalid("args in executor_config.json must be a list.")
+    return tuple(_argument(f"args[{place}]", javascript.to_string(arg)) for place, arg in enumerate(args))
+
+
+def _argument(field: str, text: str) -> str:
+    if "\0" in text:
+        raise Invalid(f"{field} in executor_config.json must not contain the character NUL.")
+    return javascript.to_well_formed(text)
+
+
+def _parse_artifacts(artifacts: object) -> tuple[ResultArtifact, ...]:
+    if isinstance(artifacts, dict):
+        # WebGME's worker asks for an object, and finds no artifacts in one that is no list.
+        return ()
+    if not isinstance(artifacts, list):
+        raise Invalid("resultArtifacts in executor_config.json must be a list.")
+    by_name: dict[str, ResultArtifact] = {}
+    size = 0
+    for place, artifact in enumerate(artifacts):
+        parsed = _parse_artifact(f"resultArtifacts[{place}]", artifact)
+        size += parsed.patterns.size
+        if size > MAX_SIZE:
+            raise Invalid("The result patterns in executor_config.json stand for too much.")
+        # Of two with one name the last stays.
+        by_name[parsed.name] = parsed
+    return tuple(by_name.values())
+
+
+def _parse_artifact(field: str, artifact: object) -> ResultArtifact:
+    if not isinstance(artifact, dict):
+        raise Invalid(f"{field} in executor_config.json must be an object.")
+    name, patterns = artifact.get("name"), artifact.get("resultPatterns")
+    if not isinstance(name, str):
+        raise Invalid(f"{field}.name in executor_config.json must be a text.")
+    if not isinstance(patterns, list):
+        patterns = []
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise Invalid(f"{field}.resultPatterns in executor_config.json must be a list of texts.")
+    try:
+        return ResultArtifact(javascript.to_well_formed(name), ResultPatterns(patterns))
+    except Invalid as error:
+        raise Invalid(f"{field}.resultPatterns in executor_config.json: {error}") from None
+
+
+def _parse_positive(field: str, value: object) -> int | None:
+    """A positive number; what is not positive, or counts as false, means never."""
+    if not is_truthy(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Invalid(f"{field} in executor_config.json must be a number.")
+    return min(math.ceil(value), _LONGEST) if value > 0 else None

@@ -1,0 +1,179 @@
+"""JavaScript's own rules, where the identity of blobs depends on them.
+
+Hashes are made of text that WebGME's server writes with `JSON.stringify` from what `JSON.parse` gave it. So rules of
+ECMA-262 are part of the protocol: the order of keys, the sort order of strings, the shortest text of a number, escapes
+(protocol: identity).
+
+Numbers are `int` where a double holds them exactly and `float` elsewhere; `inf` stands for what is too large.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from array import array
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from json.encoder import encode_basestring
+from typing import NoReturn
+
+from cloud_executor.model.errors import Invalid
+
+_EN_QUAD_TO_HAIR_SPACE = "".join(map(chr, range(0x2000, 0x200B)))
+WHITE_SPACE = f"\t\n\v\f\r \xa0\u1680{_EN_QUAD_TO_HAIR_SPACE}\u2028\u2029\u202f\u205f\u3000\ufeff"
+"""what `trim` takes away"""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ASTRAL = re.compile("[\U00010000-\U0010ffff]")
+_ARRAY_INDEX = re.compile("0|[1-9][0-9]{0,9}")
+_LAST_ARRAY_INDEX = 2**32 - 2
+_EXACT_DIGITS = 15
+"""so many decimal digits always fit into a double"""
+
+
+def parse_json(body: bytes | str) -> object:
+    """What `JSON.parse` gives; of a key that occurs twice the first place and the last value. Raises Invalid."""
+    try:
+        text = body if isinstance(body, str) else body.decode()
+        return _DECODER.decode(text)
+    except UnicodeDecodeError:
+        raise Invalid("The JSON is not in UTF-8.") from None
+    except RecursionError:
+        raise Invalid("The JSON is nested too deeply.") from None
+    except json.JSONDecodeError as error:
+        raise Invalid(f"This is no JSON ({error.msg}, character {error.pos}).") from None
+
+
+def stringify(value: object) -> str:
+    """`JSON.stringify(value)`; lone surrogates are escaped, so it can always be encoded in UTF-8. Raises Invalid."""
+    try:
+        return _stringify(value)
+    except RecursionError:
+        raise Invalid("The JSON is nested too deeply.") from None
+
+
+def quote(text: str) -> str:
+    """`JSON.stringify(text)`."""
+    if not text.isascii() and _SURROGATE.search(text):
+        return _SURROGATE.sub(lambda lone: f"\\u{ord(lone[0]):x}", encode_basestring(_joined(text)))
+    return encode_basestring(text)
+
+
+def to_string(value: object) -> str:
+    """`String(value)` of something that came from JSON. Raises Invalid."""
+    try:
+        return _to_string(value)
+    except RecursionError:
+        raise Invalid("The JSON is nested too deeply.") from None
+
+
+def number_text(value: float) -> str:
+    """`String(value)`: the shortest digits that give the same double."""
+    if isinstance(value, int) and abs(value) < 10**_EXACT_DIGITS:
+        return str(int(value))
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    # Python's repr has the same digits, but changes to exponents elsewhere.
+    negative, digit_values, exponent = Decimal(repr(float(value))).normalize().as_tuple()
+    digits = "".join(map(str, digit_values))
+    point = len(digits) + int(exponent)
+    if digits == "0":
+        return "0"
+    if len(digits) <= point <= 21:
+        text = digits.ljust(point, "0")
+    elif 0 < point <= 21:
+        text = f"{digits[:point]}.{digits[point:]}"
+    elif -6 < point <= 0:
+        text = f"0.{digits.rjust(len(digits) - point, '0')}"
+    else:
+        fraction = f".{digits[1:]}" if len(digits) > 1 else ""
+        text = f"{digits[0]}{fraction}e{point - 1:+d}"
+    return f"-{text}" if negative else text
+
+
+def is_truthy(value: object) -> bool:
+    """`Boolean(value)`: unlike in Python, an empty list or object counts as true."""
+    return value not in (None, False, 0, "")
+
+
+def utf16_key(text: str) -> bytes:
+    """A sort key for JavaScript's order of strings, which is that of their UTF-16 code units."""
+    return text.encode("utf-16-be", "surrogatepass")
+
+
+def utf16_units(text: str) -> str:
+    """The text with one character for each UTF-16 code unit, as JavaScript indexes it."""
+    if text.isascii() or not _ASTRAL.search(text):
+        return text
+    return "".join(map(chr, array("H", text.encode("utf-16", "surrogatepass")[2:])))
+
+
+def to_well_formed(text: str) -> str:
+    """The text with U+FFFD for each lone surrogate: what can be encoded in UTF-8."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", _joined(text))
+
+
+def key_order(keys: Iterable[str]) -> list[str]:
+    """The keys in the order of an object to which they were added like this: array indexes come first, by value."""
+    indexes: list[str] = []
+    others: list[str] = []
+    for key in keys:
+        (indexes if _is_array_index(key) else others).append(key)
+    return sorted(indexes, key=int) + others if indexes else others
+
+
+def iso_time(moment: datetime) -> str:
+    """`moment.toISOString()`: `2026-01-31T12:00:00.000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _EXACT_DIGITS else float(digits)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise Invalid(f"This is no JSON, which has no {constant}.")
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse)
+
+
+def _is_array_index(key: str) -> bool:
+    return _ARRAY_INDEX.fullmatch(key) is not None and int(key) <= _LAST_ARRAY_INDEX
+
+
+def _stringify(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return quote(value)
+        case int() | float():
+            return number_text(value) if math.isfinite(value) else "null"
+        case list():
+            return "[" + ",".join(map(_stringify, value)) + "]"
+        case dict():
+            return "{" + ",".join([f"{quote(key)}:{_stringify(value[key])}" for key in key_order(value)]) + "}"
+    raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+def _to_string(value: object) -> str:
+    match value:
+        case str():
+            return value
+        case list():
+            return ",".join("" if element is None else _to_string(element) for element in value)
+        case dict():
+            return "[object Object]"
+        case int() | float() if not isinstance(value, bool):
+            return number_text(value)
+    return _stringify(value)
+
+
+def _joined(text: str) -> str:
+    """The text with each surrogate pair as the one character it stands for."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")

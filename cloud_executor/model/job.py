@@ -1,0 +1,366 @@
+"""A job and its transitions.
+
+The transitions are pure: each takes a job and gives the next one. A store only makes read-modify-write atomic, so the
+state machine exists once, here:
+
+    CREATED --claim--> RUNNING --finish--> SUCCESS, CANCELED, FAILED_…
+       ^                  |
+       +- release, lose --+        CREATED --cancel--> CANCELED --create--> CREATED
+
+A finished status is never left, except that creating a canceled job again makes a new one.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+
+from cloud_executor.model.errors import Conflict, Forbidden, Invalid
+
+GUEST = "guest"
+"""who asks when nobody has to say who they are"""
+
+
+class Status(StrEnum):
+    """The statuses that mean something; an update may set any other text, which counts as not finished."""
+
+    CREATED = "CREATED"
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    CANCELED = "CANCELED"
+    FAILED_TO_EXECUTE = "FAILED_TO_EXECUTE"
+    FAILED_TO_GET_SOURCE_METADATA = "FAILED_TO_GET_SOURCE_METADATA"
+    FAILED_SOURCE_COULD_NOT_BE_OBTAINED = "FAILED_SOURCE_COULD_NOT_BE_OBTAINED"
+    FAILED_CREATING_SOURCE_ZIP = "FAILED_CREATING_SOURCE_ZIP"
+    FAILED_UNZIP = "FAILED_UNZIP"
+    FAILED_EXECUTOR_CONFIG = "FAILED_EXECUTOR_CONFIG"
+    FAILED_TO_ARCHIVE_FILE = "FAILED_TO_ARCHIVE_FILE"
+    FAILED_TO_SAVE_JOINT_ARTIFACT = "FAILED_TO_SAVE_JOINT_ARTIFACT"
+    FAILED_TO_ADD_OBJECT_HASHES = "FAILED_TO_ADD_OBJECT_HASHES"
+    FAILED_TO_SAVE_ARTIFACT = "FAILED_TO_SAVE_ARTIFACT"
+
+
+FINISHED = frozenset(Status) - {Status.CREATED, Status.RUNNING}
+
+
+class StaleAttempt(Conflict):
+    """This attempt no longer owns the job."""
+
+
+class OutputRemains(Conflict):
+    """The output of the canceled job is still there."""
+
+
+class NotClaimable(Conflict):
+    """The job is finished, or another worker runs it."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """One command to run. Times that clients see are kept as their text; those that only we use are datetimes."""
+
+    hash: str
+    """normally the hash of the blob with the job's files, but any text"""
+    create_time: str
+    secret: str
+    """lets its owner cancel the job; shown once, by the create that made the job"""
+    user_id: str = GUEST
+    status: str = Status.CREATED
+    labels: tuple[str, ...] = ()
+    """what a worker must have to take it"""
+    result_hashes: dict[str, str] | None = None
+    """artifact name -> blob hash; None until there are results"""
+    start_time: str | None = None
+    finish_time: str | None = None
+    worker: str | None = None
+    """client id of the worker that took it"""
+    output_number: int | None = None
+    """number of the output segment that came last"""
+    cancel_requested: bool = False
+    error: str | None = None
+    """one sentence on why it failed"""
+    pool: str | None = None
+    """the worker pool it is published to; None: it waits for an external worker"""
+    attempt: int = 0
+    """how often it was claimed; a write in the name of an older attempt is refused"""
+    losses: int = 0
+    """how many attempts ended because their worker vanished"""
+    lease_expires: datetime | None = None
+    """until when the attempt owns the job; None for attempts of external workers, which are known by being seen"""
+    published_at: datetime | None = None
+    output_expires: datetime | None = None
+    """when the output is to be cleared"""
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED
+
+    def document(self) -> dict[str, object]:
+        """The job as the API shows it: without its secret."""
+        document: dict[str, object] = {
+            "hash": self.hash,
+            "resultHashes": [] if self.result_hashes is None else self.result_hashes,
+            "resultSuperSet": None,
+            "userId": [self.user_id],
+            "status": self.status,
+            "createTime": self.create_time,
+            "startTime": self.start_time,
+            "finishTime": self.finish_time,
+            "worker": self.worker,
+            "labels": self.labels,
+            "outputNumber": self.output_number,
+        }
+        if self.cancel_requested:
+            document["cancelRequested"] = True
+        if self.error is not None:
+            document["error"] = self.error
+        return document
+
+
+class JobUpdate(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What an external worker may change. None changes nothing: nothing can be unset."""
+
+    status: str | None = None
+    result_hashes: dict[str, str] | None = None
+    start_time: str | None = None
+    finish_time: str | None = None
+    worker: str | None = None
+    labels: tuple[str, ...] | None = None
+    output_number: int | None = None
+
+
+class OutputSegment(msgspec.Struct, frozen=True):
+    """A numbered piece of a job's standard output; numbers may be negative."""
+
+    job_hash: str
+    number: int
+    output: str
+    """may hold lone surrogates: it comes from JavaScript"""
+
+
+class WorkerRecord(msgspec.Struct, frozen=True):
+    """A worker as it was last seen."""
+
+    client_id: str
+    last_seen: datetime
+    labels: tuple[str, ...] = ()
+    user_id: str = GUEST
+
+
+def timestamp(moment: datetime) -> str:
+    """The protocol's form of a time: `2026-01-31T12:00:00.000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def create(
+    stored: Job | None,
+    job_hash: str,
+    *,
+    user_id: str,
+    labels: tuple[str, ...],
+    pool: str | None,
+    secret: str,
+    now: datetime,
+) -> Job | None:
+    """A new job where there is none, or a canceled one; None: the stored one stays as it is.
+
+    Raises OutputRemains if the output of the canceled one has to be cleared first.
+    """
+    if stored is not None and stored.status != Status.CANCELED:
+        return None
+    if stored is not None and stored.output_number is not None:
+        raise OutputRemains
+    return Job(
+        hash=job_hash,
+        create_time=timestamp(now),
+        secret=secret,
+        user_id=user_id,
+        labels=labels,
+        pool=pool,
+        # Attempts go on counting, so that a worker of the canceled job cannot speak for the new one.
+        attempt=stored.attempt if stored is not None else 0,
+    )
+
+
+def published(job: Job, now: datetime) -> Job | None:
+    """Note that a message for the job is in the queue."""
+    return msgspec.structs.replace(job, published_at=now) if job.status == Status.CREATED else None
+
+
+def claim(job: Job, worker: str, now: datetime, lease: timedelta | None, max_losses: int) -> Job:
+    """Give the job to a worker: CREATED, or RUNNING under a lease that has ended. `lease` None: an external worker.
+
+    Raises NotClaimable. A job that was lost too often comes back finished instead of claimed: look at `status`.
+    """
+    if job.status == Status.RUNNING and job.lease_expires is not None and job.lease_expires <= now:
+        job = lose(job, now, max_losses)
+        if job.finished:
+            return job
+    if job.status != Status.CREATED:
+        raise NotClaimable
+    return msgspec.structs.replace(
+        job,
+        status=Status.RUNNING,
+        worker=worker,
+        attempt=job.attempt + 1,
+        lease_expires=now + lease if lease is not None else None,
+        error=None,
+    )
+
+
+def renew(job: Job, attempt: int, now: datetime, lease: timedelta) -> Job:
+    """Extend the attempt's lease. Raises StaleAttempt."""
+    return msgspec.structs.replace(_owned(job, attempt), lease_expires=now + lease)
+
+
+def started(job: Job, attempt: int, now: datetime) -> Job:
+    """Note when the command starts. Raises StaleAttempt."""
+    return msgspec.structs.replace(_owned(job, attempt), start_time=timestamp(now))
+
+
+def finish(
+    job: Job,
+    attempt: int,
+    status: Status,
+    *,
+    now: datetime,
+    start_time: str | None,
+    finish_time: str | None,
+    result_hashes: Mapping[str, str] | None,
+    error: str | None,
+    clear_output_after: timedelta | None,
+) -> Job:
+    """Record the outcome, once. Raises StaleAttempt."""
+    finished = msgspec.structs.replace(
+        _owned(job, attempt),
+        status=status,
+        start_time=start_time,
+        finish_time=finish_time,
+        result_hashes=None if result_hashes is None else dict(result_hashes),
+        error=error,
+        lease_expires=None,
+        cancel_requested=False,
+    )
+    return _schedule_clearing(finished, now, clear_output_after)
+
+
+def release(job: Job, attempt: int) -> Job:
+    """Give the job back unfinished, as a worker that stops does: its message stays. Raises StaleAttempt."""
+    owned = _owned(job, attempt)
+    return msgspec.structs.replace(_waiting(owned), published_at=owned.published_at)
+
+
+def lose(job: Job, now: datetime, max_losses: int) -> Job:
+    """Take the job back from a worker that vanished; after `max_losses` more than that it has failed.
+
+    A job whose cancel was requested ends as canceled: nobody is left to interrupt it.
+    """
+    if job.cancel_requested:
+        return _ended(job, Status.CANCELED, now, None)
+    if job.losses >= max_losses:
+        reason = f"The workers that ran it vanished {job.losses + 1} times: it may take its machine down."
+        return _ended(job, Status.FAILED_TO_EXECUTE, now, reason)
+    return msgspec.structs.replace(_waiting(job), losses=job.losses + 1)
+
+
+def update(job: Job, change: JobUpdate, now: datetime, clear_output_after: timedelta | None) -> Job | None:
+    """What an external worker reports; None if it changes nothing.
+
+    A finished job stays as it is, and a worker that lost the job to another one is not heard.
+    """
+    if job.finished or (change.worker and job.worker and change.worker != job.worker):
+        return None
+    status = change.status or job.status
+    changed = msgspec.structs.replace(
+        job,
+        status=status,
+        result_hashes=job.result_hashes if change.result_hashes is None else change.result_hashes,
+        start_time=change.start_time or job.start_time,
+        finish_time=change.finish_time or job.finish_time,
+        worker=change.worker or job.worker,
+        labels=change.labels or job.labels,
+        output_number=job.output_number if change.output_number is None else change.output_number,
+    )
+    if changed.finished:
+        changed = msgspec.structs.replace(changed, lease_expires=None, cancel_requested=False)
+    elif status == Status.CREATED and job.status != Status.CREATED:
+        changed = msgspec.structs.replace(changed, lease_expires=None, published_at=None)
+    return _schedule_clearing(changed, now, clear_output_after)
+
+
+def cancel(job: Job, secret: object, now: datetime) -> Job | None:
+    """Cancel in the name of whoever has the secret; None: it is finished already. Raises Forbidden.
+
+    A job that waits is canceled at once; one that runs is once its worker has heard of it.
+    """
+    if not isinstance(secret, str) or not hmac.compare_digest(
+        secret.encode("utf-8", "surrogatepass"), job.secret.encode()
+    ):
+        raise Forbidden
+    if job.finished:
+        return None
+    if job.status == Status.CREATED:
+        return _ended(job, Status.CANCELED, now, None)
+    return msgspec.structs.replace(job, cancel_requested=True)
+
+
+def output_received(job: Job, number: int, now: datetime, clear_output_after: timedelta | None) -> Job:
+    """Note the number of the segment that came last."""
+    return _schedule_clearing(msgspec.structs.replace(job, output_number=number), now, clear_output_after)
+
+
+def output_dropped(job: Job) -> Job:
+    """Note that the output is gone."""
+    return msgspec.structs.replace(job, output_number=None, output_expires=None)
+
+
+def output_cleared(job: Job, now: datetime) -> Job | None:
+    """Note that the output is gone, if it was due."""
+    if job.output_expires is None or job.output_expires > now:
+        return None
+    return output_dropped(job)
+
+
+def failed(job: Job, error: str, now: datetime) -> Job | None:
+    """Give the job up for a reason outside of it; None: it is finished already."""
+    return None if job.finished else _ended(job, Status.FAILED_TO_EXECUTE, now, error)
+
+
+def parse_labels(value: object) -> tuple[str, ...]:
+    """The `labels` of a request. Raises Invalid."""
+    if not value:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+        raise Invalid("labels must be a list of texts.")
+    return tuple(value)
+
+
+def _owned(job: Job, attempt: int) -> Job:
+    if job.status != Status.RUNNING or job.attempt != attempt:
+        raise StaleAttempt
+    return job
+
+
+def _waiting(job: Job) -> Job:
+    return msgspec.structs.replace(
+        job, status=Status.CREATED, worker=None, start_time=None, lease_expires=None, published_at=None
+    )
+
+
+def _ended(job: Job, status: Status, now: datetime, error: str | None) -> Job:
+    return msgspec.structs.replace(
+        job,
+        status=status,
+        finish_time=timestamp(now),
+        error=error,
+        lease_expires=None,
+        cancel_requested=False,
+    )
+
+
+def _schedule_clearing(job: Job, now: datetime, after: timedelta | None) -> Job:
+    due = after is not None and job.finished and job.output_number is not None and job.output_expires is None
+    return msgspec.structs.replace(job, output_expires=now + after) if due and after is not None else job

@@ -1,0 +1,33 @@
+"""File name -> media type (protocol: media types by name).
+
+NOTICE: `mime_types.json` is the table of the npm package `mime` 4.1.2 (MIT License, Copyright (c) 2023 Robert Kieffer),
+whose data are those of mime-db (MIT License, Copyright (c) 2014 Jonathan Ong, Copyright (c) 2015-2022 Douglas
+Christopher Wilson): extension -> type, without the entries that it marks with a star.
+
+The hashes of files depend on the table: it changes only when the protocol's does.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib import resources
+
+OCTET_STREAM = "application/octet-stream"
+
+
+def mime_type(name: str) -> str:
+    """The media type that a file of this name gets."""
+    start = max(name.rfind("/"), name.rfind("\\")) + 1
+    stem, _, extension = name[start:].lower().rpartition(".")
+    if start and not stem:
+        return OCTET_STREAM
+    return _types().get(extension, OCTET_STREAM)
+
+
+@functools.cache
+def _types() -> dict[str, str]:
+    table: dict[str, str] = json.loads(
+        resources.files("cloud_executor.model").joinpath("mime_types.json").read_text(encoding="ascii")
+    )
+    return table

@@ -1,0 +1,166 @@
+"""The three ports: what storage must be able to do for the use cases, in domain terms.
+
+Every method is one atomic step, safe for concurrent use by threads and processes. Implementations live in `backends/`;
+one contract suite (`tests/contract/`) runs unchanged against each. Vendor errors end in the implementation: what leaves
+a port is one of the errors below, or `Unavailable` / `StorageFull`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO, Protocol
+
+from cloud_executor.model.errors import NotFound
+from cloud_executor.model.job import Job, OutputSegment, WorkerRecord
+
+JobChange = Callable[[Job | None], Job | None]
+"""A transition: the stored job (None: there is none) to the job to store (None: leave it). May raise to refuse; may
+be called more than once by a store that retries, so it must be pure."""
+
+
+class ObjectNotFound(NotFound):
+    """No object has this key."""
+
+
+class JobNotFound(NotFound):
+    """No job has this hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What is known of a stored object without reading it."""
+
+    key: str
+    size: int
+    """bytes"""
+    modified: datetime
+    """when it was stored; aware, UTC"""
+
+
+class ObjectStore(Protocol):
+    """Bytes under a key such as `wg-content/ab/cdef…`. Objects never change: a key is written once."""
+
+    concurrency: int
+    """how many calls are worth making at once: 1 for a local disk, more where each call is a round trip"""
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> None:
+        """Store the joined chunks durably.
+
+        A reader never sees part of an object, and a put that fails (also because `chunks` raises) leaves nothing.
+        If the key is there already its object stays as it is, and that is a success.
+        """
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        """Store small objects as `put` does each, in about the time of one; a failure may leave some of them stored."""
+
+    def open(self, key: str, start: int = 0) -> AbstractContextManager[BinaryIO]:
+        """The object's bytes from offset `start` on, as a readable stream. Raises ObjectNotFound."""
+
+    def read(self, key: str) -> tuple[bytes, ObjectInfo]:
+        """A small object whole, with what `stat` says of it, in one step. Raises ObjectNotFound."""
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Raises ObjectNotFound."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object whose key starts with `prefix`, in the order of the keys; pages are the store's own affair."""
+
+    def move(self, source: str, destination: str) -> None:
+        """Rename durably; moving onto an existing key drops the source. Raises ObjectNotFound if both are missing."""
+
+    def delete(self, key: str) -> None:
+        """Remove; a missing object is a success."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Part of a list of jobs, ordered by createTime and hash."""
+
+    jobs: tuple[Job, ...]
+    next: str | None
+    """where the next page starts, an opaque text; None: this is the last page"""
+
+
+class JobStore(Protocol):
+    """Jobs by hash, the segments of their output, and the workers. A hash may be any text."""
+
+    def get(self, job_hash: str) -> Job:
+        """Raises JobNotFound."""
+
+    def transact(self, job_hash: str, change: JobChange, *, durable: bool = True) -> Job | None:
+        """Apply `change` to the job, atomically against every other writer; the job as it is then stored.
+
+        Not `durable`: a power cut may undo it, with all that was written after it. For notes whose loss `sweep` mends.
+        """
+
+    def query(
+        self,
+        *,
+        status: str | None = None,
+        user_id: str | None = None,
+        after: str | None = None,
+        limit: int = 500,
+    ) -> JobPage:
+        """A page of the jobs for which all that is given holds, oldest first. `after` is a former page's `next`."""
+
+    def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
+        """RUNNING jobs whose lease ended before `now`."""
+
+    def unpublished(self, created_before: datetime, limit: int) -> tuple[Job, ...]:
+        """CREATED jobs of some pool, older than that, of which no publish was noted."""
+
+    def with_expired_output(self, now: datetime, limit: int) -> tuple[Job, ...]:
+        """Jobs whose output is due to be cleared."""
+
+    def put_output(self, segment: OutputSegment, change: JobChange) -> Job | None:
+        """Store a segment (replacing the one of its number) and transact its job, both or neither."""
+
+    def output(self, job_hash: str, start: int | None = None, end: int | None = None) -> Iterator[OutputSegment]:
+        """Segments with start <= number < end in the order of their number."""
+
+    def clear_output(self, job_hash: str) -> None:
+        """Delete the segments of this job, and of no other. Repeating it is harmless."""
+
+    def put_worker(self, worker: WorkerRecord) -> None:
+        """Record a worker, replacing what was known of it."""
+
+    def workers(self) -> Iterator[WorkerRecord]:
+        """All known workers, by client id."""
+
+    def delete_worker(self, client_id: str, seen_before: datetime) -> bool:
+        """Forget a worker unless it was seen since; whether it was forgotten now."""
+
+
+class Delivery(Protocol):
+    """A message in one worker's hands. It comes again, to anyone, unless it is acked."""
+
+    job_hash: str
+
+    def ack(self) -> None:
+        """Done: never deliver this message again. Does nothing if the message was published anew meanwhile."""
+
+    def nack(self) -> None:
+        """Deliver it again, now."""
+
+
+class Subscription(Protocol):
+    """Deliveries of one pool. Those in hand are kept from others until acked, nacked, or the process dies."""
+
+    def next(self, timeout: float) -> Delivery | None:
+        """The next delivery, or None after `timeout` seconds or once `close` was called."""
+
+    def close(self) -> None:
+        """Stop delivering; deliveries in hand can still be acked or nacked. Wakes a waiting `next`."""
+
+
+class JobQueue(Protocol):
+    """Messages that name a job to run. At least once: duplicates and reordering are normal."""
+
+    def publish(self, pool: str, job_hash: str) -> None:
+        """Returns once the message is stored, as durably as the note in the job store that it was published."""
+
+    def subscribe(self, pool: str) -> AbstractContextManager[Subscription]:
+        """Receive the pool's messages; a message left by a dead process returns within about a minute."""

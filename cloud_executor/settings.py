@@ -1,0 +1,126 @@
+"""What an operator can set: one frozen object, read from the environment once, at the edge of a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from cloud_executor.model.errors import Invalid
+
+PREFIX = "EXECUTOR_"
+
+ELSEWHERE = frozenset({"EXECUTOR_URL", "EXECUTOR_REQUIRE"})
+"""variables of that prefix that are not the server's: the client's address, and what the test-suite must not skip"""
+
+
+class InvalidSetting(Invalid):
+    """A setting in the environment is wrong."""
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _milliseconds(text: str) -> timedelta:
+    value = timedelta(milliseconds=int(text))
+    if value <= timedelta():
+        raise ValueError
+    return value
+
+
+def _milliseconds_or_never(text: str) -> timedelta | None:
+    return None if text == "-1" else _milliseconds(text)
+
+
+def _seconds(text: str) -> timedelta:
+    return _milliseconds(str(int(text) * 1000))
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+def _switch(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+
+
+def _labels(text: str) -> frozenset[str]:
+    return frozenset(label for label in (part.strip() for part in text.split(",")) if label)
+
+
+def _setting(
+    default: Any,  # noqa: ANN401 - of the field's own type, which dataclasses cannot express
+    parse: Callable[[str], object],
+    form: str,
+    meaning: str,
+    *,
+    secret: bool = False,
+) -> Any:  # noqa: ANN401 - as above
+    return field(
+        default=default,
+        repr=not secret,
+        metadata={"parse": parse, "form": form, "meaning": meaning},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Each field is the environment variable `EXECUTOR_<FIELD IN CAPITALS>`."""
+
+    data: Path = _setting(
+        Path("executor-data"), _path, "a folder", "where the embedded backends keep blobs, jobs and the queue"
+    )
+    nonce: str | None = _setting(
+        None, str, "a text", "shared secret that every request to the executor API must carry", secret=True
+    )
+    worker_refresh_interval: timedelta = _setting(
+        timedelta(seconds=5),
+        _milliseconds,
+        "milliseconds",
+        "how often external workers ask for work; one not seen for five intervals is lost",
+    )
+    clear_output_timeout: timedelta | None = _setting(
+        timedelta(seconds=60),
+        _milliseconds_or_never,
+        "milliseconds, or -1 for never",
+        "how long after a job's end its output segments are deleted",
+    )
+    label_jobs: Path | None = _setting(
+        None, _path, "a JSON file", "label -> hash of the blob whose job gives an external worker that label"
+    )
+    allow_list_all: bool = _setting(
+        True, _switch, "true or false", "whether GET /rest/blob/metadata?all=1 lists the blobs that are not public"
+    )
+    worker_labels: frozenset[str] = _setting(
+        frozenset(), _labels, "labels, separated by commas", "what our own workers offer to jobs"
+    )
+    lease: timedelta = _setting(
+        timedelta(seconds=30), _seconds, "seconds", "how long a worker may be silent before its job goes to another"
+    )
+    max_losses: int = _setting(
+        3, _count, "a number", "how often a job whose worker vanished is tried again before it has failed"
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Raises InvalidSetting with a sentence that names the variable."""
+        known = {PREFIX + found.name.upper(): found for found in fields(cls)}
+        unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known.keys() | ELSEWHERE)
+        if unknown:
+            raise InvalidSetting(f"{unknown[0]} is not a setting; the settings are {', '.join(sorted(known))}.")
+        values: dict[str, Any] = {}
+        for name, found in known.items():
+            text = environ.get(name)
+            if not text:
+                continue
+            try:
+                values[found.name] = found.metadata["parse"](text)
+            except (ValueError, KeyError, OverflowError):
+                raise InvalidSetting(f"{name} must be {found.metadata['form']}, not {text[:80]!r}.") from None
+        return cls(**values)

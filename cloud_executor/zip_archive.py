@@ -1,0 +1,208 @@
+"""Zip archives written as a stream: bytes out from the first member on, no temporary file, the size known before.
+
+Members are stored, not compressed. A member up to `WHOLE_LIMIT` bytes is read first, so that its header carries its
+CRC-32; a larger one is passed through and its CRC-32 follows in a data descriptor. Zip64 fields appear where a size,
+an offset or the count needs them. The bytes depend on the members alone, so an archive can have a strong ETag.
+
+Format: PKWARE's APPNOTE 6.3, sections 4.3 and 4.5.3.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+WHOLE_LIMIT = 1024 * 1024
+"""bytes up to which a member is held in memory"""
+
+FLUSH_BYTES = 256 * 1024
+"""small pieces are joined up to this size before they go out"""
+
+_MAX_32 = 0xFFFFFFFF
+_MAX_16 = 0xFFFF
+_UTF_8_NAME = 0x0800
+_DATA_DESCRIPTOR = 0x0008
+_EARLIEST_DATE = 0x0021  # 1980-01-01: the time of an archive's making is no part of it
+_REGULAR_FILE_0644 = 0o100644 << 16
+_MADE_ON_UNIX = 3 << 8
+_PLAIN_VERSION = 20
+_ZIP64_VERSION = 45
+
+_LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+_DESCRIPTOR = struct.Struct("<4s3L")
+_DESCRIPTOR_64 = struct.Struct("<4sL2Q")
+_DIRECTORY_ENTRY = struct.Struct("<4s6H3L5H2L")
+_END_64 = struct.Struct("<4sQ2H2L4Q")
+_END_64_LOCATOR = struct.Struct("<4sLQL")
+_END = struct.Struct("<4s4H2LH")
+
+
+@dataclass(frozen=True, slots=True)
+class ZipMember:
+    """One file of an archive."""
+
+    name: str
+    size: int
+    """bytes; reading must give exactly as many"""
+    read: Callable[[], Iterator[bytes]]
+
+
+class SizeChanged(Exception):
+    """A member gave more or fewer bytes than its size says."""
+
+
+def member_name(path: str) -> str:
+    """The path as a name that stays inside the folder it is unpacked in: no root, drive or `..` is left."""
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    if parts and len(parts[0]) == 2 and parts[0][1] == ":" and parts[0][0].isalpha():
+        del parts[0]
+    return "/".join(parts) or "unnamed"
+
+
+def archive_size(members: Iterable[ZipMember]) -> int:
+    """How many bytes `archive_chunks` gives for these members."""
+    offset = directory = count = 0
+    for member in members:
+        name = len(_encoded(member.name))
+        directory += _DIRECTORY_ENTRY.size + name + len(_directory_extra(member.size, offset))
+        offset += _LOCAL_HEADER.size + name + len(_local_extra(member.size)) + member.size
+        if member.size > WHOLE_LIMIT:
+            offset += (_DESCRIPTOR_64 if member.size >= _MAX_32 else _DESCRIPTOR).size
+        count += 1
+    return offset + directory + len(_end_of_archive(count, directory, offset))
+
+
+def archive_chunks(members: Sequence[ZipMember]) -> Iterator[bytes]:
+    """The archive, in pieces. Raises SizeChanged."""
+    pending: list[bytes] = []
+    pending_bytes = 0
+    for chunk in _pieces(members):
+        pending.append(chunk)
+        pending_bytes += len(chunk)
+        if pending_bytes >= FLUSH_BYTES:
+            yield b"".join(pending) if len(pending) > 1 else chunk
+            pending, pending_bytes = [], 0
+    if pending:
+        yield b"".join(pending)
+
+
+def _pieces(members: Sequence[ZipMember]) -> Iterator[bytes]:
+    offset = 0
+    directory: list[bytes] = []
+    for member in members:
+        name = _encoded(member.name)
+        start = offset
+        if member.size <= WHOLE_LIMIT:
+            content = b"".join(member.read())
+            _check_size(member, len(content))
+            crc, flags = zlib.crc32(content), _UTF_8_NAME
+            header = _local_header(name, member.size, crc, flags)
+            yield header
+            yield content
+            offset += len(header) + len(content)
+        else:
+            flags = _UTF_8_NAME | _DATA_DESCRIPTOR
+            header = _local_header(name, member.size, 0, flags)
+            yield header
+            crc = received = 0
+            for chunk in member.read():
+                crc = zlib.crc32(chunk, crc)
+                received += len(chunk)
+                yield chunk
+            _check_size(member, received)
+            descriptor = _data_descriptor(member.size, crc)
+            yield descriptor
+            offset += len(header) + received + len(descriptor)
+        directory.append(_directory_entry(name, member.size, crc, flags, start))
+    directory_size = sum(map(len, directory))
+    yield from directory
+    yield _end_of_archive(len(directory), directory_size, offset)
+
+
+def _check_size(member: ZipMember, received: int) -> None:
+    if received != member.size:
+        raise SizeChanged(f"{received} bytes instead of {member.size}")
+
+
+def _encoded(name: str) -> bytes:
+    return name.encode("utf-8", "replace")[:_MAX_16]
+
+
+def _local_extra(size: int) -> bytes:
+    return struct.pack("<2H2Q", 1, 16, size, size) if size >= _MAX_32 else b""
+
+
+def _local_header(name: bytes, size: int, crc: int, flags: int) -> bytes:
+    # The sizes are given even where a descriptor follows: a reader that unpacks from a pipe needs them.
+    extra = _local_extra(size)
+    shown = min(size, _MAX_32)
+    version = _ZIP64_VERSION if extra else _PLAIN_VERSION
+    fields = (b"PK\3\4", version, flags, 0, 0, _EARLIEST_DATE, crc, shown, shown, len(name), len(extra))
+    return _LOCAL_HEADER.pack(*fields) + name + extra
+
+
+def _data_descriptor(size: int, crc: int) -> bytes:
+    return (_DESCRIPTOR_64 if size >= _MAX_32 else _DESCRIPTOR).pack(b"PK\7\x08", crc, size, size)
+
+
+def _directory_extra(size: int, offset: int) -> bytes:
+    fields = ([size, size] if size >= _MAX_32 else []) + ([offset] if offset >= _MAX_32 else [])
+    return struct.pack(f"<2H{len(fields)}Q", 1, 8 * len(fields), *fields) if fields else b""
+
+
+def _directory_entry(name: bytes, size: int, crc: int, flags: int, offset: int) -> bytes:
+    extra = _directory_extra(size, offset)
+    shown = min(size, _MAX_32)
+    version = _ZIP64_VERSION if extra else _PLAIN_VERSION
+    fixed = _DIRECTORY_ENTRY.pack(
+        b"PK\1\2",
+        _MADE_ON_UNIX | version,
+        version,
+        flags,
+        0,
+        0,
+        _EARLIEST_DATE,
+        crc,
+        shown,
+        shown,
+        len(name),
+        len(extra),
+        0,
+        0,
+        0,
+        _REGULAR_FILE_0644,
+        min(offset, _MAX_32),
+    )
+    return fixed + name + extra
+
+
+def _end_of_archive(count: int, directory_size: int, directory_offset: int) -> bytes:
+    end = _END.pack(
+        b"PK\5\6",
+        0,
+        0,
+        min(count, _MAX_16),
+        min(count, _MAX_16),
+        min(directory_size, _MAX_32),
+        min(directory_offset, _MAX_32),
+        0,
+    )
+    if count < _MAX_16 and directory_size < _MAX_32 and directory_offset < _MAX_32:
+        return end
+    made_by = _MADE_ON_UNIX | _ZIP64_VERSION
+    end_64 = _END_64.pack(
+        b"PK\6\6",
+        _END_64.size - 12,
+        made_by,
+        _ZIP64_VERSION,
+        0,
+        0,
+        count,
+        count,
+        directory_size,
+        directory_offset,
+    )
+    locator = _END_64_LOCATOR.pack(b"PK\6\7", 0, directory_offset + directory_size, 1)
+    return end_64 + locator + end

@@ -1,0 +1,64 @@
+"""The blob API: addresses below `/rest/blob` to the use cases of `BlobStore` (protocol: Blobs)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Request, Response
+
+from cloud_executor.blobs import BlobNotFound, BlobStore, StoredBlob
+from cloud_executor.model.metadata import BlobMetadata
+from functions import request_body, responses
+from functions.downloads import download_response
+from functions.errors import NoSuchRoute
+from functions.target import BadAddress, Target, decoded
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRoutes:
+    """Answers requests to the blob API."""
+
+    blobs: BlobStore
+    allow_list_all: bool
+
+    def answer(self, request: Request, target: Target) -> Response | None:
+        """None: the address is not below `/rest/blob`. Raises the use cases' errors."""
+        rest = target.below("rest", "blob")
+        if rest is None:
+            return None
+        match request.method, rest:
+            case "GET" | "HEAD", ("metadata", metadata_hash):
+                return self._metadata(metadata_hash)
+            case "GET" | "HEAD", ("metadata",):
+                return self._list(bool(target.query.get("all")))
+            case "POST", ("createFile", name):
+                return self._create_file(request, decoded(name))
+            case "POST", ("createMetadata",):
+                return _stored(self.blobs.create_metadata(BlobMetadata.parse(request_body.document(request))))
+            case "GET" | "HEAD", (("view" | "download") as verb, metadata_hash, *_):
+                path = "/".join(decoded(segment) for segment in target.segments[4:])
+                download = self.blobs.download(decoded(metadata_hash), path or None)
+                return download_response(request, self.blobs, download, attached=verb == "download")
+        raise NoSuchRoute
+
+    def _metadata(self, metadata_hash: str) -> Response:
+        try:
+            blob = self.blobs.metadata(decoded(metadata_hash))
+        except BadAddress:
+            raise BlobNotFound from None
+        return responses.answer(blob.answer(), responses.BLOB_JSON)
+
+    def _list(self, everything: bool) -> Response:
+        found = self.blobs.list_metadata(everything=everything and self.allow_list_all)
+        return responses.json_stream(b"{", map(_member, found), b"}", responses.BLOB_JSON)
+
+    def _create_file(self, request: Request, name: str) -> Response:
+        return _stored(self.blobs.create_file(name, request_body.chunks(request)))
+
+
+def _member(blob: StoredBlob) -> bytes:
+    return b'"%b":%b' % (blob.hash.encode(), blob.answer())
+
+
+def _stored(blob: StoredBlob) -> Response:
+    return responses.answer(b"{%b}" % _member(blob), responses.BLOB_JSON)

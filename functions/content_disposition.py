@@ -1,0 +1,26 @@
+"""The Content-Disposition of a download.
+
+As the npm package `content-disposition` 1.1 writes it (RFC 6266), since clients parse it (protocol: view and download).
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from cloud_executor.model.javascript import to_well_formed, utf16_units
+
+_NOT_LATIN_1 = re.compile("[^\x20-\x7e\xa0-\xff]")
+_HEX_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
+
+
+def attachment(name: str) -> str:
+    """The header for a file of this name: a text of Latin-1 characters, as WSGI wants it."""
+    name = name.replace("\\", "/").rstrip("/")
+    name = name[name.rfind("/") + 1 :]
+    fallback = _NOT_LATIN_1.sub("?", utf16_units(name))
+    escaped = fallback.replace("\\", "\\\\").replace('"', '\\"')
+    header = f'attachment; filename="{escaped}"' if name else "attachment"
+    if not name or fallback != name or _HEX_ESCAPE.search(name):
+        header += f"; filename*=UTF-8''{quote(to_well_formed(name), safe='!')}"
+    return header

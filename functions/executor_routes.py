@@ -1,0 +1,136 @@
+"""The executor API: addresses below `/rest/executor` to the use cases of `Executor` (protocol: Jobs)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import urlencode
+
+import msgspec
+from flask import Request, Response
+
+from cloud_executor.jobs import Executor
+from cloud_executor.model.job import Job, OutputSegment
+from functions import executor_fields, responses
+from functions.auth import check_nonce
+from functions.errors import NoSuchRoute, error_response
+from functions.label_jobs import LabelJobs
+from functions.request_body import json_fields
+from functions.target import Target, decoded
+
+LARGEST_PAGE = 1000
+
+_MEDIA_TYPE = ("X-WebGME-Media-Type", "webgme.v1")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorRoutes:
+    """Answers requests to the executor API."""
+
+    executor: Executor
+    nonce: str | None
+    label_jobs: LabelJobs
+
+    def answer(self, request: Request, target: Target) -> Response | None:
+        """None: the address is not below `/rest/executor`. Errors are answered here: they carry the same header."""
+        rest = target.below("rest", "executor")
+        if rest is None:
+            return None
+        try:
+            check_nonce(request, self.nonce)
+            response = self._route(request, target, rest)
+        except Exception as error:  # the edge of the service: error_response logs what is our fault
+            response = error_response(error)
+        response.headers.set(*_MEDIA_TYPE)
+        return response
+
+    def _route(self, request: Request, target: Target, rest: tuple[str, ...]) -> Response:
+        match request.method, rest:
+            case "GET" | "HEAD", ("info", job_hash):
+                return _json(self.executor.get(decoded(job_hash)).document())
+            case "GET" | "HEAD", ():
+                return self._list(target.query)
+            case "POST", ("create", job_hash):
+                return self._create(decoded(job_hash), json_fields(request))
+            case "POST", ("update", job_hash):
+                self.executor.update(decoded(job_hash), executor_fields.job_update(json_fields(request)))
+                return responses.text("OK")
+            case "POST", ("cancel", job_hash):
+                self.executor.cancel(decoded(job_hash), json_fields(request).get("secret"))
+                return responses.text("OK")
+            case "GET" | "HEAD", ("output", job_hash):
+                return self._output(decoded(job_hash), target.query)
+            case "POST", ("output", job_hash):
+                self.executor.put_output(executor_fields.output_segment(decoded(job_hash), json_fields(request)))
+                return responses.text("OK")
+            case "GET" | "HEAD", ("worker",):
+                return self._workers()
+            case "POST", ("worker",):
+                return self._check_in(json_fields(request))
+        raise NoSuchRoute
+
+    def _create(self, job_hash: str, fields: Mapping[str, object]) -> Response:
+        job, created = self.executor.create(job_hash, executor_fields.labels(fields))
+        return _json({**job.document(), "secret": job.secret} if created else job.document())
+
+    def _list(self, query: Mapping[str, str]) -> Response:
+        status = query.get("status") or None
+        limit = executor_fields.page_limit(query.get("limit"), LARGEST_PAGE)
+        if limit is None:
+            jobs = self.executor.jobs(status)
+            return responses.json_stream(b"{", map(_member, jobs), b"}", responses.EXECUTOR_JSON)
+        page = self.executor.page(status, query.get("after") or None, limit)
+        links = []
+        if page.next is not None:
+            again = {"status": status or "", "limit": str(limit), "after": page.next}
+            links.append(("Link", f'</rest/executor/?{urlencode(again)}>; rel="next"'))
+        return responses.json_stream(b"{", map(_member, page.jobs), b"}", responses.EXECUTOR_JSON, links)
+
+    def _output(self, job_hash: str, query: Mapping[str, str]) -> Response:
+        start, end = executor_fields.bound(query.get("start")), executor_fields.bound(query.get("end"))
+        segments = self.executor.output(job_hash, start, end)
+        return responses.json_stream(b"[", map(_segment, segments), b"]", responses.EXECUTOR_JSON)
+
+    def _workers(self) -> Response:
+        workers = {
+            worker.client_id: {
+                "clientId": worker.client_id,
+                "lastSeen": worker.last_seen.timestamp(),
+                "labels": worker.labels,
+                "userId": [worker.user_id],
+                "jobs": [job.document() for job in jobs],
+            }
+            for worker, jobs in self.executor.workers()
+        }
+        return _json(workers)
+
+    def _check_in(self, fields: Mapping[str, object]) -> Response:
+        orders = self.executor.check_in(executor_fields.check_in(fields))
+        return _json(
+            {
+                "jobsToStart": orders.jobs_to_start,
+                "refreshPeriod": self.executor.options.refresh_period // timedelta(milliseconds=1),
+                "labelJobs": self.label_jobs.current(),
+                "jobsToCancel": orders.jobs_to_cancel,
+            }
+        )
+
+
+def _json(document: Mapping[str, object]) -> Response:
+    return responses.answer(msgspec.json.encode(document), responses.EXECUTOR_JSON)
+
+
+def _member(job: Job) -> bytes:
+    return msgspec.json.encode(job.hash) + b":" + msgspec.json.encode(job.document())
+
+
+def _segment(segment: OutputSegment) -> bytes:
+    document = {
+        "hash": segment.job_hash,
+        "outputNumber": segment.number,
+        "output": segment.output,
+        "_id": f"{segment.job_hash}+{segment.number}",
+    }
+    return json.dumps(document).encode()  # in ASCII: the text may hold lone surrogates

@@ -1,0 +1,67 @@
+"""Serve the functions on one machine: functions-framework's application on gunicorn, the server it uses itself.
+
+The framework's own command cannot be told how long to keep idle connections; clients of the protocol count on 20
+seconds or more (protocol: Timeouts of the clients).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import functions_framework
+from gunicorn.app.base import BaseApplication
+
+from cloud_executor.model.errors import CloudExecutorError
+
+KEEP_ALIVE_SECONDS = 75
+STOP_SECONDS = 2
+THREADS = 8
+
+
+class Server(BaseApplication):
+    """gunicorn with our settings in place of its command line."""
+
+    def __init__(self, application: Callable[..., Any], **options: object) -> None:
+        self._application = application
+        self._options = options
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Callable[..., Any]:
+        return self._application
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8888, show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes.")
+def main(host: str, port: int, workers: int) -> None:
+    """Serve the entry point `api` until SIGTERM."""
+    try:
+        application = functions_framework.create_app("api", str(Path(__file__).with_name("main.py")))
+    except CloudExecutorError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    Server(
+        application,
+        bind=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        workers=workers,
+        threads=THREADS,
+        keepalive=KEEP_ALIVE_SECONDS,
+        graceful_timeout=STOP_SECONDS,
+        timeout=0,
+        loglevel="error",
+        limit_request_line=0,
+    ).run()
+
+
+if __name__ == "__main__":
+    main()

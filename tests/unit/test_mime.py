@@ -1,0 +1,33 @@
+import pytest
+from recorded import recorded
+
+from cloud_executor.model.mime import OCTET_STREAM, mime_type
+
+
+@pytest.mark.parametrize("case", recorded("mime_types_public.json")["cases"], ids=lambda case: case["id"])
+def test_a_name_has_the_recorded_type(case):
+    assert mime_type(case["name"]) == case["mime"]
+    assert mime_type(case["name"]) == case["download"]["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("txt", "text/plain"),
+        (".txt", "text/plain"),
+        ("dir/txt", OCTET_STREAM),
+        ("dir\\txt", OCTET_STREAM),
+        ("dir/.txt", OCTET_STREAM),
+        ("dir/a.txt", "text/plain"),
+        ("dir.txt/a", OCTET_STREAM),
+        ("line\nbreak.TXT", "text/plain"),
+        ("a/line\nbreak/.a.txt", "text/plain"),
+        ("", OCTET_STREAM),
+        (".", OCTET_STREAM),
+        ("/", OCTET_STREAM),
+        ("a.", OCTET_STREAM),
+        ("a.\ud800", OCTET_STREAM),
+    ],
+)
+def test_a_name_in_a_folder_needs_a_dot_inside(name, expected):
+    assert mime_type(name) == expected

@@ -1,0 +1,200 @@
+"""What becomes a result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from worker_harness import ALL, Stack, zip_of
+
+from cloud_executor.backends.files import FileObjectStore
+from cloud_executor.blobs import BlobStore
+from cloud_executor.jobs import system_clock
+from cloud_executor.model.errors import StorageFull, Unavailable
+from cloud_executor.model.job import Job, Status
+
+MADE = [{"name": "made", "resultPatterns": ["made/**"]}]
+
+
+def made(stack: Stack, script: str) -> tuple[Job, dict[str, bytes]]:
+    """The files below `made` that a script has made there."""
+    job = stack.run(stack.add_script(f"mkdir made; cd made; {script}", MADE))
+    return job, {path.removeprefix("made/"): content for path, content in stack.results(job, "made").items()}
+
+
+def test_links_are_followed_within_the_folder_only(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    script = f"""
+        echo 1 > file; ln -s file link; ln -s link chain; mkdir folder; echo 2 > folder/inner; ln -s folder linked
+        ln -s {tmp_path}/secret absolute; ln -s ../../../secret relative; ln -s {tmp_path} outside
+        ln -s /proc/self/environ environment; ln -s ../.. up; ln -s nowhere dangling; ln -s self self
+        ln -s "$PWD/file" absolute-inside
+    """
+    job, files = made(stack, script)
+    assert (job.status, job.error) == (Status.SUCCESS, None)
+    assert files == {
+        "file": b"1\n",
+        "link": b"1\n",
+        "chain": b"1\n",
+        "absolute-inside": b"1\n",
+        "folder/inner": b"2\n",
+        "linked/inner": b"2\n",
+    }
+
+
+def test_links_that_lead_round_and_round_come_to_an_end(stack: Stack) -> None:
+    _, files = made(stack, "mkdir a b; echo 1 > a/f; ln -s ../b a/to-b; ln -s ../a b/to-a; ln -s . self; ln -s .. up")
+    assert files == {"a/f": b"1\n", "b/to-a/f": b"1\n"}
+
+
+def test_only_regular_files_are_results(stack: Stack) -> None:
+    script = """
+        echo 1 > file; mkfifo fifo; ln -s fifo to-fifo; mkdir empty
+        python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
+        mknod device c 1 5 2> /dev/null || true
+    """
+    _, files = made(stack, script)
+    assert files == {"file": b"1\n"}
+
+
+def test_names_that_are_not_utf_8_are_told_apart(stack: Stack) -> None:
+    script = r"""printf 1 > "$(printf 'caf\351')"; printf 2 > "$(printf 'caf\350')"; printf 3 > "$(printf 'caf\303\251s')" """
+    job, files = made(stack, script)
+    assert job.status == Status.SUCCESS
+    assert files == {"café": b"1", "cafè": b"2", "cafés": b"3"}
+
+
+def test_odd_names_are_results(stack: Stack) -> None:
+    names = ["a b", "new\nline", "back\\slash", '"', "%41", "-rf", "__proto__.txt", "*", "con", "ü" * 100]
+    script = "".join(f"printf x > './{name}'; " for name in names)
+    _, files = made(stack, script)
+    assert files == dict.fromkeys(names, b"x")
+
+
+def test_a_file_that_cannot_be_read_is_told_and_the_others_are_kept(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = stack.add_script("mkdir made; echo 1 > made/good; echo 2 > made/bad", MADE)
+    real_open = Path.open
+
+    def refusing_open(path: Path, *arguments: object, **options: object) -> object:
+        if path.name == "bad":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real_open(path, *arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refusing_open)
+    job = stack.run(job)
+    assert job.status == Status.FAILED_TO_ARCHIVE_FILE
+    assert job.error == "The result file 'made/bad' could not be read: permission denied."
+    assert stack.results(job, "made") == {"made/good": b"1\n"}
+
+
+def test_a_failed_command_stays_the_reason_when_archiving_fails_too(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker_vm.worker.archive.MAX_FILES", 1)
+    job = stack.run(stack.add_script("exit 3"))
+    assert job.status == Status.FAILED_TO_EXECUTE
+    error = "The command exited with code 3. The results have more than 1 files: ask for fewer, or pack them."
+    assert job.error == error
+
+
+def test_files_that_no_artifact_takes_are_not_stored(stack: Stack) -> None:
+    before = len(list(stack.blobs.list_metadata(everything=True)))
+    stack.run(stack.add_script("for i in 1 2 3; do echo $i > $i; done", [{"name": "a", "resultPatterns": ["2"]}]))
+    # The source, the file, and the artifact.
+    assert len(list(stack.blobs.list_metadata(everything=True))) == before + 3
+
+
+def test_a_deep_folder_is_told_not_lost(stack: Stack) -> None:
+    script = "for i in $(seq 60); do d=$(printf '%0100d' $i); mkdir $d; cd $d; done; echo 1 > file"
+    job, _ = made(stack, script)
+    assert job.status == Status.FAILED_TO_ARCHIVE_FILE
+    assert "could not be read: file name too long" in (job.error or "")
+
+
+class CountingStore(FileObjectStore):
+    """Counts the bytes that are put."""
+
+    concurrency = 4
+    received = 0
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> None:
+        def counted() -> Iterable[bytes]:
+            for chunk in chunks:
+                CountingStore.received += len(chunk)
+                yield chunk
+
+        super().put(key, counted())
+
+
+def test_large_contents_that_are_stored_already_are_not_sent_again(stack: Stack) -> None:
+    large = os.urandom(3 * 1024**2)
+    stack.blobs.create_file("large", [large])
+    job = stack.add({"executor_config.json": '{"cmd": "true", "resultArtifacts": [{"name": "all"}]}', "large": large})
+    blobs = BlobStore(CountingStore(stack.data / "blobs"), system_clock)
+    with stack.worker(blobs=blobs) as worker:
+        worker.run_next()
+    assert stack.results(job)["large"] == large
+    assert CountingStore.received < 10_000
+
+
+def test_a_store_that_is_worth_it_gets_files_from_several_threads(stack: Stack) -> None:
+    job = stack.add_script("for i in $(seq 300); do echo $i > $i; done", [{"name": "all", "resultPatterns": ["[0-9]*"]}])
+    blobs = BlobStore(CountingStore(stack.data / "blobs"), system_clock)
+    with stack.worker(blobs=blobs) as worker:
+        worker.run_next()
+    assert stack.results(job) == {str(number): b"%d\n" % number for number in range(1, 301)}
+
+
+class BrokenStore(FileObjectStore):
+    """Refuses what is put, as far as it is told to."""
+
+    def __init__(self, root: Path, prefix: str, error: Exception, times: int) -> None:
+        super().__init__(root)
+        self._prefix, self._error, self._times = prefix, error, times
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> None:
+        if key.startswith(self._prefix) and self._times:
+            self._times -= 1
+            raise self._error
+        super().put(key, chunks)
+
+
+def run_on(stack: Stack, store: BrokenStore, monkeypatch: pytest.MonkeyPatch, patience: float) -> Job:
+    monkeypatch.setattr("worker_vm.worker.patience.persist.__defaults__", (patience,))
+    job = stack.add_script("echo x", ALL)
+    with stack.worker(blobs=BlobStore(store, system_clock)) as worker:
+        worker.run_next()
+    return stack.get(job)
+
+
+def test_a_storage_that_fails_for_a_while_is_tried_again(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = run_on(stack, BrokenStore(stack.data / "blobs", "wg-", Unavailable(), 2), monkeypatch, 30)
+    assert (job.status, job.error) == (Status.SUCCESS, None)
+    assert stack.results(job)["job_stdout.txt"] == b"x\n"
+
+
+def test_a_full_storage_fails_the_job_with_a_sentence(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = run_on(stack, BrokenStore(stack.data / "blobs", "wg-content", StorageFull(), 99), monkeypatch, 0.1)
+    assert job.status == Status.FAILED_TO_ARCHIVE_FILE
+    assert (job.error or "").endswith("was not stored: The storage is full; free some space and try again.")
+
+
+def test_an_artifact_that_cannot_be_stored_has_its_own_status(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_vm.worker.archive._wanted_files", lambda *_: iter(()))
+    job = run_on(stack, BrokenStore(stack.data / "blobs", "wg-metadata", Unavailable(), 99), monkeypatch, 0.1)
+    assert job.status == Status.FAILED_TO_SAVE_ARTIFACT
+    assert (job.error or "").startswith("The results were not stored: ")
+
+
+def test_what_goes_wrong_inside_is_not_shown(stack: Stack) -> None:
+    store = BrokenStore(stack.data / "blobs", "wg-", RuntimeError("/secret/path"), 1)
+    job = stack.add_zip(zip_of({"executor_config.json": '{"cmd": "true", "resultArtifacts": [{"name": "all"}]}'}))
+    with stack.worker(blobs=BlobStore(store, system_clock)) as worker:
+        worker.run_next()
+    job = stack.get(job)
+    assert job.status == Status.FAILED_TO_EXECUTE
+    assert job.error == "Something went wrong in the worker; the operator finds it in the log."

@@ -1,0 +1,174 @@
+"""Canceling jobs that run, and what is left of their processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from worker_harness import Stack, is_running, until
+
+from cloud_executor.jobs import Executor
+from cloud_executor.model.job import Job, Status
+
+
+def canceled_when_ready(stack: Stack, job: Job) -> Job:
+    """Run the job, and cancel it once the command has made a file `ready`."""
+    with stack.worker() as worker, worker.running():
+        until(lambda: list(stack.work.glob("*/job/ready")))
+        stack.cancel(job)
+    return stack.get(job)
+
+
+def pids(stack: Stack, job: Job, file: str = "job_stdout.txt") -> list[int]:
+    """The processes whose numbers the command has written."""
+    return [int(line) for line in stack.results(job)[file].split()]
+
+
+def test_a_command_is_interrupted_and_its_results_are_kept(stack: Stack) -> None:
+    job = canceled_when_ready(stack, stack.add_script("echo partial; touch ready; exec sleep 60"))
+    assert (job.status, job.error) == (Status.CANCELED, None)
+    assert job.finish_time is not None
+    assert stack.results(job)["job_stdout.txt"] == b"partial\n"
+
+
+def test_children_of_the_command_are_interrupted_too(stack: Stack) -> None:
+    script = "sleep 60 & echo $!; sleep 60 & echo $!; touch ready; wait; sleep 60"
+    job = canceled_when_ready(stack, stack.add_script(script))
+    assert job.status == Status.CANCELED
+    found = pids(stack, job)
+    assert len(found) == 2 and not any(map(is_running, found))
+
+
+@pytest.mark.parametrize("ignored", ["INT", "INT TERM"])
+def test_a_command_that_does_not_listen_is_ended(stack: Stack, ignored: str) -> None:
+    script = f"trap '' {ignored}; echo $$; touch ready; while :; do sleep 60 & echo $! >> pids; wait; done"
+    job = canceled_when_ready(stack, stack.add_script(script))
+    assert job.status == Status.CANCELED
+    found = pids(stack, job) + pids(stack, job, "pids")
+    assert len(found) >= 2 and not any(map(is_running, found))
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_command_that_ends_in_order_when_interrupted_is_canceled(stack: Stack, code: int) -> None:
+    script = f"trap 'echo cleaned up; exit {code}' INT; touch ready; sleep 60 & wait"
+    job = canceled_when_ready(stack, stack.add_script(script))
+    assert (job.status, job.error) == (Status.CANCELED, None)
+    assert stack.results(job)["job_stdout.txt"] == b"cleaned up\n"
+
+
+def test_a_stopped_command_is_ended(stack: Stack) -> None:
+    job = canceled_when_ready(stack, stack.add_script("touch ready; kill -STOP $$"))
+    assert job.status == Status.CANCELED
+
+
+def test_a_job_that_is_canceled_between_claim_and_start_is_not_started(stack: Stack) -> None:
+    class CanceledMeanwhile(Executor):
+        def started(self, job_hash: str, attempt: int) -> Job:
+            stack.cancel(job)
+            return super().started(job_hash, attempt)
+
+    executor = CanceledMeanwhile(stack.executor.store, stack.executor.queue, stack.executor.pools)
+    job = stack.add_script("echo started")
+    with stack.worker(executor=executor) as worker:
+        worker.run_next()
+    job = stack.get(job)
+    assert (job.status, job.result_hashes) == (Status.CANCELED, None)
+    assert job.finish_time is not None
+
+
+def test_a_canceled_job_that_is_created_again_runs_again(stack: Stack) -> None:
+    job = stack.add_script("test -e again || { touch ready; sleep 60; }")
+    canceled_when_ready(stack, job)
+    assert stack.create(job.hash).status == Status.CREATED
+
+
+# Without a cancel: what a command leaves behind ---------------------------------------------------------------------------
+
+HIDDEN = "exec env -i setsid sh -c 'echo $$; exec sleep 60' > \"$top/hidden\" 2> /dev/null < /dev/null"
+
+
+@pytest.mark.parametrize("segments", [{}, {"outputInterval": 10}], ids=["file", "pipe"])
+@pytest.mark.parametrize(
+    "left",
+    [
+        "sleep 60 & echo $!",
+        "trap '' INT TERM HUP; sleep 60 & echo $!",
+        "setsid sleep 60 & echo $!",
+        "(setsid sh -c 'echo $$; sleep 60 & echo $!; wait' &) ; sleep 0.2",
+        "set -m; sleep 60 & echo $!",
+        "sleep 60 > /dev/null 2>&1 & echo $!",
+        f"top=$PWD; (cd /; {HIDDEN}) & until test -s hidden; do sleep 0.01; done; cat hidden",
+    ],
+)
+def test_background_processes_end_with_the_job(
+    stack: Stack, left: str, segments: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker_vm.worker.sandbox.process.LEFTOVER_SECONDS", 0.1)
+    job = stack.run(stack.add_script(left, **segments))
+    assert job.status == Status.SUCCESS
+    found = pids(stack, job)
+    assert found and not any(map(is_running, found))
+
+
+def test_processes_end_with_a_command_that_cannot_be_waited_for(stack: Stack) -> None:
+    """A command that kills itself still leaves nothing."""
+    job = stack.run(stack.add_script("sleep 60 & echo $!; kill -KILL $$"))
+    assert job.error == "The command was killed by signal SIGKILL."
+    assert not any(map(is_running, pids(stack, job)))
+
+
+@pytest.mark.parametrize("segments", [{}, {"outputInterval": 10}], ids=["file", "pipe"])
+def test_the_last_process_of_a_pipeline_may_end_its_work(stack: Stack, segments: dict[str, int]) -> None:
+    """As bash's `> >(tee …)` does, it goes on for a moment after the command."""
+    job = stack.run(stack.add_script("(sleep 0.2; echo late) & echo early", **segments))
+    assert stack.results(job)["job_stdout.txt"] == b"early\nlate\n"
+    if segments:
+        assert "".join(text for _, text in stack.output(job)) == "early\nlate\n"
+
+
+def test_the_processes_of_another_job_are_left_alone(stack: Stack) -> None:
+    other = stack.add_script("setsid sleep 60 & echo $! > other; touch ready; wait")
+    with stack.worker() as worker, worker.running():
+        until(lambda: list(stack.work.glob("*/job/ready")))
+        (numbers,) = stack.work.glob("*/job/other")
+        pid = int(numbers.read_text())
+        quick = stack.add_script("setsid sleep 60 & echo $!")
+        delivery = worker.next()
+        assert delivery is not None
+        worker.runner.run(delivery)
+        assert stack.get(quick).status == Status.SUCCESS
+        assert not any(map(is_running, pids(stack, quick)))
+        assert is_running(pid)
+        stack.cancel(other)
+    assert not is_running(pid)
+
+
+def test_no_process_is_left_to_be_reaped(stack: Stack) -> None:
+    stack.run(stack.add_script("for i in 1 2 3 4 5; do (setsid true &) ; done; sleep 0.1"))
+    children = Path("/proc/self/task").glob("*/children")
+    mine = [int(pid) for file in children for pid in file.read_text().split()]
+    assert [pid for pid in mine if not is_running(pid)] == []
+
+
+def test_a_system_without_process_descriptors_waits_by_a_thread(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.pidfd_open")
+    job = stack.run(stack.add_script("exit 3"))
+    assert job.error == "The command exited with code 3."
+
+
+# When the worker stops ----------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_stops_gives_its_job_back_and_records_nothing(stack: Stack) -> None:
+    job = stack.add_script("echo x; touch ready; sleep 60", outputInterval=100_000)
+    with stack.worker() as worker:
+        with worker.running():
+            until(lambda: list(stack.work.glob("*/job/ready")))
+            worker.runner.stopping.set()
+            worker.heartbeat.release_all()
+        delivery = worker.next()
+        assert delivery is not None and delivery.job_hash == job.hash
+    job = stack.get(job)
+    assert (job.status, job.attempt, job.losses, job.worker) == (Status.CREATED, 1, 0, None)
+    assert (job.start_time, job.finish_time, job.result_hashes, job.error) == (None, None, None, None)
+    assert list(stack.work.iterdir()) == []

@@ -1,0 +1,192 @@
+"""A job has one owner at a time, and one recorded outcome."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from worker_harness import WORKER_ID, Stack, until
+
+from cloud_executor.jobs import Executor, ExecutorOptions, Outcome
+from cloud_executor.model.errors import Unavailable
+from cloud_executor.model.job import Job, Status
+
+WAITS = "touch ready; echo $$ > pid; exec sleep 60"
+
+
+def with_lease(stack: Stack, seconds: float, kind: type[Executor] = Executor) -> Executor:
+    options = ExecutorOptions(lease=timedelta(seconds=seconds))
+    return kind(stack.executor.store, stack.executor.queue, stack.executor.pools, options)
+
+
+def until_ready(stack: Stack) -> None:
+    until(lambda: list(stack.work.glob("*/job/ready")))
+
+
+def test_a_lease_is_extended_while_the_command_runs(stack: Stack) -> None:
+    executor = with_lease(stack, 0.6)
+    job = stack.add_script("touch ready; until test -e go; do sleep 0.01; done")
+    with stack.worker(executor=executor) as worker, worker.running():
+        until_ready(stack)
+        first = stack.get(job).lease_expires
+        assert first is not None
+        until(lambda: (stack.get(job).lease_expires or first) > first + timedelta(seconds=0.6))
+        (folder,) = stack.work.glob("*/job")
+        (folder / "go").touch()
+    assert stack.get(job).status == Status.SUCCESS
+
+
+def test_a_job_that_was_taken_away_is_stopped_and_nothing_is_recorded(stack: Stack) -> None:
+    job = stack.add_script(f"trap '' INT TERM; {WAITS}")
+    with stack.worker() as worker:
+        with worker.running():
+            until_ready(stack)
+            stack.executor.release(job.hash, 1)
+            taken = stack.executor.claim(job.hash, "another")
+        assert worker.next(0) is None
+    job = stack.get(job)
+    assert (job.status, job.worker, job.attempt) == (Status.RUNNING, "another", taken.attempt)
+    assert list(stack.work.iterdir()) == []
+
+
+def test_an_outcome_in_the_name_of_an_old_attempt_is_not_recorded(stack: Stack) -> None:
+    class Overtaken(Executor):
+        def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
+            self.release(job_hash, attempt)
+            self.claim(job_hash, "another")
+            return super().finish(job_hash, attempt, outcome)
+
+    job = stack.add_script("echo x")
+    with stack.worker(executor=with_lease(stack, 30, Overtaken)) as worker:
+        worker.run_next()
+        assert worker.next(0) is None
+    assert (stack.get(job).status, stack.get(job).worker) == (Status.RUNNING, "another")
+
+
+def test_a_command_whose_lease_cannot_be_proved_is_stopped(stack: Stack) -> None:
+    class Away(Executor):
+        def renew(self, job_hash: str, attempt: int) -> Job:
+            raise Unavailable
+
+        def get(self, job_hash: str) -> Job:
+            raise Unavailable
+
+    job = stack.add_script(WAITS)
+    with stack.worker(executor=with_lease(stack, 1.0, Away)) as worker:
+        worker.run_next()
+        # It was given back, for anyone to take.
+        delivery = worker.next()
+        assert delivery is not None and delivery.job_hash == job.hash
+    job = stack.get(job)
+    assert (job.status, job.finish_time, job.error) == (Status.CREATED, None, None)
+
+
+def test_an_outcome_waits_for_the_storage(stack: Stack) -> None:
+    left = 3
+
+    class Flaky(Executor):
+        def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
+            nonlocal left
+            left -= 1
+            if left:
+                raise Unavailable
+            return super().finish(job_hash, attempt, outcome)
+
+    job = stack.add_script("echo x")
+    with stack.worker(executor=with_lease(stack, 30, Flaky)) as worker:
+        worker.run_next()
+        assert worker.next(0) is None
+    assert stack.get(job).status == Status.SUCCESS
+
+
+def test_an_outcome_whose_answer_was_lost_is_recorded_once(stack: Stack) -> None:
+    class AnswerLost(Executor):
+        def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
+            super().finish(job_hash, attempt, outcome)
+            raise Unavailable
+
+    job = stack.add_script("echo x")
+    with stack.worker(executor=with_lease(stack, 30, AnswerLost)) as worker:
+        worker.run_next()
+        assert worker.next(0) is None
+    assert (stack.get(job).status, stack.get(job).attempt) == (Status.SUCCESS, 1)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        lambda stack, job: stack.executor.claim(job.hash, "another"),
+        lambda stack, job: stack.cancel(job),
+    ],
+    ids=["run by another", "canceled"],
+)
+def test_a_delivery_of_a_job_that_is_not_to_be_run_is_done(stack: Stack, before: Callable[[Stack, Job], None]) -> None:
+    job = stack.add_script("echo x")
+    before(stack, job)
+    expected = stack.get(job)
+    assert stack.run(job) == expected
+
+
+def test_a_delivery_of_no_job_is_done(stack: Stack) -> None:
+    stack.executor.queue.publish("default", "no-such-job")
+    with stack.worker() as worker:
+        worker.run_next()
+        assert worker.next(0) is None
+
+
+def test_a_claim_that_fails_leaves_the_delivery(stack: Stack) -> None:
+    class NoClaims(Executor):
+        def claim(self, job_hash: str, worker: str) -> Job:
+            raise Unavailable
+
+    job = stack.add_script("echo x")
+    with stack.worker(executor=with_lease(stack, 30, NoClaims)) as worker:
+        with pytest.raises(Unavailable):
+            worker.run_next()
+        delivery = worker.next()
+        assert delivery is not None and delivery.job_hash == job.hash
+
+
+def test_the_heartbeat_survives_a_fault(stack: Stack) -> None:
+    failed = threading.Event()
+
+    class Faulty(Executor):
+        def get(self, job_hash: str) -> Job:
+            if not failed.is_set():
+                failed.set()
+                raise RuntimeError("a fault")
+            return super().get(job_hash)
+
+        def renew(self, job_hash: str, attempt: int) -> Job:
+            return self.get(job_hash)
+
+    job = stack.add_script(WAITS)
+    with stack.worker(executor=with_lease(stack, 30, Faulty)) as worker, worker.running():
+        until_ready(stack)
+        assert failed.wait(30)
+        stack.cancel(job)
+    assert stack.get(job).status == Status.CANCELED
+
+
+def test_the_worker_is_recorded_while_it_lives(stack: Stack) -> None:
+    options = ExecutorOptions(refresh_period=timedelta(milliseconds=50))
+    executor = Executor(stack.executor.store, stack.executor.queue, stack.executor.pools, options)
+    with stack.worker(executor=executor):
+        ((first, _),) = executor.workers()
+        assert first.client_id == WORKER_ID
+        until(lambda: next(executor.workers())[0].last_seen > first.last_seen)
+
+
+def test_log_lines_name_job_attempt_and_worker(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    job = stack.run(stack.add_script("echo x"))
+    records = [record for record in caplog.records if record.name.startswith("worker_vm")]
+    assert [vars(record)["action"] for record in records] == ["claim", "finish"]
+    for record in records:
+        fields = vars(record)
+        assert (fields["job_hash"], fields["attempt"], fields["worker_id"]) == (job.hash, 1, WORKER_ID)
+    assert json.dumps(vars(records[1])["status"]) == '"SUCCESS"'

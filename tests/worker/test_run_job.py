@@ -1,0 +1,207 @@
+"""Jobs from their delivery to their outcome, on the embedded backends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worker_harness import ORIGIN_URL, WORKER_ID, Stack, config, zip_of
+
+from cloud_executor.model.job import Status
+from cloud_executor.model.metadata import BlobMetadata
+
+WEBGME = json.loads((Path(__file__).parents[1] / "data/webgme_results.json").read_text())["cases"]
+
+
+@pytest.mark.parametrize("case", WEBGME, ids=lambda case: case["title"])
+def test_a_job_ends_as_with_webgmes_worker(stack: Stack, case: dict[str, Any]) -> None:
+    modes = {name: 0o100000 | mode for name, mode in case.get("modes", {}).items()}
+    job = stack.run(stack.add_artifact(case["files"]) if case.get("artifact") else stack.add(case["files"], modes))
+    expected = case["expect"]
+    assert (job.status, job.result_hashes) == (expected["status"], expected["resultHashes"])
+    times = {"startTime": job.start_time, "finishTime": job.finish_time}
+    assert [name for name, time in times.items() if time] == expected["times"]
+
+
+def test_a_job_that_succeeds_has_results_times_and_a_worker_but_no_error(stack: Stack) -> None:
+    job = stack.run(stack.add_script("echo hello; echo problem >&2; echo 1 > made.txt"))
+    assert (job.status, job.error, job.worker) == (Status.SUCCESS, None, WORKER_ID)
+    assert job.start_time is not None and job.finish_time is not None
+    assert job.create_time <= job.start_time <= job.finish_time
+    results = stack.results(job)
+    assert results.pop("executor_config.json")
+    assert results == {"job_stdout.txt": b"hello\n", "job_stderr.txt": b"problem\n", "made.txt": b"1\n"}
+
+
+# Failures -----------------------------------------------------------------------------------------------------------
+
+
+def assert_failed(stack: Stack, job: Any, status: Status, error: str, times: str) -> None:
+    job = stack.run(job)
+    assert (job.status, job.error) == (status, error)
+    shown = [name for name, time in (("start", job.start_time), ("finish", job.finish_time)) if time]
+    assert shown == times.split()
+
+
+@pytest.mark.parametrize("job_hash", ["0" * 40, "some/../job", "x\0y", "ü"])
+def test_a_source_that_is_not_there(stack: Stack, job_hash: str) -> None:
+    job = stack.create(job_hash)
+    assert_failed(stack, job, Status.FAILED_TO_GET_SOURCE_METADATA, "No blob has this hash.", "")
+
+
+def test_a_source_whose_content_is_not_there(stack: Stack) -> None:
+    job = stack.create(stack.blobs.create_metadata(BlobMetadata.for_file("a.zip", 3, "0" * 40)).hash)
+    error = "A part of this blob is not stored: upload it first."
+    assert_failed(stack, job, Status.FAILED_SOURCE_COULD_NOT_BE_OBTAINED, error, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"", "The source is not a zip archive, or it is damaged."),
+        (b"no zip", "The source is not a zip archive, or it is damaged."),
+        (zip_of({}), "The source is an empty zip archive."),
+        (zip_of({"a": "x" * 5000})[:-30], "The source is not a zip archive, or it is damaged."),
+    ],
+)
+def test_a_source_that_cannot_be_unzipped(stack: Stack, content: bytes, error: str) -> None:
+    assert_failed(stack, stack.add_zip(content), Status.FAILED_UNZIP, error, "finish")
+
+
+def test_an_artifact_without_files(stack: Stack) -> None:
+    assert_failed(stack, stack.add_artifact({}), Status.FAILED_UNZIP, "The source is an artifact without files.", "finish")
+
+
+def test_an_artifact_with_a_file_in_place_of_a_folder(stack: Stack) -> None:
+    job = stack.add_artifact({"a": "1", "a/b": "2"})
+    error = "The file 'a/b' of the source could not be written: a file has the same name."
+    assert_failed(stack, job, Status.FAILED_UNZIP, error, "finish")
+
+
+@pytest.mark.parametrize(
+    ("files", "error"),
+    [
+        ({"data/executor_config.json": "{}"}, "The source has no executor_config.json at its top."),
+        ({"executor_config.json/x": "{}"}, "executor_config.json in the source is no file that can be read."),
+        ({"executor_config.json": "null"}, "executor_config.json must be a JSON object."),
+        ({"executor_config.json": '{"cmd": 1}'}, "cmd in executor_config.json must be a text: the program to run."),
+        ({"executor_config.json": b" " * 2_000_000}, "executor_config.json is larger than 1048576 bytes."),
+    ],
+)
+def test_a_config_that_is_not_valid(stack: Stack, files: dict[str, str], error: str) -> None:
+    job = stack.add(files)
+    assert_failed(stack, job, Status.FAILED_EXECUTOR_CONFIG, error, "start finish")
+    assert stack.get(job).result_hashes is None
+
+
+@pytest.mark.parametrize(
+    ("cmd", "error"),
+    [
+        ("no-such-command", "The command 'no-such-command' was not found."),
+        ("./no-such-file", "The command './no-such-file' was not found."),
+        ("./executor_config.json", "The command './executor_config.json' is not executable."),
+        ("./lost.sh", "The command './lost.sh' could not be started: its interpreter was not found."),
+        ("./lost.sh/x", "The command './lost.sh/x' was not found."),
+        (".", "The command '.' is not executable."),
+    ],
+)
+def test_a_command_that_cannot_be_started_keeps_its_results(stack: Stack, cmd: str, error: str) -> None:
+    files = {"executor_config.json": config("", cmd=cmd), "lost.sh": "#!/no/such/shell\n"}
+    job = stack.add(files, {"lost.sh": 0o100755})
+    assert_failed(stack, job, Status.FAILED_TO_EXECUTE, error, "start finish")
+    results = stack.results(job)
+    assert (results["job_stdout.txt"], results["job_stderr.txt"]) == (b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        ("exit 3", "The command exited with code 3."),
+        ("kill -SEGV $$", "The command was killed by signal SIGSEGV."),
+        ("kill -40 $$", "The command was killed by signal 40."),
+    ],
+)
+def test_a_command_that_fails_says_how_and_keeps_its_results(stack: Stack, script: str, error: str) -> None:
+    job = stack.add_script(f"echo partial; {script}")
+    assert_failed(stack, job, Status.FAILED_TO_EXECUTE, error, "start finish")
+    assert stack.results(job)["job_stdout.txt"] == b"partial\n"
+
+
+def test_too_many_arguments_are_a_failure_of_the_command(stack: Stack) -> None:
+    job = stack.add({"executor_config.json": config("", cmd="true", args=["x" * 200_000])})
+    error = "The command 'true' could not be started: argument list too long."
+    assert_failed(stack, job, Status.FAILED_TO_EXECUTE, error, "start finish")
+
+
+def test_a_folder_where_the_output_is_to_go(stack: Stack) -> None:
+    job = stack.add({"executor_config.json": config("true"), "job_stdout.txt/x": ""})
+    error = "The file 'job_stdout.txt' could not be made: is a directory."
+    assert_failed(stack, job, Status.FAILED_TO_EXECUTE, error, "start finish")
+
+
+# What the command meets -----------------------------------------------------------------------------------------------
+
+
+def test_the_environment_has_nothing_of_the_worker_but_path_and_language(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "s3cret")
+    monkeypatch.setenv("EXECUTOR_NONCE", "s3cret")
+    job = stack.run(stack.add({"executor_config.json": config("", cmd="env", args=[])}))
+    lines = stack.results(job)["job_stdout.txt"].decode().splitlines()
+    environment = dict(line.partition("=")[::2] for line in lines)
+    assert set(environment) == {"PATH", "LANG", "HOME", "TMPDIR", "ORIGIN_URL", "CLOUD_EXECUTOR_ATTEMPT"}
+    assert environment["ORIGIN_URL"] == ORIGIN_URL
+    assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_temporary_files_are_no_results_and_home_is_the_jobs_folder(stack: Stack) -> None:
+    job = stack.run(stack.add_script('echo 1 > "$TMPDIR/temporary"; echo 2 > "$HOME/result"; rm "$HOME/job_stdout.txt"'))
+    assert set(stack.results(job)) == {"executor_config.json", "job_stderr.txt", "result"}
+
+
+def test_output_files_of_the_source_are_replaced(stack: Stack, tmp_path: Path) -> None:
+    files = {
+        "executor_config.json": config("echo new"),
+        "job_stdout.txt": "much longer old text",
+        "target": "kept",
+        "job_stderr.txt": "target",
+    }
+    job = stack.run(stack.add(files, {"job_stderr.txt": 0o120777}))
+    results = stack.results(job)
+    assert (results["job_stdout.txt"], results["job_stderr.txt"], results["target"]) == (b"new\n", b"", b"kept")
+
+
+# What the command leaves ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "rm -rf ../job",
+        "rm -rf ../job; ln -s /etc ../job",
+        'rm -rf "$PWD/../../"*',
+    ],
+)
+def test_a_job_that_removes_its_own_folder_has_no_files(stack: Stack, script: str) -> None:
+    job = stack.run(stack.add_script(script))
+    assert job.status == Status.SUCCESS
+    assert stack.results(job) == {}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "mkdir -p a/b; echo 1 > a/b/c; chmod 0555 a/b a",
+        "mkdir -p a/b; chmod 0 a/b; chmod 0 a",
+        'python3 -c "\nimport os\nfor _ in range(3000):\n os.mkdir(\'deeper\'); os.chdir(\'deeper\')"',
+    ],
+)
+def test_every_folder_is_removed(stack: Stack, script: str) -> None:
+    assert shutil.which("python3")
+    stack.run(stack.add_script(script, [{"name": "top", "resultPatterns": ["job_stdout.txt"]}]))
+    assert list(stack.work.iterdir()) == []

@@ -1,0 +1,286 @@
+"""Zips that nobody trusts, and those that are only unusual."""
+
+from __future__ import annotations
+
+import binascii
+import io
+import os
+import stat
+import struct
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from worker_harness import Stack, config, zip_of
+
+from cloud_executor.model.job import Job, Status
+
+LINK = 0o120777
+LIST = config("find . -type f | LC_ALL=C sort; find . -type l | LC_ALL=C sort")
+
+
+def add(stack: Stack, files: dict[str, str | bytes], modes: dict[str, int] | None = None) -> Job:
+    return stack.add({"executor_config.json": LIST, **files}, modes)
+
+
+def listed(stack: Stack, job: Job) -> list[bytes]:
+    """The files that the command has found, beside those that are always there."""
+    lines = stack.results(job)["job_stdout.txt"].splitlines()
+    return [line for line in lines if line not in (b"./executor_config.json", b"./job_stdout.txt", b"./job_stderr.txt")]
+
+
+def patched(content: bytes, change: Callable[[zipfile.ZipInfo], None]) -> bytes:
+    """The zip with other fields in its directory."""
+    buffer = io.BytesIO(content)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        for member in archive.infolist():
+            if member.filename != "executor_config.json":
+                change(member)
+        archive._didModify = True  # type: ignore[attr-defined]
+    return buffer.getvalue()
+
+
+# Refused ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../evil", "a/../../evil", "/tmp/evil", "a/..", "..", "//evil", "./../evil"],
+)
+def test_a_name_that_leaves_the_folder_is_refused(stack: Stack, name: str, tmp_path: Path) -> None:
+    job = stack.run(add(stack, {name: "x"}))
+    assert (job.status, job.error) == (Status.FAILED_UNZIP, f"The name '{name}' in the source leads out of it.")
+    assert not list(tmp_path.rglob("evil"))
+
+
+@pytest.mark.parametrize("name", ["..\\evil", "C:\\evil", "\\evil", "a\\..\\..\\evil"])
+def test_names_of_windows_that_leave_the_folder_are_refused(stack: Stack, name: str, tmp_path: Path) -> None:
+    content = zip_of({"executor_config.json": LIST, name: "x"})
+    job = stack.run(stack.add_zip(patched(content, lambda member: setattr(member, "create_system", 0))))
+    assert job.status == Status.FAILED_UNZIP
+    assert "leads out of it" in (job.error or "")
+    assert not list(tmp_path.rglob("*evil"))
+
+
+@pytest.mark.parametrize(
+    ("links", "refused"),
+    [
+        ({"link": "/etc/passwd"}, "link"),
+        ({"link": "../.."}, "link"),
+        ({"link": "../../no-such-file"}, "link"),
+        ({"folder/link": "../../job/../../x"}, "folder/link"),
+        # Each looks harmless; together they climb.
+        ({"a": ".", "b": "a/.."}, "b"),
+        ({"round": "round"}, "round"),
+    ],
+)
+def test_a_link_that_leaves_the_folder_is_refused(stack: Stack, links: dict[str, str], refused: str) -> None:
+    job = stack.run(add(stack, dict(links), dict.fromkeys(links, LINK)))
+    assert job.status == Status.FAILED_UNZIP
+    assert job.error == f"The link '{refused}' in the source leads out of it."
+
+
+def test_nothing_is_written_through_a_link(stack: Stack, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    job = stack.run(add(stack, {"link": str(outside), "link/evil": "x"}, {"link": LINK}))
+    assert job.status == Status.FAILED_UNZIP
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK])
+def test_special_files_are_refused(stack: Stack, kind: int) -> None:
+    job = stack.run(add(stack, {"special": ""}, {"special": kind | 0o644}))
+    assert (job.status, job.error) == (
+        Status.FAILED_UNZIP,
+        "'special' in the source is a device, a pipe or a socket.",
+    )
+
+
+def test_encrypted_files_are_refused(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "executor_config.json").write_text(LIST)
+    subprocess.run(["zip", "-q", "-P", "word", "s.zip", "executor_config.json"], cwd=tmp_path, check=True)
+    job = stack.run(stack.add_zip((tmp_path / "s.zip").read_bytes()))
+    assert (job.status, job.error) == (
+        Status.FAILED_UNZIP,
+        "The file 'executor_config.json' in the source is encrypted.",
+    )
+
+
+def test_a_bomb_is_refused_before_it_goes_off(stack: Stack) -> None:
+    job = stack.run(add(stack, {"zeros": bytes(200 * 1024**2)}))
+    assert job.status == Status.FAILED_UNZIP
+    assert job.error == "The source grows more than 200 times when it is unpacked; store it uncompressed."
+
+
+def test_a_bomb_of_overlapping_files_is_refused(stack: Stack) -> None:
+    """Many entries of the directory that share one content."""
+    content = zip_of({"executor_config.json": LIST, "zeros": bytes(1024**2)})
+    buffer = io.BytesIO(content)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.filelist += [archive.getinfo("zeros")] * 300
+        archive._didModify = True  # type: ignore[attr-defined]
+    job = stack.run(stack.add_zip(buffer.getvalue()))
+    assert job.status == Status.FAILED_UNZIP
+    assert job.error == "The source grows more than 200 times when it is unpacked; store it uncompressed."
+
+
+def test_a_size_that_lies_is_damage_and_gives_no_more_bytes_than_it_says(stack: Stack) -> None:
+    content = zip_of({"executor_config.json": LIST, "zeros": bytes(1024**2)})
+    job = stack.run(stack.add_zip(patched(content, lambda member: setattr(member, "file_size", 10))))
+    assert (job.status, job.error) == (Status.FAILED_UNZIP, "The file 'zeros' in the source is damaged.")
+
+
+def test_a_source_of_too_many_files_is_refused(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_vm.worker.unzip.MAX_FILES", 3)
+    monkeypatch.setattr("worker_vm.worker.source.MAX_FILES", 3)
+    files = {"executor_config.json": LIST, "a": "1", "b": "2", "c": "3"}
+    for add_files in (stack.add, stack.add_artifact):
+        assert stack.run(add_files(files)).error == "The source has more than 3 files."
+
+
+def test_a_source_that_is_too_large_is_refused(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_vm.worker.unzip.MAX_TOTAL_BYTES", 1000)
+    job = stack.run(add(stack, {"a": "x" * 1001}))
+    assert (job.status, job.error) == (Status.FAILED_UNZIP, "The source is larger than 0 GiB when it is unpacked.")
+
+
+def test_a_directory_too_large_for_memory_is_refused(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_vm.worker.unzip.MAX_DIRECTORY_BYTES", 100)
+    job = stack.run(add(stack, {"a" * 60: "x"}))
+    assert (job.status, job.error) == (Status.FAILED_UNZIP, "The source has too many files.")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packing_methods_without_a_bound_on_memory_are_refused(stack: Stack, method: int) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("executor_config.json", LIST)
+    job = stack.run(stack.add_zip(buffer.getvalue()))
+    assert job.status == Status.FAILED_UNZIP
+    assert "use deflate" in (job.error or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("x" * 300, "its name is too long"), ("d/" * 2500 + "f", "its name is too long")],
+)
+def test_a_name_that_the_file_system_does_not_take(stack: Stack, name: str, reason: str) -> None:
+    job = stack.run(add(stack, {name: "x"}))
+    assert job.status == Status.FAILED_UNZIP
+    assert reason in (job.error or "")
+
+
+def test_changed_bytes_are_noticed(stack: Stack) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("executor_config.json", LIST)
+        archive.writestr("data", "some data")
+    job = stack.run(stack.add_zip(buffer.getvalue().replace(b"some data", b"some date")))
+    assert (job.status, job.error) == (Status.FAILED_UNZIP, "The file 'data' in the source is damaged.")
+
+
+@pytest.mark.parametrize("cut", range(0, 400, 7))
+def test_no_damage_upsets_the_worker(stack: Stack, cut: int) -> None:
+    """Whatever is wrong with an archive, the job ends, as a failure to unzip or to find its config."""
+    content = bytearray(zip_of({"executor_config.json": "{}", "é" * 3: "x" * 99}))
+    place = cut % len(content)
+    content[place] ^= 0xFF
+    job = stack.run(stack.add_zip(bytes(content)))
+    assert job.status in (Status.FAILED_UNZIP, Status.FAILED_EXECUTOR_CONFIG)
+
+
+# Unusual ------------------------------------------------------------------------------------------------------------
+
+
+def test_permissions_are_kept_but_for_special_bits(stack: Stack) -> None:
+    files = {"run": "", "plain": "", "closed": "", "special": "", "executor_config.json": config("stat -c '%a %n' *")}
+    modes = {"run": 0o100755, "plain": 0o100644, "closed": 0o100000, "special": 0o104755}
+    job = stack.run(stack.add(files, modes))
+    lines = stack.results(job)["job_stdout.txt"].decode().splitlines()
+    assert {"755 run", "644 plain", "644 closed", "755 special"} <= set(lines)
+
+
+def test_files_of_an_artifact_are_not_executable_whatever_the_umask(stack: Stack) -> None:
+    before = os.umask(0o077)
+    try:
+        job = stack.run(stack.add_artifact({"executor_config.json": config("stat -c %a run.sh"), "run.sh": "x"}))
+    finally:
+        os.umask(before)
+    assert stack.results(job)["job_stdout.txt"] == b"644\n"
+
+
+def test_links_within_the_folder_are_kept(stack: Stack) -> None:
+    files = {"dir/file": "content", "dir/link": "../dir/file", "up": "dir", "later": "made-by-command"}
+    modes = {name: LINK for name in ("dir/link", "up", "later")}
+    job = stack.run(stack.add({"executor_config.json": config("cat up/link; readlink later"), **files}, modes))
+    assert stack.results(job)["job_stdout.txt"] == b"contentmade-by-command\n"
+
+
+def test_of_two_files_with_one_name_the_last_stays(stack: Stack) -> None:
+    buffer = io.BytesIO()
+    with pytest.warns(UserWarning), zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("executor_config.json", config("cat a"))
+        archive.writestr("a", "first")
+        archive.writestr("a", "second")
+    job = stack.run(stack.add_zip(buffer.getvalue()))
+    assert stack.results(job)["job_stdout.txt"] == b"second"
+
+
+def test_names_are_cleaned_of_what_means_nothing(stack: Stack) -> None:
+    job = stack.run(add(stack, {"./a//b/./c": "x", "folder/": "", "empty//": ""}))
+    assert listed(stack, job) == [b"./a/b/c"]
+
+
+def test_names_in_utf_8(stack: Stack) -> None:
+    job = stack.run(add(stack, {"ü 漢 😀.txt": "x"}))
+    assert listed(stack, job) == ["./ü 漢 😀.txt".encode()]
+
+
+def test_unmarked_bytes_of_unix_stay_as_they_are(stack: Stack) -> None:
+    content = zip_of({"executor_config.json": LIST, "caf?.txt": "x"}).replace(b"caf?.txt", b"caf\xe9.txt")
+    job = stack.run(stack.add_zip(content))
+    assert listed(stack, job) == [b"./caf\xe9.txt"]
+    assert stack.results(job)["café.txt"] == b"x"
+
+
+def test_unmarked_names_of_dos_are_in_code_page_437_and_have_backslashes(stack: Stack) -> None:
+    content = zip_of({"executor_config.json": LIST, "dir\\caf?.txt": "x"})
+    content = patched(content, lambda member: setattr(member, "create_system", 0)).replace(b"caf?.txt", b"caf\x82.txt")
+    job = stack.run(stack.add_zip(content))
+    assert listed(stack, job) == ["./dir/café.txt".encode()]
+
+
+def test_unmarked_names_of_dos_that_are_utf_8_are_taken_as_such(stack: Stack) -> None:
+    content = zip_of({"executor_config.json": LIST, "caf??.txt": "x"})
+    content = patched(content, lambda member: setattr(member, "create_system", 0))
+    job = stack.run(stack.add_zip(content.replace(b"caf??.txt", "café.txt".encode())))
+    assert listed(stack, job) == ["./café.txt".encode()]
+
+
+def test_a_name_in_unicode_beside_the_stored_one_counts(stack: Stack) -> None:
+    field = struct.pack("<BL", 1, binascii.crc32(b"plain")) + "ü".encode()
+
+    def add_name(member: zipfile.ZipInfo) -> None:
+        member.extra = struct.pack("<HH", 0x7075, len(field)) + field
+
+    job = stack.run(stack.add_zip(patched(zip_of({"executor_config.json": LIST, "plain": "x"}), add_name)))
+    assert listed(stack, job) == ["./ü".encode()]
+
+
+def test_zips_of_zip_and_in_zip64_are_read(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "executor_config.json").write_text(config("./run.sh"))
+    script = tmp_path / "run.sh"
+    script.write_text("#!/bin/sh\necho ran\n")
+    script.chmod(0o755)
+    command = ["zip", "-q", "-fz", "s.zip", "executor_config.json", "run.sh"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    job = stack.run(stack.add_zip((tmp_path / "s.zip").read_bytes()))
+    assert stack.results(job)["job_stdout.txt"] == b"ran\n"
+
+
+def test_bytes_before_the_archive_are_passed_over(stack: Stack) -> None:
+    job = stack.run(stack.add_zip(b"#!/bin/sh\n" + zip_of({"executor_config.json": LIST})))
+    assert job.status == Status.SUCCESS

@@ -1,0 +1,224 @@
+"""The embedded stack with jobs on it, and workers: in this process, or as the program."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from cloud_executor.blobs import BlobStore
+from cloud_executor.composition import DEFAULT_POOL, open_blob_store, open_executor
+from cloud_executor.jobs import Executor
+from cloud_executor.model.job import Job
+from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
+from cloud_executor.ports import Delivery, Subscription
+from cloud_executor.settings import Settings
+from worker_vm.worker.heartbeat import Heartbeat
+from worker_vm.worker.run_command import CommandRunner
+from worker_vm.worker.run_job import JobRunner
+from worker_vm.worker.sandbox.process import ProcessSandbox
+from worker_vm.worker.work_folder import WorkFolder
+
+PROJECT = Path(__file__).parents[2]
+WORKER_ID = "worker_1"
+ORIGIN_URL = "http://origin.example:1"
+WAIT_SECONDS = 30.0
+
+ALL = [{"name": "all", "resultPatterns": []}]
+
+
+def config(script: str, artifacts: list[dict[str, Any]] | None = None, **fields: object) -> str:
+    """An executor_config.json that runs a shell script."""
+    found = {"cmd": "sh", "args": ["-c", script], "resultArtifacts": ALL if artifacts is None else artifacts}
+    return json.dumps({**found, **fields})
+
+
+def zip_of(files: Mapping[str, str | bytes], modes: Mapping[str, int] | None = None) -> bytes:
+    """A zip as a packer on Unix makes it; modes include the kind of the file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            member = zipfile.ZipInfo(name)
+            member.create_system = 3
+            member.compress_type = zipfile.ZIP_DEFLATED
+            member.external_attr = (modes or {}).get(name, 0o100644) << 16
+            archive.writestr(member, content)
+    return buffer.getvalue()
+
+
+def until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
+    """What the condition gives once that is true; fails if it does not become so."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+    return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process is there, and not just waiting to be reaped."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return status.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+
+
+class Stack:
+    """Blobs, jobs and queue in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self.work = folder / "work"
+        self.log = folder / "worker.log"
+        settings = Settings(data=self.data)
+        self.blobs: BlobStore = open_blob_store(settings)
+        self.executor: Executor = open_executor(settings)
+
+    # Jobs -----------------------------------------------------------------------------------------------------------
+
+    def add(self, files: Mapping[str, str | bytes], modes: Mapping[str, int] | None = None) -> Job:
+        """Create a job whose source is an uploaded zip."""
+        return self.add_zip(zip_of(files, modes))
+
+    def add_script(self, script: str, artifacts: list[dict[str, Any]] | None = None, **fields: object) -> Job:
+        return self.add({"executor_config.json": config(script, artifacts, **fields)})
+
+    def add_zip(self, content: bytes) -> Job:
+        return self.create(self.blobs.create_file("source.zip", [content]).hash)
+
+    def add_artifact(self, files: Mapping[str, str]) -> Job:
+        """Create a job whose source is an artifact."""
+        entries = {}
+        for name, content in files.items():
+            blob = self.blobs.create_file("file", [content.encode()])
+            size = len(content.encode())
+            entries[name] = ArtifactFile(blob.metadata.content_hash, size, ContentType.OBJECT)
+        return self.create(self.blobs.create_metadata(BlobMetadata.for_artifact("source", entries)).hash)
+
+    def create(self, job_hash: str) -> Job:
+        return self.executor.create(job_hash)[0]
+
+    def get(self, job: Job) -> Job:
+        return self.executor.get(job.hash)
+
+    def cancel(self, job: Job) -> None:
+        self.executor.cancel(job.hash, job.secret)
+
+    def finished(self, job: Job) -> Job:
+        """The job, once it has finished."""
+        until(lambda: self.get(job).finished)
+        return self.get(job)
+
+    def results(self, job: Job, artifact: str = "all") -> dict[str, bytes]:
+        """The files of a result artifact."""
+        hashes = self.get(job).result_hashes
+        assert hashes is not None
+        files = self.blobs.metadata(hashes[artifact]).metadata.files
+        return {path: self._content(entry.content_hash) for path, entry in files.items()}
+
+    def output(self, job: Job) -> list[tuple[int, str]]:
+        """The segments of a job's output."""
+        return [(segment.number, segment.output) for segment in self.executor.output(job.hash)]
+
+    def _content(self, metadata_hash: str) -> bytes:
+        with self.blobs.open_content(self.blobs.metadata(metadata_hash).metadata.content_hash) as content:
+            return content.read()
+
+    # Workers --------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def worker(
+        self, *, executor: Executor | None = None, blobs: BlobStore | None = None
+    ) -> Iterator[InProcessWorker]:
+        """A worker in this process, for jobs one by one; with other use cases than those of the stack if need be."""
+        executor = executor or self.executor
+        stopping = threading.Event()
+        heartbeat = Heartbeat(executor, WORKER_ID, ())
+        commands = CommandRunner(ProcessSandbox(), executor.put_output, ORIGIN_URL, executor.clock, stopping)
+        runner = JobRunner(
+            executor, blobs or self.blobs, commands, WorkFolder(self.work), heartbeat, WORKER_ID, stopping
+        )
+        heartbeat.start()
+        try:
+            with self.executor.queue.subscribe(DEFAULT_POOL) as subscription:
+                yield InProcessWorker(runner, heartbeat, subscription)
+        finally:
+            stopping.set()
+            heartbeat.stop()
+
+    def run(self, job: Job) -> Job:
+        """The job after a worker in this process has run it; every delivery must then be done."""
+        with self.worker() as worker:
+            worker.run_next()
+            assert worker.next(0) is None, "the delivery was not acked"
+        assert not list(self.work.iterdir()), "the worker has left files"
+        return self.get(job)
+
+    @contextmanager
+    def program(self, *options: str, **environment: str) -> Iterator[WorkerProgram]:
+        """The worker as a process of its own."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "worker_vm.worker.main", "--work", str(self.work), *options],
+                cwd=PROJECT,
+                env={**os.environ, "EXECUTOR_DATA": str(self.data), **environment},
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+            )
+        program = WorkerProgram(process)
+        try:
+            yield program
+        finally:
+            process.kill()
+            process.wait(WAIT_SECONDS)
+
+
+class InProcessWorker:
+    """A worker whose only slot is the test."""
+
+    def __init__(self, runner: JobRunner, heartbeat: Heartbeat, subscription: Subscription) -> None:
+        self.runner = runner
+        self.heartbeat = heartbeat
+        self._subscription = subscription
+
+    def next(self, timeout: float = WAIT_SECONDS) -> Delivery | None:
+        return self._subscription.next(timeout)
+
+    def run_next(self) -> None:
+        delivery = self.next()
+        assert delivery is not None
+        self.runner.run(delivery)
+
+    @contextmanager
+    def running(self) -> Iterator[threading.Thread]:
+        """The next delivery is run by a thread meanwhile."""
+        thread = threading.Thread(target=self.run_next)
+        thread.start()
+        try:
+            yield thread
+        finally:
+            thread.join(WAIT_SECONDS)
+        assert not thread.is_alive()
+
+
+class WorkerProgram:
+    """A worker in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.id = f"{socket.gethostname()}_{process.pid}"
+
+    def wait(self) -> int:
+        return self.process.wait(WAIT_SECONDS)

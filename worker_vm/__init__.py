@@ -1,0 +1,1 @@
+"""The worker: takes jobs, runs their commands, stores the results."""

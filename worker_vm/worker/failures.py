@@ -1,0 +1,13 @@
+"""A job that fails for a reason that its owner should read."""
+
+from __future__ import annotations
+
+from cloud_executor.model.job import Status
+
+
+class JobFailed(Exception):
+    """The job ends with this status; the text is one sentence for its owner."""
+
+    def __init__(self, status: Status, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status

@@ -1,0 +1,200 @@
+"""What a slot does with a delivery:
+
+    claim    the job is ours, under a lease that the heartbeat extends      (executor)
+    fetch    find the source                                                source.py
+    unzip    fill a folder of its own with it                               source.py, unzip.py
+    config   read executor_config.json                                      config.py
+    run      the command, sending output on the way                         run_command.py, output.py, sandbox/
+    archive  store the results                                              archive.py
+    finish   record the outcome, once                                       (executor)
+    ack      only then is the delivery done                                 (queue)
+
+A step that fails says so by JobFailed; the attempt ends with that status. Interrupted means that the job was canceled,
+or that it goes to another worker: then nothing is recorded, and the job and its delivery are given back.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import datetime
+
+from cloud_executor.blobs import BlobStore
+from cloud_executor.jobs import Executor, Outcome
+from cloud_executor.model.errors import CloudExecutorError, Unavailable
+from cloud_executor.model.job import NotClaimable, StaleAttempt, Status
+from cloud_executor.ports import Delivery, JobNotFound
+from worker_vm.worker.archive import archive
+from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
+from worker_vm.worker.config import read_config
+from worker_vm.worker.failures import JobFailed
+from worker_vm.worker.heartbeat import Heartbeat
+from worker_vm.worker.patience import persist
+from worker_vm.worker.run_command import CommandRunner
+from worker_vm.worker.source import fetch_source, unpack_source
+from worker_vm.worker.work_folder import WorkFolder
+
+logger = logging.getLogger(__name__)
+
+FINISH_PATIENCE_SECONDS = 900.0
+"""how long an outcome waits for the storage: to repeat the job would cost more"""
+
+SETTLE_PATIENCE_SECONDS = 1.0
+"""and how long a job or a delivery that is given back: if that fails, the lease's end does it"""
+
+
+_NEVER_BEGUN = frozenset(
+    {
+        Status.FAILED_TO_GET_SOURCE_METADATA,
+        Status.FAILED_SOURCE_COULD_NOT_BE_OBTAINED,
+        Status.FAILED_CREATING_SOURCE_ZIP,
+    }
+)
+"""statuses of jobs that have no times"""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is known of an attempt so far."""
+
+    start_time: datetime | None = None
+    finish_time: datetime | None = None
+    result_hashes: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRunner:
+    """Runs jobs; used by the threads of all slots."""
+
+    executor: Executor
+    blobs: BlobStore
+    commands: CommandRunner
+    work: WorkFolder
+    heartbeat: Heartbeat
+    worker_id: str
+    stopping: threading.Event
+
+    def run(self, delivery: Delivery) -> None:
+        """Take a delivery to its end. Raises Unavailable if the job cannot be claimed, and is given back."""
+        attempt = self._claim(delivery)
+        if attempt is None:
+            return
+        # The files go last: nobody has to wait for that.
+        with closing(attempt), ExitStack() as folders, self.heartbeat.keep(attempt):
+            try:
+                outcome = self._outcome(attempt, folders)
+                self._finish(attempt, outcome)
+            except Interrupted as interrupted:
+                logger.info("job given back", extra=attempt.fields("release") | {"reason": interrupted.reason.name})
+                self._give_back(attempt, delivery)
+            except (StaleAttempt, JobNotFound):
+                logger.warning("job belongs to another worker", extra=attempt.fields("finish"))
+                self._settle(delivery.ack)
+            except Unavailable:
+                # The end of the lease brings the job to another worker.
+                logger.exception("outcome was not recorded", extra=attempt.fields("finish"))
+                self._settle(delivery.nack)
+            else:
+                self._settle(delivery.ack)
+
+    def _claim(self, delivery: Delivery) -> Attempt | None:
+        before = time.monotonic()
+        try:
+            job = self.executor.claim(delivery.job_hash, self.worker_id)
+        except (NotClaimable, JobNotFound):
+            # Somebody else's, or finished. Should its worker be lost, it is published anew.
+            self._settle(delivery.ack)
+            return None
+        except Unavailable:
+            self._settle(delivery.nack)
+            raise
+        attempt = Attempt(job, self.executor.options.lease.total_seconds(), before)
+        logger.info("job claimed", extra=attempt.fields("claim"))
+        return attempt
+
+    def _outcome(self, attempt: Attempt, folders: ExitStack) -> Outcome:
+        progress = _Progress()
+        try:
+            status, error = self._perform(attempt, folders, progress)
+        except JobFailed as failure:
+            _give_way(attempt)
+            status, error = failure.status, str(failure)
+        except Interrupted as interrupted:
+            if interrupted.reason is not Interruption.CANCELED:
+                raise
+            status, error = Status.CANCELED, None
+        except CloudExecutorError:
+            raise
+        except Exception:
+            logger.exception("job failed through a fault of the worker", extra=attempt.fields("run"))
+            status, error = (
+                Status.FAILED_TO_EXECUTE,
+                "Something went wrong in the worker; the operator finds it in the log.",
+            )
+        if status not in _NEVER_BEGUN and progress.finish_time is None:
+            progress.finish_time = self.executor.clock()
+        return Outcome(status, progress.start_time, progress.finish_time, progress.result_hashes, error)
+
+    def _perform(self, attempt: Attempt, folders: ExitStack, progress: _Progress) -> tuple[Status, str | None]:
+        """The steps up to the outcome. Raises JobFailed, Interrupted, StaleAttempt, JobNotFound, Unavailable."""
+        source = fetch_source(self.blobs, attempt.job_hash, self.stopping)
+        attempt.check()
+        try:
+            folder = folders.enter_context(self.work.attempt())
+        except OSError as error:
+            message = f"The worker could not make a folder for the job: {(error.strerror or 'unknown fault').lower()}."
+            raise JobFailed(Status.FAILED_CREATING_SOURCE_ZIP, message) from error
+        unpack_source(self.blobs, source, folder, attempt, self.stopping)
+        progress.start_time = self.executor.clock()
+        config = read_config(folder)
+        job = persist(lambda: self.executor.started(attempt.job_hash, attempt.number), self.stopping)
+        if job.cancel_requested:
+            attempt.interrupt(Interruption.CANCELED)
+        attempt.check()
+        command = self.commands.run(config, folder, attempt)
+        progress.finish_time = command.finish_time
+        results = archive(self.blobs, config.result_artifacts, folder.job, attempt, self.stopping)
+        progress.result_hashes = results.hashes
+        if results.failure is None:
+            return command.status, command.error
+        _give_way(attempt)
+        status = results.failure.status if command.status == Status.SUCCESS else command.status
+        return status, " ".join(filter(None, (command.error, str(results.failure))))
+
+    def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
+        persist(
+            lambda: self.executor.finish(attempt.job_hash, attempt.number, outcome),
+            self.stopping,
+            FINISH_PATIENCE_SECONDS,
+        )
+        logger.info("job finished", extra=attempt.fields("finish") | {"status": outcome.status})
+
+    def _give_back(self, attempt: Attempt, delivery: Delivery) -> None:
+        try:
+            persist(
+                lambda: self.executor.release(attempt.job_hash, attempt.number), self.stopping, SETTLE_PATIENCE_SECONDS
+            )
+        except (StaleAttempt, JobNotFound):
+            self._settle(delivery.ack)
+        except Unavailable:
+            logger.warning("job was not given back", extra=attempt.fields("release"), exc_info=True)
+            self._settle(delivery.nack)
+        else:
+            self._settle(delivery.nack)
+
+    def _settle(self, action: Callable[[], None]) -> None:
+        """Ack or nack. If that fails the message comes again, which is harmless."""
+        try:
+            persist(action, self.stopping, SETTLE_PATIENCE_SECONDS)
+        except Unavailable:
+            logger.warning("delivery was not settled", extra={"action": "settle"}, exc_info=True)
+
+
+def _give_way(attempt: Attempt) -> None:
+    """Raises Interrupted if a failure may come from the worker's own end: another worker tries again."""
+    if attempt.interruption in (Interruption.LOST, Interruption.RELEASED):
+        attempt.check()

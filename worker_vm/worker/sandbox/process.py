@@ -1,0 +1,330 @@
+"""Commands as processes of this machine, each in a session of its own, with a clean environment. No other wall."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import os
+import select
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from worker_vm.worker.attempt import Attempt, Interruption
+from worker_vm.worker.file_names import quoted_name
+from worker_vm.worker.sandbox import processes
+from worker_vm.worker.sandbox.port import Command, CommandNotStarted, Ending
+
+logger = logging.getLogger(__name__)
+
+INTERRUPT_SECONDS = 2.0
+"""how long a command has to end after SIGINT"""
+
+TERMINATE_SECONDS = 1.0
+"""and after SIGTERM, before it is killed"""
+
+LEFTOVER_SECONDS = 1.0
+"""how long what a command left running has to end by itself, as the `tee` at the end of a shell's pipeline does"""
+
+KILL_ALL_SECONDS = 0.3
+"""how long a worker that is late already waits for what it killed"""
+
+READ_BYTES = 64 * 1024
+
+_POLITELY = ((signal.SIGINT, INTERRUPT_SECONDS), (signal.SIGTERM, TERMINATE_SECONDS))
+_KILL = ((signal.SIGKILL, processes.KILL_SECONDS),)
+
+
+class ProcessSandbox:
+    """A Sandbox. What it makes this process: the parent of all orphans below it."""
+
+    def __init__(self) -> None:
+        processes.adopt_orphans()
+        self._lock = threading.Lock()
+        self._running: dict[int, Path] = {}
+        """the commands' processes, and the folders of their attempts"""
+
+    def run(self, command: Command, attempt: Attempt, on_output: Callable[[bytes], None] | None) -> Ending:
+        with ExitStack() as stack:
+            pipe = None
+            stdout = command.stdout
+            if on_output is not None:
+                source, stdout = os.pipe()
+                pipe = stack.enter_context(_Pipe(source, command.stdout, on_output))
+            try:
+                process = stack.enter_context(self._started(command, stdout))
+            finally:
+                if pipe is not None:
+                    os.close(stdout)
+            run = stack.enter_context(_Run(process, attempt, pipe))
+            try:
+                run.follow()
+                if not run.interrupted:
+                    run.wait_while(lambda: bool(self._left_by(process.pid, command.folder.root)), LEFTOVER_SECONDS)
+            finally:
+                self._end(process, command.folder.root)
+            if pipe is not None:
+                pipe.drain()
+            return run.ending()
+
+    def end_leftovers(self, folder: Path) -> None:
+        processes.end_everything_of(folder)
+
+    def kill_all(self) -> None:
+        """Kill all commands and what they started, for a worker that ends without waiting for their slots."""
+        with self._lock:
+            own_session = os.getsid(0)
+            end = time.monotonic() + KILL_ALL_SECONDS
+            while left := [
+                pid
+                for pid in processes.children()
+                if processes.session_of(pid) not in (None, own_session) and not _reap(pid)
+            ]:
+                for pid in left:
+                    with suppress(OSError):
+                        os.kill(pid, signal.SIGKILL)
+                if time.monotonic() >= end:
+                    return
+                time.sleep(processes.LOOK_AGAIN_SECONDS)
+
+    @contextmanager
+    def _started(self, command: Command, stdout: int) -> Iterator[subprocess.Popen[bytes]]:
+        # Under the lock, so that nobody sees a child that is not yet known to be a command.
+        with self._lock:
+            process = _start(command, stdout)
+            self._running[process.pid] = command.folder.root
+        try:
+            yield process
+        finally:
+            with self._lock:
+                del self._running[process.pid]
+
+    def _end(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        """Kill the command, if it runs, and everything that it started."""
+        end = time.monotonic() + processes.KILL_SECONDS
+        # It was not reaped yet, so this number is still its group's.
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            process.wait(processes.KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            logger.error("process does not end", extra={"action": "kill", "pid": process.pid})
+        # Only children are killed: their numbers stay theirs until we reap them. Grandchildren become children.
+        while left := self._left_by(process.pid, folder):
+            for pid in left:
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            if time.monotonic() >= end:
+                logger.error("processes do not end", extra={"action": "kill", "pids": left})
+                return
+            time.sleep(processes.LOOK_AGAIN_SECONDS)
+
+    def _left_by(self, session: int, folder: Path) -> list[int]:
+        """The orphans of a command, after reaping those that have ended."""
+        own_session = os.getsid(0)
+        with self._lock:
+            others = self._running.keys() - {session}
+            left = []
+            for pid in processes.children():
+                of_session = processes.session_of(pid)
+                if pid in self._running or of_session in (None, own_session) or _reap(pid):
+                    continue
+                if of_session == session or processes.belongs_to(pid, folder):
+                    left.append(pid)
+                elif not others:
+                    left.append(pid)  # it hides, but there is nobody else that it could be of
+            return left
+
+
+class _Pipe:
+    """What a command writes, on its way to a file."""
+
+    def __init__(self, source: int, destination: int, on_output: Callable[[bytes], None]) -> None:
+        os.set_blocking(source, False)
+        self.source = source
+        self.ended = False
+        self.error: str | None = None
+        self._destination = destination
+        self._on_output = on_output
+
+    def __enter__(self) -> _Pipe:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self.source)
+
+    def pump(self) -> bool:
+        """Move what is there, up to a bound; whether anything was."""
+        try:
+            chunk = os.read(self.source, READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not chunk:
+            self.ended = True
+            return False
+        if self.error is None:
+            try:
+                rest = memoryview(chunk)
+                while rest:
+                    rest = rest[os.write(self._destination, rest) :]
+            except OSError as error:
+                self.error = (error.strerror or "unknown fault").lower()
+            else:
+                self._on_output(chunk)
+        return True
+
+    def drain(self) -> None:
+        """Move the rest; nobody writes any more, or else this ends by itself."""
+        end = time.monotonic() + processes.KILL_SECONDS
+        while self.pump() and time.monotonic() < end:
+            pass
+
+
+class _Run:
+    """A command from its start to its end."""
+
+    def __init__(self, process: subprocess.Popen[bytes], attempt: Attempt, pipe: _Pipe | None) -> None:
+        self.interrupted = False
+        self._process = process
+        self._attempt = attempt
+        self._pipe = pipe
+        self._end = _watch(process)
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._end)
+
+    def follow(self) -> None:
+        """Until the process has ended (it is not reaped), or was killed and does not end."""
+        while not (signals := self._signals()):
+            if self._end in self._poll([self._end, self._attempt.fileno()], self._attempt.seconds_left):
+                return
+        for number, seconds in signals:
+            with suppress(OSError):
+                os.killpg(self._process.pid, number)
+                os.killpg(self._process.pid, signal.SIGCONT)  # what is stopped hears nothing
+            end = time.monotonic() + seconds
+            while (remaining := end - time.monotonic()) > 0:
+                if self._end in self._poll([self._end], remaining):
+                    return
+
+    def wait_while(self, condition: Callable[[], bool], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while condition() and self._attempt.interruption is None and time.monotonic() < end:
+            self._poll([self._attempt.fileno()], processes.LOOK_AGAIN_SECONDS)
+
+    def ending(self) -> Ending:
+        code = self._process.returncode
+        if code is None:
+            code = -signal.SIGKILL
+        return Ending(
+            exit_code=code if code >= 0 else None,
+            signal=-code if code < 0 else None,
+            interrupted=self.interrupted,
+            output_error=self._pipe.error if self._pipe is not None else None,
+        )
+
+    def _signals(self) -> Sequence[tuple[signal.Signals, float]]:
+        """What to send to the command, and how long to wait after each; empty: let it run."""
+        reason = self._attempt.interruption
+        if reason is not None:
+            self.interrupted = True
+            return _KILL if reason is Interruption.LOST else (*_POLITELY, *_KILL)
+        return _KILL if self._pipe is not None and self._pipe.error is not None else ()
+
+    def _poll(self, descriptors: list[int], seconds: float) -> set[int]:
+        """Which of them are readable; what the command writes is moved meanwhile."""
+        poll = select.poll()
+        pipe = self._pipe if self._pipe is not None and not self._pipe.ended else None
+        for descriptor in descriptors:
+            poll.register(descriptor, select.POLLIN)
+        if pipe is not None:
+            poll.register(pipe.source, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll(max(0, math.ceil(1000 * seconds)))}
+        if pipe is not None and pipe.source in ready:
+            pipe.pump()
+        return ready
+
+
+def _start(command: Command, stdout: int) -> subprocess.Popen[bytes]:
+    """Raises CommandNotStarted."""
+    program = command.program
+    args = [argument.encode() for argument in (program, *command.args)]
+    try:
+        try:
+            return _spawn(args, command, stdout)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            # A script without `#!` is one for the shell, as `execvp` has always taken it.
+            found = program if "/" in program else shutil.which(program) or program
+            return _spawn([b"/bin/sh", b"--", os.fsencode(found), *args[1:]], command, stdout)
+    except OSError as error:
+        raise CommandNotStarted(_why_not_started(command, error)) from error
+
+
+def _spawn(args: list[bytes], command: Command, stdout: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        args,
+        cwd=command.folder.job,
+        env=_environment(command),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=command.stderr,
+        start_new_session=True,
+    )
+
+
+def _environment(command: Command) -> dict[str, str]:
+    """Nothing of the worker's own but where programs are, and the language."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LANG": os.environ.get("LANG", "C.UTF-8"),
+        "HOME": str(command.folder.job),
+        "TMPDIR": str(command.folder.temporary),
+        "ORIGIN_URL": command.origin_url,
+        processes.MARK: str(command.folder.root),
+    }
+
+
+def _why_not_started(command: Command, error: OSError) -> str:
+    name = quoted_name(command.program)
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        if "/" in command.program and os.path.lexists(command.folder.job / command.program):
+            return f"The command {name} could not be started: its interpreter was not found."
+        return f"The command {name} was not found."
+    if isinstance(error, PermissionError):
+        return f"The command {name} is not executable."
+    return f"The command {name} could not be started: {(error.strerror or 'unknown fault').lower()}."
+
+
+def _reap(pid: int) -> bool:
+    """Whether the child had ended, and is gone now."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def _watch(process: subprocess.Popen[bytes]) -> int:
+    """A descriptor that becomes readable once the process has ended."""
+    try:
+        return os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        # A system without them: a thread waits.
+        readable, writable = os.pipe()
+
+        def wait() -> None:
+            process.wait()
+            os.close(writable)
+
+        threading.Thread(target=wait, name=f"wait {process.pid}", daemon=True).start()
+        return readable

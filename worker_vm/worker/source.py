@@ -1,0 +1,113 @@
+"""The source of a job: whatever the download of its blob gives, as files (protocol: what the worker does)."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from cloud_executor.blobs import READ_BYTES, BlobStore, ContentDownload, ZipDownload
+from cloud_executor.model.errors import CloudExecutorError, NotFound, Unavailable
+from cloud_executor.model.job import Status
+from cloud_executor.zip_archive import SizeChanged, ZipMember
+from worker_vm.worker.attempt import Attempt
+from worker_vm.worker.failures import JobFailed
+from worker_vm.worker.file_names import native_name
+from worker_vm.worker.file_tree import FILE_MODE, FileTree
+from worker_vm.worker.patience import persist
+from worker_vm.worker.unzip import MAX_FILES, MAX_TOTAL_BYTES, unzip
+from worker_vm.worker.work_folder import AttemptFolder
+
+
+def fetch_source(blobs: BlobStore, job_hash: str, stopping: threading.Event) -> ContentDownload | ZipDownload:
+    """Find out what the source is. Raises JobFailed."""
+    try:
+        persist(lambda: blobs.metadata(job_hash), stopping)
+    except CloudExecutorError as error:
+        raise JobFailed(Status.FAILED_TO_GET_SOURCE_METADATA, str(error)) from error
+    with _obtaining():
+        return persist(lambda: blobs.download(job_hash), stopping)
+
+
+def unpack_source(
+    blobs: BlobStore,
+    source: ContentDownload | ZipDownload,
+    folder: AttemptFolder,
+    attempt: Attempt,
+    stopping: threading.Event,
+) -> None:
+    """Fill the job's folder. Raises JobFailed, and Interrupted."""
+    tree = FileTree(str(folder.job))
+    if isinstance(source, ZipDownload):
+        _write_artifact(source, tree, attempt, stopping)
+    else:
+        with _open_zip(blobs, source, folder.source_zip, attempt, stopping) as archive:
+            unzip(archive, tree, attempt)
+    tree.close()
+
+
+def _write_artifact(source: ZipDownload, tree: FileTree, attempt: Attempt, stopping: threading.Event) -> None:
+    """Write the files of an artifact, as unpacking its zip would do it."""
+    if not source.members:
+        raise JobFailed(Status.FAILED_UNZIP, "The source is an artifact without files.")
+    if len(source.members) > MAX_FILES:
+        raise JobFailed(Status.FAILED_UNZIP, f"The source has more than {MAX_FILES} files.")
+    if sum(member.size for member in source.members) > MAX_TOTAL_BYTES:
+        raise JobFailed(Status.FAILED_UNZIP, f"The source is larger than {MAX_TOTAL_BYTES // 1024**3} GiB.")
+
+    def write(member: ZipMember) -> None:
+        tree.write_file(native_name(member.name), FILE_MODE, _checked(member.read(), attempt))
+
+    for member in source.members:
+        with _obtaining():
+            persist(partial(write, member), stopping)
+
+
+@contextmanager
+def _open_zip(
+    blobs: BlobStore, source: ContentDownload, spool: Path, attempt: Attempt, stopping: threading.Event
+) -> Iterator[BinaryIO]:
+    """The uploaded zip as a file in which one can go back and forth."""
+    with ExitStack() as stack:
+        with _obtaining():
+            content = stack.enter_context(persist(lambda: blobs.open_content(source.content_hash), stopping))
+        if isinstance(content, io.FileIO):
+            yield content  # it is on this machine already
+            return
+        with _obtaining():
+            persist(lambda: _copy(blobs, source, spool, attempt), stopping)
+        with spool.open("rb") as file:
+            yield file
+
+
+def _copy(blobs: BlobStore, source: ContentDownload, spool: Path, attempt: Attempt) -> None:
+    with blobs.open_content(source.content_hash) as content:
+        try:
+            with spool.open("wb") as file:
+                for chunk in _checked(iter(lambda: content.read(READ_BYTES), b""), attempt):
+                    file.write(chunk)
+        except OSError as error:
+            reason = (error.strerror or "of an unknown fault").lower()
+            message = f"The source could not be copied to the worker: {reason}."
+            raise JobFailed(Status.FAILED_CREATING_SOURCE_ZIP, message) from error
+
+
+def _checked(chunks: Iterator[bytes], attempt: Attempt) -> Iterator[bytes]:
+    for chunk in chunks:
+        attempt.check()
+        yield chunk
+
+
+@contextmanager
+def _obtaining() -> Iterator[None]:
+    try:
+        yield
+    except (NotFound, Unavailable) as error:
+        raise JobFailed(Status.FAILED_SOURCE_COULD_NOT_BE_OBTAINED, str(error)) from error
+    except SizeChanged as error:
+        message = "A part of the source is damaged in the storage."
+        raise JobFailed(Status.FAILED_SOURCE_COULD_NOT_BE_OBTAINED, message) from error

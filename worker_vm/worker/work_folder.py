@@ -1,0 +1,126 @@
+"""Where attempts have their files: a folder each, removed when the attempt ends.
+
+<work>/attempt-<random>/    locked by the worker that made it, for as long as that lives
+    job/                    what the command runs in, and results are taken from
+    tmp/                    the command's TMPDIR
+    source.zip              the archive that the job's files come in, while it is unpacked
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_PREFIX = "attempt-"
+
+REMOVAL_SECONDS = 600
+"""how long the removal of one folder may take, before it is left to the next start"""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFolder:
+    """The folder of one attempt."""
+
+    root: Path
+
+    @property
+    def job(self) -> Path:
+        return self.root / "job"
+
+    @property
+    def temporary(self) -> Path:
+        return self.root / "tmp"
+
+    @property
+    def source_zip(self) -> Path:
+        return self.root / "source.zip"
+
+
+class WorkFolder:
+    """The attempts' folders of all workers that share it."""
+
+    def __init__(self, root: Path) -> None:
+        """Raises OSError if it cannot be made."""
+        root.mkdir(parents=True, exist_ok=True)
+        self._root = root.resolve()
+
+    @contextmanager
+    def attempt(self) -> Iterator[AttemptFolder]:
+        """A new folder, while this lasts. Raises OSError."""
+        path, lock = self._make()
+        try:
+            folder = AttemptFolder(path)
+            folder.job.mkdir()
+            folder.temporary.mkdir()
+            yield folder
+        finally:
+            remove_folder(path)
+            os.close(lock)
+
+    def sweep(self, end_processes: Callable[[Path], None]) -> None:
+        """Remove what dead workers left, after ending the processes that still use it."""
+        for path in self._root.glob(f"{_PREFIX}*"):
+            lock = _lock(path)
+            if lock is None:
+                continue
+            try:
+                logger.warning("leftovers removed", extra={"action": "sweep", "folder": path.name})
+                end_processes(path)
+                remove_folder(path)
+            finally:
+                os.close(lock)
+
+    def _make(self) -> tuple[Path, int]:
+        while True:
+            path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._root))
+            lock = _lock(path)
+            if lock is None:
+                continue  # another worker, which has just started, took it for a leftover
+            if path.exists():
+                return path, lock
+            os.close(lock)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove it whatever is in it: folders without permissions, or deeper than a path can name."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except (OSError, RecursionError):
+        for command in (("chmod", "-R", "u+rwX", "--", path), ("rm", "-rf", "--", path)):
+            try:
+                subprocess.run(
+                    command,
+                    check=True,
+                    timeout=REMOVAL_SECONDS,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            except (OSError, subprocess.SubprocessError):
+                logger.warning("folder not removed", extra={"action": "remove", "folder": path.name}, exc_info=True)
+
+
+def _lock(path: Path) -> int | None:
+    """Lock the folder; None: it is another's, or gone."""
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(folder)
+        return None
+    return folder
