@@ -135,12 +135,15 @@ class JobStore(Protocol):
 
 
 class Delivery(Protocol):
-    """A message in one worker's hands. It comes again, to anyone, unless it is acked."""
+    """A message in one worker's hands. It comes again, to anyone, unless it is acked.
+
+    Once it was published anew, or came again, this delivery of it is void: `ack` and `nack` do nothing.
+    """
 
     job_hash: str
 
     def ack(self) -> None:
-        """Done: never deliver this message again. Does nothing if the message was published anew meanwhile."""
+        """Done: never deliver this message again."""
 
     def nack(self) -> None:
         """Deliver it again, now."""

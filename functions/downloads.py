@@ -42,7 +42,7 @@ def download_response(
         return responses.stream(() if request.method == "HEAD" else download.chunks(), content_type, 200, headers)
     headers.append(("Accept-Ranges", "bytes"))
     start, end, status = 0, size, 200
-    if "HTTP_RANGE" in environ and _range_is_current(request, etag):
+    if request.method == "GET" and "HTTP_RANGE" in environ and _range_is_current(request, etag):
         wanted = parse_range_header(environ["HTTP_RANGE"])
         if wanted is not None and wanted.units == "bytes" and len(wanted.ranges) == 1:
             found = wanted.range_for_length(size)

@@ -1,8 +1,10 @@
-"""The entry points of the cloud functions; `functions-framework --source functions/main.py --target NAME` serves one."""
+"""The entry points of the functions; `functions-framework --source functions/main.py --target NAME` serves one."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import flask
 from flask import Request, Response
@@ -17,8 +19,21 @@ from functions.executor_routes import ExecutorRoutes
 from functions.label_jobs import LabelJobs
 from functions.target import Target
 
-# The framework's router would answer `a//b` with a redirect to `a/b`; to us these are two names.
-flask.current_app.url_map.merge_slashes = False
+
+class _EveryAddress:
+    """Brings each request to the function, whatever its address, which is read from what was sent (`Target`).
+
+    The framework's router answers some by itself: it redirects, and knows neither a line break nor `/robots.txt`.
+    """
+
+    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
+        self._application = application
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        return self._application({**environ, "PATH_INFO": "/"}, start_response)
+
+
+flask.current_app.wsgi_app = _EveryAddress(flask.current_app.wsgi_app)  # type: ignore[method-assign]
 
 configure_logging("functions")
 _settings = Settings.from_env(os.environ)

@@ -42,17 +42,19 @@ class Server(BaseApplication):
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=8888, show_default=True)
+@click.option("--fd", type=click.IntRange(0), help="An inherited listening socket, instead of host and port.")
 @click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes.")
-def main(host: str, port: int, workers: int) -> None:
+def main(host: str, port: int, fd: int | None, workers: int) -> None:
     """Serve the entry point `api` until SIGTERM."""
     try:
         application = functions_framework.create_app("api", str(Path(__file__).with_name("main.py")))
     except CloudExecutorError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     Server(
         application,
-        bind=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        bind=address if fd is None else f"fd://{fd}",
         workers=workers,
         threads=THREADS,
         keepalive=KEEP_ALIVE_SECONDS,

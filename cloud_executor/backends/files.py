@@ -34,6 +34,9 @@ BATCHES_AHEAD = 8
 FLUSH_EVERY = 32 << 20
 """bytes after which they are sent to the disk, while the next ones come in: so the last flush is a short one"""
 
+_SHARDS = frozenset(f"{number:02x}" for number in range(256))
+"""the folders that contents and metadata are spread over"""
+
 _NO_OBJECT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 
 
@@ -171,12 +174,18 @@ class FileObjectStore:
             return
         if folder == self._root:
             os.makedirs(folder, exist_ok=True)
+            made = [folder]
         else:
-            self._make(_folder(folder))
-            with suppress(FileExistsError):
-                os.mkdir(folder)
+            parent = _folder(folder)
+            self._make(parent)
+            # All shards at once: to sync their folder for each of them would take longer than to make them.
+            sharded = parent != self._root and folder.removeprefix(f"{parent}/") in _SHARDS
+            made = [f"{parent}/{shard}" for shard in _SHARDS] if sharded else [folder]
+            for path in made:
+                with suppress(FileExistsError):
+                    os.mkdir(path)
         _sync(_folder(folder))
-        self._durable.add(folder)
+        self._durable.update(made)
 
     def _walk(self, folder: str, start: str) -> Iterator[ObjectInfo]:
         """The objects below `folder` (a key that ends in a slash, or nothing) whose next name begins with `start`."""

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -57,10 +57,14 @@ class SqliteDatabase:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._of_parent: list[sqlite3.Connection] = []
         self._set_up()
-        after_fork = weakref.WeakMethod(self._after_fork)
-        os.register_at_fork(after_in_child=lambda: _call(after_fork()))
+        before, after = weakref.WeakMethod(self._before_fork), weakref.WeakMethod(self._after_fork)
+        child = weakref.WeakMethod(self._set_up)
+        os.register_at_fork(
+            before=lambda: _call(before()),
+            after_in_parent=lambda: _call(after()),
+            after_in_child=lambda: _call(child()),
+        )
 
     def _set_up(self) -> None:
         self._idle: list[sqlite3.Connection] = []
@@ -69,24 +73,23 @@ class SqliteDatabase:
         self._prepared = False
         self._preparing = threading.Lock()
         self._turn = threading.Condition()
+        self._users = 0
+        self._pausing = False
         self._pending: list[_Write[Any]] = []
         self._leading = False
 
+    def _before_fork(self) -> None:
+        # SQLite counts its locks per process, and a copied count is wrong: a child that inherits even an idle
+        # connection does not lock the file, and loses what it writes when the parent closes its own.
+        self._turn.acquire()
+        self._close_all()
+
     def _after_fork(self) -> None:
-        # SQLite forbids a child to use its parent's connections, and to close them.
-        self._of_parent += self._idle
-        if self._writer is not None:
-            self._of_parent.append(self._writer)
-        # While this copy is open, the lock would outlive a parent that dies with it.
-        if self._lock is not None:
-            os.close(self._lock)
-        # Locks, too, were copied as they stood.
-        self._set_up()
+        self._turn.release()
 
     def read(self, work: Work[T]) -> T:
         """What `work` finds; each of its statements sees the last commit."""
-        with _faults():
-            self._prepare()
+        with _faults(), self._using():
             try:
                 connection = self._idle.pop()
             except IndexError:
@@ -106,10 +109,10 @@ class SqliteDatabase:
         It may run on another thread, and must not call the database itself. A commit that is not `durable` survives
         every process, but a power cut may undo it, together with all later ones up to the next durable commit.
         """
-        with _faults():
-            self._prepare()
+        with _faults(), self._using():
             request = _Write(work, durable)
-            if self._wait_to_lead(request):
+            self._join(request)
+            if not request.done:
                 self._lead()
             return request.outcome()
 
@@ -118,18 +121,41 @@ class SqliteDatabase:
         return self.write(lambda connection: connection.execute(statement, values).rowcount, durable=durable)
 
     def close(self) -> None:
-        """Close what is idle; a later use opens it again."""
+        """Close all connections; a later use opens them again."""
         with self._turn:
-            while self._leading:
+            self._close_all()
+
+    def _close_all(self) -> None:
+        """Wait for whoever is here, and let nobody in meanwhile. The caller has `_turn`."""
+        self._pausing = True
+        while self._users:
+            self._turn.wait()
+        if self._writer is not None:
+            self._idle.append(self._writer)
+            self._writer = None
+        while self._idle:
+            self._idle.pop().close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        self._pausing = False
+        self._turn.notify_all()
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        """Within, connections may be opened and used."""
+        with self._turn:
+            while self._pausing:
                 self._turn.wait()
-            if self._writer is not None:
-                self._idle.append(self._writer)
-                self._writer = None
-            while self._idle:
-                self._idle.pop().close()
-            if self._lock is not None:
-                os.close(self._lock)
-                self._lock = None
+            self._users += 1
+        try:
+            self._prepare()
+            yield
+        finally:
+            with self._turn:
+                self._users -= 1
+                if self._pausing and not self._users:
+                    self._turn.notify_all()
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -167,22 +193,25 @@ class SqliteDatabase:
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
-    def _wait_to_lead(self, request: _Write[Any]) -> bool:
-        """Queue up until the request is done (False), or its thread has to lead."""
+    def _join(self, request: _Write[Any]) -> None:
+        """Queue up until the request is done, or its thread has to lead."""
         with self._turn:
             self._pending.append(request)
-            try:
-                while self._leading and not request.done:
-                    self._turn.wait()
-            except BaseException:
-                with suppress(ValueError):
+            if not self._leading:
+                self._leading = True
+                return
+        try:
+            request.wait()
+        except BaseException:
+            with self._turn:
+                if request in self._pending:
                     self._pending.remove(request)
-                raise
-            self._leading = self._leading or not request.done
-            return not request.done
+                    if request.woken:
+                        self._pass_on()
+            raise
 
     def _lead(self) -> None:
-        """Commit all that is queued, and wake those who wait."""
+        """Commit all that is queued, wake those who wait for it, and let the next in the queue lead."""
         batch: list[_Write[Any]] = []
         try:
             with self._exclusive():
@@ -196,11 +225,17 @@ class SqliteDatabase:
             if not isinstance(error, Exception):
                 raise
         finally:
+            for request in batch:
+                request.done = True
+                request.wake()
             with self._turn:
-                for request in batch:
-                    request.done = True
-                self._leading = False
-                self._turn.notify_all()
+                self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Let the next in the queue lead. The caller has `_turn`."""
+        self._leading = bool(self._pending)
+        if self._leading:
+            self._pending[0].wake()
 
     def _take_pending(self) -> list[_Write[Any]]:
         with self._turn:
@@ -229,6 +264,9 @@ class _Write(Generic[T]):
     def __init__(self, work: Work[T], durable: bool) -> None:
         self.done = False
         self.durable = durable
+        self.woken = False
+        self._asleep = threading.Lock()
+        self._asleep.acquire()
         self._work = work
         self._result: T
         self._error: Exception | None = None
@@ -244,6 +282,15 @@ class _Write(Generic[T]):
             connection.execute("ROLLBACK TO work")
             self._error = error
         connection.execute("RELEASE work")
+
+    def wait(self) -> None:
+        """Return once it was woken: it is done, or its thread is to lead."""
+        self._asleep.acquire()
+
+    def wake(self) -> None:
+        if not self.woken:
+            self.woken = True
+            self._asleep.release()
 
     def fail(self, error: BaseException) -> None:
         self._error = error if isinstance(error, Exception) else Unavailable()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from heapq import heappop, heappush
 
 from cloud_executor.model.errors import Invalid
 from cloud_executor.model.regexp_syntax import (
@@ -149,46 +150,57 @@ class RegExp:
 
     def _lead(self, entry: int, subject: Subject, looks: dict[int, int]) -> int:
         """Where the way that begins at this state arrives, from all places in the text."""
-        all_places = (1 << subject.length + 1) - 1
-        arrived = 0
         been: dict[int, int] = {}
-        pending = [(entry, all_places)]
-        while pending:
-            number, places = pending.pop()
-            while places and number != _ARRIVED:
-                state = self._states[number]
-                match state.does:
-                    case _Does.STEP:
-                        places = places >> 1 & subject.where(state.characters)
-                    case _Does.RUN:
-                        places = _run(places, subject.where(state.characters), all_places)
-                    case _Does.FORK:
-                        # Each place goes through a fork once, else loops would not end and ways would multiply.
-                        places &= ~been.get(number, 0)
-                        been[number] = been.get(number, 0) | places
-                        pending.append((state.other, places))
-                    case _Does.CHECK:
-                        where = subject.where(state.characters)
-                        places &= ~where if state.negated else where
-                    case _Does.LOOK:
-                        if number not in looks:
-                            looks[number] = self._lead(state.other, subject, looks)
-                        places &= ~looks[number] if state.negated else looks[number]
-                    case _Does.START:
-                        places &= 1
-                    case _Does.END:
-                        places &= 1 << subject.length
-                    case _Does.BOUNDARY:
-                        words = subject.where(WORD)
-                        boundaries = words ^ words << 1
-                        places &= ~boundaries if state.negated else boundaries
-                number = state.follow
-            arrived |= places
-        return arrived
+        waiting = {entry: (1 << subject.length + 1) - 1}
+        order = [-entry]
+        while order:
+            # What follows has lower numbers, but for loops: so whatever comes to a state comes to it at once.
+            number = -heappop(order)
+            places = waiting.pop(number)
+            if number == _ARRIVED:
+                return places
+            state = self._states[number]
+            ways: tuple[int, ...] = (state.follow,)
+            if state.does is _Does.FORK:
+                # A place goes through a fork once, else loops would not end.
+                places &= ~been.get(number, 0)
+                been[number] = been.get(number, 0) | places
+                ways = (state.follow, state.other)
+            else:
+                places = self._through(number, places, subject, looks)
+            if places:
+                for way in ways:
+                    if way not in waiting:
+                        heappush(order, -way)
+                    waiting[way] = waiting.get(way, 0) | places
+        return 0
+
+    def _through(self, number: int, places: int, subject: Subject, looks: dict[int, int]) -> int:
+        """The places that go on from this state."""
+        state = self._states[number]
+        match state.does:
+            case _Does.STEP:
+                return places >> 1 & subject.where(state.characters)
+            case _Does.RUN:
+                return _run(places, subject.where(state.characters), subject.length)
+            case _Does.CHECK:
+                where = subject.where(state.characters)
+            case _Does.LOOK:
+                if number not in looks:
+                    looks[number] = self._lead(state.other, subject, looks)
+                where = looks[number]
+            case _Does.START:
+                where = 1
+            case _Does.END:
+                where = 1 << subject.length
+            case _Does.BOUNDARY:
+                words = subject.where(WORD)
+                where = words ^ words << 1
+        return places & ~where if state.negated else places & where
 
 
-def _run(places: int, where: int, all_places: int) -> int:
-    if where == all_places >> 1:
+def _run(places: int, where: int, length: int) -> int:
+    if where == (1 << length) - 1:
         return (1 << places.bit_length()) - 1
     new = places
     while new:

@@ -6,6 +6,7 @@ as names. Expressions are texts of UTF-16 code units.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -99,6 +100,12 @@ def _all_but(ranges: Ranges) -> Ranges:
     return tuple((first, last) for first, last in zip(firsts, lasts, strict=True) if first <= last)
 
 
+@functools.lru_cache(maxsize=1024)
+def _set(ranges: Ranges, *, negated: bool = False) -> Set:
+    """Equal sets are one, so that where they stand in a text is looked up once."""
+    return Set(ranges, negated)
+
+
 def parse_regexp(source: str) -> Node:
     """What the expression consists of. Raises NotARegExp, and Invalid if it is nested too deeply."""
     return _Parser(source).parse()
@@ -170,8 +177,8 @@ class _Parser:
         if self._next() in "*+?" or _REPETITION.match(self._source, self._place):
             raise NotARegExp
         if self._take("\\"):
-            return Set(self._escape(in_class=False))
-        return Set((self._character(),))
+            return _set(self._escape(in_class=False))
+        return _set((self._character(),))
 
     def _character(self) -> tuple[str, str]:
         character = self._next()
@@ -267,7 +274,7 @@ class _Parser:
                 # There is no range to or from a set: what looks like one is the set, a dash and the other.
                 ranges += [item for atom in atoms for item in atom]
                 ranges += [("-", "-")] * (len(atoms) - 1)
-        return Set(tuple(ranges), negated)
+        return _set(tuple(ranges), negated=negated)
 
     def _class_atom(self) -> Ranges:
         return self._escape(in_class=True) if self._take("\\") else (self._character(),)

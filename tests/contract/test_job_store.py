@@ -129,6 +129,15 @@ def test_a_change_that_raises_leaves_the_job(job_store: JobStore) -> None:
     assert job_store.get("a") == new_job("a")
 
 
+def test_a_change_that_is_not_durable_holds_for_everyone_at_once(job_backend: JobBackend, job_store: JobStore) -> None:
+    assert job_store.transact("a", lambda _: new_job("a"), durable=False) == new_job("a")
+    assert job_store.transact("a", count_up, durable=False) == new_job("a", losses=1)
+    assert job_store.transact("a", lambda _: None, durable=False) == new_job("a", losses=1)
+    assert job_store.get("a") == new_job("a", losses=1)
+    in_processes(1, count_up_in_a_process, job_backend, SPAWN.Barrier(1), 2)
+    assert job_store.get("a") == new_job("a", losses=3)
+
+
 def test_a_change_of_one_job_leaves_the_others(job_store: JobStore) -> None:
     insert(job_store, new_job("a"), new_job("b"), new_job("ab"))
     insert(job_store, new_job("a", status="SUCCESS"))
@@ -645,9 +654,12 @@ def test_a_process_killed_in_a_transaction_leaves_the_store_as_it_was(
 
 
 def write_and_tell(backend: JobBackend, log: Path) -> None:
+    def insert_durably_or_not(store: JobStore, number: int) -> None:
+        store.transact(f"job {number}", lambda _: new_job(f"job {number}"), durable=number % 2 == 0)
+
     with backend.open() as store, log.open("a") as told:
         for number in range(100_000):
-            insert(store, new_job(f"job {number}"))
+            insert_durably_or_not(store, number)
             store.put_output(OutputSegment(f"job {number}", 0, "x" * 5000), count_up)
             told.write(f"{number}\n")
             told.flush()

@@ -104,6 +104,25 @@ def test_an_object_that_is_there_stays_as_it_is(object_store: ObjectStore, size:
     assert object_store.stat(KEY) == before
 
 
+def test_put_all_stores_each_object(object_store: ObjectStore) -> None:
+    objects = {"wg-content/ab/1": b"one", "wg-content/ab/2": b"", "wg-metadata/cd/3": b"three" * 1000}
+    object_store.put_all(objects)
+    assert {key: content(object_store, key) for key in keys(object_store, "")} == objects
+
+
+def test_put_all_leaves_an_object_that_is_there_as_it_is(object_store: ObjectStore) -> None:
+    object_store.put("b", [b"the first"])
+    object_store.put_all({"a": b"1", "b": b"another", "c": b"3"})
+    object_store.put_all({"a": b"x", "b": b"x", "c": b"x"})
+    assert [content(object_store, key) for key in "abc"] == [b"1", b"the first", b"3"]
+    assert keys(object_store, "") == ["a", "b", "c"]
+
+
+def test_put_all_of_nothing_succeeds(object_store: ObjectStore) -> None:
+    object_store.put_all({})
+    assert keys(object_store, "") == []
+
+
 def test_an_object_opens_at_an_offset(object_store: ObjectStore) -> None:
     object_store.put(KEY, [b"0123456789"])
     assert content(object_store, KEY, 0) == b"0123456789"
@@ -270,6 +289,19 @@ def test_of_threads_that_put_one_key_exactly_one_wins(object_store: ObjectStore)
         winners = {racer[turn] for racer in seen} | {content(object_store, f"race/{turn}")}
         assert len(winners) == 1
         assert winners <= payloads
+
+
+def test_of_threads_that_put_all_of_the_same_keys_exactly_one_wins_each(object_store: ObjectStore) -> None:
+    start = threading.Barrier(8)
+
+    def race(number: int) -> list[bytes]:
+        start.wait(PATIENCE_SECONDS)
+        object_store.put_all(dict.fromkeys("abc", b"%d" % number))
+        return [content(object_store, key) for key in "abc"]
+
+    with ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(race, range(8)))
+    assert seen == [seen[0]] * 8
 
 
 def race_of_a_process(number: int, backend: ObjectBackend, start: Barrier, rounds: int) -> None:

@@ -187,12 +187,10 @@ def test_an_entry_that_could_not_be_read_is_refused_by_path(entry):
 
 
 def test_extra_keys_nested_too_deeply_are_refused():
-    deep = "[" * 480 + "]" * 480
+    deep = "[" * 5000 + "]" * 5000
     body = f'{{"contentType":"complex","content":{{"f":{{"content":"{HASH}","contentType":"object","x":{deep}}}}}}}'
-    try:
-        assert BlobMetadata.parse(body.encode()).files.keys() == {"f"}
-    except Invalid as refused:
-        assert "nested" in str(refused)
+    with pytest.raises(Invalid, match="nested"):
+        BlobMetadata.parse(body.encode())
 
 
 def test_an_artifact_is_what_webgmes_client_saves():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -60,7 +60,8 @@ def test_only_regular_files_are_results(stack: Stack) -> None:
 
 
 def test_names_that_are_not_utf_8_are_told_apart(stack: Stack) -> None:
-    script = r"""printf 1 > "$(printf 'caf\351')"; printf 2 > "$(printf 'caf\350')"; printf 3 > "$(printf 'caf\303\251s')" """
+    names = {r"caf\351": 1, r"caf\350": 2, r"caf\303\251s": 3}
+    script = "; ".join(f"""printf {content} > "$(printf '{name}')\"""" for name, content in names.items())
     job, files = made(stack, script)
     assert job.status == Status.SUCCESS
     assert files == {"café": b"1", "cafè": b"2", "cafés": b"3"}
@@ -109,10 +110,11 @@ def test_files_that_no_artifact_takes_are_not_stored(stack: Stack) -> None:
 
 
 def test_a_deep_folder_is_told_not_lost(stack: Stack) -> None:
-    script = "for i in $(seq 60); do d=$(printf '%0100d' $i); mkdir $d; cd $d; done; echo 1 > file"
-    job, _ = made(stack, script)
+    script = "echo 1 > a; for i in $(seq 60); do d=$(printf '%0100d' $i); mkdir $d; cd $d; done; echo 1 > file"
+    job, files = made(stack, script)
     assert job.status == Status.FAILED_TO_ARCHIVE_FILE
     assert "could not be read: file name too long" in (job.error or "")
+    assert files["a"] == b"1\n"
 
 
 class CountingStore(FileObjectStore):
@@ -142,7 +144,9 @@ def test_large_contents_that_are_stored_already_are_not_sent_again(stack: Stack)
 
 
 def test_a_store_that_is_worth_it_gets_files_from_several_threads(stack: Stack) -> None:
-    job = stack.add_script("for i in $(seq 300); do echo $i > $i; done", [{"name": "all", "resultPatterns": ["[0-9]*"]}])
+    job = stack.add_script(
+        "for i in $(seq 300); do echo $i > $i; done", [{"name": "all", "resultPatterns": ["[0-9]*"]}]
+    )
     blobs = BlobStore(CountingStore(stack.data / "blobs"), system_clock)
     with stack.worker(blobs=blobs) as worker:
         worker.run_next()
@@ -157,10 +161,17 @@ class BrokenStore(FileObjectStore):
         self._prefix, self._error, self._times = prefix, error, times
 
     def put(self, key: str, chunks: Iterable[bytes]) -> None:
-        if key.startswith(self._prefix) and self._times:
+        self._refuse(key)
+        super().put(key, chunks)
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        self._refuse(*objects)
+        super().put_all(objects)
+
+    def _refuse(self, *keys: str) -> None:
+        if self._times and any(key.startswith(self._prefix) for key in keys):
             self._times -= 1
             raise self._error
-        super().put(key, chunks)
 
 
 def run_on(stack: Stack, store: BrokenStore, monkeypatch: pytest.MonkeyPatch, patience: float) -> Job:

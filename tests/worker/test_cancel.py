@@ -11,6 +11,11 @@ from cloud_executor.jobs import Executor
 from cloud_executor.model.job import Job, Status
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_vm.worker.heartbeat.LOOK_EVERY_SECONDS", 0.1)
+
+
 def canceled_when_ready(stack: Stack, job: Job) -> Job:
     """Run the job, and cancel it once the command has made a file `ready`."""
     with stack.worker() as worker, worker.running():
@@ -82,7 +87,7 @@ def test_a_canceled_job_that_is_created_again_runs_again(stack: Stack) -> None:
     assert stack.create(job.hash).status == Status.CREATED
 
 
-# Without a cancel: what a command leaves behind ---------------------------------------------------------------------------
+# Without a cancel: what a command leaves behind ---------------------------------------------------------------------
 
 HIDDEN = "exec env -i setsid sh -c 'echo $$; exec sleep 60' > \"$top/hidden\" 2> /dev/null < /dev/null"
 
@@ -156,7 +161,7 @@ def test_a_system_without_process_descriptors_waits_by_a_thread(stack: Stack, mo
     assert job.error == "The command exited with code 3."
 
 
-# When the worker stops ----------------------------------------------------------------------------------------------------
+# When the worker stops ----------------------------------------------------------------------------------------------
 
 
 def test_a_worker_that_stops_gives_its_job_back_and_records_nothing(stack: Stack) -> None:

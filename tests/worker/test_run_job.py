@@ -73,7 +73,9 @@ def test_a_source_that_cannot_be_unzipped(stack: Stack, content: bytes, error: s
 
 
 def test_an_artifact_without_files(stack: Stack) -> None:
-    assert_failed(stack, stack.add_artifact({}), Status.FAILED_UNZIP, "The source is an artifact without files.", "finish")
+    assert_failed(
+        stack, stack.add_artifact({}), Status.FAILED_UNZIP, "The source is an artifact without files.", "finish"
+    )
 
 
 def test_an_artifact_with_a_file_in_place_of_a_folder(stack: Stack) -> None:
@@ -143,7 +145,7 @@ def test_a_folder_where_the_output_is_to_go(stack: Stack) -> None:
     assert_failed(stack, job, Status.FAILED_TO_EXECUTE, error, "start finish")
 
 
-# What the command meets -----------------------------------------------------------------------------------------------
+# What the command meets ---------------------------------------------------------------------------------------------
 
 
 def test_the_environment_has_nothing_of_the_worker_but_path_and_language(
@@ -160,7 +162,9 @@ def test_the_environment_has_nothing_of_the_worker_but_path_and_language(
 
 
 def test_temporary_files_are_no_results_and_home_is_the_jobs_folder(stack: Stack) -> None:
-    job = stack.run(stack.add_script('echo 1 > "$TMPDIR/temporary"; echo 2 > "$HOME/result"; rm "$HOME/job_stdout.txt"'))
+    job = stack.run(
+        stack.add_script('echo 1 > "$TMPDIR/temporary"; echo 2 > "$HOME/result"; rm "$HOME/job_stdout.txt"')
+    )
     assert set(stack.results(job)) == {"executor_config.json", "job_stderr.txt", "result"}
 
 
@@ -176,7 +180,7 @@ def test_output_files_of_the_source_are_replaced(stack: Stack, tmp_path: Path) -
     assert (results["job_stdout.txt"], results["job_stderr.txt"], results["target"]) == (b"new\n", b"", b"kept")
 
 
-# What the command leaves ------------------------------------------------------------------------------------------------
+# What the command leaves --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -198,7 +202,7 @@ def test_a_job_that_removes_its_own_folder_has_no_files(stack: Stack, script: st
     [
         "mkdir -p a/b; echo 1 > a/b/c; chmod 0555 a/b a",
         "mkdir -p a/b; chmod 0 a/b; chmod 0 a",
-        'python3 -c "\nimport os\nfor _ in range(3000):\n os.mkdir(\'deeper\'); os.chdir(\'deeper\')"',
+        "python3 -c \"\nimport os\nfor _ in range(3000):\n os.mkdir('deeper'); os.chdir('deeper')\"",
     ],
 )
 def test_every_folder_is_removed(stack: Stack, script: str) -> None:

@@ -214,7 +214,7 @@ def test_files_of_an_artifact_are_not_executable_whatever_the_umask(stack: Stack
 
 def test_links_within_the_folder_are_kept(stack: Stack) -> None:
     files = {"dir/file": "content", "dir/link": "../dir/file", "up": "dir", "later": "made-by-command"}
-    modes = {name: LINK for name in ("dir/link", "up", "later")}
+    modes = dict.fromkeys(("dir/link", "up", "later"), LINK)
     job = stack.run(stack.add({"executor_config.json": config("cat up/link; readlink later"), **files}, modes))
     assert stack.results(job)["job_stdout.txt"] == b"contentmade-by-command\n"
 

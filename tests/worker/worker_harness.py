@@ -13,7 +13,6 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +138,7 @@ class Stack:
     # Workers --------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def worker(
-        self, *, executor: Executor | None = None, blobs: BlobStore | None = None
-    ) -> Iterator[InProcessWorker]:
+    def worker(self, *, executor: Executor | None = None, blobs: BlobStore | None = None) -> Iterator[InProcessWorker]:
         """A worker in this process, for jobs one by one; with other use cases than those of the stack if need be."""
         executor = executor or self.executor
         stopping = threading.Event()

@@ -51,7 +51,7 @@ def archive(
 ) -> Results:
     """Store each file that an artifact takes, once, and the artifacts: soft links to them.
 
-    A file that cannot be read is missing from them, and is the failure. Raises Interrupted.
+    What cannot be read is missing from them, and is the failure. Raises Interrupted.
     """
     results = Results()
     files: dict[str, dict[str, ArtifactFile]] = {artifact.name: {} for artifact in artifacts}
@@ -63,15 +63,15 @@ def archive(
             stored = persist(lambda: _store_file(blobs, wanted.file, attempt), stopping)
         except OSError as error:
             reason = (error.strerror or "unknown fault").lower()
-            results.failed(_failed(f"The result file {shown} could not be read: {reason}."))
+            results.failed(_failure(f"The result file {shown} could not be read: {reason}."))
         except CloudExecutorError as error:
-            raise _failed(f"The result file {shown} was not stored: {error}") from error
+            raise _failure(f"The result file {shown} was not stored: {error}") from error
         else:
             for name in wanted.takers:
                 files[name][wanted.file.path] = stored
 
     try:
-        _for_each(_wanted_files(artifacts, job_folder), store, blobs.objects.concurrency)
+        _for_each(_wanted_files(artifacts, job_folder, results), store, blobs.objects.concurrency)
         for name, entries in files.items():
             attempt.check_archiving()
             results.hashes[name] = _store_artifact(blobs, BlobMetadata.for_artifact(name, entries), stopping)
@@ -88,17 +88,18 @@ class _Wanted:
     takers: tuple[str, ...]
 
 
-def _wanted_files(artifacts: tuple[ResultArtifact, ...], job_folder: Path) -> Iterator[_Wanted]:
+def _wanted_files(artifacts: tuple[ResultArtifact, ...], job_folder: Path, results: Results) -> Iterator[_Wanted]:
     if not artifacts:
         return
     count = 0
-    for file in result_files(job_folder):
+    for file in result_files(job_folder, results.failed):
         takers = tuple(artifact.name for artifact in artifacts if artifact.patterns.matches(file.path))
         if not takers:
             continue
         count += 1
         if count > MAX_FILES:
-            raise _failed(f"The results have more than {MAX_FILES} files: ask for fewer, or pack them.")
+            results.failed(_failure(f"The results have more than {MAX_FILES} files: ask for fewer, or pack them."))
+            return
         yield _Wanted(file, takers)
 
 
@@ -145,5 +146,5 @@ def _store_artifact(blobs: BlobStore, metadata: BlobMetadata, stopping: threadin
         raise JobFailed(Status.FAILED_TO_SAVE_ARTIFACT, f"The results were not stored: {error}") from error
 
 
-def _failed(sentence: str) -> JobFailed:
+def _failure(sentence: str) -> JobFailed:
     return JobFailed(Status.FAILED_TO_ARCHIVE_FILE, sentence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,11 +36,11 @@ class _Folder:
     """the folders whose links led here"""
 
 
-def result_files(job_folder: Path) -> Iterator[ResultFile]:
+def result_files(job_folder: Path, failed: Callable[[JobFailed], None]) -> Iterator[ResultFile]:
     """The files below the folder, in no order, those behind links within it included.
 
-    Links that lead out of the folder, or nowhere, are passed over, and so is what is no regular file. Raises JobFailed
-    if a folder cannot be read.
+    Links that lead out of the folder, or nowhere, are passed over, and so is what is no regular file. `failed` hears of
+    what cannot be read.
     """
     top = str(job_folder)
     # The command may have removed the folder, or put a link in its place.
@@ -55,7 +55,8 @@ def result_files(job_folder: Path) -> Iterator[ResultFile]:
                 for entry in entries:
                     looked_at += 1
                     if looked_at > MAX_ENTRIES:
-                        raise _failed(f"The job has left more than {MAX_ENTRIES} files.")
+                        failed(_failure(f"The job has left more than {MAX_ENTRIES} files."))
+                        return
                     path = folder.path + entry.name
                     location, linked_from = entry.path, folder.linked_from
                     is_folder, is_file = entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)
@@ -68,7 +69,7 @@ def result_files(job_folder: Path) -> Iterator[ResultFile]:
                         yield ResultFile(text_name(path), location)
         except OSError as error:
             reason = (error.strerror or "unknown fault").lower()
-            raise _failed(f"The folder {quoted_name(folder.path or '.')} could not be read: {reason}.") from error
+            failed(_failure(f"The folder {quoted_name(folder.path or '.')} could not be read: {reason}."))
 
 
 def _follow(folder: _Folder, link: str, top: str) -> tuple[str, tuple[str, ...]]:
@@ -88,5 +89,5 @@ def _is_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder + "/")
 
 
-def _failed(sentence: str) -> JobFailed:
+def _failure(sentence: str) -> JobFailed:
     return JobFailed(Status.FAILED_TO_ARCHIVE_FILE, sentence)

@@ -96,7 +96,9 @@ class JobRunner:
                 self._settle(delivery.ack)
             except Unavailable:
                 # The end of the lease brings the job to another worker.
-                logger.exception("outcome was not recorded", extra=attempt.fields("finish"))
+                logger.exception(
+                    "storage does not answer: the job is left to another worker", extra=attempt.fields("finish")
+                )
                 self._settle(delivery.nack)
             else:
                 self._settle(delivery.ack)

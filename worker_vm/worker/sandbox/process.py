@@ -35,6 +35,9 @@ LEFTOVER_SECONDS = 1.0
 KILL_ALL_SECONDS = 0.3
 """how long a worker that is late already waits for what it killed"""
 
+LONGEST_POLL_SECONDS = 3600.0
+"""after which one looks again; `poll` does not take any number"""
+
 READ_BYTES = 64 * 1024
 
 _POLITELY = ((signal.SIGINT, INTERRUPT_SECONDS), (signal.SIGTERM, TERMINATE_SECONDS))
@@ -78,20 +81,24 @@ class ProcessSandbox:
 
     def kill_all(self) -> None:
         """Kill all commands and what they started, for a worker that ends without waiting for their slots."""
+        end = time.monotonic() + KILL_ALL_SECONDS
         with self._lock:
-            own_session = os.getsid(0)
-            end = time.monotonic() + KILL_ALL_SECONDS
-            while left := [
-                pid
-                for pid in processes.children()
-                if processes.session_of(pid) not in (None, own_session) and not _reap(pid)
-            ]:
+            while left := self._everything():
                 for pid in left:
                     with suppress(OSError):
                         os.kill(pid, signal.SIGKILL)
                 if time.monotonic() >= end:
                     return
                 time.sleep(processes.LOOK_AGAIN_SECONDS)
+
+    def _everything(self) -> list[int]:
+        """Commands and orphans; a command is reaped by its slot, which would else not know how it ended."""
+        own_session = os.getsid(0)
+        return [
+            pid
+            for pid in processes.children()
+            if processes.session_of(pid) not in (None, own_session) and (pid in self._running or not _reap(pid))
+        ]
 
     @contextmanager
     def _started(self, command: Command, stdout: int) -> Iterator[subprocess.Popen[bytes]]:
@@ -103,7 +110,9 @@ class ProcessSandbox:
             yield process
         finally:
             with self._lock:
-                del self._running[process.pid]
+                # Its number may already be that of another command.
+                if self._running[process.pid] == command.folder.root:
+                    del self._running[process.pid]
 
     def _end(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         """Kill the command, if it runs, and everything that it started."""
@@ -248,7 +257,9 @@ class _Run:
             poll.register(descriptor, select.POLLIN)
         if pipe is not None:
             poll.register(pipe.source, select.POLLIN)
-        ready = {descriptor for descriptor, _ in poll.poll(max(0, math.ceil(1000 * seconds)))}
+        ready = {
+            descriptor for descriptor, _ in poll.poll(math.ceil(1000 * min(max(0.0, seconds), LONGEST_POLL_SECONDS)))
+        }
         if pipe is not None and pipe.source in ready:
             pipe.pump()
         return ready

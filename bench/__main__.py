@@ -1,0 +1,183 @@
+"""The benchmark's command line: `python -m bench`, or `make bench BENCH="--quick --case zip"`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import click
+
+from bench import blob_cases, job_cases
+from bench.case import Case, Rig
+from bench.processes import CALM_CORES, wait_for_calm
+from bench.sizes import QUICK, Sizes
+from bench.stack import OurStack, Peer, Side
+from bench.table import Result, as_json, table, verdict
+from bench.workplace import BenchmarkError, Workplace, program
+
+CASES = (
+    blob_cases.SMALL_UPLOADS,
+    blob_cases.LARGE_UPLOAD,
+    blob_cases.LARGE_DOWNLOAD,
+    blob_cases.METADATA_READS,
+    blob_cases.ZIP,
+    job_cases.LATENCY,
+    job_cases.THROUGHPUT,
+    job_cases.GROWTH,
+)
+INTERRUPTED = 130
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="bench-results",
+    show_default=True,
+    help="A folder on the disk to work on; what is put there is removed again.",
+)
+@click.option(
+    "--case",
+    "names",
+    type=click.Choice([case.name for case in CASES]),
+    multiple=True,
+    help="Only this case; give it again for more.",
+)
+@click.option("--reps", type=click.IntRange(1), help="Repetitions, of which the median counts.  [default: 3]")
+@click.option("--quick", is_flag=True, help="Tiny sizes and one repetition: only to see that everything works.")
+@click.option("--json", "json_file", type=click.File("w", lazy=False), help="Also write a JSON file.")
+@click.option(
+    "--peer-modules",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+    help="A node_modules folder with webgme-engine and webgme-executor-worker: measures WebGME's own beside ours.",
+)
+def main(
+    data: Path,
+    names: Sequence[str],
+    reps: int | None,
+    quick: bool,
+    json_file: IO[str] | None,
+    peer_modules: Path | None,
+) -> None:
+    """Measure the local stack beside the limits of this machine, and print a table."""
+    sizes = QUICK if quick else Sizes()
+    try:
+        sides: list[Side] = [OurStack(), *([Peer(peer_modules)] if peer_modules else [])]
+    except BenchmarkError as error:
+        raise click.UsageError(str(error)) from None
+    if program("curl") is None:
+        raise click.UsageError("curl is not installed: sudo apt-get install --no-install-recommends curl")
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"{data} cannot be used: {error.strerror}.") from None
+    results: list[Result] = []
+    reps = reps or (1 if quick else 3)
+    failed, code = False, 0
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=data.resolve()) as folder:
+        place = Workplace(Path(folder), sizes)
+        try:
+            with _interruptible():
+                for case in CASES:
+                    if not names or case.name in names:
+                        click.echo(f"{case.name} ...", err=True)
+                        failed |= not _measure(case, place, sides, reps, results)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+            place.note("Interrupted: only what was complete is here.")
+    peer = sides[1].name if len(sides) > 1 else None
+    about = _machine(data)
+    busy = [f"{name} ({cores:.1f} cores)" for name, cores in place.busy_cores.items() if cores > CALM_CORES]
+    if busy:
+        place.note(f"Other programs were busy when these began: {', '.join(busy)}.")
+    if quick:
+        place.note("The sizes are tiny: these figures only show that everything works.")
+    click.echo(f"\n{', '.join(about.values())}.\nMedians of {reps} [lowest–highest]. {sizes.text()}\n")
+    click.echo(f"{table(results, sides[0].name, peer)}\n")
+    click.echo("\n".join([*place.notes, verdict(results, sides[0].name, peer)]))
+    if json_file:
+        report = {"machine": about, "sizes": asdict(sizes), "rows": as_json(results, sides[0].name)}
+        json.dump({**report, "notes": list(place.notes)}, json_file, indent=2)
+    sys.exit(code or int(failed))
+
+
+def _measure(case: Case, place: Workplace, sides: Sequence[Side], reps: int, results: list[Result]) -> bool:
+    """Adds the case's rows; False if it could not be measured to its end."""
+    rows = {row.key: Result(case.name, row) for row in case.rows}
+    results += rows.values()
+    try:
+        with ExitStack() as opened:
+            measuring = {side.name: opened.enter_context(closing(case.measure(Rig(place, side)))) for side in sides}
+            for _ in range(reps):
+                busy_cores = wait_for_calm(place.sizes.calm_seconds)
+                place.busy_cores[case.name] = max(busy_cores, place.busy_cores.get(case.name, 0.0))
+                for limit in case.limits:
+                    value = limit.measure(place)
+                    for result in rows.values():
+                        if limit in result.row.limits:
+                            result.limits.setdefault(limit.name, []).append(value)
+                for name, repetitions in measuring.items():
+                    for key, value in next(repetitions).items():
+                        rows[key].values.setdefault(name, []).append(value)
+    except (BenchmarkError, OSError, ValueError, subprocess.SubprocessError) as error:
+        place.note(f"{case.name} failed: {error}")
+        return False
+    return True
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM end the block in order; a second one does not disturb that."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        signal.signal(number, stop)
+    yield
+
+
+def _machine(data: Path) -> Mapping[str, str]:
+    """What the figures are true for."""
+    cpu = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
+    disk = subprocess.run(
+        ["stat", "--file-system", "--format=%T", str(data)], capture_output=True, text=True, timeout=10
+    )
+    return {
+        "cpu": cpu[1] if cpu else platform.machine(),
+        "cores": f"{os.cpu_count()} cores",
+        "memory": f"{int(memory[1]) / 2**20:.0f} GiB" if memory else "unknown memory",
+        "system": f"{platform.system()} {platform.release()}",
+        "disk": f"data on {disk.stdout.strip() or 'an unknown disk'}",
+        "python": f"Python {platform.python_version()}",
+        "tools": ", ".join(_version(*command) for command in (("wrk", "-v"), ("nginx", "-v"), ("curl", "--version"))),
+    }
+
+
+def _version(name: str, option: str) -> str:
+    path = program(name)
+    if path is None:
+        return f"no {name}"
+    said = subprocess.run([path, option], capture_output=True, text=True, timeout=10)
+    number = re.search(r"\d+\.\d+(\.\d+)?", said.stdout + said.stderr)
+    return f"{name} {number[0] if number else ''}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""Cases of the executor API and the worker."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import statistics
+import time
+import zipfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from bench import limits
+from bench.blob_cases import CREATE_FILE, METADATA
+from bench.case import Api, Case, Measured, Rig, Stored, blob_hash, store_blobs
+from bench.limits import Limit
+from bench.load import Requests, each_once, rate
+from bench.sizes import SMALL_BYTES
+from bench.stack import Stack
+from bench.table import Row, Target
+from bench.workplace import BenchmarkError
+
+CREATE = "/rest/executor/create"
+INFO = "/rest/executor/info"
+
+JOB_SECONDS = 120.0
+_WATCH_SECONDS = 0.002  # between two looks at a job that has yet to start
+_POLL_SECONDS = 0.005  # and at one that runs
+_FLAT = Target(1.5)
+
+
+def _store_echo_job(api: Api, number: int) -> str:
+    """A job like no other; its hash."""
+    config = {
+        "cmd": "echo",
+        "args": [f"job {number}"],
+        "resultArtifacts": [{"name": "all", "resultPatterns": []}],
+    }
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("executor_config.json"), json.dumps(config))
+    return blob_hash(api.post(f"{CREATE_FILE}/job.zip", packed.getvalue()))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """When a client knew of a job's steps, in seconds of the monotonic clock."""
+
+    asked: float
+    created: float
+    running: float
+    finished: float
+
+
+def _watch(api: Api, job: str) -> Seen:
+    """Creates a job and looks at it until it has succeeded. Raises BenchmarkError if it does not."""
+    asked = time.monotonic()
+    status = api.post(f"{CREATE}/{job}")["status"]
+    created = time.monotonic()
+    running = None
+    while True:
+        if status != "CREATED" and running is None:
+            running = time.monotonic()
+        if running and status != "RUNNING":
+            break
+        if time.monotonic() - created > JOB_SECONDS:
+            raise BenchmarkError(f"a job was still {status} after {JOB_SECONDS:.0f} s")
+        time.sleep(_POLL_SECONDS if running else _WATCH_SECONDS)
+        status = api.get(f"{INFO}/{job}")["status"]
+    if status != "SUCCESS":
+        raise BenchmarkError(f"a job ended as {status}")
+    return Seen(asked, created, running, time.monotonic())
+
+
+def _latency(rig: Rig) -> Measured:
+    pause = random.Random(0)  # noqa: S311 - not for secrets
+    count = _share(rig, rig.place.sizes.latency_jobs)
+    while True:
+        with rig.data() as data, rig.side.start(data, rig.place.sizes.slots) as stack:
+            api = Api(stack.url)
+            _watch(api, _store_echo_job(api, -1))  # the first job of a fresh worker does not count
+            seen = []
+            for number in range(count):
+                job = _store_echo_job(api, number)
+                time.sleep(pause.uniform(0, rig.side.idle_seconds))
+                api.get("/rest/executor/worker")  # the connection is open again if it was closed
+                seen.append(_watch(api, job))
+        dispatch = [1000 * (job.running - job.created) for job in seen]
+        round_trip = [1000 * (job.finished - job.asked) for job in seen]
+        yield {
+            "dispatch p50": _percentile(dispatch, 50),
+            "dispatch p99": _percentile(dispatch, 99),
+            "round trip p50": _percentile(round_trip, 50),
+            "round trip p99": _percentile(round_trip, 99),
+        }
+
+
+def _throughput(rig: Rig) -> Measured:
+    count = _share(rig, rig.place.sizes.throughput_jobs)
+    while True:
+        with rig.data() as data, rig.side.start(data, rig.place.sizes.slots) as stack:
+            api = Api(stack.url)
+            _watch(api, _store_echo_job(api, -1))
+            jobs = [_store_echo_job(api, number) for number in range(count)]
+            began = time.monotonic()
+            for job in jobs:
+                api.post(f"{CREATE}/{job}")
+            for job in jobs:
+                _wait_for_success(api, job, began + JOB_SECONDS + count)
+            seconds = time.monotonic() - began
+        yield {"rate": count / seconds}
+
+
+def _wait_for_success(api: Api, job: str, deadline: float) -> None:
+    while (status := api.get(f"{INFO}/{job}")["status"]) in ("CREATED", "RUNNING"):
+        if time.monotonic() > deadline:
+            raise BenchmarkError(f"a job was still {status} when all should have ended")
+        time.sleep(0.02)
+    if status != "SUCCESS":
+        raise BenchmarkError(f"a job ended as {status}")
+
+
+def _share(rig: Rig, jobs: int) -> int:
+    return max(2, int(jobs * rig.side.job_share))
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    """With few values the 99th percentile is the largest."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+class FilledStack:
+    """A stack that holds many blobs and as many jobs, none of which runs."""
+
+    def __init__(self, rig: Rig, stack: Stack, count: int) -> None:
+        self._rig, self._url, self._count = rig, stack.url, 0
+        blobs = self._store(count)
+        self._create(count)
+        self._count = count
+        order = random.Random(0)  # noqa: S311 - not for secrets
+        # As many different ones whatever is stored, so that it is not a cache that makes the difference.
+        self._blobs = order.sample(list(blobs.hashes.values()), rig.place.sizes.few)
+        self._jobs = order.sample([_job(number) for number in range(count)], rig.place.sizes.few)
+
+    def rates(self) -> dict[str, float]:
+        """Calls a second."""
+        count, place, name = self._rig.place.sizes.growth_requests, self._rig.place, self._rig.side.name
+        uploads, creates = count / self._store(count).seconds, count / self._create(count)
+        self._count += count
+        infos = Requests("GET", [f"{INFO}/{job}" for job in self._jobs])
+        metadata = Requests("GET", [f"{METADATA}/{blob}" for blob in self._blobs])
+        return {
+            "upload": uploads,
+            "create": creates,
+            "info": rate(place, self._url, infos, f"job info, {name}"),
+            "metadata": rate(place, self._url, metadata, f"metadata, {name}"),
+        }
+
+    def _store(self, count: int) -> Stored:
+        paths = [f"{CREATE_FILE}/{number}.bin" for number in range(self._count, self._count + count)]
+        return store_blobs(self._url, paths, SMALL_BYTES, seed=self._count)
+
+    def _create(self, count: int) -> float:
+        """The seconds it took."""
+        jobs = [_job(number) for number in range(self._count, self._count + count)]
+        return each_once(self._url, Requests("POST", [f"{CREATE}/{job}" for job in jobs])).seconds
+
+
+def _job(number: int) -> str:
+    return hashlib.sha1(str(number).encode(), usedforsecurity=False).hexdigest()
+
+
+def _growth(rig: Rig) -> Measured:
+    sizes = rig.place.sizes
+    with ExitStack() as stacks:
+
+        def filled(count: int) -> FilledStack:
+            data = stacks.enter_context(rig.data())
+            return FilledStack(rig, stacks.enter_context(rig.side.start(data, 0)), count)
+
+        # Side by side, so that both meet the same moods of the machine.
+        few, many = filled(sizes.few), filled(sizes.many)
+        while True:
+            with_few, with_many = few.rates(), many.rates()
+            yield {
+                **{f"{call} growth": with_few[call] / with_many[call] for call in with_few},
+                **{f"{call} rate": with_many[call] for call in with_many},
+            }
+
+
+def _growth_rows(call: str, title: str, *bounds: Limit) -> list[Row]:
+    return [
+        Row(f"{call} rate", f"{title}, with many stored", f"{'uploads' if call == 'upload' else 'requests'}/s", bounds),
+        Row(f"{call} growth", f"{title}: cost with many stored / with few", "x", target=_FLAT),
+    ]
+
+
+LATENCY = Case(
+    "job-latency",
+    [
+        Row("dispatch p50", "create answered to RUNNING, p50", "ms", (limits.SYNCED_FILE,), Target(20)),
+        Row("dispatch p99", "create answered to RUNNING, p99", "ms", (limits.SYNCED_FILE,)),
+        Row("round trip p50", "create to SUCCESS of an echo job, p50", "ms", (limits.PROCESS,), Target(60)),
+        Row("round trip p99", "create to SUCCESS of an echo job, p99", "ms", (limits.PROCESS,)),
+    ],
+    _latency,
+)
+THROUGHPUT = Case(
+    "job-throughput",
+    [Row("rate", "echo jobs with 2 slots", "jobs/s", (limits.PROCESSES,), Target(40))],
+    _throughput,
+)
+GROWTH = Case(
+    "growth",
+    [
+        *_growth_rows("info", "job info", limits.STATIC_REQUESTS),
+        *_growth_rows("create", "job create", limits.SYNCED_FILES),
+        *_growth_rows("upload", "upload of 4 KiB", limits.SYNCED_FILES),
+        *_growth_rows("metadata", "metadata of a blob", limits.STATIC_REQUESTS),
+    ],
+    _growth,
+)

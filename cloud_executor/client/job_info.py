@@ -1,0 +1,96 @@
+"""Jobs and workers as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from cloud_executor.client.errors import ServerFault
+
+SUCCESS = "SUCCESS"
+CANCELED = "CANCELED"
+_UNFINISHED = frozenset({"CREATED", "RUNNING"})
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """A job. Times are as the server sent them: `2026-01-31T12:00:00.000Z`."""
+
+    hash: str
+    status: str
+    result_hashes: Mapping[str, str]
+    """artifact name -> blob hash; empty until there are results"""
+    create_time: str | None
+    start_time: str | None
+    finish_time: str | None
+    worker: str | None
+    labels: tuple[str, ...]
+    output_number: int | None
+    cancel_requested: bool
+    error: str | None
+    """one sentence on why it failed"""
+    secret: str | None = field(repr=False)
+    """cancels the job; only in the answer of the create that made it"""
+
+    @classmethod
+    def from_wire(cls, document: Any) -> Self:  # noqa: ANN401 - JSON, checked here
+        """Raises ServerFault."""
+        try:
+            return cls(
+                hash=document["hash"],
+                status=document["status"],
+                result_hashes=dict(document.get("resultHashes") or {}),
+                create_time=document.get("createTime"),
+                start_time=document.get("startTime"),
+                finish_time=document.get("finishTime"),
+                worker=document.get("worker"),
+                labels=tuple(document.get("labels") or ()),
+                output_number=document.get("outputNumber"),
+                cancel_requested=bool(document.get("cancelRequested")),
+                error=document.get("error"),
+                secret=document.get("secret"),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ServerFault from error
+
+    @property
+    def finished(self) -> bool:
+        return self.status not in _UNFINISHED
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == SUCCESS
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSegment:
+    """A numbered piece of a job's standard output."""
+
+    number: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A worker as it was last seen."""
+
+    client_id: str
+    last_seen: datetime
+    labels: tuple[str, ...]
+    jobs: tuple[JobInfo, ...]
+    """what it runs"""
+
+    @classmethod
+    def from_wire(cls, document: Any) -> Self:  # noqa: ANN401 - JSON, checked here
+        """Raises ServerFault."""
+        try:
+            return cls(
+                client_id=document["clientId"],
+                last_seen=datetime.fromtimestamp(document["lastSeen"], UTC),
+                labels=tuple(document.get("labels") or ()),
+                jobs=tuple(map(JobInfo.from_wire, document.get("jobs") or ())),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ServerFault from error

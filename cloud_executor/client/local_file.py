@@ -1,0 +1,20 @@
+"""Files that are written on this machine: whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from uuid import uuid4
+
+
+def write_whole(destination: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file beside its place and move it there when it is complete; one that is there is replaced."""
+    part = destination.with_name(f".{uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+        os.replace(part, destination)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+"""A folder as a zip: the same files give the same bytes, so that the server knows them again."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from cloud_executor.client.errors import InvalidSource
+
+READ_BYTES = 1024 * 1024
+
+EARLIEST = (1980, 1, 1, 0, 0, 0)
+"""the date of every entry: the first that a zip can hold"""
+
+_UNIX = 3
+
+
+def write_zip(folder: Path, target: BinaryIO) -> int:
+    """Pack all that is in the folder, in the order of the names; how many files that are.
+
+    Modes are kept as far as a program may be run, links as links. Files are stored as they are: packing them would make
+    their bytes depend on the zlib at hand. Raises InvalidSource for what cannot go in: nothing is left out silently.
+    """
+    count = 0
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for name, entry in _entries(folder, ""):
+            _add(archive, folder, name, entry)
+            count += not entry.is_dir(follow_symlinks=False)
+    return count
+
+
+def _entries(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Everything below the folder, parents first."""
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        name = prefix + entry.name
+        yield name, entry
+        if entry.is_dir(follow_symlinks=False):
+            yield from _entries(Path(entry.path), f"{name}/")
+
+
+def _add(archive: zipfile.ZipFile, folder: Path, name: str, entry: os.DirEntry[str]) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise InvalidSource(f"The name {shown} is not in UTF-8: rename the file.") from None
+    found = entry.stat(follow_symlinks=False)
+    if stat.S_ISDIR(found.st_mode):
+        archive.writestr(_member(f"{name}/", stat.S_IFDIR | 0o755), b"")
+    elif stat.S_ISLNK(found.st_mode):
+        archive.writestr(_member(name, stat.S_IFLNK | 0o777), _inner_target(folder, name, os.readlink(entry.path)))
+    elif stat.S_ISREG(found.st_mode):
+        _add_file(archive, name, entry.path)
+    else:
+        raise InvalidSource(f"{name} is a device, a pipe or a socket: only files, folders and links can be sent.")
+
+
+def _add_file(archive: zipfile.ZipFile, name: str, path: str) -> None:
+    with open(path, "rb") as file:
+        found = os.fstat(file.fileno())
+        member = _member(name, stat.S_IFREG | (0o755 if found.st_mode & stat.S_IXUSR else 0o644))
+        member.file_size = found.st_size  # decides whether the entry is a Zip64 one
+        size = 0
+        with archive.open(member, "w") as stored:
+            while chunk := file.read(READ_BYTES):
+                size += len(chunk)
+                if size > found.st_size:
+                    break
+                stored.write(chunk)
+        if size != found.st_size:
+            raise InvalidSource(f"{name} was changed while it was packed: try again when nothing writes to it.")
+
+
+def _member(name: str, mode: int) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(name, EARLIEST)
+    member.create_system = _UNIX
+    member.external_attr = mode << 16
+    return member
+
+
+def _inner_target(folder: Path, name: str, target: str) -> bytes:
+    """The target of a link that stays in the folder, as the worker asks for."""
+    root = os.path.realpath(folder)
+    reached = os.path.realpath(os.path.join(root, name))
+    if os.path.isabs(target) or not (reached == root or reached.startswith(root + os.sep)):
+        raise InvalidSource(f"{name} is a link that leads out of the folder: put a copy in its place.")
+    return os.fsencode(target)

@@ -1,0 +1,334 @@
+"""What every JobQueue promises (cloud_executor/ports.py)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
+
+import pytest
+from contract_backends import PATIENCE_SECONDS, SPAWN, QueueBackend, in_process
+
+from cloud_executor.ports import Delivery, JobQueue, Subscription
+
+
+@pytest.fixture
+def subscription(job_queue: JobQueue) -> Iterator[Subscription]:
+    with job_queue.subscribe("pool") as subscription:
+        yield subscription
+
+
+def take(subscription: Subscription, timeout: float = PATIENCE_SECONDS) -> Delivery:
+    delivery = subscription.next(timeout)
+    assert delivery is not None
+    return delivery
+
+
+def take_all(subscription: Subscription) -> list[str]:
+    """The hashes of all messages that are there, which are then acked."""
+    found = []
+    while (delivery := subscription.next(0)) is not None:
+        delivery.ack()
+        found.append(delivery.job_hash)
+    return found
+
+
+def test_a_message_names_its_job(job_queue: JobQueue, subscription: Subscription) -> None:
+    job_queue.publish("pool", "a")
+    assert take(subscription).job_hash == "a"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a\0b", "../..", "a/b", "'\"", "\U0001f600", "\ud83d", "\ud83d\ude00", "long/" * 20_000],
+    ids=["empty", "NUL", "path", "slash", "quotes", "emoji", "lone surrogate", "surrogates apart", "very long"],
+)
+def test_a_job_hash_may_be_any_text(job_queue: JobQueue, subscription: Subscription, text: str) -> None:
+    job_queue.publish("pool", text)
+    delivery = take(subscription)
+    assert delivery.job_hash == text
+    delivery.nack()
+    delivery = take(subscription)
+    assert delivery.job_hash == text
+    delivery.ack()
+    assert take_all(subscription) == []
+
+
+def test_messages_from_before_the_subscription_are_delivered(job_queue: JobQueue) -> None:
+    job_queue.publish("pool", "a")
+    with job_queue.subscribe("pool") as subscription:
+        assert take(subscription).job_hash == "a"
+
+
+def test_every_message_is_delivered(job_queue: JobQueue, subscription: Subscription) -> None:
+    published = [f"job {number}" for number in range(50)]
+    for job_hash in published:
+        job_queue.publish("pool", job_hash)
+    assert sorted(take_all(subscription)) == sorted(published)
+
+
+def test_a_pool_has_only_its_own_messages(job_queue: JobQueue, subscription: Subscription) -> None:
+    for pool in ("", "other", "poo", "pool2", "POOL", "a/../pool", "po\0ol"):
+        job_queue.publish(pool, "x")
+        with job_queue.subscribe(pool) as other:
+            assert subscription.next(0) is None
+            assert take(other).job_hash == "x"
+            job_queue.publish("pool", "mine")
+            assert other.next(0) is None
+            take(subscription).ack()
+
+
+def test_next_gives_none_when_its_time_is_over(subscription: Subscription) -> None:
+    started = time.monotonic()
+    assert subscription.next(0.05) is None
+    assert subscription.next(0) is None
+    assert time.monotonic() - started >= 0.05
+
+
+def test_an_acked_message_never_comes_again(
+    queue_backend: QueueBackend, job_queue: JobQueue, subscription: Subscription
+) -> None:
+    job_queue.publish("pool", "a")
+    take(subscription).ack()
+    assert subscription.next(1.2 * queue_backend.returns_within_seconds) is None
+
+
+def test_an_ack_can_be_repeated(job_queue: JobQueue, subscription: Subscription) -> None:
+    job_queue.publish("pool", "a")
+    delivery = take(subscription)
+    delivery.ack()
+    delivery.ack()
+    delivery.nack()
+    assert subscription.next(0) is None
+
+
+def test_a_nacked_message_comes_again_now(job_queue: JobQueue, subscription: Subscription) -> None:
+    job_queue.publish("pool", "a")
+    take(subscription).nack()
+    assert take(subscription, 0).job_hash == "a"
+
+
+def test_a_nack_wakes_whoever_waits(job_queue: JobQueue, subscription: Subscription) -> None:
+    job_queue.publish("pool", "a")
+    delivery = take(subscription)
+    with job_queue.subscribe("pool") as other, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(other.next, PATIENCE_SECONDS)
+        delivery.nack()
+        found = waiting.result()
+        assert found is not None
+        assert found.job_hash == "a"
+
+
+def test_a_delivery_in_hand_is_kept_from_others(
+    queue_backend: QueueBackend, job_queue: JobQueue, subscription: Subscription
+) -> None:
+    job_queue.publish("pool", "a")
+    delivery = take(subscription)
+    with job_queue.subscribe("pool") as other:
+        assert other.next(1.5 * queue_backend.returns_within_seconds) is None
+    assert subscription.next(0) is None
+    delivery.nack()
+    assert take(subscription).job_hash == "a"
+
+
+def test_a_delivery_in_hand_can_be_settled_after_close(job_queue: JobQueue, subscription: Subscription) -> None:
+    job_queue.publish("pool", "a")
+    job_queue.publish("pool", "b")
+    deliveries = [take(subscription), take(subscription)]
+    subscription.close()
+    deliveries[0].ack()
+    deliveries[1].nack()
+    with job_queue.subscribe("pool") as other:
+        assert take_all(other) == [deliveries[1].job_hash]
+
+
+def test_a_delivery_in_hand_is_kept_from_others_after_close(
+    queue_backend: QueueBackend, job_queue: JobQueue, subscription: Subscription
+) -> None:
+    job_queue.publish("pool", "a")
+    delivery = take(subscription)
+    subscription.close()
+    with job_queue.subscribe("pool") as other:
+        assert other.next(1.5 * queue_backend.returns_within_seconds) is None
+    assert delivery.job_hash == "a"
+
+
+def test_what_is_in_hand_at_the_end_of_a_subscription_returns(
+    queue_backend: QueueBackend, job_queue: JobQueue, subscription: Subscription
+) -> None:
+    job_queue.publish("pool", "a")
+    with job_queue.subscribe("pool") as other:
+        take(other)
+    assert take(subscription, 2 * queue_backend.returns_within_seconds + 5).job_hash == "a"
+
+
+# Publishing anew ------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_that_was_published_anew_outlives_the_ack_of_its_old_delivery(
+    job_queue: JobQueue, subscription: Subscription
+) -> None:
+    job_queue.publish("pool", "a")
+    old = take(subscription)
+    job_queue.publish("pool", "a")
+    old.ack()
+    new = take(subscription)
+    assert new.job_hash == "a"
+    old.ack()
+    old.nack()
+    new.ack()
+    assert take_all(subscription) == []
+
+
+def test_a_message_that_was_published_anew_comes_now(job_queue: JobQueue, subscription: Subscription) -> None:
+    job_queue.publish("pool", "a")
+    take(subscription)
+    assert subscription.next(0) is None
+    job_queue.publish("pool", "a")
+    assert take(subscription, 0).job_hash == "a"
+
+
+def test_a_job_that_was_done_can_be_published_again(job_queue: JobQueue, subscription: Subscription) -> None:
+    for _ in range(3):
+        job_queue.publish("pool", "a")
+        delivery = take(subscription)
+        assert delivery.job_hash == "a"
+        delivery.ack()
+        assert subscription.next(0) is None
+
+
+# Waiting --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_publish_wakes_whoever_waits(job_queue: JobQueue, subscription: Subscription) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        for number in range(20):
+            waiting = pool.submit(subscription.next, PATIENCE_SECONDS)
+            job_queue.publish("pool", f"job {number}")
+            delivery = waiting.result()
+            assert delivery is not None
+            assert delivery.job_hash == f"job {number}"
+            delivery.ack()
+
+
+def test_close_wakes_all_who_wait(subscription: Subscription) -> None:
+    waits = threading.Barrier(4)
+
+    def wait() -> Delivery | None:
+        waits.wait(PATIENCE_SECONDS)
+        return subscription.next(10 * PATIENCE_SECONDS)
+
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(wait) for _ in range(3)]
+        waits.wait(PATIENCE_SECONDS)
+        subscription.close()
+        assert [future.result(PATIENCE_SECONDS) for future in waiting] == [None] * 3
+
+
+def test_nothing_is_delivered_after_close(job_queue: JobQueue, subscription: Subscription) -> None:
+    job_queue.publish("pool", "a")
+    subscription.close()
+    assert subscription.next(PATIENCE_SECONDS) is None
+    subscription.close()
+
+
+# Races ----------------------------------------------------------------------------------------------------------------
+
+
+def test_threads_of_one_and_of_several_subscriptions_share_the_messages(job_queue: JobQueue) -> None:
+    count = 60
+    published = [f"job {number}" for number in range(count)]
+    taken: list[str] = []
+    all_taken = threading.Event()
+
+    def work(subscription: Subscription) -> None:
+        while not all_taken.is_set():
+            delivery = subscription.next(PATIENCE_SECONDS)
+            if delivery is None:
+                return
+            taken.append(delivery.job_hash)
+            delivery.ack()
+            if len(taken) >= count:
+                all_taken.set()
+
+    with (
+        ThreadPoolExecutor(6) as pool,
+        job_queue.subscribe("pool") as first,
+        job_queue.subscribe("pool") as second,
+    ):
+        working = [pool.submit(work, subscription) for subscription in (first, second) for _ in range(3)]
+        for job_hash in published:
+            job_queue.publish("pool", job_hash)
+        assert all_taken.wait(PATIENCE_SECONDS)
+        first.close()
+        second.close()
+        for worker in working:
+            worker.result(PATIENCE_SECONDS)
+    # Duplicates are allowed, but none comes while nothing has failed.
+    assert sorted(taken) == sorted(published)
+
+
+def work_in_a_process(backend: QueueBackend, ready: Event, taken: Queue[str]) -> None:
+    with backend.open() as queue, queue.subscribe("pool") as subscription:
+        ready.set()
+        while (delivery := subscription.next(PATIENCE_SECONDS)) is not None:
+            taken.put(delivery.job_hash)
+            delivery.ack()
+
+
+def test_processes_share_the_messages(queue_backend: QueueBackend, job_queue: JobQueue) -> None:
+    published = [f"job {number}" for number in range(40)]
+    taken: Queue[str] = SPAWN.Queue()
+    ready = [SPAWN.Event() for _ in range(2)]
+    with (
+        in_process(work_in_a_process, queue_backend, ready[0], taken),
+        in_process(work_in_a_process, queue_backend, ready[1], taken),
+    ):
+        assert all(event.wait(PATIENCE_SECONDS) for event in ready)
+        for job_hash in published:
+            job_queue.publish("pool", job_hash)
+        found = [taken.get(timeout=PATIENCE_SECONDS) for _ in published]
+    assert sorted(found) == sorted(published)
+
+
+# Crashes --------------------------------------------------------------------------------------------------------------
+
+
+def take_and_stall(backend: QueueBackend, taken: Event) -> None:
+    with backend.open() as queue, queue.subscribe("pool") as subscription:
+        take(subscription)
+        taken.set()
+        threading.Event().wait()
+
+
+def test_a_dead_processs_message_returns(
+    queue_backend: QueueBackend, job_queue: JobQueue, subscription: Subscription
+) -> None:
+    job_queue.publish("pool", "a")
+    taken = SPAWN.Event()
+    with in_process(take_and_stall, queue_backend, taken):
+        assert taken.wait(PATIENCE_SECONDS)
+        assert subscription.next(1.5 * queue_backend.returns_within_seconds) is None
+    delivery = take(subscription, 2 * queue_backend.returns_within_seconds + 5)
+    assert delivery.job_hash == "a"
+    delivery.ack()
+    assert subscription.next(0) is None
+
+
+def publish_and_stall(backend: QueueBackend, published: Event) -> None:
+    with backend.open() as queue:
+        queue.publish("pool", "a")
+        published.set()
+        threading.Event().wait()
+
+
+def test_a_message_outlives_its_publisher(
+    queue_backend: QueueBackend, job_queue: JobQueue, subscription: Subscription
+) -> None:
+    published = SPAWN.Event()
+    with in_process(publish_and_stall, queue_backend, published):
+        assert published.wait(PATIENCE_SECONDS)
+    assert take(subscription, 0).job_hash == "a"

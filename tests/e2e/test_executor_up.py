@@ -1,0 +1,221 @@
+"""The local stack's supervisor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from stack_process import COMMAND, StackProcess, StartStack, environment, job_folder, processes_of, run, until
+
+from cloud_executor.client import JobInfo
+from cloud_executor.model.errors import CloudExecutorError
+
+LONG = "echo started; sleep 600"
+
+
+def start_job(stack: StackProcess, folder: Path, script: str = LONG) -> JobInfo:
+    """A job that runs."""
+    with stack.client as client:
+        job = client.create_job(client.upload_folder(job_folder(folder, script)))
+        until(lambda: client.job(job.hash).start_time)
+    return job
+
+
+def assert_nothing_is_left(stack: StackProcess) -> None:
+    assert processes_of(stack.data) == {}
+
+
+def assert_refused(result: subprocess.CompletedProcess[bytes], *parts: str) -> None:
+    assert (result.returncode, result.stdout) == (2, b"")
+    sentence = result.stderr.decode()
+    assert sentence.startswith("Error: ")
+    assert sentence.count("\n") == 1, sentence
+    for part in parts:
+        assert part in sentence
+
+
+def test_it_says_in_one_line_where_it_is(stack: StackProcess) -> None:
+    expected = f"Cloud Executor is ready at {stack.url} (2 slots, data in {stack.data}). Ctrl-C stops it.\n"
+    assert stack.ready_line == expected
+    with stack.client as client:
+        assert len(client.workers()) == 1
+
+
+def test_without_slots_there_is_no_worker(start_stack: StartStack) -> None:
+    stack = start_stack("--slots", "0")
+    assert "(no worker, " in stack.ready_line
+    with stack.client as client:
+        assert client.workers() == []
+
+
+def test_it_is_quiet_unless_it_is_told_not_to_be(start_stack: StartStack, tmp_path: Path) -> None:
+    stack = start_stack("--slots", "1")
+    assert run("run", job_folder(tmp_path / "job", "echo"), "--url", stack.url).returncode == 0
+    assert stack.stop() == 0
+    assert stack.errors.read_text() == ""
+    stack = start_stack("--slots", "1", "--verbose")
+    assert stack.stop() == 0
+    assert "worker started" in stack.errors.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_it_and_its_jobs_and_it_goes_on_later(
+    start_stack: StartStack, tmp_path: Path, number: signal.Signals
+) -> None:
+    stack = start_stack("--slots", "1")
+    job = start_job(stack, tmp_path / "job")
+    # To the whole group, as a terminal does, and again by somebody impatient.
+    os.killpg(stack.process.pid, number)
+    stack.process.send_signal(number)
+    assert stack.wait() == 0
+    assert_nothing_is_left(stack)
+    stack = start_stack("--slots", "1")
+    with stack.client as client:
+        assert b"".join(client.chunks(job.hash)).startswith(b"PK")
+        until(lambda: client.job(job.hash).start_time)
+        assert job.secret is not None
+        client.cancel(job.hash, job.secret)
+        assert client.wait(job.hash, 30).status == "CANCELED"
+
+
+def test_a_signal_while_it_starts_stops_it(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    command = [*COMMAND, "up", "--port", "0", "--data", str(data), "--slots", "1"]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as process:
+        until(lambda: any("functions.serve" in command for command in processes_of(data).values()))
+        process.terminate()
+        assert process.wait(30) == 0
+    assert processes_of(data) == {}
+
+
+def test_a_killed_supervisor_leaves_nothing_behind(start_stack: StartStack, tmp_path: Path) -> None:
+    stack = start_stack("--slots", "1")
+    job = start_job(stack, tmp_path / "job")
+    stack.process.kill()
+    until(lambda: not processes_of(stack.data))
+    stack = start_stack("--slots", "0")
+    with stack.client as client:
+        assert client.job(job.hash).status == "CREATED"
+
+
+def test_a_killed_worker_is_replaced_and_its_job_runs_again(start_stack: StartStack, tmp_path: Path) -> None:
+    stack = start_stack("--slots", "1", EXECUTOR_LEASE="2")
+    marker = tmp_path / "marker"
+    job = start_job(
+        stack, tmp_path / "job", f"if [ -e {marker} ]; then echo again; else touch {marker}; sleep 600; fi"
+    )
+    until(marker.exists)
+    worker = stack.pid_of("worker_vm.worker.main")
+    assert worker is not None
+    os.kill(worker, signal.SIGKILL)
+    with stack.client as client:
+        finished = client.wait(job.hash, 30)
+        assert finished.status == "SUCCESS"
+        assert b"".join(client.chunks(finished.result_hashes["all"], "job_stdout.txt")) == b"again\n"
+    assert stack.stop() == 0
+    assert_nothing_is_left(stack)
+
+
+def test_a_killed_server_is_replaced_at_the_same_address(start_stack: StartStack) -> None:
+    stack = start_stack("--slots", "0")
+    server = stack.pid_of("functions.serve")
+    assert server is not None
+    os.kill(server, signal.SIGKILL)
+    until(lambda: stack.pid_of("functions.serve") not in (server, None))
+
+    def answers() -> bool:
+        with stack.client as client:
+            try:
+                return client.workers() == []
+            except CloudExecutorError:
+                return False
+
+    until(answers)
+    assert stack.stop() == 0
+    assert_nothing_is_left(stack)
+
+
+def test_a_program_that_ends_again_and_again_stops_everything(start_stack: StartStack) -> None:
+    stack = start_stack("--slots", "1")
+    killed = set()
+    while stack.process.poll() is None:
+        worker = stack.pid_of("worker_vm.worker.main")
+        if worker is not None and worker not in killed:
+            killed.add(worker)
+            os.kill(worker, signal.SIGKILL)
+    assert stack.wait() == 1
+    assert len(killed) == 5
+    assert stack.errors.read_text().splitlines()[-1].startswith("Error: The worker ended 5 times soon after its start")
+    assert_nothing_is_left(stack)
+
+
+def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert_refused(run("up", "--port", str(port), "--data", tmp_path), f"port {port}", "in use")
+
+
+def test_a_data_folder_in_use_is_refused(stack: StackProcess) -> None:
+    assert_refused(run("up", "--port", "0", "--data", stack.data), "Another `executor up`", str(stack.data))
+
+
+def test_a_data_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert_refused(run("up", "--port", "0", "--data", tmp_path / "file"), "data folder", "file exists")
+    assert_refused(run("up", "--port", "0", "--data", "/proc/nothing"), "data folder", "/proc/nothing")
+
+
+def test_a_folder_for_jobs_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "work").touch()
+    assert_refused(run("up", "--port", "0", "--data", tmp_path, "--slots", "1"), "running jobs")
+    assert processes_of(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--port", "http"], "--port"),
+        (["--port", "65536"], "--port"),
+        (["--slots", "-1"], "--slots"),
+        (["--slots", "many"], "--slots"),
+        (["--nonsense"], "--nonsense"),
+        (["more"], "more"),
+        (["--host", "no.such.host.invalid", "--port", "0"], "no.such.host.invalid"),
+        (["--host", "192.0.2.1", "--port", "0"], "192.0.2.1"),
+    ],
+)
+def test_a_bad_option_is_refused(tmp_path: Path, arguments: list[str], part: str) -> None:
+    assert_refused(run("up", "--data", tmp_path, *arguments), part)
+
+
+def test_a_bad_setting_is_refused(tmp_path: Path) -> None:
+    up = ("up", "--port", "0", "--data", tmp_path)
+    assert_refused(run(*up, EXECUTOR_LEASE="long"), "EXECUTOR_LEASE", "seconds")
+    assert_refused(run(*up, EXECUTOR_LEES="30"), "EXECUTOR_LEES is not a setting")
+
+
+def test_an_open_address_is_warned_of(start_stack: StartStack) -> None:
+    stack = start_stack("--slots", "0", "--host", "0.0.0.0")
+    assert stack.url.startswith("http://127.0.0.1:")
+    assert "EXECUTOR_NONCE" in stack.errors.read_text()
+    stack.stop()
+    stack = start_stack("--slots", "0", "--host", "::1")
+    with stack.client as client:
+        assert client.workers() == []
+
+
+def test_with_a_nonce_it_gets_ready_too(start_stack: StartStack, tmp_path: Path) -> None:
+    stack = start_stack("--slots", "1", EXECUTOR_NONCE="secret")
+    folder = job_folder(tmp_path / "job", "echo hello")
+    refused = run("run", folder, "--url", stack.url)
+    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
+        2,
+        b"Error: The server wants a nonce: give it with --nonce or EXECUTOR_NONCE.",
+    )
+    assert b"is not it" in run("run", folder, "--url", stack.url, "--nonce", "wrong").stderr
+    accepted = run("run", folder, "--url", stack.url, EXECUTOR_NONCE="secret")
+    assert (accepted.returncode, accepted.stdout) == (0, b"hello\n")

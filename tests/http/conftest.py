@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from http_server import Server, StartServer, run_server
+from in_process import open_client
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server with its default settings, shared by all tests: they must not mind what others store."""
+    with run_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Starts a server of the test's own, with these settings."""
+    with ExitStack() as running:
+
+        def start(**settings: str) -> Server:
+            return running.enter_context(run_server(tmp_path / "data", **settings))
+
+        yield start
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[FlaskClient]:
+    """The functions in this process, on data of their own."""
+    with open_client(tmp_path / "data") as opened:
+        yield opened

@@ -1,0 +1,206 @@
+"""The server as a program, and requests to it that go out exactly as they are written."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cloud_executor.composition import open_executor
+from cloud_executor.settings import Settings
+
+PROJECT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 30
+PROCESSES = 2
+SWEEP_EVERY_SECONDS = 0.2
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def blob_hash(self) -> str:
+        """The first key of the answer, which is where the blob API tells the hash."""
+        assert self.status == 200, self
+        first: str = next(iter(self.json))
+        return first
+
+    def __getitem__(self, header: str) -> str | None:
+        return self.headers[header]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    port: int
+    data: Path
+    process_id: int
+    environment: Mapping[str, str]
+
+    @property
+    def blobs(self) -> Path:
+        return self.data / "blobs"
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        json_body: object = None,
+        chunked: bool = False,
+    ) -> Answer:
+        if json_body is not None:
+            body = json.dumps(json_body).encode()
+            headers = {"Content-Type": "application/json", **(headers or {})}
+        connection = self.connect()
+        try:
+            connection.putrequest(method, path, skip_accept_encoding=True)
+            for name, value in (headers or {}).items():
+                connection.putheader(name, value)
+            if chunked:
+                connection.putheader("Transfer-Encoding", "chunked")
+            elif isinstance(body, bytes):
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body, encode_chunked=chunked)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+        return self.send("GET", path, headers=headers)
+
+    def post(self, path: str, json_body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
+        return self.send("POST", path, headers=headers, json_body=json_body)
+
+    def create_file(self, name: str, content: bytes) -> str:
+        return self.send("POST", f"/rest/blob/createFile/{name}", content).blob_hash
+
+    def create_metadata(self, document: object) -> str:
+        return self.send("POST", "/rest/blob/createMetadata/", json.dumps(document).encode()).blob_hash
+
+    def create_artifact(self, name: str, entries: Mapping[str, tuple[str, str]]) -> str:
+        """`entries`: path -> (content type, hash)."""
+        content = {path: {"content": found, "contentType": kind} for path, (kind, found) in entries.items()}
+        return self.create_metadata({"name": name, "content": content, "contentType": "complex"})
+
+    @contextmanager
+    def raw(self, *pieces: bytes) -> Iterator[socket.socket]:
+        """A connection on which exactly these bytes were sent."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS) as connection:
+            for piece in pieces:
+                connection.sendall(piece)
+            yield connection
+
+    def raw_answer(self, *pieces: bytes, method: str = "GET") -> Answer:
+        with self.raw(*pieces) as connection:
+            response = http.client.HTTPResponse(connection, method=method)
+            response.begin()
+            return Answer(response.status, response.headers, response.read())
+
+    def stored_files(self) -> set[Path]:
+        """Everything below the blobs' folder, uploads in flight included."""
+        return {path for path in self.blobs.rglob("*") if path.is_file()}
+
+
+StartServer = Callable[..., Server]
+"""starts another server, with the settings that are given by name"""
+
+
+@contextmanager
+def run_server(data: Path, **settings: str) -> Iterator[Server]:
+    """`settings` by the names of `Settings`. What `sweep` mends is mended all the time."""
+    own = {"EXECUTOR_DATA": str(data)} | {f"EXECUTOR_{name.upper()}": value for name, value in settings.items()}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EXECUTOR_")} | own
+    port = free_port()
+    command = [sys.executable, "-m", "functions.serve", "--port", str(port), "--workers", str(PROCESSES)]
+    process = subprocess.Popen(command, cwd=PROJECT, env=environment)
+    try:
+        until(lambda: process.poll() is None and _answers(port))
+        with _sweeping(own):
+            yield Server(port, data, process.pid, own)
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE_SECONDS)
+        finally:
+            process.kill()
+
+
+@contextmanager
+def _sweeping(environment: Mapping[str, str]) -> Iterator[None]:
+    executor = open_executor(Settings.from_env(environment))
+    stop = threading.Event()
+    faults: list[Exception] = []
+
+    def sweep() -> None:
+        while not stop.wait(SWEEP_EVERY_SECONDS):
+            try:
+                executor.sweep()
+            except Exception as fault:
+                faults.append(fault)
+                return
+
+    thread = threading.Thread(target=sweep)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        assert not faults, faults
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def until(condition: Callable[[], Found], seconds: float = PATIENCE_SECONDS) -> Found:
+    """What the condition gives once that is true; fails if it does not become so."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+    return found
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+    try:
+        connection.request("OPTIONS", "/")
+        return connection.getresponse().status == 204
+    except ConnectionError:
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,56 @@
+"""The functions in this process, as functions-framework loads them, over stores of the test's choice."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import functions_framework
+import pytest
+from flask.testing import FlaskClient
+
+from cloud_executor import composition
+from cloud_executor.blobs import BlobStore
+from cloud_executor.jobs import Executor
+
+MAIN = Path(__file__).parents[2] / "functions" / "main.py"
+
+
+@contextmanager
+def open_client(
+    data: Path,
+    target: str = "api",
+    *,
+    blobs: BlobStore | None = None,
+    executor: Executor | None = None,
+    **settings: str,
+) -> Iterator[FlaskClient]:
+    """The framework writes to the environment, the module path and the loggers: all is put back at the end."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("EXECUTOR_", "FUNCTION_"))]:
+            patch.delenv(name)
+        for name in ("FUNCTION_TARGET", "FUNCTION_SOURCE", "FUNCTION_SIGNATURE_TYPE"):
+            patch.setenv(name, "")
+            patch.delenv(name)
+        patch.setenv("EXECUTOR_DATA", str(data))
+        for name, value in settings.items():
+            patch.setenv(f"EXECUTOR_{name.upper()}", value)
+        patch.setattr(sys, "path", sys.path[:])
+        patch.delitem(sys.modules, "main", raising=False)
+        if blobs is not None:
+            patch.setattr(composition, "open_blob_store", lambda _: blobs)
+        if executor is not None:
+            patch.setattr(composition, "open_executor", lambda _: executor)
+        try:
+            with functions_framework.create_app(target, str(MAIN)).test_client() as client:
+                yield client
+        finally:
+            sys.modules.pop("main", None)
+            root.handlers[:] = handlers
+            root.setLevel(level)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from http_server import Server, StartServer
+from transcript import Case, cases, play
+
+VERDICTS: dict[str, dict[int, dict[str, Any]]] = {
+    # A contentType of no meaning is nonsense, which may be refused.
+    "t018": {3: {"or": [400]}},
+}
+"""case -> step -> what is expected instead of what was recorded, where the protocol asks to do better"""
+
+SETTINGS = {
+    "nonce": "nonce",
+    "workerRefreshInterval": "worker_refresh_interval",
+    "clearOutputTimeout": "clear_output_timeout",
+    "labelJobs": "label_jobs",
+}
+
+
+def settings_of(needs: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    found = {}
+    for name, value in needs.items():
+        if name == "labelJobs":
+            file = folder / "label_jobs.json"
+            file.write_text(json.dumps(value))
+            value = file
+        found[SETTINGS[name]] = str(value)
+    return found
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case["id"])
+def test_the_server_answers_as_recorded(
+    case: Case, request: pytest.FixtureRequest, start_server: StartServer, tmp_path: Path
+) -> None:
+    server: Server
+    if case.get("needs") or case.get("alone"):
+        server = start_server(**settings_of(case.get("needs", {}), tmp_path))
+    else:
+        server = request.getfixturevalue("server")
+    play(server, case, VERDICTS.get(case["id"], {}))

@@ -1,0 +1,129 @@
+"""The slots of a worker: nothing but its end ends them, and it ends whatever they do."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from worker_harness import Stack, until
+
+from cloud_executor.composition import DEFAULT_POOL
+from cloud_executor.jobs import Executor, system_clock
+from cloud_executor.model.errors import Unavailable
+from cloud_executor.model.job import Job, Status
+from cloud_executor.ports import Delivery
+from worker_vm.worker.attempt import Attempt
+from worker_vm.worker.heartbeat import Heartbeat
+from worker_vm.worker.run_command import CommandRunner
+from worker_vm.worker.run_job import JobRunner
+from worker_vm.worker.sandbox.port import Command
+from worker_vm.worker.sandbox.process import ProcessSandbox
+from worker_vm.worker.work_folder import WorkFolder
+from worker_vm.worker.worker import Worker
+
+
+def runner_of(stack: Stack, executor: Executor, kind: type[JobRunner] = JobRunner) -> JobRunner:
+    stopping = threading.Event()
+    commands = CommandRunner(ProcessSandbox(), executor.put_output, "", system_clock, stopping)
+    heartbeat = Heartbeat(executor, "worker", ())
+    return kind(executor, stack.blobs, commands, WorkFolder(stack.work), heartbeat, "worker", stopping)
+
+
+@contextmanager
+def one_slot(stack: Stack, runner: JobRunner) -> Iterator[list[bool]]:
+    """A worker with one slot, meanwhile; in the end the list has what its `run` gave."""
+    ended: list[bool] = []
+    worker = Worker(stack.executor.queue, DEFAULT_POOL, 1, runner, runner.heartbeat, "worker")
+    thread = threading.Thread(target=lambda: ended.append(worker.run()))
+    thread.start()
+    try:
+        yield ended
+    finally:
+        runner.stopping.set()
+        thread.join(30)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("error", [Unavailable(), RuntimeError("a fault")])
+def test_a_slot_survives_what_goes_wrong(stack: Stack, error: Exception) -> None:
+    left = 2
+
+    class Faulty(Executor):
+        def claim(self, job_hash: str, worker: str) -> Job:
+            nonlocal left
+            if left:
+                left -= 1
+                raise error
+            return super().claim(job_hash, worker)
+
+    executor = Faulty(stack.executor.store, stack.executor.queue, stack.executor.pools)
+    with one_slot(stack, runner_of(stack, executor)) as ended:
+        until(lambda: stack.executor.workers())
+        jobs = [stack.add_script(f"echo {number}") for number in range(3)]
+        finished = until(lambda: [job for job in jobs if stack.get(job).finished])
+        assert {stack.get(job).status for job in finished} == {Status.SUCCESS}
+    assert ended == [True]
+
+
+def test_a_slot_that_does_not_end_does_not_keep_the_worker(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_vm.worker.worker.STOP_SECONDS", 0.1)
+    stuck, let_go = threading.Event(), threading.Event()
+
+    class Stuck(JobRunner):
+        def run(self, delivery: Delivery) -> None:
+            stuck.set()
+            let_go.wait(30)
+
+    stack.add_script("echo x")
+    with one_slot(stack, runner_of(stack, stack.executor, Stuck)) as ended:
+        assert stuck.wait(30)
+    assert ended == [False]
+    let_go.set()
+
+
+def test_killing_all_leaves_no_process(stack: Stack) -> None:
+    """What a worker does that cannot wait for its slots."""
+    job = stack.add_script("trap '' INT TERM; (setsid sleep 60 &); touch ready; sleep 60")
+    with stack.worker() as worker, worker.running():
+        until(lambda: list(stack.work.glob("*/job/ready")))
+        sandbox = worker.runner.commands.sandbox
+        assert isinstance(sandbox, ProcessSandbox)
+        sandbox.kill_all()
+    assert stack.get(job).error == "The command was killed by signal SIGKILL."
+
+
+def test_jobs_leave_no_descriptors_and_threads(stack: Stack) -> None:
+    def held() -> list[str]:
+        """Pipes and processes, and folders of attempts; not the database, which opens as much as it needs."""
+        targets = []
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):
+                targets.append(os.readlink(descriptor))
+        return sorted(name for name in targets if name.startswith(("pipe:", "anon_inode:", str(stack.work))))
+
+    with stack.worker() as worker:
+        before = held()
+        for script in ("echo x", "exit 3", "kill -9 $$", "sleep 60 & true"):
+            for segments in ({}, {"outputInterval": 10}):
+                stack.add_script(script, **segments)
+                worker.run_next()
+        assert held() == before
+        assert not [thread for thread in threading.enumerate() if thread.name == "output"]
+
+
+def test_output_that_cannot_be_written_stops_the_command(stack: Stack) -> None:
+    job = stack.executor.claim(stack.add_script("unused").hash, "worker")
+    attempt = Attempt(job, 30, 1e9)
+    device = os.open("/dev/full", os.O_WRONLY)
+    try:
+        with WorkFolder(stack.work).attempt() as folder:
+            command = Command("sh", ("-c", "echo x; sleep 60"), folder, "", device, device)
+            ending = ProcessSandbox().run(command, attempt, lambda chunk: None)
+    finally:
+        os.close(device)
+        attempt.close()
+    assert (ending.output_error, ending.interrupted) == ("no space left on device", False)

@@ -1,0 +1,219 @@
+"""The worker as a program: its start, its signals, and what a crash leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from worker_harness import PROJECT, WAIT_SECONDS, Stack, WorkerProgram, is_running, until
+
+from cloud_executor.jobs import Executor, ExecutorOptions
+from cloud_executor.model.job import Job, Status
+from worker_vm.worker.sandbox.process import ProcessSandbox
+from worker_vm.worker.work_folder import WorkFolder
+
+WAITS = "echo $$ > pid; (setsid sleep 60 & echo $! >> pid); touch ready; trap '' INT; while :; do sleep 60; done"
+
+
+def until_ready(stack: Stack) -> list[int]:
+    """Wait for a job to run; the numbers of its processes."""
+    (ready,) = until(lambda: list(stack.work.glob("*/job/ready")))
+    return [int(line) for line in (ready.parent / "pid").read_text().split()]
+
+
+def until_started(stack: Stack, worker: WorkerProgram) -> None:
+    until(lambda: any(record.client_id == worker.id for record, _ in stack.executor.workers()))
+
+
+def finished_by_another(stack: Stack, job: Job) -> Job:
+    """The job, once other workers have run it, while lost ones are swept up."""
+
+    def swept() -> bool:
+        stack.executor.sweep()
+        return stack.get(job).finished
+
+    until(swept)
+    return stack.get(job)
+
+
+def test_it_runs_jobs_at_once_in_its_slots_and_stops_on_sigterm(stack: Stack) -> None:
+    # Each waits for the other.
+    jobs = [
+        stack.add_script(f'touch "$TMPDIR/../../{mine}"; until test -e "$TMPDIR/../../{other}"; do sleep 0.01; done')
+        for mine, other in (("a", "b"), ("b", "a"))
+    ]
+    with stack.program("--slots", "2", "--origin-url", "http://here:2") as worker:
+        more = stack.add_script('printf %s "$ORIGIN_URL"')
+        for job in (*jobs, more):
+            found = stack.finished(job)
+            assert (found.status, found.worker) == (Status.SUCCESS, worker.id)
+        assert stack.results(more)["job_stdout.txt"] == b"http://here:2"
+        worker.process.terminate()
+        assert worker.wait() == 0
+
+
+def test_it_is_listed_with_its_labels(stack: Stack) -> None:
+    with stack.program(EXECUTOR_WORKER_LABELS="gpu,big") as worker:
+        until_started(stack, worker)
+        ((record, jobs),) = stack.executor.workers()
+    assert (record.client_id, record.labels, list(jobs)) == (worker.id, ("big", "gpu"), [])
+
+
+def test_every_log_line_is_a_record_of_the_worker(stack: Stack) -> None:
+    job = stack.add_script("true")
+    with stack.program("--slots", "1") as worker:
+        stack.finished(job)
+        worker.process.terminate()
+        worker.wait()
+    records = [json.loads(line) for line in stack.log.read_text().splitlines()]
+    assert [record["action"] for record in records] == ["start", "claim", "finish", "stop"]
+    assert {record["severity"] for record in records} == {"INFO"}
+    assert {record["worker_id"] for record in records} == {worker.id}
+    assert {record["job_hash"] for record in records if "job_hash" in record} == {job.hash}
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM, signal.SIGINT] * 3])
+def test_a_worker_that_is_told_to_stop_gives_its_job_to_the_next(stack: Stack, signals: list[signal.Signals]) -> None:
+    job = stack.add_script(f"test -e {stack.work}/again && echo done && exit; touch {stack.work}/again; {WAITS}")
+    with stack.program("--slots", "1") as worker:
+        pids = until_ready(stack)
+        for number in signals:
+            worker.process.send_signal(number)
+        assert worker.wait() == 0
+        assert not any(map(is_running, pids))
+        assert list(stack.work.glob("attempt-*")) == []
+    released = stack.get(job)
+    assert (released.status, released.attempt, released.losses) == (Status.CREATED, 1, 0)
+    with stack.program("--slots", "1"):
+        job = stack.finished(job)
+    assert (job.status, job.attempt) == (Status.SUCCESS, 2)
+    assert stack.results(job)["job_stdout.txt"] == b"done\n"
+
+
+def test_a_cancel_reaches_a_job_of_the_program(stack: Stack) -> None:
+    job = stack.add_script(WAITS)
+    with stack.program("--slots", "1"):
+        pids = until_ready(stack)
+        stack.cancel(job)
+        assert stack.finished(job).status == Status.CANCELED
+        assert not any(map(is_running, pids))
+
+
+def test_the_job_of_a_killed_worker_runs_again_and_has_one_outcome(stack: Stack) -> None:
+    job = stack.add_script(f"echo ran >> {stack.work}/runs; test -e {stack.work}/again && exit 4; {WAITS}")
+    with stack.program("--slots", "1", EXECUTOR_LEASE="1") as worker:
+        pids = until_ready(stack)
+        worker.process.kill()
+        worker.wait()
+        (stack.work / "again").touch()
+        assert all(map(is_running, pids))
+    with stack.program("--slots", "1", EXECUTOR_LEASE="1") as worker:
+        job = finished_by_another(stack, job)
+        # What the dead one left was swept up at the start.
+        assert not any(map(is_running, pids))
+    assert (job.status, job.attempt, job.losses, job.worker) == (Status.FAILED_TO_EXECUTE, 2, 1, worker.id)
+    assert job.error == "The command exited with code 4."
+    assert (stack.work / "runs").read_text() == "ran\nran\n"
+
+
+def test_a_worker_that_was_frozen_past_its_lease_records_nothing(stack: Stack) -> None:
+    """It wakes up when another worker has finished its job."""
+    job = stack.add_script(f"test -e {stack.work}/again && exit; touch {stack.work}/again; {WAITS}")
+    with stack.program("--slots", "1", EXECUTOR_LEASE="1") as frozen:
+        pids = until_ready(stack)
+        frozen.process.send_signal(signal.SIGSTOP)
+        with stack.program("--slots", "1", EXECUTOR_LEASE="1") as worker:
+            expected = finished_by_another(stack, job)
+            assert (expected.status, expected.worker) == (Status.SUCCESS, worker.id)
+        frozen.process.send_signal(signal.SIGCONT)
+        until(lambda: not any(map(is_running, pids)))
+        frozen.process.terminate()
+        assert frozen.wait() == 0
+    assert stack.get(job) == expected
+
+
+def test_a_job_that_kills_its_workers_is_given_up(stack: Stack) -> None:
+    executor = Executor(stack.executor.store, stack.executor.queue, stack.executor.pools, ExecutorOptions(max_losses=1))
+    job = stack.add_script("kill -9 $PPID; sleep 60")
+    for losses in (1, 1):
+        with stack.program("--slots", "1", EXECUTOR_LEASE="1") as worker:
+            assert worker.wait() == -signal.SIGKILL
+        until(lambda: executor.sweep().returned)
+        assert stack.get(job).losses == losses
+    WorkFolder(stack.work).sweep(ProcessSandbox().end_leftovers)
+    job = stack.get(job)
+    assert (job.status, job.attempt) == (Status.FAILED_TO_EXECUTE, 2)
+    assert "vanished" in (job.error or "")
+
+
+# Leftovers ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_files_of_living_workers_are_no_leftovers(stack: Stack) -> None:
+    job = stack.add_script(WAITS)
+    with stack.program("--slots", "1"):
+        pids = until_ready(stack)
+        WorkFolder(stack.work).sweep(ProcessSandbox().end_leftovers)
+        assert all(map(is_running, pids))
+        assert len(list(stack.work.glob("attempt-*/job/ready"))) == 1
+        stack.cancel(job)
+        stack.finished(job)
+
+
+def test_processes_that_are_not_of_a_leftover_are_left_alone(tmp_path: Path) -> None:
+    """Only what carries the mark of the folder, or works in it, is ended: a number that was given anew says nothing."""
+    left = tempfile.mkdtemp(prefix="attempt-", dir=tmp_path)
+    marked = {**os.environ, "CLOUD_EXECUTOR_ATTEMPT": left}
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    inside = subprocess.Popen(sleep, env=marked, start_new_session=True)
+    outside = subprocess.Popen(sleep, env={**os.environ, "CLOUD_EXECUTOR_ATTEMPT": left + "x"}, start_new_session=True)
+    try:
+        WorkFolder(tmp_path).sweep(ProcessSandbox().end_leftovers)
+        assert inside.wait(WAIT_SECONDS) == -signal.SIGKILL
+        assert outside.poll() is None
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        for process in (inside, outside):
+            process.kill()
+            process.wait(WAIT_SECONDS)
+
+
+# What is wrong at the start -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "sentence"),
+    [
+        (["--slots", "0"], {}, "Invalid value for '--slots'"),
+        (["--work", "{file}"], {}, "is a file."),
+        (["--work", "{file}/below"], {}, "The folder for running jobs"),
+        ([], {"EXECUTOR_LEASE": "soon"}, "Error: EXECUTOR_LEASE must be seconds, not 'soon'."),
+        (["--work", "{file}.work"], {"EXECUTOR_DATA": "{file}"}, "Error: A storage service cannot be reached"),
+    ],
+)
+def test_a_mistake_is_told_in_a_sentence(
+    tmp_path: Path, options: list[str], environment: dict[str, str], sentence: str
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "worker_vm.worker.main", *(option.format(file=file) for option in options)],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "EXECUTOR_DATA": str(tmp_path / "data"),
+            **{name: value.format(file=file) for name, value in environment.items()},
+        },
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+    )
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
