@@ -11,7 +11,7 @@ from bench import limits
 from bench.case import Api, Case, Measured, Rig, blob_hash, store_blobs
 from bench.load import OCTETS, Requests, rate, transfer
 from bench.processes import MIB, Memory, memory_of
-from bench.sizes import SMALL_BYTES
+from bench.sizes import CONNECTIONS, SMALL_BYTES
 from bench.table import Row, Target
 from bench.workplace import BenchmarkError
 
@@ -44,11 +44,17 @@ def _upload(url: str, path: Path, answer: Path) -> tuple[str, float]:
     return blob_hash(json.loads(answer.read_text())), sent.seconds
 
 
+def _warm_up(url: str) -> None:
+    """So that not the first request of a fresh process is measured."""
+    store_blobs(url, [f"{CREATE_FILE}/warm-{number}.bin" for number in range(CONNECTIONS)], SMALL_BYTES)
+
+
 def _large_upload(rig: Rig) -> Measured:
     size_mib = rig.place.sizes.large_mib
     large = rig.place.random_file(f"random-{size_mib * MIB}", size_mib * MIB)
     while True:
         with rig.data() as data, rig.side.start(data, 0) as stack, memory_of(stack.pid) as memory:
+            _warm_up(stack.url)
             _, seconds = _upload(stack.url, large, data / "answer")
         yield {"rate": size_mib / seconds, **_memory(memory)}
 
@@ -62,7 +68,7 @@ def _large_download(rig: Rig) -> Measured:
                 blob, _ = _upload(stack.url, large, data / "answer")
             # A fresh process, so that the memory is that of the download alone.
             with rig.side.start(data, 0) as stack, memory_of(stack.pid) as memory:
-                Api(stack.url).get(f"{METADATA}/{blob}")
+                _warm_up(stack.url)
                 got = transfer(f"{stack.url}{DOWNLOAD}/{blob}")
         if got.received_bytes != size_mib * MIB:
             raise BenchmarkError(f"only {got.received_bytes} of {size_mib * MIB} bytes came back")

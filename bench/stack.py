@@ -108,8 +108,7 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
         if address and b"\n" in printed[address.end() :]:
             return address[0].decode()
         if process.poll() is not None:
-            raise BenchmarkError(
-                f"the server did not start: {b' '.join(printed.split())[:500].decode(errors='replace')}"
-            )
+            said = " ".join(printed.decode(errors="replace").split())
+            raise BenchmarkError(f"the server did not start: {said[:500]}")
         time.sleep(0.02)
     raise BenchmarkError(f"the server was not ready after {START_SECONDS:.0f} s")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
 from flask import Request, Response
-from werkzeug.http import is_resource_modified, parse_range_header
+from werkzeug.http import is_resource_modified
 
 from cloud_executor.blobs import READ_BYTES, BlobStore, ContentDownload, ZipDownload
 from cloud_executor.model.mime import OCTET_STREAM, mime_type
@@ -22,6 +23,8 @@ _FOR_EVER = ("Cache-Control", "public, max-age=31536000, immutable")
 
 _UNTRUSTED = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox"))
 """a stored page must not act in the name of this origin"""
+
+_ONE_RANGE = re.compile("bytes=([0-9]{0,4000})-([0-9]{0,4000})", re.IGNORECASE)
 
 
 def download_response(
@@ -43,13 +46,12 @@ def download_response(
     headers.append(("Accept-Ranges", "bytes"))
     start, end, status = 0, size, 200
     if request.method == "GET" and "HTTP_RANGE" in environ and _range_is_current(request, etag):
-        wanted = parse_range_header(environ["HTTP_RANGE"])
-        if wanted is not None and wanted.units == "bytes" and len(wanted.ranges) == 1:
-            found = wanted.range_for_length(size)
-            if found is None:
-                headers += [("Content-Range", f"bytes */{size}"), ("Content-Length", "0")]
-                return responses.stream((), content_type, 416, headers)
-            start, end, status = *found, 206
+        wanted = _wanted_range(environ["HTTP_RANGE"], size)
+        if wanted is not None:
+            start, end, status = *wanted, 206
+            if start >= size:
+                # Without the headers of the file: a cache must not keep this in its place.
+                return responses.text("The range begins after the end.", 416, [("Content-Range", f"bytes */{size}")])
             headers.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
     headers.append(("Content-Length", str(end - start)))
     if request.method == "HEAD" or start == end:
@@ -63,6 +65,17 @@ def _range_is_current(request: Request, etag: str) -> bool:
     """Whether the range asked for is one of these bytes (RFC 9110, If-Range)."""
     condition = request.environ.get("HTTP_IF_RANGE")
     return condition is None or condition == etag
+
+
+def _wanted_range(header: str, size: int) -> tuple[int, int] | None:
+    """Start and end of the range; None: the header makes no sense, or asks for several, and does not count."""
+    found = _ONE_RANGE.fullmatch(header)
+    if found is None or found[0].endswith("=-"):
+        return None
+    if not found[1]:
+        return max(0, size - int(found[2])), size
+    start, end = int(found[1]), int(found[2]) + 1 if found[2] else size
+    return (start, min(end, size)) if end > start or not found[2] else None
 
 
 def _content_response(

@@ -17,6 +17,7 @@ from functions.blob_routes import BlobRoutes
 from functions.errors import NoSuchRoute, error_response
 from functions.executor_routes import ExecutorRoutes
 from functions.label_jobs import LabelJobs
+from functions.request_body import discard
 from functions.target import Target
 
 
@@ -59,6 +60,13 @@ def api(request: Request) -> Response:
 def _answer(request: Request, *apis: BlobRoutes | ExecutorRoutes) -> Response:
     if request.method == "OPTIONS":
         return responses.preflight()
+    response = _routed(request, apis)
+    if response.status_code >= 400:
+        response.call_on_close(lambda: discard(request))
+    return response
+
+
+def _routed(request: Request, apis: Iterable[BlobRoutes | ExecutorRoutes]) -> Response:
     try:
         target = Target.of(request.environ)
         for routes in apis:

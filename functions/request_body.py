@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from flask import Request
 
@@ -13,6 +14,9 @@ CHUNK_BYTES = 1024 * 1024
 
 MAX_DOCUMENT_BYTES = 32 * 1024 * 1024
 """of a JSON body: an output segment, or the metadata of a large artifact"""
+
+MAX_DISCARDED_BYTES = 64 * 1024 * 1024
+"""of a body that nobody wants; a client that goes on sending finds the connection closed"""
 
 
 class BrokenUpload(Invalid):
@@ -67,6 +71,14 @@ def json_fields(request: Request) -> Mapping[str, object]:
     if isinstance(value, list):
         return {}
     raise Invalid("The body must be a JSON object.")
+
+
+def discard(request: Request) -> None:
+    """Read what is left of the body: many clients look for the answer only after they have sent all of it."""
+    left = MAX_DISCARDED_BYTES
+    with suppress(Exception):  # each server has its own errors; whichever it is, the client went away
+        while left > 0 and (chunk := request.stream.read(CHUNK_BYTES)):
+            left -= len(chunk)
 
 
 def _too_large() -> TooLarge:

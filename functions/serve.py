@@ -19,6 +19,8 @@ from gunicorn.app.base import BaseApplication
 from cloud_executor.model.errors import CloudExecutorError
 
 KEEP_ALIVE_SECONDS = 75
+STALL_SECONDS = 120
+"""how long a client may neither send nor take a byte while its request is served"""
 STOP_SECONDS = 2
 THREADS = 8
 
@@ -37,6 +39,10 @@ class Server(BaseApplication):
 
     def load(self) -> Callable[..., Any]:
         return self._application
+
+
+def _bound_waits(_: object, request: Any) -> None:  # noqa: ANN401 - gunicorn's own, which has no types
+    request.unreader.sock.settimeout(STALL_SECONDS)
 
 
 @click.command()
@@ -62,6 +68,8 @@ def main(host: str, port: int, fd: int | None, workers: int) -> None:
         timeout=0,
         loglevel="error",
         limit_request_line=0,
+        pre_request=_bound_waits,
+        control_socket_disable=True,  # all servers of a user would share one file
     ).run()
 
 

@@ -20,7 +20,8 @@ from stat import S_ISREG
 from typing import TypeVar
 from uuid import uuid4
 
-from cloud_executor.backends.os_faults import os_faults
+from cloud_executor.backends.os_faults import os_fault, os_faults
+from cloud_executor.model.errors import CloudExecutorError
 from cloud_executor.ports import ObjectInfo, ObjectNotFound
 
 T = TypeVar("T")
@@ -70,24 +71,32 @@ class FileObjectStore:
 
     def open(self, key: str, start: int = 0) -> FileIO:
         """The file itself: its `fileno()` stands at `start`, ready for sendfile."""
-        with _looking_up():
-            file = FileIO(self._path(key))
+        path = self._path(key)
+        try:
+            file = FileIO(path)
+        except OSError as error:
+            raise _looked_up(error) from error
         file.seek(start)
         return file
 
     def read(self, key: str) -> tuple[bytes, ObjectInfo]:
-        with _looking_up():
-            descriptor = os.open(self._path(key), os.O_RDONLY)
+        path = self._path(key)
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                found = os.fstat(descriptor)
-                with FileIO(descriptor, closefd=False) as file:
-                    return file.read(found.st_size) or b"", _info(key, found)
+                found = os.fstat(file)
+                return _read(file, found.st_size), _info(key, found)
             finally:
-                os.close(descriptor)
+                os.close(file)
+        except OSError as error:
+            raise _looked_up(error) from error
 
     def stat(self, key: str) -> ObjectInfo:
-        with _looking_up():
-            found = os.stat(self._path(key))
+        path = self._path(key)
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            raise _looked_up(error) from error
         if not S_ISREG(found.st_mode):
             raise ObjectNotFound
         return _info(key, found)
@@ -279,12 +288,14 @@ def _info(key: str, status: os.stat_result) -> ObjectInfo:
     return ObjectInfo(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
-@contextmanager
-def _looking_up() -> Iterator[None]:
-    with os_faults():
-        try:
-            yield
-        except OSError as error:
-            if error.errno in _NO_OBJECT:
-                raise ObjectNotFound from None
-            raise
+def _read(file: int, size: int) -> bytes:
+    parts = []
+    while size > 0 and (part := os.read(file, size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _looked_up(error: OSError) -> CloudExecutorError:
+    """What it means that a file could not be opened."""
+    return ObjectNotFound() if error.errno in _NO_OBJECT else os_fault(error)

@@ -17,4 +17,9 @@ def os_faults() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise (StorageFull if error.errno in _FULL else Unavailable) from error
+        raise os_fault(error) from error
+
+
+def os_fault(error: OSError) -> Unavailable:
+    """The port's error for one of the operating system."""
+    return StorageFull() if error.errno in _FULL else Unavailable()

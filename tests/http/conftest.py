@@ -22,8 +22,8 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
     """Starts a server of the test's own, with these settings."""
     with ExitStack() as running:
 
-        def start(**settings: str) -> Server:
-            return running.enter_context(run_server(tmp_path / "data", **settings))
+        def start(preparation: str = "", **settings: str) -> Server:
+            return running.enter_context(run_server(tmp_path / "data", preparation, **settings))
 
         yield start
 

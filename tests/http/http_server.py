@@ -137,15 +137,25 @@ StartServer = Callable[..., Server]
 
 
 @contextmanager
-def run_server(data: Path, **settings: str) -> Iterator[Server]:
-    """`settings` by the names of `Settings`. What `sweep` mends is mended all the time."""
+def run_server(data: Path, preparation: str = "", **settings: str) -> Iterator[Server]:
+    """`settings` by the names of `Settings`. What `sweep` mends is mended all the time.
+
+    `preparation` is what the server's process does first.
+    """
     own = {"EXECUTOR_DATA": str(data)} | {f"EXECUTOR_{name.upper()}": value for name, value in settings.items()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EXECUTOR_")} | own
-    port = free_port()
-    command = [sys.executable, "-m", "functions.serve", "--port", str(port), "--workers", str(PROCESSES)]
-    process = subprocess.Popen(command, cwd=PROJECT, env=environment)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port, listening = listener.getsockname()[1], listener.fileno()
+        program = f"from functions import serve\n{preparation}\nserve.main()"
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, "--fd", str(listening), "--workers", str(PROCESSES)],
+            cwd=PROJECT,
+            env=environment,
+            pass_fds=[listening],
+        )
     try:
-        until(lambda: process.poll() is None and _answers(port))
+        until(lambda: process.poll() is not None or _answers(port))
+        assert process.poll() is None
         with _sweeping(own):
             yield Server(port, data, process.pid, own)
     finally:
@@ -178,12 +188,6 @@ def _sweeping(environment: Mapping[str, str]) -> Iterator[None]:
         stop.set()
         thread.join()
         assert not faults, faults
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def until(condition: Callable[[], Found], seconds: float = PATIENCE_SECONDS) -> Found:

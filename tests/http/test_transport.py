@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import socket
+import struct
 import uuid
+from pathlib import Path
 
 import pytest
 from http_server import Server, StartServer, until
@@ -242,7 +245,8 @@ def test_idle_connections_are_kept_longer_than_clients_count_on() -> None:
     assert KEEP_ALIVE_SECONDS > 20
 
 
-def test_a_connection_goes_on_after_an_upload_that_was_refused(server: Server) -> None:
+@pytest.mark.parametrize("size", [100_000, 20_000_000])
+def test_a_refused_upload_gets_its_answer_and_the_connection_goes_on(server: Server, size: int) -> None:
     connection = server.connect()
     try:
         for status, path in [
@@ -250,15 +254,12 @@ def test_a_connection_goes_on_after_an_upload_that_was_refused(server: Server) -
             (400, "/rest/blob/createFile/%zz"),
             (200, "/rest/blob/createFile/c"),
         ]:
-            connection.request("POST", path, bytes(100_000))
+            connection.request("POST", path, bytes(size))
             answer = connection.getresponse()
             answer.read()
             assert answer.status == status
     finally:
         connection.close()
-
-
-NOTHING_IN_FLIGHT: set[object] = set()
 
 
 @pytest.mark.parametrize("sent", [0, 5, 2 * 1024 * 1024])
@@ -271,18 +272,43 @@ def test_an_upload_that_breaks_off_leaves_nothing(start_server: StartServer, sen
         pieces.append(b"400000\r\n")
     pieces.append(bytes(sent))
     with server.raw(*pieces) as connection:
-        if sent > 1024 * 1024:
-            until(server.stored_files)  # the bytes that have come are on their way
-        connection.shutdown(1)
+        connection.shutdown(socket.SHUT_WR)
         response = http.client.HTTPResponse(connection)
         response.begin()
         assert response.status == 400
         assert sentence(response.read().decode())
-    assert server.stored_files() == NOTHING_IN_FLIGHT
-    with server.raw(*pieces):
-        pass
-    # The server has noticed once it has answered what came after on every thread's turn: nothing is in flight any more.
-    until(lambda: server.stored_files() == NOTHING_IN_FLIGHT)
+    assert not server.stored_files()
+
+
+def test_an_upload_whose_client_vanishes_leaves_nothing(start_server: StartServer) -> None:
+    server = start_server()
+    head = b"POST /rest/blob/createFile/broken.bin HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n"
+    with server.raw(head, bytes(2 * 1024 * 1024)) as connection:
+        until(server.stored_files)  # the bytes that have come are on their way
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    until(lambda: not server.stored_files())
+
+
+def test_a_client_that_stalls_does_not_hold_the_server(start_server: StartServer) -> None:
+    server = start_server("serve.STALL_SECONDS = 0.5")
+    head = b"POST /rest/blob/createFile/slow.bin HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n"
+    answer = server.raw_answer(head, bytes(2 * 1024 * 1024))
+    assert answer.status == 400
+    assert not server.stored_files()
+    blob_hash = server.create_file("large.bin", bytes(64 * 1024 * 1024))
+    with server.raw(b"GET /rest/blob/view/%b HTTP/1.1\r\nHost: x\r\n\r\n" % blob_hash.encode()) as connection:
+        until(lambda: not _connections_in_use(server))
+        received = 0
+        while chunk := connection.recv(1024 * 1024):
+            received += len(chunk)
+        assert received < 64 * 1024 * 1024
+
+
+def _connections_in_use(server: Server) -> int:
+    """How many connections the server has."""
+    port = f":{server.port:04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(fields[1].endswith(port) and fields[3] == "01" for fields in map(str.split, lines))
 
 
 def test_a_chunked_upload_cut_between_its_chunks_leaves_nothing(start_server: StartServer) -> None:
@@ -290,11 +316,11 @@ def test_a_chunked_upload_cut_between_its_chunks_leaves_nothing(start_server: St
     head = b"POST /rest/blob/createFile/cut.bin HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n"
     for rest in (b"", b"0\r\n", b"5\r\nwho", b"zz\r\n", b"5\r\nwholeX"):
         with server.raw(head, rest) as connection:
-            connection.shutdown(1)
+            connection.shutdown(socket.SHUT_WR)
             response = http.client.HTTPResponse(connection)
             response.begin()
             assert response.status == 400, rest
-        assert server.stored_files() == NOTHING_IN_FLIGHT
+        assert not server.stored_files()
     assert server.raw_answer(head, b"0\r\n\r\n").status == 200
 
 

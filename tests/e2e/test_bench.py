@@ -1,0 +1,160 @@
+"""The benchmark as a program: it measures every case, says what it lacks, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from requirement import lacking
+
+from bench.__main__ import CASES, INTERRUPTED
+from bench.limits import Limit
+from bench.table import Result, Row, Target, table, verdict
+
+PROJECT = Path(__file__).parent.parent.parent
+QUICK = [sys.executable, "-m", "bench", "--quick"]
+SECONDS = 150
+
+WITHOUT_TOOLS = """
+import bench.workplace
+found = bench.workplace.program
+bench.workplace.program = lambda name: None if name in ("wrk", "nginx") else found(name)
+from bench.__main__ import main
+main()
+"""
+
+
+@pytest.fixture(autouse=True)
+def curl() -> None:
+    if shutil.which("curl") is None:
+        lacking("curl", "The benchmark transfers large files with curl.")
+
+
+def processes_with(text: str) -> list[str]:
+    """Command lines that hold this text."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended
+            continue
+        if text in line:
+            lines.append(line)
+    return lines
+
+
+def test_the_quick_benchmark_measures_every_figure_and_leaves_nothing(tmp_path: Path) -> None:
+    data, report = tmp_path / "data", tmp_path / "report.json"
+
+    run = subprocess.run(
+        [*QUICK, "--data", str(data), "--json", str(report)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    rows = json.loads(report.read_text())["rows"]
+    assert [(row["case"], row["figure"]) for row in rows] == [
+        (case.name, row.title) for case in CASES for row in case.rows
+    ]
+    for row in rows:
+        assert row["values"]["ours"][0] > 0, row
+        assert all(values[0] > 0 for values in row["limits"].values()), row
+        assert any(row["figure"] in line and row["case"] in line for line in run.stdout.splitlines()), row
+        assert (row["target"] is None) == (row["reached"] is None), row
+    assert list(data.iterdir()) == []
+    assert processes_with(str(data)) == []
+
+
+def test_ctrl_c_stops_everything_and_still_reports(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    running = subprocess.Popen(
+        [*QUICK, "--data", str(data), "--case", "small-uploads", "--case", "growth", "--reps", "20"],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + SECONDS
+        while not any("cloud_executor" in line for line in processes_with(str(data))):
+            assert running.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        out, _ = running.communicate(timeout=60)
+    finally:
+        running.kill()
+
+    assert running.returncode == INTERRUPTED
+    assert "Interrupted" in out
+    assert "uploads of 4 KiB" in out
+    assert "growth" not in out
+    assert list(data.iterdir()) == []
+    assert processes_with(str(data)) == []
+
+
+def test_without_wrk_and_nginx_it_measures_and_says_how_to_install_them(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TOOLS, "--quick", "--data", str(tmp_path / "data"), "--case", "metadata"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "own sendfile server, 300 byte files" in run.stdout
+    assert "apt-get install --no-install-recommends wrk" in run.stdout
+    assert "apt-get install --no-install-recommends nginx" in run.stdout
+
+
+@pytest.mark.parametrize(
+    "options", [["--reps", "0"], ["--case", "none"], ["--peer-modules", "/"], ["--data", "/dev/null/x"]]
+)
+def test_bad_usage_is_one_sentence_and_exit_code_2(options: list[str]) -> None:
+    run = subprocess.run([*QUICK, *options], cwd=PROJECT, capture_output=True, text=True, timeout=SECONDS)
+
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1].startswith("Error: ")
+
+
+def limit(name: str) -> Limit:
+    return Limit(name, lambda _place: 1.0)
+
+
+def test_a_share_is_judged_by_the_medians_and_by_the_slower_of_two_limits() -> None:
+    row = Row("rate", "upload", "MiB/s", (limit("hash"), limit("disk")), Target(0.8, of_limit=True))
+    result = Result("case", row, {"ours": [10.0, 81.0, 500.0]}, {"hash": [1000.0], "disk": [90.0, 100.0, 900.0]})
+
+    assert result.limit() == ("disk", 100.0)
+    assert result.share_of_limit("ours") == pytest.approx(0.81)
+    assert result.reached("ours") is True
+
+
+def test_of_times_the_lower_is_better() -> None:
+    result = Result("case", Row("p50", "latency", "ms", target=Target(20)), {"ours": [25.0], "theirs": [50.0]})
+
+    assert result.reached("ours") is False
+    assert result.times_better("ours", "theirs") == 2.0
+
+
+def test_the_table_and_the_verdict_name_what_was_missed_and_what_is_slower_than_the_peer() -> None:
+    slow = Result("one", Row("p50", "slow", "ms", target=Target(20)), {"ours": [25.0], "theirs": [20.0]})
+    fast = Result("two", Row("rate", "fast", "jobs/s", target=Target(40)), {"ours": [80.0], "theirs": [40.0]})
+    missing = Result("three", Row("rate", "missing", "jobs/s", target=Target(40)))
+
+    lines = table([slow, fast, missing], "ours", "theirs").splitlines()
+    assert "NOT REACHED" in lines[2] and "0.80 x" in lines[2]
+    assert "| reached" in lines[3] and "2.00 x" in lines[3]
+    assert "reached" not in lines[4].lower()
+    assert verdict([slow, fast, missing], "ours", "theirs") == (
+        "1 of 2 targets reached. Not reached: slow. Slower than theirs: slow."
+    )

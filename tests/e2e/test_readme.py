@@ -1,0 +1,70 @@
+"""The README's commands, run as they are written there, but for the address, against a running stack."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from requirement import lacking
+from stack_process import PROJECT, StackProcess, environment
+
+README = (PROJECT / "README.md").read_text()
+
+
+def console_lines(section: str) -> list[str]:
+    """The commands of a section, in order."""
+    text = README.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, stack: StackProcess):
+    for program in ("curl", "zip"):
+        if shutil.which(program) is None:
+            lacking(program, f"The README's commands need {program}, which is not installed.")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    command = tmp_path / ".venv" / "bin" / "executor"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cloud_executor.client.command "$@"\n')
+    command.chmod(0o755)
+
+    def run(line: str) -> str:
+        line = line.replace("http://127.0.0.1:8888", stack.url)
+        variables = environment(EXECUTOR_URL=stack.url)
+        finished = subprocess.run(
+            ["sh", "-c", line], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60
+        )
+        assert finished.returncode == 0, (line, finished.stderr)
+        return finished.stdout
+
+    return run
+
+
+def test_run_your_own_job(shell, tmp_path: Path) -> None:
+    up, *lines = console_lines("Run your own job")
+    assert up == "make up"
+    outputs = [shell(line) for line in lines]
+    assert outputs[-1] == "hello, cloud\n"
+    assert (tmp_path / "results" / "job_stdout.txt").read_text() == "hello, cloud\n"
+
+
+def test_the_five_steps_by_hand(shell, tmp_path: Path) -> None:
+    for line in console_lines("Run your own job")[1:3]:
+        shell(line)
+    zip_up, upload, create, poll, download_all, download_one = console_lines("The five steps, by hand")
+    shell(zip_up)
+    job_id = re.search(r"[0-9a-f]{40}", shell(upload))
+    assert job_id is not None
+    shell(create.replace("<job id>", job_id[0]))
+    end = time.monotonic() + 30
+    while '"SUCCESS"' not in (job := shell(poll.replace("<job id>", job_id[0]))):
+        assert time.monotonic() < end, job
+    result = re.search(r'"all":"([0-9a-f]{40})"', job)
+    assert result is not None
+    shell(download_all.replace("<result hash>", result[1]))
+    assert subprocess.run(["unzip", "-tq", tmp_path / "results.zip"], env=os.environ).returncode == 0
+    assert shell(download_one.replace("<result hash>", result[1])) == "hello, cloud\n"
