@@ -23,7 +23,8 @@ def claimed(folder: Path) -> Iterator[None]:
     Raises InvalidDataFolder.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        # The jobs' secrets are in there.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (folder / LOCK_FILE).open("ab")
     except OSError as error:
         reason = (error.strerror or "unknown fault").lower()
