@@ -9,6 +9,7 @@ import random
 import statistics
 import time
 import zipfile
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -132,40 +133,44 @@ def _percentile(values: list[float], percent: int) -> float:
 
 
 class FilledStack:
-    """A stack that holds many blobs and as many jobs, none of which runs."""
+    """A stack that holds many blobs and as many jobs, none of which runs. Its methods measure calls a second."""
 
     def __init__(self, rig: Rig, stack: Stack, count: int) -> None:
-        self._rig, self._url, self._count = rig, stack.url, 0
-        blobs = self._store(count)
+        self._rig, self._url = rig, stack.url
+        self._more = rig.place.sizes.growth_requests
+        self._blob_count = self._job_count = 0
+        blobs = self._store(count).hashes.values()
         self._create(count)
-        self._count = count
-        order = random.Random(0)  # noqa: S311 - not for secrets
         # As many different ones whatever is stored, so that it is not a cache that makes the difference.
-        self._blobs = order.sample(list(blobs.hashes.values()), rig.place.sizes.few)
+        order = random.Random(0)  # noqa: S311 - not for secrets
+        self._blobs = order.sample(list(blobs), rig.place.sizes.few)
         self._jobs = order.sample([_job(number) for number in range(count)], rig.place.sizes.few)
 
-    def rates(self) -> dict[str, float]:
-        """Calls a second."""
-        count, place, name = self._rig.place.sizes.growth_requests, self._rig.place, self._rig.side.name
-        uploads, creates = count / self._store(count).seconds, count / self._create(count)
-        self._count += count
-        infos = Requests("GET", [f"{INFO}/{job}" for job in self._jobs])
-        metadata = Requests("GET", [f"{METADATA}/{blob}" for blob in self._blobs])
-        return {
-            "upload": uploads,
-            "create": creates,
-            "info": rate(place, self._url, infos, f"job info, {name}"),
-            "metadata": rate(place, self._url, metadata, f"metadata, {name}"),
-        }
+    def info(self) -> float:
+        return self._reads(f"{INFO}/{job}" for job in self._jobs)
+
+    def create(self) -> float:
+        return self._more / self._create(self._more)
+
+    def upload(self) -> float:
+        return self._more / self._store(self._more).seconds
+
+    def metadata(self) -> float:
+        return self._reads(f"{METADATA}/{blob}" for blob in self._blobs)
+
+    def _reads(self, paths: Iterable[str]) -> float:
+        return rate(self._rig.place, self._url, Requests("GET", list(paths)), f"growth, {self._rig.side.name}")
 
     def _store(self, count: int) -> Stored:
-        paths = [f"{CREATE_FILE}/{number}.bin" for number in range(self._count, self._count + count)]
-        return store_blobs(self._url, paths, SMALL_BYTES, seed=self._count)
+        first, self._blob_count = self._blob_count, self._blob_count + count
+        paths = [f"{CREATE_FILE}/{number}.bin" for number in range(first, self._blob_count)]
+        return store_blobs(self._url, paths, SMALL_BYTES, seed=first)
 
     def _create(self, count: int) -> float:
         """The seconds it took."""
-        jobs = [_job(number) for number in range(self._count, self._count + count)]
-        return each_once(self._url, Requests("POST", [f"{CREATE}/{job}" for job in jobs])).seconds
+        first, self._job_count = self._job_count, self._job_count + count
+        paths = [f"{CREATE}/{_job(number)}" for number in range(first, self._job_count)]
+        return each_once(self._url, Requests("POST", paths)).seconds
 
 
 def _job(number: int) -> str:
@@ -180,14 +185,15 @@ def _growth(rig: Rig) -> Measured:
             data = stacks.enter_context(rig.data())
             return FilledStack(rig, stacks.enter_context(rig.side.start(data, 0)), count)
 
-        # Side by side, so that both meet the same moods of the machine.
         few, many = filled(sizes.few), filled(sizes.many)
         while True:
-            with_few, with_many = few.rates(), many.rates()
-            yield {
-                **{f"{call} growth": with_few[call] / with_many[call] for call in with_few},
-                **{f"{call} rate": with_many[call] for call in with_many},
-            }
+            values = {}
+            for call in (FilledStack.info, FilledStack.create, FilledStack.upload, FilledStack.metadata):
+                # One right after the other, so that both meet the machine in the same mood.
+                with_few, with_many = call(few), call(many)
+                values[f"{call.__name__} growth"] = with_few / with_many
+                values[f"{call.__name__} rate"] = with_many
+            yield values
 
 
 def _growth_rows(call: str, title: str, *bounds: Limit) -> list[Row]:

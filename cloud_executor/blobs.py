@@ -165,6 +165,8 @@ class BlobStore:
             stored, info = self.objects.read(metadata_key(parse_hash(metadata_hash)))
         except NotFound:
             raise BlobNotFound from None
+        if not stored.startswith(b"{"):
+            raise BlobNotFound  # some other file
         return StoredBlob(metadata_hash, stored, info.modified)
 
     def list_metadata(self, *, everything: bool) -> Iterator[StoredBlob]:
@@ -175,7 +177,7 @@ class BlobStore:
                 if everything or blob.metadata.is_public:
                     yield blob
             except NotFound:
-                continue  # a stray file, or a document that leads nowhere
+                continue  # some other file, or a document that leads nowhere
 
     def download(self, metadata_hash: str, path: str | None = None) -> ContentDownload | ZipDownload:
         """What a blob, or the file at `path` in an artifact, gives: everything is there, down to the last content.

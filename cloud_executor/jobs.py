@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from cloud_executor.model import job as transitions
-from cloud_executor.model.errors import Invalid
+from cloud_executor.model.errors import Invalid, Unavailable
+from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import (
     GUEST,
     Job,
@@ -109,8 +110,8 @@ class Executor:
     def create(self, job_hash: str, labels: tuple[str, ...] = (), user_id: str = GUEST) -> tuple[Job, bool]:
         """The job of this hash, and whether it was made now. A canceled job is made anew, any other stays.
 
-        A crash before the publish, or between it and its note, is healed by `sweep`: the job is published again, and
-        claiming makes a second message harmless.
+        A crash before the publish, a queue that fails, or a crash before the publish is noted is healed by `sweep`: the
+        job is published again, and claiming makes a second message harmless.
         """
         pool = pool_for(labels, self.pools)
         secret = str(uuid.uuid4())
@@ -136,7 +137,11 @@ class Executor:
             job = _existing(self.store.transact(job_hash, change))
         created = job.secret == secret
         if created:
-            self._publish(job)
+            try:
+                self._publish(job)
+            except Unavailable:
+                # The job is stored, and this answer is the only one that has its secret.
+                logger.warning("could not publish", extra={"action": "publish", "job_hash": job_hash}, exc_info=True)
         return job, created
 
     def get(self, job_hash: str) -> Job:
@@ -244,8 +249,8 @@ class Executor:
                 attempt,
                 outcome.status,
                 now=now,
-                start_time=transitions.timestamp(outcome.start_time) if outcome.start_time else None,
-                finish_time=transitions.timestamp(outcome.finish_time) if outcome.finish_time else None,
+                start_time=iso_time(outcome.start_time) if outcome.start_time else None,
+                finish_time=iso_time(outcome.finish_time) if outcome.finish_time else None,
                 result_hashes=outcome.result_hashes,
                 error=outcome.error,
                 clear_output_after=self.options.clear_output_after,

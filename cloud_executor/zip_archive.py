@@ -9,6 +9,7 @@ Format: PKWARE's APPNOTE 6.3, sections 4.3 and 4.5.3.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ WHOLE_LIMIT = 1024 * 1024
 FLUSH_BYTES = 256 * 1024
 """small pieces are joined up to this size before they go out"""
 
+_ROOT = re.compile(r"^(?:[A-Za-z]:|\.{0,2}/)+")
 _MAX_32 = 0xFFFFFFFF
 _MAX_16 = 0xFFFF
 _UTF_8_NAME = 0x0800
@@ -55,9 +57,8 @@ class SizeChanged(Exception):
 
 def member_name(path: str) -> str:
     """The path as a name that stays inside the folder it is unpacked in: no root, drive or `..` is left."""
-    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    if parts and len(parts[0]) == 2 and parts[0][1] == ":" and parts[0][0].isalpha():
-        del parts[0]
+    inside = _ROOT.sub("", path.replace("\\", "/"))
+    parts = [part for part in inside.split("/") if part not in ("", ".", "..")]
     return "/".join(parts) or "unnamed"
 
 

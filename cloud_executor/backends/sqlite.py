@@ -186,7 +186,7 @@ class SqliteDatabase:
     def _exclusive(self) -> Iterator[None]:
         """Keep all other writers out. Nobody holds this for longer than a commit takes."""
         if self._lock is None:
-            self._lock = os.open(self._path.with_name(self._path.name + "-lock"), os.O_RDWR | os.O_CREAT)
+            self._lock = os.open(self._path.with_name(self._path.name + "-lock"), os.O_RDWR | os.O_CREAT, 0o666)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             yield

@@ -15,7 +15,8 @@ import msgspec
 from cloud_executor.backends.sqlite import SqliteDatabase, Value
 from cloud_executor.backends.sqlite_schema import loaded_text, stored_moment, stored_text
 from cloud_executor.model.errors import Invalid
-from cloud_executor.model.job import Job, OutputSegment, Status, WorkerRecord, timestamp
+from cloud_executor.model.javascript import iso_time
+from cloud_executor.model.job import Job, OutputSegment, Status, WorkerRecord
 from cloud_executor.ports import JobChange, JobNotFound, JobPage
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ class SqliteJobStore:
         return self._select(["lease_expires <= ?"], [stored_moment(now)], "lease_expires", limit)
 
     def unpublished(self, created_before: datetime, limit: int) -> tuple[Job, ...]:
-        oldest = stored_text(timestamp(created_before))
+        oldest = stored_text(iso_time(created_before))
         return self._select(["unpublished < ?"], [oldest], "unpublished", limit)
 
     def with_expired_output(self, now: datetime, limit: int) -> tuple[Job, ...]:

@@ -109,20 +109,24 @@ class Service:
             self._process.terminate()
 
     def wait_until(self, end: float) -> None:
-        """Wait for its end, up to a moment of the monotonic clock; then end it and its whole session."""
+        """Wait for its end, up to a moment of the monotonic clock; then end it by force."""
         if self._process is None:
             return
         try:
             self._process.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             logger.error("a program of the stack is killed", extra={"action": "kill", "program": self._name})
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
             self._process.wait()
         self._forget()
 
     def _forget(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
+        """It has ended; what it started and left in its group ends too."""
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.stdin is not None:
             self._process.stdin.close()
         self._process = None
 

@@ -30,6 +30,7 @@ from cloud_executor.local_stack.listener import Listener, open_listener
 from cloud_executor.local_stack.service import Service, ServiceFailed, ServiceRefused
 from cloud_executor.local_stack.upkeep import Upkeep
 from cloud_executor.settings import Settings
+from cloud_executor.stop_signals import set_on_signals
 
 STOPPED, FAILED, REFUSED = 0, 1, 2
 """exit codes"""
@@ -63,9 +64,7 @@ def run_stack(options: Options) -> int:
     log_level = logging.INFO if options.verbose else logging.WARNING
     configure_logging("supervisor", log_level)
     stopping = threading.Event()
-    # A signal that comes again changes nothing.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopping.set())
+    set_on_signals(stopping, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     data = options.data.absolute()
     environment = {**os.environ, "EXECUTOR_DATA": str(data)}
     settings = Settings.from_env(environment)

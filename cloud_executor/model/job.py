@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
 
 from cloud_executor.model.errors import Conflict, Forbidden, Invalid
+from cloud_executor.model.javascript import iso_time
 
 GUEST = "guest"
 """who asks when nobody has to say who they are"""
@@ -150,11 +151,6 @@ class WorkerRecord(msgspec.Struct, frozen=True):
     user_id: str = GUEST
 
 
-def timestamp(moment: datetime) -> str:
-    """The protocol's form of a time: `2026-01-31T12:00:00.000Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-
-
 def create(
     stored: Job | None,
     job_hash: str,
@@ -175,7 +171,7 @@ def create(
         raise OutputRemains
     return Job(
         hash=job_hash,
-        create_time=timestamp(now),
+        create_time=iso_time(now),
         secret=secret,
         user_id=user_id,
         labels=labels,
@@ -218,7 +214,7 @@ def renew(job: Job, attempt: int, now: datetime, lease: timedelta) -> Job:
 
 def started(job: Job, attempt: int, now: datetime) -> Job:
     """Note when the command starts. Raises StaleAttempt."""
-    return msgspec.structs.replace(_owned(job, attempt), start_time=timestamp(now))
+    return msgspec.structs.replace(_owned(job, attempt), start_time=iso_time(now))
 
 
 def finish(
@@ -354,7 +350,7 @@ def _ended(job: Job, status: Status, now: datetime, error: str | None) -> Job:
     return msgspec.structs.replace(
         job,
         status=status,
-        finish_time=timestamp(now),
+        finish_time=iso_time(now),
         error=error,
         lease_expires=None,
         cancel_requested=False,

@@ -15,7 +15,8 @@ from contract_backends import PATIENCE_SECONDS, SPAWN, JobBackend, in_process, i
 
 from cloud_executor.model import job as transitions
 from cloud_executor.model.errors import Conflict, Invalid
-from cloud_executor.model.job import Job, JobUpdate, OutputSegment, Status, WorkerRecord, timestamp
+from cloud_executor.model.javascript import iso_time
+from cloud_executor.model.job import Job, JobUpdate, OutputSegment, Status, WorkerRecord
 from cloud_executor.ports import JobNotFound, JobStore
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -40,7 +41,7 @@ odd_texts = pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=ODD_TEXTS.ke
 
 
 def new_job(job_hash: str, age_seconds: float = 0, **fields: object) -> Job:
-    created = timestamp(NOW - timedelta(seconds=age_seconds))
+    created = iso_time(NOW - timedelta(seconds=age_seconds))
     return msgspec.structs.replace(Job(hash=job_hash, create_time=created, secret="hush"), **fields)
 
 

@@ -105,9 +105,7 @@ def test_a_killed_supervisor_leaves_nothing_behind(start_stack: StartStack, tmp_
 def test_a_killed_worker_is_replaced_and_its_job_runs_again(start_stack: StartStack, tmp_path: Path) -> None:
     stack = start_stack("--slots", "1", EXECUTOR_LEASE="2")
     marker = tmp_path / "marker"
-    job = start_job(
-        stack, tmp_path / "job", f"if [ -e {marker} ]; then echo again; else touch {marker}; sleep 600; fi"
-    )
+    job = start_job(stack, tmp_path / "job", f"if [ -e {marker} ]; then echo again; else touch {marker}; sleep 600; fi")
     until(marker.exists)
     worker = stack.pid_of("worker_vm.worker.main")
     assert worker is not None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,7 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
             return running.enter_context(run_server(tmp_path / "data", preparation, **settings))
 
         yield start
+    shutil.rmtree(tmp_path / "data", ignore_errors=True)  # which may be large
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_an_artifact_without_files_is_the_empty_zip(server: Server) -> None:
 def test_a_path_gives_exactly_that_file(server: Server) -> None:
     file = server.create_file("inner.html", b"<p>")
     names = ["dir/b.txt", "a//b", "./a", "a/", "../up", "Caps", "50%", "dir", "é"]
-    artifact = server.create_artifact("paths.zip", {name: ("softLink", file) for name in names})
+    artifact = server.create_artifact("paths.zip", dict.fromkeys(names, ("softLink", file)))
     there = ["dir/b.txt", "dir%2Fb.txt", "a//b", "./a", "a/", "..%2Fup", "../up", "Caps", "50%25", "dir", "%C3%A9"]
     for path in there:
         assert server.get(f"/rest/blob/view/{artifact}/{path}").body == b"<p>", path
@@ -181,7 +181,7 @@ def test_an_artifact_that_lacks_a_part_is_404_before_the_first_byte(server: Serv
 def test_no_name_in_a_zip_leads_out_of_its_folder(server: Server) -> None:
     names = ["/etc/passwd", "../up", "a/../../up2", "C:\\windows\\x", "..\\..\\y", "./z", "a//b", "..", "C:/w", "/"]
     file = server.create_file("x", b"x")
-    artifact = server.create_artifact("evil.zip", {name: ("softLink", file) for name in names})
+    artifact = server.create_artifact("evil.zip", dict.fromkeys(names, ("softLink", file)))
     for name in contents(server.get(f"/rest/blob/view/{artifact}")):
         assert not name.startswith("/")
         assert "\\" not in name
@@ -207,7 +207,7 @@ def test_nonsense_in_the_store_is_404(server: Server, document: object) -> None:
     blob_hash = store_crafted(server, document)
     for path in (blob_hash, f"{blob_hash}/a"):
         assert server.get(f"/rest/blob/view/{path}").status == 404
-    assert server.get("/rest/blob/metadata?all=1").status == 200
+    assert isinstance(server.get("/rest/blob/metadata?all=1").json, dict)
 
 
 def test_a_thousand_files_are_one_zip(server: Server) -> None:

@@ -16,6 +16,7 @@ from cloud_executor.composition import DEFAULT_POOL, open_blob_store, open_execu
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.model.errors import CloudExecutorError
 from cloud_executor.settings import InvalidSetting, Settings
+from cloud_executor.stop_signals import set_on_signals
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.run_command import CommandRunner
 from worker_vm.worker.run_job import JobRunner
@@ -44,9 +45,7 @@ def main(slots: int, pool: str, origin_url: str, work: Path | None) -> None:
     """Run jobs until SIGTERM or SIGINT, which give back what runs."""
     configure_logging("worker")
     stopping = threading.Event()
-    # A signal that comes again changes nothing.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    set_on_signals(stopping, (signal.SIGTERM, signal.SIGINT))
     sandbox = ProcessSandbox()
     try:
         settings = Settings.from_env(os.environ)

@@ -4,44 +4,29 @@ from __future__ import annotations
 
 import errno
 import logging
-import math
 import os
-import select
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from worker_vm.worker.attempt import Attempt, Interruption
+from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.sandbox import processes
+from worker_vm.worker.sandbox.command_run import CommandRun, OutputPipe
 from worker_vm.worker.sandbox.port import Command, CommandNotStarted, Ending
 
 logger = logging.getLogger(__name__)
-
-INTERRUPT_SECONDS = 2.0
-"""how long a command has to end after SIGINT"""
-
-TERMINATE_SECONDS = 1.0
-"""and after SIGTERM, before it is killed"""
 
 LEFTOVER_SECONDS = 1.0
 """how long what a command left running has to end by itself, as the `tee` at the end of a shell's pipeline does"""
 
 KILL_ALL_SECONDS = 0.3
 """how long a worker that is late already waits for what it killed"""
-
-LONGEST_POLL_SECONDS = 3600.0
-"""after which one looks again; `poll` does not take any number"""
-
-READ_BYTES = 64 * 1024
-
-_POLITELY = ((signal.SIGINT, INTERRUPT_SECONDS), (signal.SIGTERM, TERMINATE_SECONDS))
-_KILL = ((signal.SIGKILL, processes.KILL_SECONDS),)
 
 
 class ProcessSandbox:
@@ -59,13 +44,13 @@ class ProcessSandbox:
             stdout = command.stdout
             if on_output is not None:
                 source, stdout = os.pipe()
-                pipe = stack.enter_context(_Pipe(source, command.stdout, on_output))
+                pipe = stack.enter_context(OutputPipe(source, command.stdout, on_output))
             try:
                 process = stack.enter_context(self._started(command, stdout))
             finally:
                 if pipe is not None:
                     os.close(stdout)
-            run = stack.enter_context(_Run(process, attempt, pipe))
+            run = stack.enter_context(CommandRun(process, attempt, pipe))
             try:
                 run.follow()
                 if not run.interrupted:
@@ -151,120 +136,6 @@ class ProcessSandbox:
             return left
 
 
-class _Pipe:
-    """What a command writes, on its way to a file."""
-
-    def __init__(self, source: int, destination: int, on_output: Callable[[bytes], None]) -> None:
-        os.set_blocking(source, False)
-        self.source = source
-        self.ended = False
-        self.error: str | None = None
-        self._destination = destination
-        self._on_output = on_output
-
-    def __enter__(self) -> _Pipe:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        os.close(self.source)
-
-    def pump(self) -> bool:
-        """Move what is there, up to a bound; whether anything was."""
-        try:
-            chunk = os.read(self.source, READ_BYTES)
-        except BlockingIOError:
-            return False
-        if not chunk:
-            self.ended = True
-            return False
-        if self.error is None:
-            try:
-                rest = memoryview(chunk)
-                while rest:
-                    rest = rest[os.write(self._destination, rest) :]
-            except OSError as error:
-                self.error = (error.strerror or "unknown fault").lower()
-            else:
-                self._on_output(chunk)
-        return True
-
-    def drain(self) -> None:
-        """Move the rest; nobody writes any more, or else this ends by itself."""
-        end = time.monotonic() + processes.KILL_SECONDS
-        while self.pump() and time.monotonic() < end:
-            pass
-
-
-class _Run:
-    """A command from its start to its end."""
-
-    def __init__(self, process: subprocess.Popen[bytes], attempt: Attempt, pipe: _Pipe | None) -> None:
-        self.interrupted = False
-        self._process = process
-        self._attempt = attempt
-        self._pipe = pipe
-        self._end = _watch(process)
-
-    def __enter__(self) -> _Run:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        os.close(self._end)
-
-    def follow(self) -> None:
-        """Until the process has ended (it is not reaped), or was killed and does not end."""
-        while not (signals := self._signals()):
-            if self._end in self._poll([self._end, self._attempt.fileno()], self._attempt.seconds_left):
-                return
-        for number, seconds in signals:
-            with suppress(OSError):
-                os.killpg(self._process.pid, number)
-                os.killpg(self._process.pid, signal.SIGCONT)  # what is stopped hears nothing
-            end = time.monotonic() + seconds
-            while (remaining := end - time.monotonic()) > 0:
-                if self._end in self._poll([self._end], remaining):
-                    return
-
-    def wait_while(self, condition: Callable[[], bool], seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while condition() and self._attempt.interruption is None and time.monotonic() < end:
-            self._poll([self._attempt.fileno()], processes.LOOK_AGAIN_SECONDS)
-
-    def ending(self) -> Ending:
-        code = self._process.returncode
-        if code is None:
-            code = -signal.SIGKILL
-        return Ending(
-            exit_code=code if code >= 0 else None,
-            signal=-code if code < 0 else None,
-            interrupted=self.interrupted,
-            output_error=self._pipe.error if self._pipe is not None else None,
-        )
-
-    def _signals(self) -> Sequence[tuple[signal.Signals, float]]:
-        """What to send to the command, and how long to wait after each; empty: let it run."""
-        reason = self._attempt.interruption
-        if reason is not None:
-            self.interrupted = True
-            return _KILL if reason is Interruption.LOST else (*_POLITELY, *_KILL)
-        return _KILL if self._pipe is not None and self._pipe.error is not None else ()
-
-    def _poll(self, descriptors: list[int], seconds: float) -> set[int]:
-        """Which of them are readable; what the command writes is moved meanwhile."""
-        poll = select.poll()
-        pipe = self._pipe if self._pipe is not None and not self._pipe.ended else None
-        for descriptor in descriptors:
-            poll.register(descriptor, select.POLLIN)
-        if pipe is not None:
-            poll.register(pipe.source, select.POLLIN)
-        ready = {
-            descriptor for descriptor, _ in poll.poll(math.ceil(1000 * min(max(0.0, seconds), LONGEST_POLL_SECONDS)))
-        }
-        if pipe is not None and pipe.source in ready:
-            pipe.pump()
-        return ready
-
-
 def _start(command: Command, stdout: int) -> subprocess.Popen[bytes]:
     """Raises CommandNotStarted."""
     program = command.program
@@ -323,19 +194,3 @@ def _reap(pid: int) -> bool:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:
         return True
-
-
-def _watch(process: subprocess.Popen[bytes]) -> int:
-    """A descriptor that becomes readable once the process has ended."""
-    try:
-        return os.pidfd_open(process.pid)
-    except (AttributeError, OSError):
-        # A system without them: a thread waits.
-        readable, writable = os.pipe()
-
-        def wait() -> None:
-            process.wait()
-            os.close(writable)
-
-        threading.Thread(target=wait, name=f"wait {process.pid}", daemon=True).start()
-        return readable

@@ -1,0 +1,284 @@
+"""`executor run` against a running stack."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import pty
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from stack_process import COMMAND, PROJECT, StackProcess, environment, job_folder, run, until
+
+
+@pytest.fixture
+def url(stack: StackProcess) -> str:
+    return stack.url
+
+
+def lines(output: bytes) -> list[str]:
+    return output.decode().splitlines()
+
+
+def test_it_prints_exactly_what_the_job_wrote(url: str, tmp_path: Path) -> None:
+    folder = job_folder(tmp_path / "bytes", r"printf 'a\000\377\r\nlast'")
+    finished = run("run", folder, "--url", url)
+    assert (finished.returncode, finished.stdout) == (0, b"a\0\xff\r\nlast")
+    assert lines(finished.stderr)[-1] == "SUCCESS"
+
+
+def test_it_stores_the_results_where_it_is_told(url: str, tmp_path: Path) -> None:
+    artifacts = [{"name": "a", "resultPatterns": ["**/*.txt"]}, {"name": "b", "resultPatterns": ["deep/**", "üñ"]}]
+    folder = job_folder(
+        tmp_path / "files", "mkdir -p deep/er; echo 1 > deep/er/x.txt; : > deep/y; echo 2 > üñ", artifacts
+    )
+    out = tmp_path / "new" / "results"
+    finished = run("run", folder, "--url", url, "--out", out)
+    assert finished.returncode == 0
+    found = {str(path.relative_to(out)): path.read_text() for path in out.rglob("*") if path.is_file()}
+    assert found == {"deep/er/x.txt": "1\n", "deep/y": "", "üñ": "2\n", "job_stdout.txt": "", "job_stderr.txt": ""}
+    assert lines(finished.stderr)[-1] == f"Stored 5 result files in {out}."
+
+
+def test_a_folder_keeps_what_makes_it_run(url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "program"
+    (folder / "bin" / "empty").mkdir(parents=True)
+    (folder / "bin" / "tool").write_text('#!/bin/sh\nread line < data; echo "$line"; test -d bin/empty\n')
+    (folder / "bin" / "tool").chmod(0o755)
+    (folder / "run").symlink_to("bin/tool")
+    (folder / ".hidden").write_text("found\n")
+    (folder / "data").symlink_to(".hidden")
+    (folder / "executor_config.json").write_text(
+        '{"cmd": "./run", "resultArtifacts": [{"name": "out", "resultPatterns": ["job_stdout.txt"]}]}'
+    )
+    finished = run("run", folder, "--url", url)
+    assert (finished.returncode, finished.stdout) == (0, b"found\n")
+
+
+def test_a_zip_is_run_as_it_is(url: str, tmp_path: Path) -> None:
+    folder = job_folder(tmp_path / "zipped", "echo from a zip")
+    with zipfile.ZipFile(tmp_path / "job.zip", "w") as archive:
+        archive.write(folder / "executor_config.json", "executor_config.json")
+    finished = run("run", tmp_path / "job.zip", EXECUTOR_URL=url)
+    assert (finished.returncode, finished.stdout) == (0, b"from a zip\n")
+
+
+def test_a_folder_may_be_named_by_a_dot(url: str, tmp_path: Path) -> None:
+    folder = job_folder(tmp_path / "here", "echo here")
+    finished = run("run", ".", "--url", url, cwd=folder)
+    assert (finished.returncode, finished.stdout) == (0, b"here\n")
+    assert lines(finished.stderr)[0].startswith("Uploading here.zip ")
+
+
+def test_the_same_folder_again_shows_the_results_it_has(url: str, tmp_path: Path) -> None:
+    folder = job_folder(tmp_path / "twice", "date +%N; cat /proc/sys/kernel/random/uuid")
+    first = run("run", folder, "--url", url)
+    os.utime(folder / "executor_config.json", (0, 0))
+    again = run("run", folder, "--url", url)
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+    assert "has run already" in again.stderr.decode()
+
+
+def test_a_failed_job_is_1_and_says_why(url: str, tmp_path: Path) -> None:
+    script = "echo partial; i=0; while [ $i -lt 50 ]; do echo line $i >&2; i=$((i+1)); done; exit 3"
+    folder = job_folder(tmp_path / "fails", script)
+    finished = run("run", folder, "--url", url, "--out", tmp_path / "out")
+    assert (finished.returncode, finished.stdout) == (1, b"partial\n")
+    *_, first, _, last, reason = lines(finished.stderr)
+    assert (first, last) == ("line 47", "line 49")
+    assert reason == "FAILED_TO_EXECUTE: The command exited with code 3."
+    assert "line 30" in finished.stderr.decode()
+    assert "line 29\n" not in finished.stderr.decode()
+    assert (tmp_path / "out" / "job_stdout.txt").read_text() == "partial\n"
+    again = run("run", folder, "--url", url)
+    assert again.returncode == 1
+    assert lines(again.stderr)[-1].startswith("To run it again, change something in it")
+
+
+def test_a_job_that_cannot_begin_is_1_and_says_why(url: str, tmp_path: Path) -> None:
+    folder = job_folder(tmp_path / "config", "echo", artifacts=[{"name": 5}])  # type: ignore[list-item]
+    finished = run("run", folder, "--url", url)
+    assert finished.returncode == 1
+    assert lines(finished.stderr)[-1].startswith("FAILED_EXECUTOR_CONFIG: resultArtifacts[0].name")
+
+
+def test_output_that_was_not_kept_is_missed(url: str, tmp_path: Path) -> None:
+    finished = run("run", job_folder(tmp_path / "none", "echo lost", artifacts=[]), "--url", url)
+    assert (finished.returncode, finished.stdout) == (0, b"")
+    assert lines(finished.stderr)[-1] == "No result pattern of the job takes job_stdout.txt: its output was not kept."
+
+
+def test_ctrl_c_cancels_the_job(stack: StackProcess, tmp_path: Path) -> None:
+    folder = job_folder(tmp_path / "long", f"touch {tmp_path}/started; sleep 600")
+    command = [*COMMAND, "run", str(folder), "--url", stack.url]
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE) as process:
+        until((tmp_path / "started").exists)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert lines(errors)[-1] == "Canceled the job."
+    created = lines(errors)[1].removeprefix("Created the job ").removesuffix(".")
+    with stack.client as client:
+        assert client.wait(created, 30).status == "CANCELED"
+
+
+def test_ctrl_c_leaves_a_job_of_somebody_else(stack: StackProcess, tmp_path: Path) -> None:
+    folder = job_folder(tmp_path / "theirs", f"touch {tmp_path}/started; sleep 600")
+    with stack.client as client:
+        job = client.create_job(client.upload_folder(folder))
+        assert job.secret is not None
+        until((tmp_path / "started").exists)
+        command = [*COMMAND, "run", str(folder), "--url", stack.url]
+        with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE) as process:
+            assert process.stderr is not None
+            while not process.stderr.readline().startswith(b"RUNNING on "):
+                pass
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert lines(errors)[-1].startswith("Stopped waiting. The job goes on")
+        assert client.job(job.hash).status == "RUNNING"
+        client.cancel(job.hash, job.secret)
+        assert client.wait(job.hash, 30).status == "CANCELED"
+
+
+def test_a_label_that_no_worker_has_is_told(stack: StackProcess, tmp_path: Path) -> None:
+    folder = job_folder(tmp_path / "labels", "echo")
+    command = [*COMMAND, "run", str(folder), "--url", stack.url, "--label", "gpu", "--label", "matlab"]
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        seen = [process.stderr.readline().decode() for _ in range(4)]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert seen[2:] == [
+        "CREATED, waits for a worker\n",
+        "No worker that has the labels gpu, matlab is there: the job waits until one comes. Ctrl-C cancels it.\n",
+    ]
+    assert process.returncode == 130
+
+
+def test_on_a_terminal_one_line_changes(url: str, tmp_path: Path) -> None:
+    terminal, end = pty.openpty()
+    folder = job_folder(tmp_path / "tty", "sleep 0.3; echo done")
+    command = [*COMMAND, "run", str(folder), "--url", url]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=end) as process:
+        os.close(end)
+        output, _ = process.communicate(timeout=30)
+    shown = os.read(terminal, 65536).decode()
+    os.close(terminal)
+    assert (process.returncode, output) == (0, b"done\n")
+    *_, running, succeeded = shown.split("\n")[2].removesuffix("\r").split("\r")
+    assert running.startswith("RUNNING on ")
+    assert succeeded.startswith("SUCCESS (")
+
+
+def test_whoever_stops_reading_does_no_harm(url: str, tmp_path: Path) -> None:
+    folder = job_folder(tmp_path / "much", "yes | head -c 3000000")
+    shell = f"{' '.join(COMMAND)} run {folder} --url {url} | head -c 4"
+    finished = subprocess.run(["sh", "-c", shell], env=environment(), capture_output=True, timeout=60)
+    assert finished.stdout == b"y\ny\n"
+    assert b"Traceback" not in finished.stderr
+
+
+def test_bad_usage_is_one_sentence_and_2(url: str, tmp_path: Path) -> None:
+    good = job_folder(tmp_path / "good", "echo")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").write_text("no zip")
+    with zipfile.ZipFile(tmp_path / "deep.zip", "w") as archive:
+        archive.writestr("folder/executor_config.json", "{}")
+    bad = {name: tmp_path / name for name in ("json", "list", "pipe", "out", "utf")}
+    for folder in bad.values():
+        job_folder(folder, "echo")
+    (bad["json"] / "executor_config.json").write_text('{"cmd": ')
+    (bad["list"] / "executor_config.json").write_text("[]")
+    os.mkfifo(bad["pipe"] / "fifo")
+    (bad["out"] / "link").symlink_to("../good/executor_config.json")
+    Path(os.fsdecode(bytes(bad["utf"]) + b"/caf\xe9")).touch()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    cases: list[tuple[list[str | Path], str]] = [
+        ([tmp_path / "missing"], "does not exist"),
+        ([tmp_path / "empty"], "There is no executor_config.json in "),
+        ([tmp_path / "text"], "neither a folder nor a zip"),
+        ([tmp_path / "deep.zip"], "There is no executor_config.json at the top of "),
+        ([bad["json"]], "executor_config.json is not JSON"),
+        ([bad["list"]], "must be a JSON object"),
+        ([bad["pipe"]], "fifo is a device, a pipe or a socket"),
+        ([bad["out"]], "link is a link that leads out of the folder"),
+        ([bad["utf"]], "caf\\xe9 is not in UTF-8"),
+        ([], "Missing argument"),
+        ([good, "--nonsense"], "--nonsense"),
+        ([good, "--out", tmp_path / "text"], "text"),
+        ([good, "--out", "/proc/results"], "/proc/results"),
+        ([good, "--url", nobody], f"The server at {nobody} cannot be reached: start one with `executor up`"),
+        ([good, "--url", "127.0.0.1:8888"], "looks like http://"),
+        ([good, "--url", "http://[::1"], "looks like http://"),
+    ]
+    for arguments, sentence in cases:
+        chosen = [] if "--url" in arguments else ["--url", url]
+        finished = run("run", *arguments, *chosen)
+        assert (finished.returncode, finished.stdout) == (2, b""), (arguments, finished)
+        last = lines(finished.stderr)[-1]
+        assert last.startswith("Error: "), finished.stderr
+        assert sentence in last
+        assert len([line for line in lines(finished.stderr) if not line.startswith("Uploading ")]) == 1
+
+
+def test_without_a_command_it_says_so(tmp_path: Path) -> None:
+    assert run().returncode == 2
+    assert run("fly").returncode == 2
+    assert run("--help").returncode == 0
+
+
+def requirements_of(package: str) -> set[str]:
+    """A package and all that it needs, without extras."""
+    found = {package}
+    for text in importlib.metadata.requires(package) or ():
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            found |= requirements_of(requirement.name)
+    return found
+
+
+@pytest.fixture
+def client_alone(tmp_path: Path) -> dict[str, str]:
+    """An environment where Python finds the client and what it needs, and nothing of the server."""
+    place = tmp_path / "site"
+    place.mkdir()
+    for package in requirements_of("click") | requirements_of("httpx"):
+        distribution = importlib.metadata.distribution(package)
+        for top in {file.parts[0] for file in distribution.files or ()} - {".."}:
+            (place / top).symlink_to(str(distribution.locate_file(top)))
+    shutil.copytree(PROJECT / "cloud_executor", place / "cloud_executor")
+    return {**environment(), "PYTHONPATH": str(place)}
+
+
+def test_the_client_needs_no_server_packages(client_alone: dict[str, str], url: str, tmp_path: Path) -> None:
+    python = [sys.executable, "-S", "-P", "-m", "cloud_executor.client.command"]
+    without = subprocess.run(
+        [*python, "up"], env=client_alone, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (without.returncode, without.stdout) == (2, "")
+    assert without.stderr == (
+        "Error: `executor up` needs the server, which is not installed: pip install 'cloud-executor[server]'\n"
+    )
+    folder = job_folder(tmp_path / "job", "echo from the client alone")
+    finished = subprocess.run([*python, "run", folder, "--url", url], env=client_alone, capture_output=True, timeout=60)
+    assert (finished.returncode, finished.stdout) == (0, b"from the client alone\n")
+
+
+def test_a_config_that_is_wrong_in_detail_is_left_to_the_server(url: str, tmp_path: Path) -> None:
+    folder = job_folder(tmp_path / "detail", "echo")
+    config = json.loads((folder / "executor_config.json").read_text())
+    (folder / "executor_config.json").write_text(json.dumps({**config, "cmd": "no-such-program-anywhere"}))
+    finished = run("run", folder, "--url", url)
+    assert finished.returncode == 1
+    assert lines(finished.stderr)[-1] == "FAILED_TO_EXECUTE: The command 'no-such-program-anywhere' was not found."

@@ -1,0 +1,162 @@
+"""What clients see, and what is lost, when the storage fails: nothing of the inside, and nothing at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from failing_stores import failing_jobs, failing_objects, failing_queue
+from http_server import run_server
+from in_process import open_client
+
+from cloud_executor.blobs import BlobStore
+from cloud_executor.composition import open_blob_store, open_executor
+from cloud_executor.jobs import Executor
+from cloud_executor.model.errors import StorageFull, Unavailable
+from cloud_executor.settings import Settings
+
+HASH = "0" * 40
+JSON = "application/json"
+LARGE = 3 * 1024 * 1024
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return open_blob_store(Settings(data=tmp_path))
+
+
+@pytest.fixture
+def executor(tmp_path: Path) -> Executor:
+    return open_executor(Settings(data=tmp_path))
+
+
+def with_failing_stores(blobs: BlobStore, executor: Executor, error: Exception) -> tuple[BlobStore, Executor]:
+    return (
+        replace(blobs, objects=failing_objects(blobs.objects, error)),
+        replace(executor, store=failing_jobs(executor.store, error)),
+    )
+
+
+REQUESTS = [
+    ("GET", f"/rest/blob/metadata/{HASH}", None),
+    ("GET", "/rest/blob/metadata", None),
+    ("GET", f"/rest/blob/view/{HASH}", None),
+    ("GET", f"/rest/blob/download/{HASH}/path", None),
+    ("POST", "/rest/blob/createFile/x", b"x"),
+    ("POST", "/rest/blob/createFile/x", bytes(LARGE)),
+    ("POST", "/rest/blob/createMetadata", b'{"content":"%b"}' % HASH.encode()),
+    ("GET", "/rest/executor/", None),
+    ("GET", "/rest/executor/?limit=5", None),
+    ("GET", "/rest/executor/info/x", None),
+    ("GET", "/rest/executor/worker", None),
+    ("GET", "/rest/executor/output/x", None),
+    ("POST", "/rest/executor/create/x", b""),
+    ("POST", "/rest/executor/update/x", b""),
+    ("POST", "/rest/executor/cancel/x", b""),
+    ("POST", "/rest/executor/output/x", b'{"output":"x","outputNumber":0}'),
+    ("POST", "/rest/executor/worker", b'{"clientId":"x"}'),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "sentence"),
+    [
+        (Unavailable(), 503, "A storage service cannot be reached at the moment; try again."),
+        (StorageFull(), 507, "The storage is full; free some space and try again."),
+        (
+            RuntimeError("/secret/path: password=hunter2"),
+            500,
+            "Something went wrong here; the operator finds it in the log.",
+        ),
+    ],
+)
+def test_every_route_answers_with_one_sentence(
+    tmp_path: Path, blobs: BlobStore, executor: Executor, error: Exception, status: int, sentence: str
+) -> None:
+    failing_blobs, failing_executor = with_failing_stores(blobs, executor, error)
+    with open_client(tmp_path, blobs=failing_blobs, executor=failing_executor) as client:
+        for method, path, body in REQUESTS:
+            answer = client.open(path, method=method, data=body, content_type=JSON)
+            assert (answer.status_code, answer.text) == (status, sentence), path
+            assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+            assert answer.headers["Access-Control-Allow-Origin"] == "*"
+            assert answer.headers.get("Retry-After") == ("5" if status == 503 else None)
+            assert answer.headers.get("X-WebGME-Media-Type") == ("webgme.v1" if "executor" in path else None)
+
+
+def test_what_failed_is_in_the_log(
+    tmp_path: Path, blobs: BlobStore, executor: Executor, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failing_blobs, failing_executor = with_failing_stores(blobs, executor, RuntimeError("the cause"))
+    with open_client(tmp_path, blobs=failing_blobs, executor=failing_executor) as client:
+        client.get("/rest/executor/info/x")
+        assert client.get("/rest/executor/unknown").status_code == 404
+    logged = capfd.readouterr().err
+    assert "the cause" in logged
+    assert logged.count("request_failed") == 1
+
+
+@pytest.mark.parametrize(("size", "method"), [(1, "put_all"), (LARGE, "put"), (LARGE, "move")])
+def test_an_upload_that_could_not_be_stored_is_no_blob(
+    tmp_path: Path, blobs: BlobStore, size: int, method: str
+) -> None:
+    failing = replace(blobs, objects=failing_objects(blobs.objects, StorageFull(), method))
+    with open_client(tmp_path, blobs=failing) as client:
+        assert client.post("/rest/blob/createFile/x", data=bytes(size)).status_code == 507
+    assert list(blobs.list_metadata(everything=True)) == []
+    with open_client(tmp_path) as client:
+        assert client.post("/rest/blob/createFile/x", data=bytes(size)).status_code == 200
+
+
+def test_a_job_that_could_not_be_published_is_there_all_the_same(tmp_path: Path, executor: Executor) -> None:
+    failing = replace(executor, queue=failing_queue(executor.queue, Unavailable(), "publish"))
+    with open_client(tmp_path, executor=failing) as client:
+        answer = client.post("/rest/executor/create/x")
+        assert answer.status_code == 200
+        assert client.post("/rest/executor/cancel/x", json={"secret": answer.get_json()["secret"]}).status_code == 200
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("this machine does not let us mount a small file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_507_and_loses_nothing(small_disk: Path) -> None:
+    with run_server(small_disk) as server:
+        kept = server.create_file("kept.bin", b"kept" * 1000)
+        job = server.post("/rest/executor/create/before", {"labels": ["x"]}).json
+        before = server.stored_files()
+        answer = server.send("POST", "/rest/blob/createFile/large.bin", bytes(64 * 1024 * 1024))
+        assert (answer.status, answer.text) == (507, "The storage is full; free some space and try again.")
+        assert server.stored_files() == before
+
+        filler = small_disk / "filler"
+        with filler.open("wb") as file, pytest.raises(OSError, match="No space left"):
+            while True:
+                file.write(bytes(65536))
+                file.flush()
+        assert server.send("POST", "/rest/blob/createFile/small.bin", b"new").status == 507
+        assert server.post("/rest/executor/create/after", {"labels": ["x" * 100_000]}).status == 507
+        assert server.stored_files() == before
+        assert server.get(f"/rest/blob/view/{kept}").body == b"kept" * 1000
+        assert server.get("/rest/executor/info/before").status == 200
+
+        filler.unlink()
+        assert server.send("POST", "/rest/blob/createFile/small.bin", b"new").status == 200
+        assert server.post("/rest/executor/create/after", {"labels": ["x"]}).status == 200
+        assert server.post("/rest/executor/cancel/before", {"secret": job["secret"]}).status == 200
