@@ -1,7 +1,8 @@
 """What can go wrong, by kind.
 
 Every error that a user may see derives from `CloudExecutorError`. Its text is one sentence written for that user: it
-names what is wrong and what to do, never a path, a secret or a trace. The HTTP edge maps the kinds to statuses in one table.
+names what is wrong and what to do, never a path, a secret or a trace. The HTTP edge maps the kinds to statuses in one
+table.
 """
 
 
