@@ -149,13 +149,13 @@ def _data_descriptor(size: int, crc: int) -> bytes:
 
 
 def _directory_extra(size: int, offset: int) -> bytes:
-    fields = ([size, size] if size >= _MAX_32 else []) + ([offset] if offset >= _MAX_32 else [])
-    return struct.pack(f"<2H{len(fields)}Q", 1, 8 * len(fields), *fields) if fields else b""
+    # All fields, even if one suffices: after a member of exactly 0xFFFFFFFF bytes, unzip misreads an offset alone.
+    return struct.pack("<2H3Q", 1, 24, size, size, offset) if max(size, offset) >= _MAX_32 else b""
 
 
 def _directory_entry(name: bytes, size: int, crc: int, flags: int, offset: int) -> bytes:
     extra = _directory_extra(size, offset)
-    shown = min(size, _MAX_32)
+    shown, shown_offset = (_MAX_32, _MAX_32) if extra else (size, offset)
     version = _ZIP64_VERSION if extra else _PLAIN_VERSION
     fixed = _DIRECTORY_ENTRY.pack(
         b"PK\1\2",
@@ -174,7 +174,7 @@ def _directory_entry(name: bytes, size: int, crc: int, flags: int, offset: int) 
         0,
         0,
         _REGULAR_FILE_0644,
-        min(offset, _MAX_32),
+        shown_offset,
     )
     return fixed + name + extra
 

@@ -111,8 +111,8 @@ class CloudExecutor:
 
         A job that is there comes back as it is, finished or not, unless it was canceled: that one is made anew.
         """
-        response = self._transport.request(
-            "POST", f"/rest/executor/create/{segment(job_hash)}", json={"labels": list(labels)}, repeatable=False
+        response = self._transport.post_json(
+            f"/rest/executor/create/{segment(job_hash)}", {"labels": list(labels)}, repeatable=False
         )
         return JobInfo.from_wire(json_of(response))
 
@@ -154,7 +154,7 @@ class CloudExecutor:
 
     def cancel(self, job_hash: str, secret: str) -> None:
         """Cancel with the secret from `create_job`; harmless if the job has finished. Raises NotFound, Forbidden."""
-        self._transport.request("POST", f"/rest/executor/cancel/{segment(job_hash)}", json={"secret": secret})
+        self._transport.post_json(f"/rest/executor/cancel/{segment(job_hash)}", {"secret": secret})
 
     def output(self, job_hash: str, start: int | None = None, end: int | None = None) -> list[OutputSegment]:
         """Segments of the job's output with start <= number < end. Raises NotFound."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -72,7 +73,6 @@ class Transport:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        json: object = None,
         content: Content | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = True,
@@ -82,7 +82,7 @@ class Transport:
         def build() -> httpx.Request:
             body = content() if content is not None else None
             return self._client.build_request(
-                method, path, params=query, json=json, content=body, headers=self._headers(path, headers)
+                method, path, params=query, content=body, headers=self._headers(path, headers)
             )
 
         response = self._send(build, repeatable)
@@ -93,6 +93,12 @@ class Transport:
         finally:
             response.close()
         return response
+
+    def post_json(self, path: str, document: object, *, repeatable: bool = True) -> httpx.Response:
+        """The answer to a POST of a document."""
+        body = json.dumps(document).encode()  # in ASCII: its texts may hold lone surrogates
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        return self.request("POST", path, content=lambda: (body,), headers=headers, repeatable=repeatable)
 
     @contextmanager
     def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:

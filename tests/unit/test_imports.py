@@ -1,6 +1,7 @@
 """Imports point one way: functions, worker_vm, client -> blobs, jobs -> model, ports <- backends."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +75,19 @@ def allowed(importer: str, imported: str) -> bool:
 def test_imports_point_one_way(path: Path) -> None:
     importer = name_of(path)
     assert [imported for imported in imports_of(path) if not allowed(importer, imported)] == []
+
+
+def test_the_model_reaches_nothing_outside_of_the_process() -> None:
+    needed = {
+        imported.partition(".")[0]
+        for path in (PROJECT / "cloud_executor" / "model").rglob("*.py")
+        for imported in imports_of(path)
+    }
+    packages = needed - sys.stdlib_module_names - {"cloud_executor"}
+    assert packages <= {"bracex", "msgspec", "wcmatch"}
+    assert needed.isdisjoint(
+        {"io", "os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time", "uuid"}
+    )
 
 
 def test_the_client_needs_nothing_of_the_server() -> None:

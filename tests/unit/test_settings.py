@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from cloud_executor.composition import open_executor
+from cloud_executor.settings import InvalidSetting, Settings
+
+
+def test_without_variables_everything_has_its_default() -> None:
+    assert Settings.from_env({}) == Settings()
+    assert Settings.from_env({"PATH": "/bin", "executor_data": "x", "EXECUTOR": "y"}) == Settings()
+    assert (
+        Settings.from_env(dict.fromkeys((f"EXECUTOR_{field.name.upper()}" for field in fields(Settings)), ""))
+        == Settings()
+    )
+
+
+def test_every_variable_is_read() -> None:
+    environ = {
+        "EXECUTOR_DATA": "/data",
+        "EXECUTOR_NONCE": "hush",
+        "EXECUTOR_WORKER_REFRESH_INTERVAL": "1500",
+        "EXECUTOR_CLEAR_OUTPUT_TIMEOUT": "250",
+        "EXECUTOR_LABEL_JOBS": "/labels.json",
+        "EXECUTOR_ALLOW_LIST_ALL": "FALSE",
+        "EXECUTOR_WORKER_LABELS": "gpu, matlab ,,gpu",
+        "EXECUTOR_LEASE": "5",
+        "EXECUTOR_MAX_LOSSES": "0",
+    }
+    assert environ.keys() == {f"EXECUTOR_{field.name.upper()}" for field in fields(Settings)}
+    assert Settings.from_env(environ) == Settings(
+        data=Path("/data"),
+        nonce="hush",
+        worker_refresh_interval=timedelta(milliseconds=1500),
+        clear_output_timeout=timedelta(milliseconds=250),
+        label_jobs=Path("/labels.json"),
+        allow_list_all=False,
+        worker_labels=frozenset({"gpu", "matlab"}),
+        lease=timedelta(seconds=5),
+        max_losses=0,
+    )
+
+
+def test_output_may_be_kept_for_ever() -> None:
+    assert Settings.from_env({"EXECUTOR_CLEAR_OUTPUT_TIMEOUT": "-1"}).clear_output_timeout is None
+
+
+def test_a_folder_is_that_of_now_whatever_the_process_does_later(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert Settings.from_env({"EXECUTOR_DATA": "here"}).data == tmp_path / "here"
+    assert Settings.from_env({"EXECUTOR_DATA": "~/here"}).data == Path("/home/someone/here")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("WORKER_REFRESH_INTERVAL", value) for value in ("0", "-1", "x", "1.5", "5s", "1" * 30, "1" * 5000)),
+        *(("CLEAR_OUTPUT_TIMEOUT", value) for value in ("0", "-2", "never")),
+        *(("LEASE", value) for value in ("0", "-1", "x", "9" * 30)),
+        *(("MAX_LOSSES", value) for value in ("-1", "x", "1.0")),
+        *(("ALLOW_LIST_ALL", value) for value in ("yes", "2", "on")),
+    ],
+)
+def test_a_bad_value_is_refused_with_a_sentence_that_names_the_variable(name: str, value: str) -> None:
+    with pytest.raises(InvalidSetting) as refused:
+        Settings.from_env({f"EXECUTOR_{name}": value})
+    assert str(refused.value).startswith(f"EXECUTOR_{name} must be ")
+    assert str(refused.value).endswith(".")
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("name", ["EXECUTOR_NONSE", "EXECUTOR_", "EXECUTOR_data"])
+def test_an_unknown_variable_is_refused_by_name(name: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"{name} is not a setting; the settings are .*EXECUTOR_NONCE"):
+        Settings.from_env({name: "x"})
+
+
+def test_variables_of_the_client_are_no_mistake() -> None:
+    assert Settings.from_env({"EXECUTOR_URL": "http://x", "EXECUTOR_REQUIRE": "docker"}) == Settings()
+
+
+def test_settings_do_not_show_their_secrets_and_do_not_change() -> None:
+    settings = Settings.from_env({"EXECUTOR_NONCE": "hush"})
+    assert "hush" not in repr(settings)
+    with pytest.raises(FrozenInstanceError):
+        settings.nonce = "other"  # type: ignore[misc]
+
+
+def test_settings_reach_what_they_are_for(tmp_path: Path) -> None:
+    environ = {
+        "EXECUTOR_DATA": str(tmp_path / "data"),
+        "EXECUTOR_LEASE": "7",
+        "EXECUTOR_MAX_LOSSES": "9",
+        "EXECUTOR_WORKER_REFRESH_INTERVAL": "100",
+        "EXECUTOR_CLEAR_OUTPUT_TIMEOUT": "-1",
+        "EXECUTOR_WORKER_LABELS": "gpu",
+    }
+    executor = open_executor(Settings.from_env(environ))
+    assert executor.options.lease == timedelta(seconds=7)
+    assert executor.options.max_losses == 9
+    assert executor.options.worker_timeout == timedelta(milliseconds=500)
+    assert executor.options.clear_output_after is None
+    job, _ = executor.create("j", ("gpu",))
+    assert executor.get(job.hash).published_at is not None
+    assert (tmp_path / "data" / "executor.sqlite").exists()
