@@ -10,6 +10,9 @@ from cloud_executor.composition import open_executor
 from cloud_executor.settings import InvalidSetting, Settings
 
 
+NAMES = {f"EXECUTOR_{field.name.upper()}" for field in fields(Settings)}
+
+
 def test_without_variables_everything_has_its_default() -> None:
     assert Settings.from_env({}) == Settings()
     assert Settings.from_env({"PATH": "/bin", "executor_data": "x", "EXECUTOR": "y"}) == Settings()
@@ -31,7 +34,7 @@ def test_every_variable_is_read() -> None:
         "EXECUTOR_LEASE": "5",
         "EXECUTOR_MAX_LOSSES": "0",
     }
-    assert environ.keys() == {f"EXECUTOR_{field.name.upper()}" for field in fields(Settings)}
+    assert environ.keys() == NAMES
     assert Settings.from_env(environ) == Settings(
         data=Path("/data"),
         nonce="hush",
