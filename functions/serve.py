@@ -7,7 +7,9 @@ seconds or more (protocol: Timeouts of the clients).
 from __future__ import annotations
 
 import os
+import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import click
 import functions_framework
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
 
 from cloud_executor.model.errors import CloudExecutorError
 
@@ -23,6 +26,10 @@ STALL_SECONDS = 120
 """how long a client may neither send nor take a byte while its request is served"""
 STOP_SECONDS = 2
 THREADS = 8
+
+YIELD_SECONDS = 0.0002
+"""for each connection that it has, a process waits so long before it accepts another"""
+LONGEST_YIELD_SECONDS = 0.002
 
 
 class Server(BaseApplication):
@@ -39,6 +46,17 @@ class Server(BaseApplication):
 
     def load(self) -> Callable[..., Any]:
         return self._application
+
+
+class FairWorker(ThreadWorker):
+    """Lets the process that has fewer connections accept the next one.
+
+    Otherwise the one that wakes first takes nearly all of a burst, and keeps them: one core then serves what two could.
+    """
+
+    def accept(self, listener: socket.socket) -> None:
+        time.sleep(min(self.nr_conns * YIELD_SECONDS, LONGEST_YIELD_SECONDS))
+        super().accept(listener)
 
 
 def _bound_waits(_: object, request: Any) -> None:  # noqa: ANN401 - gunicorn's own, which has no types
@@ -61,6 +79,7 @@ def main(host: str, port: int, fd: int | None, workers: int) -> None:
     Server(
         application,
         bind=address if fd is None else f"fd://{fd}",
+        worker_class=FairWorker,
         workers=workers,
         threads=THREADS,
         keepalive=KEEP_ALIVE_SECONDS,
