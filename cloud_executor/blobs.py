@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
@@ -30,6 +30,9 @@ READ_BYTES = 256 * 1024
 
 MAX_LINK_DEPTH = 64
 """soft links and artifacts in artifacts that are followed"""
+
+MAX_INNER_ZIP_BYTES = 2**40
+"""of an artifact in an artifact; a few that hold each other many times would be larger than any zip can be"""
 
 TEMPORARY_LIFETIME = timedelta(days=1)
 """how long an upload may take before its remains are deleted"""
@@ -104,6 +107,23 @@ class ZipDownload:
 
     def chunks(self) -> Iterator[bytes]:
         return archive_chunks(self.members)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a download came to a blob."""
+
+    followed: frozenset[str] = frozenset()
+    outermost: bool = True
+    """whether it is in no artifact whose zip is made"""
+    members: dict[str, tuple[ZipMember, ...]] = field(default_factory=dict)
+    """of artifacts, by hash: each is looked through once, however many links lead to it"""
+
+    def to(self, metadata_hash: str) -> _Way:
+        """The way one step on. Raises TooManyLinks."""
+        if metadata_hash in self.followed or len(self.followed) >= MAX_LINK_DEPTH:
+            raise TooManyLinks
+        return _Way(self.followed | {metadata_hash}, self.outermost, self.members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +206,7 @@ class BlobStore:
         """
         blob = self.metadata(metadata_hash).metadata
         name = path.rpartition("/")[2] if path else blob.name or ""
-        return self._resolve(metadata_hash, blob, path, name, frozenset())
+        return self._resolve(metadata_hash, blob, path, name, _Way())
 
     def open_content(self, content_hash: str, start: int = 0) -> AbstractContextManager[BinaryIO]:
         """The bytes of a content from offset `start` on. Raises ContentMissing."""
@@ -203,22 +223,20 @@ class BlobStore:
         return True
 
     def _resolve(
-        self, metadata_hash: str, blob: BlobMetadata, path: str | None, name: str, followed: frozenset[str]
+        self, metadata_hash: str, blob: BlobMetadata, path: str | None, name: str, way: _Way
     ) -> ContentDownload | ZipDownload:
-        if metadata_hash in followed or len(followed) >= MAX_LINK_DEPTH:
-            raise TooManyLinks
-        followed = followed | {metadata_hash}
+        way = way.to(metadata_hash)
         if blob.content_type != ContentType.COMPLEX:
-            return self._resolve_entry(ContentEntry(blob.content_hash, blob.content_type), path, name, followed)
+            return self._resolve_entry(ContentEntry(blob.content_hash, blob.content_type), path, name, way)
         if path is None:
-            return self._resolve_zip(metadata_hash, blob, name, followed)
+            return ZipDownload(name, metadata_hash, self._members(metadata_hash, blob, way))
         entry = blob.files.get(path)
         if entry is None:
             raise FileNotInArtifact
-        return self._resolve_entry(entry, None, name, followed)
+        return self._resolve_entry(entry, None, name, way)
 
     def _resolve_entry(
-        self, entry: ContentEntry, path: str | None, name: str, followed: frozenset[str]
+        self, entry: ContentEntry, path: str | None, name: str, way: _Way
     ) -> ContentDownload | ZipDownload:
         if entry.content_type == ContentType.OBJECT:
             return ContentDownload(name, self._content_size(entry.content_hash), entry.content_hash)
@@ -228,16 +246,24 @@ class BlobStore:
             blob = self.metadata(entry.content_hash).metadata
         except NotFound:
             raise ContentMissing from None
-        return self._resolve(entry.content_hash, blob, path, name, followed)
+        return self._resolve(entry.content_hash, blob, path, name, way)
 
-    def _resolve_zip(self, metadata_hash: str, blob: BlobMetadata, name: str, followed: frozenset[str]) -> ZipDownload:
+    def _members(self, artifact_hash: str, blob: BlobMetadata, way: _Way) -> tuple[ZipMember, ...]:
+        inside = replace(way, outermost=False)
+
         def member(path: str) -> ZipMember:
-            found = self._resolve_entry(blob.files[path], None, path, followed)
+            found = self._resolve_entry(blob.files[path], None, path, inside)
             if isinstance(found, ZipDownload):
+                if found.size > MAX_INNER_ZIP_BYTES:
+                    raise TooManyLinks
                 return ZipMember(member_name(path), found.size, found.chunks)
             return ZipMember(member_name(path), found.size, partial(self._read_content, found.content_hash))
 
-        return ZipDownload(name, metadata_hash, tuple(self._map(member, blob.files)))
+        if artifact_hash not in way.members:
+            # With several threads for the outermost artifact alone: those in it would multiply them.
+            found = self._map(member, blob.files) if way.outermost else map(member, blob.files)
+            way.members[artifact_hash] = tuple(found)
+        return way.members[artifact_hash]
 
     def _content_size(self, content_hash: str) -> int:
         try:

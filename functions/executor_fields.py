@@ -14,7 +14,7 @@ from cloud_executor.model.job import JobUpdate, OutputSegment, parse_labels
 
 Fields = Mapping[str, object]
 
-_PARSE_INT = re.compile(r"\s*([+-]?\d{1,18})")
+_PARSE_INT = re.compile(r"\s*([+-]?[0-9]{1,18})")
 _MAX_SAFE_INTEGER = 2**53 - 1
 
 

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ def run_stack(options: Options) -> int:
     log_level = logging.INFO if options.verbose else logging.WARNING
     configure_logging("supervisor", log_level)
     stopping = threading.Event()
-    set_on_signals(stopping, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    set_on_signals(stopping, _stop_signals())
     data = options.data.absolute()
     environment = {**os.environ, "EXECUTOR_DATA": str(data)}
     settings = Settings.from_env(environment)
@@ -88,12 +89,20 @@ def run_stack(options: Options) -> int:
                 while not stopping.wait(LOOK_SECONDS):
                     for service in services:
                         service.look_after(starting=False)
+            if sys.stderr.isatty():
+                click.echo("Stopping ...", err=True)
         except ServiceRefused:
             return REFUSED
         except ServiceFailed as failure:
             click.echo(f"Error: {failure}", err=True)
             return FAILED
         return STOPPED
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """SIGHUP only where it is not to be ignored, as `nohup` asks for."""
+    hang_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hang_up]
 
 
 def _services(
@@ -119,25 +128,26 @@ def _wait_until_ready(
 ) -> bool:
     """False: it is to stop. Raises ServiceRefused, ServiceFailed."""
     end = time.monotonic() + READY_SECONDS
-    while not stopping.is_set():
-        for service in services:
-            service.look_after(starting=True)
-        workers = _workers(url, nonce)
-        # The worker is known by its own name, since others may be listed too.
-        if workers is not None and (worker is None or f"{socket.gethostname() or 'unknown'}_{worker.pid}" in workers):
-            return True
-        if time.monotonic() > end:
-            raise ServiceFailed("The server and the worker do not get ready, so everything is stopped.")
-        stopping.wait(LOOK_SECONDS)
+    headers = {} if nonce is None else {"x-executor-nonce": nonce}
+    with httpx.Client(base_url=url, headers=headers, timeout=PROBE_SECONDS, trust_env=False) as server:
+        while not stopping.is_set():
+            for service in services:
+                service.look_after(starting=True)
+            workers = _workers(server)
+            # The worker is known by its own name, since others may be listed too.
+            own = None if worker is None else f"{socket.gethostname() or 'unknown'}_{worker.pid}"
+            if workers is not None and (own is None or own in workers):
+                return True
+            if time.monotonic() > end:
+                raise ServiceFailed("The server and the worker do not get ready, so everything is stopped.")
+            stopping.wait(LOOK_SECONDS)
     return False
 
 
-def _workers(url: str, nonce: str | None) -> set[str] | None:
+def _workers(server: httpx.Client) -> set[str] | None:
     """The workers that the server lists; None: it does not answer yet."""
-    headers = {} if nonce is None else {"x-executor-nonce": nonce}
     try:
-        answer = httpx.get(f"{url}/rest/executor/worker", headers=headers, timeout=PROBE_SECONDS, trust_env=False)
-        return set(answer.raise_for_status().json())
+        return set(server.get("/rest/executor/worker").raise_for_status().json())
     except (httpx.HTTPError, ValueError):
         return None
 

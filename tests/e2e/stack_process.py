@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -69,18 +69,27 @@ def processes_of(data: Path) -> dict[int, str]:
 class StackProcess:
     """`executor up`, on a free port."""
 
-    def __init__(self, data: Path, *options: str, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *options: str,
+        settings: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        cwd: Path | None = None,
+    ) -> None:
+        """`prefix`: a command that starts the command; `cwd`: where it is started."""
         self.data = data
         self.errors = data.with_name(f"{data.name}-stderr")
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(
-                [*COMMAND, "up", "--port", "0", "--data", str(data), *options],
+                [*prefix, *COMMAND, "up", "--port", "0", "--data", str(data), *options],
                 env=environment(**(settings or {})),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
                 start_new_session=True,
+                cwd=cwd,
             )
         assert self.process.stdout is not None
         self.ready_line = self.process.stdout.readline()

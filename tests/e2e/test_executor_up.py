@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,22 @@ def test_a_signal_while_it_starts_stops_it(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(30) == 0
     assert processes_of(data) == {}
+
+
+def test_it_stays_where_it_is_not_to_hear_of_the_end_of_the_terminal(tmp_path: Path) -> None:
+    with closing(StackProcess(tmp_path / "data", "--slots", "0", prefix=["nohup"])) as stack:
+        stack.process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            stack.process.wait(0.5)
+
+
+def test_the_folder_in_which_it_is_started_hides_nothing(tmp_path: Path) -> None:
+    for name in ("functions", "worker_vm"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('somebody else')")
+    with closing(StackProcess(tmp_path / "data", "--slots", "1", cwd=tmp_path)) as stack:
+        assert stack.stop() == 0
+        assert stack.errors.read_text() == ""
 
 
 def test_a_killed_supervisor_leaves_nothing_behind(start_stack: StartStack, tmp_path: Path) -> None:

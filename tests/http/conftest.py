@@ -6,9 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from flask.testing import FlaskClient
 from http_server import Server, StartServer, run_server
-from in_process import open_client
 
 
 @pytest.fixture(scope="session")
@@ -28,10 +26,3 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
 
         yield start
     shutil.rmtree(tmp_path / "data", ignore_errors=True)  # which may be large
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[FlaskClient]:
-    """The functions in this process, on data of their own."""
-    with open_client(tmp_path / "data") as opened:
-        yield opened

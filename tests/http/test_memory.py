@@ -5,27 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from http_server import Server, StartServer
+from server_processes import processes_below, resident_bytes
 
 MIB = 1024 * 1024
 SIZE = 512 * MIB
 LIMIT = 100 * MIB
 SAMPLE_EVERY_SECONDS = 0.02
-
-
-def processes_below(root: int) -> set[int]:
-    found = {root}
-    children = Path(f"/proc/{root}/task/{root}/children").read_text().split()
-    for child in children:
-        found |= processes_below(int(child))
-    return found
-
-
-def resident_bytes(process: int) -> int:
-    fields = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
-    return int(fields["VmRSS"].split()[0]) * 1024
 
 
 @contextmanager

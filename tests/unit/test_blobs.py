@@ -152,18 +152,6 @@ def test_a_small_file_needs_one_call_and_a_large_one_no_more_with_its_size(objec
     assert store.calls == {"put": 2, "move": 1}
 
 
-def test_a_large_upload_is_taken_as_it_comes(blobs: BlobStore) -> None:
-    held: list[int] = []
-
-    def chunks() -> Iterator[bytes]:
-        for _ in range(400):
-            held.append(1)
-            yield bytes(256 * 1024)
-
-    assert blobs.create_file("x", chunks()).metadata.size == 100 * 1024 * 1024
-    assert len(held) == 400
-
-
 @pytest.mark.parametrize("blob_hash", ["", "x", "0" * 40, "A" * 40, "../" * 13 + "x", "0" * 41, "\0" * 40])
 def test_what_is_no_hash_of_a_blob_is_not_found(blobs: BlobStore, blob_hash: str) -> None:
     for call in (blobs.metadata, blobs.download):
@@ -241,6 +229,32 @@ def test_the_same_blob_twice_in_an_artifact_is_no_circle(blobs: BlobStore) -> No
     found = blobs.download(outer)
     assert isinstance(found, ZipDownload)
     assert len(found.members) == 2
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_artifacts_in_artifacts_are_looked_through_once_each(objects: FileObjectStore, concurrency: int) -> None:
+    blobs, store = counting(objects, concurrency)
+    blob_hash = nested(blobs, 25)
+    store.calls.clear()
+    found = blobs.download(blob_hash)
+    assert isinstance(found, ZipDownload)
+    assert found.size > 2**25
+    assert store.calls["read"] < 500
+    assert next(found.chunks()).startswith(b"PK")
+
+
+def nested(blobs: BlobStore, levels: int) -> str:
+    """An artifact that holds another twice, and so on."""
+    blob_hash = file(blobs, b"x").hash
+    for _ in range(levels):
+        both = (blob_hash, ContentType.SOFT_LINK)
+        blob_hash = artifact(blobs, a=both, b=both)
+    return blob_hash
+
+
+def test_artifacts_in_artifacts_beyond_every_disk_are_refused(blobs: BlobStore) -> None:
+    with pytest.raises(TooManyLinks):
+        blobs.download(nested(blobs, MAX_LINK_DEPTH - 2))
 
 
 def test_a_path_is_one_key_of_the_artifact(blobs: BlobStore) -> None:

@@ -9,7 +9,6 @@ import pytest
 from cloud_executor.composition import open_executor
 from cloud_executor.settings import InvalidSetting, Settings
 
-
 NAMES = {f"EXECUTOR_{field.name.upper()}" for field in fields(Settings)}
 
 

@@ -1,0 +1,69 @@
+"""Nothing stays open, or goes on running, after its request."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from http_server import Server, StartServer, until
+from server_processes import processes_below
+
+from functions.serve import THREADS
+
+MIB = 1024 * 1024
+
+
+def open_files(server: Server) -> list[str]:
+    """The files below the data folder that the server's processes have open."""
+    links = [link for process in processes_below(server.process_id) for link in Path(f"/proc/{process}/fd").iterdir()]
+    targets = []
+    for link in links:
+        try:
+            targets.append(str(link.readlink()))
+        except FileNotFoundError:
+            continue  # closed meanwhile
+    return [target for target in targets if target.startswith(str(server.blobs))]
+
+
+def threads(server: Server) -> int:
+    """Of the process that has the most."""
+    return max(len(list(Path(f"/proc/{process}/task").iterdir())) for process in processes_below(server.process_id))
+
+
+def cut_off(server: Server, *pieces: bytes) -> None:
+    """Sends these and vanishes, after the answer has begun if there is one."""
+    with server.raw(*pieces) as connection:
+        if pieces[0].startswith(b"GET"):
+            connection.recv(1000)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_no_file_stays_open_and_no_thread_alive(start_server: StartServer) -> None:
+    server = start_server()
+    file = server.create_file("large.bin", bytes(8 * MIB))
+    path = f"/rest/blob/view/{file}"
+    artifact = (
+        f"/rest/blob/view/{server.create_artifact('art.zip', {'a': ('softLink', file), 'b': ('softLink', file)})}"
+    )
+    upload = b"POST /rest/blob/createFile/x HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n"
+    requests: list[Callable[[], object]] = [
+        lambda: server.get(path),
+        lambda: server.get(path, {"Range": "bytes=5-9"}),
+        lambda: server.get(path, {"Range": "bytes=99999999-"}),
+        lambda: server.get(path, {"If-None-Match": "*"}),
+        lambda: server.send("HEAD", path),
+        lambda: server.send("HEAD", artifact),
+        lambda: server.get(artifact),
+        lambda: cut_off(server, b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode()),
+        lambda: cut_off(server, b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % artifact.encode()),
+        lambda: cut_off(server, upload, bytes(2 * MIB)),
+        lambda: server.send("POST", "/rest/blob/createFile/y", bytes(2 * MIB)),
+    ]
+    with ThreadPoolExecutor(6) as clients:
+        for _ in clients.map(lambda request: request(), requests * 5):
+            pass
+    until(lambda: not open_files(server))
+    until(lambda: threads(server) <= THREADS + 3)  # its main thread, and what watches over it
