@@ -226,6 +226,8 @@ class BlobStore:
         self, metadata_hash: str, blob: BlobMetadata, path: str | None, name: str, way: _Way
     ) -> ContentDownload | ZipDownload:
         way = way.to(metadata_hash)
+        if blob.content_type is None:
+            raise ContentMissing
         if blob.content_type != ContentType.COMPLEX:
             return self._resolve_entry(ContentEntry(blob.content_hash, blob.content_type), path, name, way)
         if path is None:

@@ -79,7 +79,8 @@ class BlobMetadata:
     mime: str
     is_public: bool
     tags: tuple[str, ...]
-    content_type: ContentType
+    content_type: ContentType | None
+    """None: of a type that nobody can read; it is stored, as WebGME does"""
     content_hash: str
     """of the bytes (OBJECT) or of another blob (SOFT_LINK); empty for COMPLEX"""
     files: Mapping[str, ContentEntry]
@@ -109,6 +110,7 @@ class BlobMetadata:
             size=sum(file.size for file in kept.values()),
             mime="application/zip",
             content_type=ContentType.COMPLEX,
+            content_type_text=ContentType.COMPLEX,
             entries={
                 path: (
                     ContentEntry(file.content_hash, file.content_type),
@@ -130,9 +132,8 @@ class BlobMetadata:
         name = document.get("name")
         if not isinstance(name, str | None):
             raise Invalid("name must be a text.")
-        content_type = _CONTENT_TYPES.get(_or_default(document, "contentType", str, "object"))
-        if content_type is None:
-            raise Invalid("contentType must be object, softLink or complex.")
+        content_type_text = _or_default(document, "contentType", str, "object")
+        content_type = _CONTENT_TYPES.get(content_type_text)
         content = document.get("content")
         content_hash, entries = "", {}
         if content_type is ContentType.COMPLEX:
@@ -151,6 +152,7 @@ class BlobMetadata:
             is_public=_or_default(document, "isPublic", bool, False),
             tags=_parse_tags(document),
             content_type=content_type,
+            content_type_text=content_type_text,
             content_hash=content_hash,
             entries=entries,
         )
@@ -198,7 +200,8 @@ class BlobMetadata:
         name: str | None,
         size: float,
         mime: str,
-        content_type: ContentType,
+        content_type: ContentType | None,
+        content_type_text: str,
         entries: Mapping[str, tuple[ContentEntry, str]],
         is_public: bool = False,
         tags: tuple[str, ...] = (),
@@ -213,7 +216,7 @@ class BlobMetadata:
         canonical = (
             f'{{{name_field}"size":{javascript.number_text(size)},"mime":{quote(mime)},'
             f'"isPublic":{"true" if is_public else "false"},"tags":[{",".join(map(quote, tags))}],'
-            f'"content":{content},"contentType":"{content_type}"}}'
+            f'"content":{content},"contentType":{quote(content_type_text)}}}'
         ).encode()
         return cls(
             canonical=canonical,

@@ -9,12 +9,6 @@ import pytest
 from http_server import Server, StartServer
 from transcript import Case, cases, play
 
-VERDICTS: dict[str, dict[int, dict[str, Any]]] = {
-    # A contentType of no meaning is nonsense, which may be refused.
-    "t018": {3: {"or": [400]}},
-}
-"""case -> step -> what is expected instead of what was recorded, where the protocol asks to do better"""
-
 SETTINGS = {
     "nonce": "nonce",
     "workerRefreshInterval": "worker_refresh_interval",
@@ -43,4 +37,4 @@ def test_the_server_answers_as_recorded(
         server = start_server(**settings_of(case.get("needs", {}), tmp_path))
     else:
         server = request.getfixturevalue("server")
-    play(server, case, VERDICTS.get(case["id"], {}))
+    play(server, case)
