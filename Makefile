@@ -33,7 +33,7 @@ format: $(VENV)/dev ## format the code and mend what ruff can
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
-LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--custom-compile-command 'make lock' --no-annotate
 
 lock: $(VENV)/dev ## write requirements.txt and requirements-dev.txt anew from pyproject.toml

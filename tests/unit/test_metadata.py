@@ -225,7 +225,7 @@ def test_a_file_with_the_name_of_the_prototype_is_left_out():
 
 def test_files_cannot_be_changed():
     with pytest.raises(TypeError):
-        BlobMetadata.for_artifact("all", {}).files["x"] = ContentEntry(HASH, ContentType.OBJECT)  # type: ignore[index]
+        BlobMetadata.for_artifact("all", {}).files["x"] = ContentEntry(HASH, ContentType.OBJECT)  # type: ignore[index] - that it cannot be set is the point
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_settings_do_not_show_their_secrets_and_do_not_change() -> None:
     settings = Settings.from_env({"EXECUTOR_NONCE": "hush"})
     assert "hush" not in repr(settings)
     with pytest.raises(FrozenInstanceError):
-        settings.nonce = "other"  # type: ignore[misc]
+        settings.nonce = "other"  # type: ignore[misc] - that it cannot be set is the point
 
 
 def test_settings_reach_what_they_are_for(tmp_path: Path) -> None:
