@@ -37,7 +37,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--custom-compile-command 'make lock' --no-annotate
 
 lock: $(VENV)/dev ## write requirements.txt and requirements-dev.txt anew from pyproject.toml
-	@$(LOCK) --extra server pyproject.toml -o requirements.txt
+	@$(LOCK) --extra server --extra google --extra s3 --extra vm pyproject.toml -o requirements.txt
 	@$(LOCK) --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 
 bench: $(VENV)/dev ## measure the stack beside the limits of this machine
@@ -50,7 +50,7 @@ $(VENV)/server: pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name it: make demo PYTHON=python3.12"; exit 2; }
 	@test -x $(BIN)/python || { echo "Setting up $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
-	@$(INSTALL) -r requirements.txt --editable .
+	@$(INSTALL) -c requirements.txt --editable '.[server]'
 	@touch $@
 
 $(VENV)/dev: $(VENV)/server requirements-dev.txt

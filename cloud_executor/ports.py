@@ -7,10 +7,10 @@ a port is one of the errors below, or `Unavailable` / `StorageFull`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import BinaryIO, Protocol
 
 from cloud_executor.model.errors import NotFound
@@ -38,6 +38,10 @@ class ObjectInfo:
     """bytes"""
     modified: datetime
     """when it was stored; aware, UTC"""
+    crc32: int | None = None
+    """of its bytes, where the store keeps it"""
+    note: str | None = None
+    """of an upload in flight: what `upload_url` was told of it"""
 
 
 class ObjectStore(Protocol):
@@ -73,6 +77,30 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove; a missing object is a success."""
+
+
+class DirectTransfers(Protocol):
+    """What some object stores can do besides: move bytes between a client and themselves, past this program.
+
+    For answers and requests that are larger than a cloud function may give and take.
+    """
+
+    def upload_url(self, key: str, size: int, note: str, origin: str | None) -> str:
+        """A URL to which a client sends `size` bytes, in a resumable session; they are then the object `key`.
+
+        `note` is kept beside the object until it is moved. `origin`: of the browser page that will send, if one does.
+        """
+
+    def download_url(self, key: str, *, content_type: str, disposition: str | None, lifetime: timedelta) -> str:
+        """A URL that gives the object to anybody for that long, with these headers. Nothing is looked up."""
+
+    def record_crc32(self, key: str, crc32: int) -> None:
+        """Keep the CRC-32 of an object's bytes beside it. Raises ObjectNotFound."""
+
+    def compose(self, key: str, parts: Sequence[str | bytes]) -> None:
+        """Store the parts joined, as `put` does: keys of objects that are there (their bytes are copied inside the
+        store), and small pieces of bytes. There may be many thousand parts. Raises ObjectNotFound if one is missing.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,5 +193,8 @@ class JobQueue(Protocol):
     def publish(self, pool: str, job_hash: str) -> None:
         """Returns once the message is stored, as durably as the note in the job store that it was published."""
 
-    def subscribe(self, pool: str) -> AbstractContextManager[Subscription]:
-        """Receive the pool's messages; a message left by a dead process returns within about a minute."""
+    def subscribe(self, pool: str, slots: int) -> AbstractContextManager[Subscription]:
+        """Receive the pool's messages, to work on `slots` of them at once: no more are kept from others.
+
+        A message left by a dead process returns within about a minute.
+        """

@@ -58,8 +58,8 @@ class SqliteJobQueue:
         self._pool(pool).publish(job_hash)
 
     @contextmanager
-    def subscribe(self, pool: str) -> Iterator[Subscription]:
-        """What is still in hand at the end is given back."""
+    def subscribe(self, pool: str, slots: int) -> Iterator[Subscription]:
+        """What is still in hand at the end is given back. Nothing is taken before a slot asks for it."""
         with os_faults():
             listener = self._wake.listen(pool)
         subscription = _Subscription(self._pool(pool), listener)

@@ -17,7 +17,7 @@ from cloud_executor.ports import Delivery, JobQueue, Subscription
 
 @pytest.fixture
 def subscription(job_queue: JobQueue) -> Iterator[Subscription]:
-    with job_queue.subscribe("pool") as subscription:
+    with job_queue.subscribe("pool", 4) as subscription:
         yield subscription
 
 
@@ -59,7 +59,7 @@ def test_a_job_hash_may_be_any_text(job_queue: JobQueue, subscription: Subscript
 
 def test_messages_from_before_the_subscription_are_delivered(job_queue: JobQueue) -> None:
     job_queue.publish("pool", "a")
-    with job_queue.subscribe("pool") as subscription:
+    with job_queue.subscribe("pool", 4) as subscription:
         assert take(subscription).job_hash == "a"
 
 
@@ -73,7 +73,7 @@ def test_every_message_is_delivered(job_queue: JobQueue, subscription: Subscript
 def test_a_pool_has_only_its_own_messages(job_queue: JobQueue, subscription: Subscription) -> None:
     for pool in ("", "other", "poo", "pool2", "POOL", "a/../pool", "po\0ol"):
         job_queue.publish(pool, "x")
-        with job_queue.subscribe(pool) as other:
+        with job_queue.subscribe(pool, 4) as other:
             assert subscription.next(0) is None
             assert take(other).job_hash == "x"
             job_queue.publish("pool", "mine")
@@ -114,7 +114,7 @@ def test_a_nacked_message_comes_again_now(job_queue: JobQueue, subscription: Sub
 def test_a_nack_wakes_whoever_waits(job_queue: JobQueue, subscription: Subscription) -> None:
     job_queue.publish("pool", "a")
     delivery = take(subscription)
-    with job_queue.subscribe("pool") as other, ThreadPoolExecutor(1) as pool:
+    with job_queue.subscribe("pool", 4) as other, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(other.next, PATIENCE_SECONDS)
         delivery.nack()
         found = waiting.result()
@@ -127,7 +127,7 @@ def test_a_delivery_in_hand_is_kept_from_others(
 ) -> None:
     job_queue.publish("pool", "a")
     delivery = take(subscription)
-    with job_queue.subscribe("pool") as other:
+    with job_queue.subscribe("pool", 4) as other:
         assert other.next(1.5 * queue_backend.returns_within_seconds) is None
     assert subscription.next(0) is None
     delivery.nack()
@@ -141,7 +141,7 @@ def test_a_delivery_in_hand_can_be_settled_after_close(job_queue: JobQueue, subs
     subscription.close()
     deliveries[0].ack()
     deliveries[1].nack()
-    with job_queue.subscribe("pool") as other:
+    with job_queue.subscribe("pool", 4) as other:
         assert take_all(other) == [deliveries[1].job_hash]
 
 
@@ -151,7 +151,7 @@ def test_a_delivery_in_hand_is_kept_from_others_after_close(
     job_queue.publish("pool", "a")
     delivery = take(subscription)
     subscription.close()
-    with job_queue.subscribe("pool") as other:
+    with job_queue.subscribe("pool", 4) as other:
         assert other.next(1.5 * queue_backend.returns_within_seconds) is None
     assert delivery.job_hash == "a"
 
@@ -160,7 +160,7 @@ def test_what_is_in_hand_at_the_end_of_a_subscription_returns(
     queue_backend: QueueBackend, job_queue: JobQueue, subscription: Subscription
 ) -> None:
     job_queue.publish("pool", "a")
-    with job_queue.subscribe("pool") as other:
+    with job_queue.subscribe("pool", 4) as other:
         take(other)
     assert take(subscription, 2 * queue_backend.returns_within_seconds + 5).job_hash == "a"
 
@@ -256,8 +256,8 @@ def test_threads_of_one_and_of_several_subscriptions_share_the_messages(job_queu
 
     with (
         ThreadPoolExecutor(6) as pool,
-        job_queue.subscribe("pool") as first,
-        job_queue.subscribe("pool") as second,
+        job_queue.subscribe("pool", 4) as first,
+        job_queue.subscribe("pool", 4) as second,
     ):
         working = [pool.submit(work, subscription) for subscription in (first, second) for _ in range(3)]
         for job_hash in published:
@@ -272,7 +272,7 @@ def test_threads_of_one_and_of_several_subscriptions_share_the_messages(job_queu
 
 
 def work_in_a_process(backend: QueueBackend, ready: Event, taken: Queue[str]) -> None:
-    with backend.open() as queue, queue.subscribe("pool") as subscription:
+    with backend.open() as queue, queue.subscribe("pool", 4) as subscription:
         ready.set()
         while (delivery := subscription.next(PATIENCE_SECONDS)) is not None:
             taken.put(delivery.job_hash)
@@ -298,7 +298,7 @@ def test_processes_share_the_messages(queue_backend: QueueBackend, job_queue: Jo
 
 
 def take_and_stall(backend: QueueBackend, taken: Event) -> None:
-    with backend.open() as queue, queue.subscribe("pool") as subscription:
+    with backend.open() as queue, queue.subscribe("pool", 4) as subscription:
         take(subscription)
         taken.set()
         threading.Event().wait()

@@ -62,7 +62,7 @@ class BrokenQueue:
     def publish(self, pool: str, job_hash: str) -> None:
         raise self.error
 
-    def subscribe(self, pool: str) -> Any:
+    def subscribe(self, pool: str, slots: int) -> Any:
         raise self.error
 
 
@@ -97,7 +97,7 @@ def crashing_store(executor: Executor, method: str, calls_before: int = 0) -> Ex
 def waiting(queue: JobQueue, pool: str = "plain") -> list[str]:
     """The messages of a pool, which stay there."""
     found = []
-    with queue.subscribe(pool) as subscription:
+    with queue.subscribe(pool, 4) as subscription:
         while (delivery := subscription.next(0)) is not None:
             found.append(delivery.job_hash)
     return found
@@ -234,7 +234,7 @@ def test_a_job_for_external_workers_is_never_published(executor: Executor, clock
 def test_a_job_whose_lease_ended_waits_again_and_is_in_the_queue(executor: Executor, clock: Clock) -> None:
     executor.create("j")
     attempt = executor.claim("j", "w").attempt
-    with executor.queue.subscribe("plain") as subscription:
+    with executor.queue.subscribe("plain", 4) as subscription:
         delivery = subscription.next(0)
         assert delivery is not None
         delivery.ack()

@@ -79,7 +79,7 @@ def take(subscription: Subscription) -> Delivery:
 
 
 def test_messages_come_in_the_order_of_their_publishing(queue: SqliteJobQueue, clock: Clock) -> None:
-    with queue.subscribe("pool") as subscription:
+    with queue.subscribe("pool", 4) as subscription:
         for job_hash in ("b", "c", "a", "b"):
             queue.publish("pool", job_hash)
             clock.advance(1)
@@ -92,7 +92,7 @@ def test_messages_come_in_the_order_of_their_publishing(queue: SqliteJobQueue, c
 
 def test_a_message_shows_again_when_its_lease_ends(queue: SqliteJobQueue, clock: Clock) -> None:
     queue.publish("pool", "a")
-    with queue.subscribe("pool") as one, queue.subscribe("pool") as other:
+    with queue.subscribe("pool", 4) as one, queue.subscribe("pool", 4) as other:
         take(one)
         clock.advance(29.999)
         assert other.next(0) is None
@@ -102,7 +102,7 @@ def test_a_message_shows_again_when_its_lease_ends(queue: SqliteJobQueue, clock:
 
 def test_whoever_lost_a_message_can_neither_ack_nor_nack_it(queue: SqliteJobQueue, clock: Clock) -> None:
     queue.publish("pool", "a")
-    with queue.subscribe("pool") as one, queue.subscribe("pool") as other:
+    with queue.subscribe("pool", 4) as one, queue.subscribe("pool", 4) as other:
         lost = take(one)
         clock.advance(30)
         held = take(other)
@@ -115,10 +115,10 @@ def test_whoever_lost_a_message_can_neither_ack_nor_nack_it(queue: SqliteJobQueu
 
 def test_whoever_lost_a_message_does_not_extend_it(open_queue: Opener, queue: SqliteJobQueue, clock: Clock) -> None:
     queue.publish("pool", "a")
-    with open_queue(extend_every=timedelta(milliseconds=5)).subscribe("pool") as one:
+    with open_queue(extend_every=timedelta(milliseconds=5)).subscribe("pool", 4) as one:
         take(one)
         queue.publish("pool", "a")
-        with queue.subscribe("pool") as other:
+        with queue.subscribe("pool", 4) as other:
             take(other)
             clock.advance(30)
             pause = threading.Event()
@@ -133,7 +133,7 @@ def test_messages_in_hand_are_extended_while_the_process_lives(
     queue = open_queue(extend_every=timedelta(milliseconds=5))
     queue.publish("pool", "a")
     queue.publish("pool", "b")
-    with queue.subscribe("pool") as subscription:
+    with queue.subscribe("pool", 4) as subscription:
         deliveries = [take(subscription), take(subscription)]
         deliveries[0].ack()
         for _ in range(3):
@@ -167,7 +167,7 @@ def test_an_extension_that_fails_is_tried_again(
         extended.set()
         return actual(work, durable=durable)  # type: ignore[arg-type]
 
-    with queue.subscribe("pool") as subscription, caplog.at_level(logging.WARNING):
+    with queue.subscribe("pool", 4) as subscription, caplog.at_level(logging.WARNING):
         take(subscription)
         monkeypatch.setattr(database, "write", write)
         assert extended.wait(PATIENCE_SECONDS)
@@ -177,10 +177,10 @@ def test_an_extension_that_fails_is_tried_again(
 def test_what_is_in_hand_at_the_end_shows_again_at_once(queue: SqliteJobQueue) -> None:
     for job_hash in "abc":
         queue.publish("pool", job_hash)
-    with queue.subscribe("pool") as subscription:
+    with queue.subscribe("pool", 4) as subscription:
         take(subscription)
         take(subscription).ack()
-    with queue.subscribe("pool") as subscription:
+    with queue.subscribe("pool", 4) as subscription:
         assert {take(subscription).job_hash, take(subscription).job_hash} == {"a", "c"}
         assert subscription.next(0) is None
 
@@ -192,7 +192,7 @@ def test_a_delivery_whose_settling_fails_can_be_settled_again(
         raise StorageFull
 
     queue.publish("pool", "a")
-    with queue.subscribe("pool") as subscription:
+    with queue.subscribe("pool", 4) as subscription:
         delivery = take(subscription)
         for settle in (delivery.nack, delivery.ack):
             with monkeypatch.context() as patch:
@@ -217,7 +217,7 @@ def test_no_call_is_lost_between_looking_and_waiting(queue: SqliteJobQueue, monk
             delivery.ack()
             done.release()
 
-    with ThreadPoolExecutor(4) as pool, queue.subscribe("pool") as one, queue.subscribe("pool") as other:
+    with ThreadPoolExecutor(4) as pool, queue.subscribe("pool", 4) as one, queue.subscribe("pool", 4) as other:
         working = [pool.submit(work, subscription) for subscription in (one, one, one, other)]
         try:
             for number in range(count):
@@ -239,7 +239,7 @@ def test_a_message_whose_call_went_wrong_is_found(queue: SqliteJobQueue, monkeyp
         raise OSError
 
     monkeypatch.setattr(sqlite_queue, "LOOK_EVERY_SECONDS", 0.02)
-    with queue.subscribe("pool") as subscription, ThreadPoolExecutor(1) as pool:
+    with queue.subscribe("pool", 4) as subscription, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(subscription.next, PATIENCE_SECONDS)
         with monkeypatch.context() as patch:
             patch.setattr(WakeFolder, "call", fail)
@@ -254,7 +254,7 @@ def test_the_end_of_a_lease_is_not_slept_through(database: SqliteDatabase, wake_
         database, wake_folder, lambda: datetime.now(UTC), lease=timedelta(seconds=0.1), extend_every=NEVER
     )
     queue.publish("pool", "a")
-    with queue.subscribe("pool") as one, queue.subscribe("pool") as other:
+    with queue.subscribe("pool", 4) as one, queue.subscribe("pool", 4) as other:
         take(one)
         delivery = other.next(PATIENCE_SECONDS)
         assert delivery is not None
@@ -264,7 +264,7 @@ def test_the_end_of_a_lease_is_not_slept_through(database: SqliteDatabase, wake_
 def test_a_subscription_leaves_no_pipe_and_no_thread(queue: SqliteJobQueue, wake_folder: Path) -> None:
     queue.publish("pool", "a")
     threads, files = threading.active_count(), os.listdir("/proc/self/fd")
-    with queue.subscribe("pool") as subscription:
+    with queue.subscribe("pool", 4) as subscription:
         assert len(list(wake_folder.iterdir())) == 1
         assert subscription.next(0) is not None
     assert list(wake_folder.iterdir()) == []
@@ -277,7 +277,7 @@ def test_a_subscription_leaves_no_pipe_and_no_thread(queue: SqliteJobQueue, wake
 
 def test_a_folder_may_be_deeper_than_the_path_of_a_socket_may_be_long(database: SqliteDatabase, tmp_path: Path) -> None:
     queue = SqliteJobQueue(database, tmp_path / ("deep/" * 60), lambda: datetime.now(UTC))
-    with queue.subscribe("pool") as subscription, ThreadPoolExecutor(1) as pool:
+    with queue.subscribe("pool", 4) as subscription, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(subscription.next, PATIENCE_SECONDS)
         queue.publish("pool", "a")
         assert waiting.result() is not None

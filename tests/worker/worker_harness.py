@@ -149,7 +149,7 @@ class Stack:
         )
         heartbeat.start()
         try:
-            with self.executor.queue.subscribe(DEFAULT_POOL) as subscription:
+            with self.executor.queue.subscribe(DEFAULT_POOL, 4) as subscription:
                 yield InProcessWorker(runner, heartbeat, subscription)
         finally:
             stopping.set()

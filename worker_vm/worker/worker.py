@@ -39,7 +39,7 @@ class Worker:
         """Work until `stopping` is set; whether all slots have ended then. Raises Unavailable if it cannot begin."""
         self._heartbeat.start()
         try:
-            with self._queue.subscribe(self._pool) as subscription:
+            with self._queue.subscribe(self._pool, self._slots) as subscription:
                 slots = [
                     threading.Thread(target=self._slot, args=(subscription,), name=f"slot {number}", daemon=True)
                     for number in range(1, self._slots + 1)
