@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -183,8 +184,13 @@ class Executor:
 
     def output(self, job_hash: str, start: int | None = None, end: int | None = None) -> Iterator[OutputSegment]:
         """Segments with start <= number < end. Raises JobNotFound."""
-        self.store.get(job_hash)
-        return self.store.output(job_hash, start, end)
+        segments = self.store.output(job_hash, start, end)
+        first = next(segments, None)
+        if first is None:
+            # Only output of an existing job is ever stored: to find some spares the look at the job.
+            self.store.get(job_hash)
+            return iter(())
+        return itertools.chain((first,), segments)
 
     # External workers ---------------------------------------------------------------------------------------------
 
@@ -308,11 +314,10 @@ class Executor:
         return int(changed)
 
     def _publish(self, job: Job) -> None:
-        if job.pool is None or job.status != Status.CREATED:
+        if job.pool is None or job.status != Status.CREATED or job.published_at is not None:
             return
         self.queue.publish(job.pool, job.hash)
-        now = self.clock()
-        self._transact(job.hash, lambda stored: transitions.published(stored, now), durable=False)
+        self.store.note_published(job, self.clock())
 
     def _claim_for(self, worker: CheckIn, user_id: str) -> tuple[str, ...]:
         """Claim up to the worker's free slots of waiting jobs, oldest first."""

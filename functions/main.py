@@ -20,22 +20,6 @@ from functions.label_jobs import LabelJobs
 from functions.request_body import discard
 from functions.target import Target
 
-
-class _EveryAddress:
-    """Brings each request to the function, whatever its address, which is read from what was sent (`Target`).
-
-    The framework's router answers some by itself: it redirects, and knows neither a line break nor `/robots.txt`.
-    """
-
-    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
-        self._application = application
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        return self._application({**environ, "PATH_INFO": "/"}, start_response)
-
-
-flask.current_app.wsgi_app = _EveryAddress(flask.current_app.wsgi_app)  # type: ignore[method-assign]
-
 configure_logging("functions")
 _settings = Settings.from_env(os.environ)
 _blob_routes = BlobRoutes(open_blob_store(_settings), _settings.allow_list_all)
@@ -76,3 +60,16 @@ def _routed(request: Request, apis: Iterable[BlobRoutes | ExecutorRoutes]) -> Re
         raise NoSuchRoute
     except Exception as error:  # the edge of the service: error_response logs what is our fault
         return error_response(error)
+
+
+def _serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """What the framework's application does with a request, but for its router and its contexts.
+
+    The router answers some addresses by itself: it redirects, and knows neither a line break nor `/robots.txt`; ours
+    are read from what was sent (`Target`). And both together cost more than the function.
+    """
+    return _function(Request(environ))(environ, start_response)
+
+
+_function: Callable[[Request], Response] = {"blob": blob, "executor": executor, "api": api}[flask.current_app.name]
+flask.current_app.wsgi_app = _serve  # type: ignore[method-assign]

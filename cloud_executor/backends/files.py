@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import FileIO
 from itertools import chain
@@ -60,14 +60,29 @@ class FileObjectStore:
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
         missing = {path: data for key, data in objects.items() if not self._settled(path := self._path(key))}
-        with ExitStack() as temporaries:
-            staged = {path: temporaries.enter_context(self._temporary((data,))) for path, data in missing.items()}
+        # Step by step for all of them, so that what one step takes to the disk takes the others' along; and without
+        # the contexts of `put`, which for small objects cost as much as the system's calls.
+        temporaries: list[str] = []
+        files: list[int] = []
+        try:
             with os_faults():
-                for path, temporary in staged.items():
+                for data in missing.values():
+                    path, file = self._create_temporary()
+                    temporaries.append(path)
+                    files.append(file)
+                    _write_batch(file, [data])
+                for file in files:
+                    os.fsync(file)
+                for temporary, path in zip(temporaries, missing, strict=True):
                     self._link(temporary, path)
-                # After all links, so that the first of these may take the others' changes to the disk as well.
-                for folder in {_folder(path) for path in staged}:
+                for folder in {_folder(path) for path in missing}:
                     _sync(folder)
+        finally:
+            for file in files:
+                os.close(file)
+            for temporary in temporaries:
+                with suppress(OSError):
+                    os.unlink(temporary)
 
     def open(self, key: str, start: int = 0) -> FileIO:
         """The file itself: its `fileno()` stands at `start`, ready for sendfile."""
@@ -142,14 +157,9 @@ class FileObjectStore:
     @contextmanager
     def _temporary(self, chunks: Iterable[bytes]) -> Iterator[str]:
         """A file with these bytes, which are on the disk; it has this name only within the context."""
-        path = f"{self._root}/wg-temp/{uuid4()}"
-
-        def create() -> int:
-            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-
+        with os_faults():
+            path, file = self._create_temporary()
         try:
-            with os_faults():
-                file = self._inside(_folder(path), create)
             try:
                 _write(file, chunks)
                 with os_faults():
@@ -160,6 +170,12 @@ class FileObjectStore:
         finally:
             with suppress(OSError):
                 os.unlink(path)
+
+    def _create_temporary(self) -> tuple[str, int]:
+        """A new file that nobody else knows: its path and its descriptor."""
+        path = f"{self._root}/wg-temp/{uuid4()}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return path, self._inside(_folder(path), lambda: os.open(path, flags, 0o666))
 
     def _link(self, source: str, path: str) -> None:
         """Give the source's bytes their name, unless it is taken."""

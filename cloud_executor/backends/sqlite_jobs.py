@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -16,7 +16,7 @@ from cloud_executor.backends.sqlite import SqliteDatabase, Value
 from cloud_executor.backends.sqlite_schema import loaded_text, stored_moment, stored_text
 from cloud_executor.model.errors import Invalid
 from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Job, OutputSegment, Status, WorkerRecord
+from cloud_executor.model.job import Job, OutputSegment, Status, WorkerRecord, published
 from cloud_executor.ports import JobChange, JobNotFound, JobPage
 
 T = TypeVar("T")
@@ -35,11 +35,25 @@ _JOB = msgspec.json.Decoder(Job)
 _WORKER = msgspec.json.Decoder(WorkerRecord)
 
 
-class SqliteJobStore:
-    """A JobStore in the embedded database."""
+class Outbox(Protocol):
+    """A queue in the same database, to which a job goes in the transaction that stores it."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def add(self, connection: sqlite3.Connection, pool: str, job_hash: str) -> datetime:
+        """Publish within the caller's transaction; the time of it."""
+
+    def call(self, pool: str) -> None:
+        """Once that is committed: tell those who wait."""
+
+
+class SqliteJobStore:
+    """A JobStore in the embedded database.
+
+    With an outbox, a job that has to be published is so by the same commit, and comes back with a note of it.
+    """
+
+    def __init__(self, database: SqliteDatabase, outbox: Outbox | None = None) -> None:
         self._database = database
+        self._outbox = outbox
 
     def get(self, job_hash: str) -> Job:
         job = self._database.read(lambda connection: _find(connection, job_hash))
@@ -48,7 +62,26 @@ class SqliteJobStore:
         return job
 
     def transact(self, job_hash: str, change: JobChange, *, durable: bool = True) -> Job | None:
-        return self._database.write(lambda connection: _transact(connection, job_hash, change), durable=durable)
+        called: list[str] = []
+
+        def work(connection: sqlite3.Connection) -> Job | None:
+            return _transact(connection, job_hash, lambda stored: self._publish(connection, change(stored), called))
+
+        job = self._database.write(work, durable=durable)
+        if self._outbox is not None:
+            for pool in called:
+                self._outbox.call(pool)
+        return job
+
+    def _publish(self, connection: sqlite3.Connection, job: Job | None, called: list[str]) -> Job | None:
+        """The job, published if it has to be; then its pool is to be called."""
+        if self._outbox is None or job is None or job.pool is None or not _waits(job):
+            return job
+        called.append(job.pool)
+        return published(job, self._outbox.add(connection, job.pool, job.hash))
+
+    def note_published(self, job: Job, at: datetime) -> None:
+        self.transact(job.hash, lambda stored: published(job, at) if stored == job else None, durable=False)
 
     def query(
         self,
@@ -184,17 +217,21 @@ def _transact(connection: sqlite3.Connection, job_hash: str, change: JobChange) 
 
 def _columns(job: Job) -> dict[str, Value]:
     """What is stored of a job, beside its hash."""
-    waits = job.status == Status.CREATED and job.pool is not None and job.published_at is None
     leased = job.lease_expires if job.status == Status.RUNNING else None
     return {
         "user_id": stored_text(job.user_id),
         "create_time": stored_text(job.create_time),
         "status": stored_text(job.status),
-        "unpublished": stored_text(job.create_time) if waits else None,
+        "unpublished": stored_text(job.create_time) if _waits(job) else None,
         "lease_expires": None if leased is None else stored_moment(leased),
         "output_expires": None if job.output_expires is None else stored_moment(job.output_expires),
         "body": _encode(job),
     }
+
+
+def _waits(job: Job) -> bool:
+    """Whether it is still to be published."""
+    return job.status == Status.CREATED and job.pool is not None and job.published_at is None
 
 
 def _encode(value: msgspec.Struct) -> bytes:

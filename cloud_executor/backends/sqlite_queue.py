@@ -55,7 +55,28 @@ class SqliteJobQueue:
         self._extend_every = extend_every
 
     def publish(self, pool: str, job_hash: str) -> None:
-        self._pool(pool).publish(job_hash)
+        self._database.write(lambda connection: self.add(connection, pool, job_hash), durable=False)
+        self.call(pool)
+
+    def add(self, connection: sqlite3.Connection, pool: str, job_hash: str) -> datetime:
+        """Add a message, or show the one that is there, within a transaction of the same database; the time of it.
+
+        Afterwards the pool is to be called.
+        """
+        now = self._clock()
+        connection.execute(
+            """
+            INSERT INTO messages (pool, job_hash, visible_at, token) VALUES (?, ?, ?, ?)
+            ON CONFLICT (pool, job_hash) DO UPDATE
+            SET visible_at = min(visible_at, excluded.visible_at), token = excluded.token
+            """,
+            (stored_text(pool), stored_text(job_hash), stored_moment(now), _new_token()),
+        )
+        return now
+
+    def call(self, pool: str) -> None:
+        """Wake those who wait for the pool's messages."""
+        self._pool(pool).call()
 
     @contextmanager
     def subscribe(self, pool: str, slots: int) -> Iterator[Subscription]:
@@ -92,19 +113,6 @@ class _Pool:
     wake: WakeFolder
     clock: Callable[[], datetime]
     lease: timedelta
-
-    def publish(self, job_hash: str) -> None:
-        """Add a message, or show the one that is there."""
-        self.database.execute(
-            """
-            INSERT INTO messages (pool, job_hash, visible_at, token) VALUES (?, ?, ?, ?)
-            ON CONFLICT (pool, job_hash) DO UPDATE
-            SET visible_at = min(visible_at, excluded.visible_at), token = excluded.token
-            """,
-            (stored_text(self.name), stored_text(job_hash), stored_moment(self.clock()), _new_token()),
-            durable=False,
-        )
-        self._call()
 
     def seconds_to_next(self) -> float | None:
         """When the next message shows, counted from now; None: there is no message."""
@@ -160,12 +168,12 @@ class _Pool:
             (stored_moment(self.clock()), _new_token(), *self._identity(message)),
             durable=False,
         )
-        self._call()
+        self.call()
 
     def _identity(self, message: _Message) -> tuple[bytes, bytes, bytes]:
         return stored_text(self.name), stored_text(message.job_hash), message.token
 
-    def _call(self) -> None:
+    def call(self) -> None:
         # The message is stored; at worst it is seen when a subscription looks next.
         with suppress(OSError):
             self.wake.call(self.name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cloud_executor.backends.sqlite import SqliteDatabase, Value
@@ -116,3 +118,63 @@ def test_output_is_read_little_by_little(database: ExplainedDatabase, monkeypatc
     assert reads == 1
     assert [segment.number for segment in segments] == [2, 3, 4, 5]
     assert reads == 4
+
+
+class RecordingOutbox:
+    """Notes what it is told, and when."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+        self.added: list[tuple[str, str]] = []
+        self.stored_at_call: list[int] = []
+
+    def add(self, connection: sqlite3.Connection, pool: str, job_hash: str) -> datetime:
+        assert connection.in_transaction
+        self.added.append((pool, job_hash))
+        return NOW
+
+    def call(self, pool: str) -> None:
+        self.stored_at_call += [row[0] for row in self._database.rows("SELECT count(*) FROM jobs")]
+
+
+def waiting_job(pool: str | None = "pool") -> Job:
+    return Job(hash="job", create_time="2026-01-31T00:00:00.000Z", secret="secret", pool=pool)
+
+
+def test_a_new_job_is_published_by_the_commit_that_stores_it(database: ExplainedDatabase) -> None:
+    outbox = RecordingOutbox(database)
+    store = SqliteJobStore(database, outbox)
+    job = store.transact("job", lambda stored: waiting_job())
+    assert outbox.added == [("pool", "job")]
+    assert job is not None
+    assert job.published_at == NOW
+    assert store.get("job") == job
+    assert store.unpublished(datetime(2027, 1, 1, tzinfo=UTC), 5) == ()
+
+
+def test_those_who_wait_are_called_once_the_job_can_be_found(database: ExplainedDatabase) -> None:
+    outbox = RecordingOutbox(database)
+    SqliteJobStore(database, outbox).transact("job", lambda stored: waiting_job())
+    assert outbox.stored_at_call == [1]
+
+
+def test_a_job_that_is_published_or_has_no_pool_is_not_published_again(database: ExplainedDatabase) -> None:
+    outbox = RecordingOutbox(database)
+    store = SqliteJobStore(database, outbox)
+    store.transact("job", lambda stored: waiting_job(pool=None))
+    store.transact("job", lambda stored: msgspec.structs.replace(waiting_job(), published_at=NOW))
+    store.transact("job", lambda stored: None)
+    assert outbox.added == []
+    assert outbox.stored_at_call == []
+
+
+def test_a_refused_change_publishes_nothing(database: ExplainedDatabase) -> None:
+    outbox = RecordingOutbox(database)
+
+    def refuse(stored: Job | None) -> Job:
+        raise Invalid("No.")
+
+    with pytest.raises(Invalid):
+        SqliteJobStore(database, outbox).transact("job", refuse)
+    assert outbox.added == []
+    assert outbox.stored_at_call == []
