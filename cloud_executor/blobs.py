@@ -1,7 +1,8 @@
 """The blob store: content addressing, artifacts and their zips, over an object store.
 
 Keys are WebGME's own, so that a blob folder of WebGME can be taken over as it is: `wg-content/<2 hex>/<38 hex>` (bytes
-by their SHA-1), `wg-metadata/<2>/<38>` (canonical metadata by its SHA-1), `wg-temp/<uuid>` (uploads in flight).
+by their SHA-1), `wg-metadata/<2>/<38>` (canonical metadata by its SHA-1), `wg-temp/<uuid>` (uploads in flight). Ours
+are `wg-zip/<2>/<38>.zip` (zips of artifacts that were composed in the store).
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
-from cloud_executor.model.errors import NotFound
+from cloud_executor.model.errors import NotFound, TooLarge
 from cloud_executor.model.metadata import BlobMetadata, ContentEntry, ContentType, metadata_answer, parse_hash
-from cloud_executor.ports import ObjectInfo, ObjectNotFound, ObjectStore
+from cloud_executor.parallel import parallel_map
+from cloud_executor.ports import DirectTransfers, ObjectInfo, ObjectNotFound, ObjectStore
 from cloud_executor.zip_archive import ZipMember, archive_chunks, archive_size, member_name
 
 SMALL_CONTENT_BYTES = 1024 * 1024
@@ -37,8 +38,11 @@ MAX_INNER_ZIP_BYTES = 2**40
 TEMPORARY_LIFETIME = timedelta(days=1)
 """how long an upload may take before its remains are deleted"""
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+ZIP_LIFETIME = timedelta(days=8)
+"""how long a composed zip is kept; it is made anew for whoever asks later"""
+
+MAX_ASKED = 10_000
+"""contents that can be asked for at once"""
 
 
 class BlobNotFound(NotFound):
@@ -82,6 +86,8 @@ class ContentDownload:
     name: str
     size: int
     content_hash: str
+    crc32: int | None
+    """of the bytes, if it is known"""
 
     @property
     def identity(self) -> str:
@@ -95,7 +101,7 @@ class ZipDownload:
 
     name: str
     artifact_hash: str
-    members: tuple[ZipMember, ...]
+    members: tuple[ArtifactMember, ...]
 
     @property
     def identity(self) -> str:
@@ -110,13 +116,20 @@ class ZipDownload:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactMember(ZipMember):
+    """One file of an artifact's zip."""
+
+    source: ContentDownload | ZipDownload
+
+
+@dataclass(frozen=True, slots=True)
 class _Way:
     """How a download came to a blob."""
 
     followed: frozenset[str] = frozenset()
     outermost: bool = True
     """whether it is in no artifact whose zip is made"""
-    members: dict[str, tuple[ZipMember, ...]] = field(default_factory=dict)
+    members: dict[str, tuple[ArtifactMember, ...]] = field(default_factory=dict)
     """of artifacts, by hash: each is looked through once, however many links lead to it"""
 
     def to(self, metadata_hash: str) -> _Way:
@@ -132,6 +145,8 @@ class BlobStore:
 
     objects: ObjectStore
     clock: Callable[[], datetime]
+    direct: DirectTransfers | None = None
+    """what `objects` can do besides, if anything"""
 
     # Storing ------------------------------------------------------------------------------------------------------
 
@@ -222,6 +237,14 @@ class BlobStore:
             return False
         return True
 
+    def missing(self, content_hashes: Collection[str]) -> list[str]:
+        """Which of these contents are not stored; each once, in the order given. Raises TooLarge."""
+        if len(content_hashes) > MAX_ASKED:
+            raise TooLarge(f"At most {MAX_ASKED} contents can be asked for at once.")
+        asked = list(dict.fromkeys(content_hashes))
+        found = parallel_map(self.has_content, asked, self.objects.concurrency)
+        return [content_hash for content_hash, there in zip(asked, found, strict=True) if not there]
+
     def _resolve(
         self, metadata_hash: str, blob: BlobMetadata, path: str | None, name: str, way: _Way
     ) -> ContentDownload | ZipDownload:
@@ -241,7 +264,8 @@ class BlobStore:
         self, entry: ContentEntry, path: str | None, name: str, way: _Way
     ) -> ContentDownload | ZipDownload:
         if entry.content_type == ContentType.OBJECT:
-            return ContentDownload(name, self._content_size(entry.content_hash), entry.content_hash)
+            info = self._content_info(entry.content_hash)
+            return ContentDownload(name, info.size, entry.content_hash, info.crc32)
         if entry.content_type != ContentType.SOFT_LINK:
             raise ContentMissing
         try:
@@ -250,26 +274,27 @@ class BlobStore:
             raise ContentMissing from None
         return self._resolve(entry.content_hash, blob, path, name, way)
 
-    def _members(self, artifact_hash: str, blob: BlobMetadata, way: _Way) -> tuple[ZipMember, ...]:
+    def _members(self, artifact_hash: str, blob: BlobMetadata, way: _Way) -> tuple[ArtifactMember, ...]:
         inside = replace(way, outermost=False)
 
-        def member(path: str) -> ZipMember:
+        def member(path: str) -> ArtifactMember:
             found = self._resolve_entry(blob.files[path], None, path, inside)
             if isinstance(found, ZipDownload):
                 if found.size > MAX_INNER_ZIP_BYTES:
                     raise TooManyLinks
-                return ZipMember(member_name(path), found.size, found.chunks)
-            return ZipMember(member_name(path), found.size, partial(self._read_content, found.content_hash))
+                return ArtifactMember(member_name(path), found.size, found.chunks, found)
+            read = partial(self._read_content, found.content_hash)
+            return ArtifactMember(member_name(path), found.size, read, found)
 
         if artifact_hash not in way.members:
             # With several threads for the outermost artifact alone: those in it would multiply them.
-            found = self._map(member, blob.files) if way.outermost else map(member, blob.files)
-            way.members[artifact_hash] = tuple(found)
+            concurrency = self.objects.concurrency if way.outermost else 1
+            way.members[artifact_hash] = tuple(parallel_map(member, blob.files, concurrency))
         return way.members[artifact_hash]
 
-    def _content_size(self, content_hash: str) -> int:
+    def _content_info(self, content_hash: str) -> ObjectInfo:
         try:
-            return self.objects.stat(content_key(parse_hash(content_hash))).size
+            return self.objects.stat(content_key(parse_hash(content_hash)))
         except NotFound:
             raise ContentMissing from None
 
@@ -278,23 +303,24 @@ class BlobStore:
             while chunk := content.read(READ_BYTES):
                 yield chunk
 
-    def _map(self, function: Callable[[Item], Result], items: Collection[Item]) -> Iterable[Result]:
-        if self.objects.concurrency == 1 or len(items) < 2:
-            return map(function, items)
-        with ThreadPoolExecutor(min(self.objects.concurrency, len(items))) as threads:
-            return list(threads.map(function, items))
-
     # Upkeep -------------------------------------------------------------------------------------------------------
 
     def delete_abandoned_uploads(self) -> int:
         """Remove what uploads that broke off left behind more than a day ago; how many."""
-        abandoned_before = self.clock() - TEMPORARY_LIFETIME
-        abandoned: list[ObjectInfo] = [
-            info for info in self.objects.list("wg-temp/") if info.modified < abandoned_before
-        ]
-        for info in abandoned:
-            self.objects.delete(info.key)
-        return len(abandoned)
+        return self._delete_older("wg-temp/", TEMPORARY_LIFETIME)
+
+    def delete_old_zips(self) -> int:
+        """Remove composed zips that were made more than eight days ago; how many."""
+        return self._delete_older("wg-zip/", ZIP_LIFETIME)
+
+    def _delete_older(self, prefix: str, lifetime: timedelta) -> int:
+        made_before = self.clock() - lifetime
+        count = 0
+        for info in self.objects.list(prefix):
+            if info.modified < made_before:
+                self.objects.delete(info.key)
+                count += 1
+        return count
 
 
 def content_key(content_hash: str) -> str:
@@ -303,3 +329,7 @@ def content_key(content_hash: str) -> str:
 
 def metadata_key(metadata_hash: str) -> str:
     return f"wg-metadata/{metadata_hash[:2]}/{metadata_hash[2:]}"
+
+
+def zip_key(artifact_hash: str) -> str:
+    return f"wg-zip/{artifact_hash[:2]}/{artifact_hash[2:]}.zip"

@@ -36,8 +36,8 @@ def open_blob_store(settings: Settings) -> BlobStore:
 
 
 def open_executor(settings: Settings) -> Executor:
-    """Jobs over the configured job store and queue. Raises InvalidSetting if their libraries are not installed."""
-    store, queue = _open_google(settings) if settings.jobs == "firestore" else _open_sqlite(settings)
+    """Jobs over the embedded job store and queue."""
+    store, queue = _open_sqlite(settings)
     return Executor(
         store=store,
         queue=queue,
@@ -59,17 +59,6 @@ def _open_sqlite(settings: Settings) -> tuple[JobStore, JobQueue]:
     database = SqliteDatabase(settings.data / "executor.sqlite")
     queue = SqliteJobQueue(database, settings.data / "wake", system_clock)
     return SqliteJobStore(database, outbox=queue), queue
-
-
-def _open_google(settings: Settings) -> tuple[JobStore, JobQueue]:
-    try:
-        from cloud_executor.backends.firestore import FirestoreJobStore
-        from cloud_executor.backends.pubsub import PubSubJobQueue
-    except ModuleNotFoundError as error:
-        raise _not_installed("EXECUTOR_JOBS", "firestore", "google") from error
-    project = settings.project or ""
-    store = FirestoreJobStore(project, settings.firestore_database)
-    return store, PubSubJobQueue(project, settings.topic_prefix, settings.longest_job)
 
 
 def _not_installed(variable: str, value: str, extra: str) -> InvalidSetting:

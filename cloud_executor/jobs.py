@@ -267,6 +267,11 @@ class Executor:
         """Give a job back unfinished; its delivery is then to be nacked. Raises StaleAttempt."""
         self._transact(job_hash, lambda job: transitions.release(job, attempt))
 
+    def give_up(self, job_hash: str) -> None:
+        """The queue no longer delivers the job's message: end the job, unless a worker has it. Raises JobNotFound."""
+        now = self.clock()
+        self._transact(job_hash, lambda job: transitions.undeliverable(job, now))
+
     # Upkeep -------------------------------------------------------------------------------------------------------
 
     def sweep(self) -> SweepReport:

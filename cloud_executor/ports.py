@@ -105,7 +105,7 @@ class DirectTransfers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """Part of a list of jobs, ordered by createTime and hash."""
+    """Part of a list of jobs, ordered by createTime and hash; hashes of one beginning of 1000 bytes in any order."""
 
     jobs: tuple[Job, ...]
     next: str | None
@@ -123,6 +123,9 @@ class JobStore(Protocol):
 
         Not `durable`: a power cut may undo it, with all that was written after it. For notes whose loss `sweep` mends.
         """
+
+    def note_published(self, job: Job, at: datetime) -> None:
+        """Note that a message for `job`, as it was stored last, is in the queue; nothing if it was changed since."""
 
     def query(
         self,
@@ -144,7 +147,10 @@ class JobStore(Protocol):
         """Jobs whose output is due to be cleared."""
 
     def put_output(self, segment: OutputSegment, change: JobChange) -> Job | None:
-        """Store a segment (replacing the one of its number) and transact its job, both or neither."""
+        """Store a segment (replacing the one of its number) and transact its job, both or neither.
+
+        Raises Invalid if the number has more than 64 bits; a segment of more than 3 MB may be TooLarge.
+        """
 
     def output(self, job_hash: str, start: int | None = None, end: int | None = None) -> Iterator[OutputSegment]:
         """Segments with start <= number < end in the order of their number."""
@@ -156,7 +162,7 @@ class JobStore(Protocol):
         """Record a worker, replacing what was known of it."""
 
     def workers(self) -> Iterator[WorkerRecord]:
-        """All known workers, by client id."""
+        """All known workers, by client id; those of one beginning of 1000 bytes in any order."""
 
     def delete_worker(self, client_id: str, seen_before: datetime) -> bool:
         """Forget a worker unless it was seen since; whether it was forgotten now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,13 @@ PREFIX = "EXECUTOR_"
 
 ELSEWHERE = frozenset({"EXECUTOR_URL", "EXECUTOR_REQUIRE"})
 """variables of that prefix that are not the server's: the client's address, and what the test-suite must not skip"""
+
+
+PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
+"""names the project for Google's own libraries too; `EXECUTOR_PROJECT` goes before it"""
+
+GCS_INLINE_LIMIT = 8 * 2**20
+"""bytes: a function may answer about 10 MiB if it streams"""
 
 
 class InvalidSetting(Invalid):
@@ -46,6 +53,10 @@ def _count(text: str) -> int:
     return value
 
 
+def _one_of(*names: str) -> Callable[[str], str]:
+    return {name: name for name in names}.__getitem__
+
+
 def _switch(text: str) -> bool:
     return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
 
@@ -75,6 +86,17 @@ class Settings:
 
     data: Path = _setting(
         Path("executor-data"), _path, "a folder", "where the embedded backends keep blobs, jobs and the queue"
+    )
+    objects: str = _setting(
+        "files", _one_of("files", "gcs", "s3"), "files, gcs or s3", "where the bytes of blobs are kept"
+    )
+    project: str | None = _setting(None, str, "a Google Cloud project", "whose bucket is used")
+    bucket: str | None = _setting(None, str, "a bucket's name", "the bucket that gcs or s3 keeps blobs in")
+    s3_endpoint: str | None = _setting(
+        None, str, "a URL", "where an S3 service other than that of Amazon is, for example MinIO"
+    )
+    inline_limit: int | None = _setting(
+        None, _count, "bytes", "how large an answer may be that is not a redirect to the bucket, where gcs keeps blobs"
     )
     nonce: str | None = _setting(
         None, str, "a text", "shared secret that every request to the executor API must carry", secret=True
@@ -123,4 +145,25 @@ class Settings:
                 values[found.name] = found.metadata["parse"](text)
             except (ValueError, KeyError, OverflowError):
                 raise InvalidSetting(f"{name} must be {found.metadata['form']}, not {text[:80]!r}.") from None
-        return cls(**values)
+        values.setdefault("project", environ.get(PROJECT_VARIABLE) or None)
+        settings = cls(**values)
+        _check(settings)
+        if settings.objects == "gcs" and settings.inline_limit is None:
+            return replace(settings, inline_limit=GCS_INLINE_LIMIT)
+        return settings
+
+
+def _check(settings: Settings) -> None:
+    """Whether they go together. Raises InvalidSetting."""
+    if settings.objects != "files" and settings.bucket is None:
+        raise InvalidSetting(
+            f"EXECUTOR_BUCKET must be a bucket's name, because EXECUTOR_OBJECTS is {settings.objects}."
+        )
+    if settings.objects == "files" and settings.bucket is not None:
+        raise InvalidSetting("EXECUTOR_BUCKET is set, but EXECUTOR_OBJECTS is files: set that to gcs or s3.")
+    if settings.objects != "s3" and settings.s3_endpoint is not None:
+        raise InvalidSetting(
+            f"EXECUTOR_S3_ENDPOINT is set, but EXECUTOR_OBJECTS is {settings.objects}: set that to s3."
+        )
+    if settings.s3_endpoint is not None and not settings.s3_endpoint.startswith(("http://", "https://")):
+        raise InvalidSetting("EXECUTOR_S3_ENDPOINT must be a URL that begins with http:// or https://.")

@@ -90,41 +90,64 @@ def archive_chunks(members: Sequence[ZipMember]) -> Iterator[bytes]:
 
 
 def _pieces(members: Sequence[ZipMember]) -> Iterator[bytes]:
-    offset = 0
-    directory: list[bytes] = []
+    layout = ArchiveLayout()
     for member in members:
-        name = _encoded(member.name)
-        start = offset
         if member.size <= WHOLE_LIMIT:
             content = b"".join(member.read())
-            _check_size(member, len(content))
-            crc, flags = zlib.crc32(content), _UTF_8_NAME
-            header = _local_header(name, member.size, crc, flags)
-            yield header
+            check_size(member, len(content))
+            crc32 = zlib.crc32(content)
+            yield layout.before(member, crc32)
             yield content
-            offset += len(header) + len(content)
         else:
-            flags = _UTF_8_NAME | _DATA_DESCRIPTOR
-            header = _local_header(name, member.size, 0, flags)
-            yield header
-            crc = received = 0
+            yield layout.before(member, 0)
+            crc32 = received = 0
             for chunk in member.read():
-                crc = zlib.crc32(chunk, crc)
+                crc32 = zlib.crc32(chunk, crc32)
                 received += len(chunk)
                 yield chunk
-            _check_size(member, received)
-            descriptor = _data_descriptor(member.size, crc)
-            yield descriptor
-            offset += len(header) + received + len(descriptor)
-        directory.append(_directory_entry(name, member.size, crc, flags, start))
-    directory_size = sum(map(len, directory))
-    yield from directory
-    yield _end_of_archive(len(directory), directory_size, offset)
+            check_size(member, received)
+        yield layout.after(member, crc32)
+    yield layout.end()
 
 
-def _check_size(member: ZipMember, received: int) -> None:
+class ArchiveLayout:
+    """The bytes of an archive that are not its members': before and after each of them in turn, and at the end."""
+
+    def __init__(self) -> None:
+        self._offset = 0
+        self._start = 0
+        self._directory: list[bytes] = []
+
+    def before(self, member: ZipMember, crc32: int) -> bytes:
+        """The header. The CRC-32 of a member above `WHOLE_LIMIT` need not be known yet."""
+        large = member.size > WHOLE_LIMIT
+        header = _local_header(_encoded(member.name), member.size, 0 if large else crc32, _flags(member))
+        self._start = self._offset
+        self._offset += len(header) + member.size
+        return header
+
+    def after(self, member: ZipMember, crc32: int) -> bytes:
+        """The data descriptor, if it has one."""
+        descriptor = _data_descriptor(member.size, crc32) if member.size > WHOLE_LIMIT else b""
+        self._offset += len(descriptor)
+        name = _encoded(member.name)
+        self._directory.append(_directory_entry(name, member.size, crc32, _flags(member), self._start))
+        return descriptor
+
+    def end(self) -> bytes:
+        """The directory."""
+        directory = b"".join(self._directory)
+        return directory + _end_of_archive(len(self._directory), len(directory), self._offset)
+
+
+def check_size(member: ZipMember, received: int) -> None:
+    """Raises SizeChanged."""
     if received != member.size:
         raise SizeChanged(f"{received} bytes instead of {member.size}")
+
+
+def _flags(member: ZipMember) -> int:
+    return _UTF_8_NAME | _DATA_DESCRIPTOR if member.size > WHOLE_LIMIT else _UTF_8_NAME
 
 
 def _encoded(name: str) -> bytes:

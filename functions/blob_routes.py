@@ -8,9 +8,10 @@ from flask import Request, Response
 
 from cloud_executor.blobs import BlobNotFound, BlobStore, StoredBlob
 from cloud_executor.model.metadata import BlobMetadata
-from functions import request_body, responses
+from functions import request_body, responses, upload_routes
 from functions.downloads import download_response
 from functions.errors import NoSuchRoute
+from functions.large_downloads import LargeDownloads
 from functions.target import BadAddress, Target, decoded
 
 
@@ -20,6 +21,8 @@ class BlobRoutes:
 
     blobs: BlobStore
     allow_list_all: bool
+    inline_limit: int | None = None
+    """bytes up to which a download is answered here; None, or a store that cannot answer itself: all are"""
 
     def answer(self, request: Request, target: Target) -> Response | None:
         """None: the address is not below `/rest/blob`. Raises the use cases' errors."""
@@ -35,10 +38,19 @@ class BlobRoutes:
                 return self._create_file(request, decoded(name))
             case "POST", ("createMetadata",):
                 return _stored(self.blobs.create_metadata(BlobMetadata.parse(request_body.document(request))))
+            case "POST", ("uploads",):
+                begun = upload_routes.begin_upload(request, self.blobs)
+                return _stored(begun) if isinstance(begun, StoredBlob) else begun
+            case "POST", ("uploads", upload_id, "complete"):
+                return _stored(upload_routes.complete_upload(self.blobs, upload_id))
+            case "POST", ("missing",):
+                return upload_routes.missing(request, self.blobs)
             case "GET" | "HEAD", (("view" | "download") as verb, metadata_hash, *_):
                 path = "/".join(decoded(segment) for segment in target.segments[4:])
                 download = self.blobs.download(decoded(metadata_hash), path or None)
-                return download_response(request, self.blobs, download, attached=verb == "download")
+                return download_response(
+                    request, self.blobs, download, attached=verb == "download", elsewhere=self._elsewhere()
+                )
         raise NoSuchRoute
 
     def _metadata(self, metadata_hash: str) -> Response:
@@ -51,6 +63,11 @@ class BlobRoutes:
     def _list(self, everything: bool) -> Response:
         found = self.blobs.list_metadata(everything=everything and self.allow_list_all)
         return responses.json_stream(b"{", map(_member, found), b"}", responses.BLOB_JSON)
+
+    def _elsewhere(self) -> LargeDownloads | None:
+        if self.blobs.direct is None or self.inline_limit is None:
+            return None
+        return LargeDownloads(self.blobs, self.blobs.direct, self.inline_limit)
 
     def _create_file(self, request: Request, name: str) -> Response:
         return _stored(self.blobs.create_file(name, request_body.chunks(request)))

@@ -11,14 +11,24 @@ from urllib.parse import quote
 from cloud_executor.model.javascript import to_well_formed, utf16_units
 
 _NOT_LATIN_1 = re.compile("[^\x20-\x7e\xa0-\xff]")
+_NOT_ASCII = re.compile("[^\x20-\x7e]")
 _HEX_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 
 
 def attachment(name: str) -> str:
     """The header for a file of this name: a text of Latin-1 characters, as WSGI wants it."""
+    return _attachment(name, _NOT_LATIN_1)
+
+
+def ascii_attachment(name: str) -> str:
+    """The same in ASCII, for another server that is told in an address what to send."""
+    return _attachment(name, _NOT_ASCII)
+
+
+def _attachment(name: str, not_shown: re.Pattern[str]) -> str:
     name = name.replace("\\", "/").rstrip("/")
     name = name[name.rfind("/") + 1 :]
-    fallback = _NOT_LATIN_1.sub("?", utf16_units(name))
+    fallback = not_shown.sub("?", utf16_units(name))
     escaped = fallback.replace("\\", "\\\\").replace('"', '\\"')
     header = f'attachment; filename="{escaped}"' if name else "attachment"
     if not name or fallback != name or _HEX_ESCAPE.search(name):

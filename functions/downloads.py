@@ -14,6 +14,7 @@ from cloud_executor.blobs import READ_BYTES, BlobStore, ContentDownload, ZipDown
 from cloud_executor.model.mime import OCTET_STREAM, mime_type
 from functions import responses
 from functions.content_disposition import attachment
+from functions.large_downloads import LargeDownloads
 from functions.responses import Header
 
 _ALWAYS_ATTACHED = frozenset({OCTET_STREAM, "application/zip"})
@@ -28,19 +29,32 @@ _ONE_RANGE = re.compile("bytes=([0-9]{0,4000})-([0-9]{0,4000})", re.IGNORECASE)
 
 
 def download_response(
-    request: Request, blobs: BlobStore, download: ContentDownload | ZipDownload, *, attached: bool
+    request: Request,
+    blobs: BlobStore,
+    download: ContentDownload | ZipDownload,
+    *,
+    attached: bool,
+    elsewhere: LargeDownloads | None,
 ) -> Response:
-    """The bytes, or the range of them that was asked for, or only that they have not changed."""
+    """The bytes, or the range of them that was asked for, or only that they have not changed.
+
+    Where there is an `elsewhere`, a body that is too large for here is a redirect to there.
+    """
     content_type = mime_type(download.name)
     etag = f'"{download.identity}"'
     headers: list[Header] = [("ETag", etag), _FOR_EVER, *_UNTRUSTED]
-    if attached or content_type in _ALWAYS_ATTACHED:
+    attached = attached or content_type in _ALWAYS_ATTACHED
+    if attached:
         headers.append(("Content-Disposition", attachment(download.name)))
     environ = request.environ
     if "HTTP_IF_NONE_MATCH" in environ and not is_resource_modified(environ, etag=etag):
         return responses.stream((), content_type, 304, headers)
     size = download.size
+    if request.method == "HEAD":
+        elsewhere = None
     if isinstance(download, ZipDownload):
+        if elsewhere is not None and elsewhere.takes(size):
+            return elsewhere.response(download, content_type, attached=attached)
         headers.append(("Content-Length", str(size)))
         return responses.stream(() if request.method == "HEAD" else download.chunks(), content_type, 200, headers)
     headers.append(("Accept-Ranges", "bytes"))
@@ -53,6 +67,8 @@ def download_response(
                 # Without the headers of the file: a cache must not keep this in its place.
                 return responses.text("The range begins after the end.", 416, [("Content-Range", f"bytes */{size}")])
             headers.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
+    if elsewhere is not None and elsewhere.takes(end - start):
+        return elsewhere.response(download, content_type, attached=attached)
     headers.append(("Content-Length", str(end - start)))
     if request.method == "HEAD" or start == end:
         return responses.stream((), content_type, status, headers)

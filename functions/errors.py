@@ -17,6 +17,7 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (errors.NotFound, 404),
     (errors.Conflict, 409),
     (errors.TooLarge, 413),
+    (errors.QuotaExceeded, 429),
     (errors.StorageFull, 507),
     (errors.Unavailable, 503),
 )
@@ -32,4 +33,4 @@ def error_response(error: Exception) -> Response:
     if status >= 500:
         logger.error("request failed", exc_info=error, extra={"action": "request_failed", "status": status})
     message = str(error) if status != 500 else "Something went wrong here; the operator finds it in the log."
-    return responses.text(message, status, [("Retry-After", "5")] if status == 503 else ())
+    return responses.text(message, status, [("Retry-After", "5")] if status in (429, 503) else ())

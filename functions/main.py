@@ -4,56 +4,110 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
 
 import flask
+import functions_framework
 from flask import Request, Response
 
-from cloud_executor.composition import open_blob_store, open_executor
+from cloud_executor import composition
+from cloud_executor.blobs import BlobStore
+from cloud_executor.jobs import Executor
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.settings import Settings
 from functions import responses
-from functions.blob_routes import BlobRoutes
 from functions.errors import NoSuchRoute, error_response
-from functions.executor_routes import ExecutorRoutes
-from functions.label_jobs import LabelJobs
 from functions.request_body import discard
 from functions.target import Target
 
+if TYPE_CHECKING:
+    from cloudevents.http import CloudEvent
+
 configure_logging("functions")
 _settings = Settings.from_env(os.environ)
-_blob_routes = BlobRoutes(open_blob_store(_settings), _settings.allow_list_all)
-_executor_routes = ExecutorRoutes(open_executor(_settings), _settings.nonce, LabelJobs(_settings.label_jobs))
+
+
+class _Routes(Protocol):
+    """A part of what a function answers."""
+
+    def answer(self, request: Request, target: Target) -> Response | None:
+        """None: the address belongs to another part."""
 
 
 def blob(request: Request) -> Response:
     """The blob API alone."""
-    return _answer(request, _blob_routes)
+    return _answer(request, _blob_routes())
 
 
 def executor(request: Request) -> Response:
     """The executor API alone."""
-    return _answer(request, _executor_routes)
+    return _answer(request, _executor_routes())
 
 
 def api(request: Request) -> Response:
     """Both APIs."""
-    return _answer(request, _blob_routes, _executor_routes)
+    return _answer(request, _blob_routes(), _executor_routes())
 
 
-def _answer(request: Request, *apis: BlobRoutes | ExecutorRoutes) -> Response:
+def sweep(request: Request) -> Response:
+    """The upkeep, whenever a scheduler asks for it."""
+    return _answer(request, _sweep_route())
+
+
+@functions_framework.cloud_event
+def dead_letter(event: CloudEvent) -> None:
+    """Ends the job of a message that no worker could bring to its end."""
+    from functions.dead_letters import record_dead_letter
+
+    record_dead_letter(_executor(), event.get_data())
+
+
+@cache
+def _blob_store() -> BlobStore:
+    return composition.open_blob_store(_settings)
+
+
+@cache
+def _executor() -> Executor:
+    return composition.open_executor(_settings)
+
+
+@cache
+def _blob_routes() -> _Routes:
+    from functions.blob_routes import BlobRoutes
+
+    return BlobRoutes(_blob_store(), _settings.allow_list_all, _settings.inline_limit)
+
+
+@cache
+def _executor_routes() -> _Routes:
+    from functions.executor_routes import ExecutorRoutes
+    from functions.label_jobs import LabelJobs
+
+    return ExecutorRoutes(_executor(), _settings.nonce, LabelJobs(_settings.label_jobs))
+
+
+@cache
+def _sweep_route() -> _Routes:
+    from functions.sweep_route import SweepRoute
+
+    return SweepRoute(_executor(), _blob_store())
+
+
+def _answer(request: Request, *parts: _Routes) -> Response:
     if request.method == "OPTIONS":
         return responses.preflight()
-    response = _routed(request, apis)
+    response = _routed(request, parts)
     if response.status_code >= 400:
         response.call_on_close(lambda: discard(request))
     return response
 
 
-def _routed(request: Request, apis: Iterable[BlobRoutes | ExecutorRoutes]) -> Response:
+def _routed(request: Request, parts: Iterable[_Routes]) -> Response:
     try:
         target = Target.of(request.environ)
-        for routes in apis:
+        for routes in parts:
             response = routes.answer(request, target)
             if response is not None:
                 return response
@@ -71,5 +125,18 @@ def _serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
     return _function(Request(environ))(environ, start_response)
 
 
-_function: Callable[[Request], Response] = {"blob": blob, "executor": executor, "api": api}[flask.current_app.name]
-flask.current_app.wsgi_app = _serve  # type: ignore[method-assign]
+_HTTP: dict[str, tuple[Callable[[Request], Response], tuple[Callable[[], object], ...]]] = {
+    "blob": (blob, (_blob_routes,)),
+    "executor": (executor, (_executor_routes,)),
+    "api": (api, (_blob_routes, _executor_routes)),
+    "sweep": (sweep, (_sweep_route,)),
+}
+_target = flask.current_app.name
+if _target == "dead_letter":
+    _executor()
+elif _target in _HTTP:
+    _function, _needed = _HTTP[_target]
+    # What it needs is opened while it loads, by this one thread; what it does not need is not even imported.
+    for _open in _needed:
+        _open()
+    flask.current_app.wsgi_app = _serve  # type: ignore[method-assign]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ from typing import BinaryIO, Self
 import httpx
 
 from cloud_executor.client import download
+from cloud_executor.client.artifact import upload_artifact
 from cloud_executor.client.errors import (
     InvalidSource,
     ServerFault,
@@ -22,12 +22,11 @@ from cloud_executor.client.errors import (
 from cloud_executor.client.job_info import JobInfo, OutputSegment, WorkerInfo
 from cloud_executor.client.local_file import write_whole
 from cloud_executor.client.source_zip import write_zip
-from cloud_executor.client.transport import Content, Transport, json_of, segment
+from cloud_executor.client.transport import Transport, json_of, segment
+from cloud_executor.client.upload import upload
 from cloud_executor.model.errors import Unavailable
 
 DEFAULT_URL = "http://127.0.0.1:8888"
-
-READ_BYTES = 1024 * 1024
 
 FIRST_POLL_SECONDS = 0.02
 LONGEST_POLL_SECONDS = 1.0
@@ -73,7 +72,9 @@ class CloudExecutor:
     def upload_file(self, source: Path | BinaryIO, name: str | None = None) -> str:
         """Store a file, or all that is left of a stream; the hash of the blob. It is streamed.
 
-        `name` is the file's own if it is not given. A stream that cannot be rewound is sent once and never again.
+        `name` is the file's own if it is not given. A large file goes straight to the server's storage if it can, where
+        a broken connection is resumed, and not at all if it is there. A stream that cannot be rewound is sent once and
+        never again, or copied to a file first if it is large.
         """
         with ExitStack() as stack:
             if isinstance(source, Path):
@@ -81,18 +82,7 @@ class CloudExecutor:
                 source = stack.enter_context(source.open("rb"))
             if not name:
                 raise InvalidSource("The upload needs a name.")
-            content, headers, repeatable = _content_of(source)
-            response = self._transport.request(
-                "POST",
-                f"/rest/blob/createFile/{segment(name)}",
-                content=content,
-                headers={"Content-Type": "application/octet-stream", **headers},
-                repeatable=repeatable,
-            )
-        document = json_of(response)
-        if not isinstance(document, dict) or not document:
-            raise ServerFault
-        return str(next(iter(document)))
+            return upload(self._transport, name, source)
 
     def upload_folder(self, folder: Path, name: str | None = None) -> str:
         """Store a folder as a zip named `<folder>.zip`; the hash of the blob.
@@ -103,6 +93,13 @@ class CloudExecutor:
             write_zip(folder, packed)
             packed.seek(0)
             return self.upload_file(packed, name or f"{folder.resolve().name or 'job'}.zip")
+
+    def upload_artifact(self, folder: Path, name: str | None = None) -> str:
+        """Store the files below a folder as an artifact, of which each can be read by itself; the hash of the blob.
+
+        Files that the server has are not sent. Modes are not kept, unlike by `upload_folder`. Raises InvalidSource.
+        """
+        return upload_artifact(self._transport, folder, name or folder.resolve().name or "artifact")
 
     # Jobs -----------------------------------------------------------------------------------------------------------
 
@@ -191,22 +188,3 @@ class CloudExecutor:
     def tail(self, metadata_hash: str, path: str, size: int) -> bytes:
         """At most the last `size` bytes of one file of an artifact. Raises NotFound."""
         return download.tail(self._transport, download.address_of(metadata_hash, path), size)
-
-
-def _content_of(stream: BinaryIO) -> tuple[Content, dict[str, str], bool]:
-    """The rest of a stream as a request's content, the headers that go with it, and whether it can be sent again."""
-    if not stream.seekable():
-        return lambda: _read(stream), {}, False
-    start = stream.tell()
-    size = stream.seek(0, os.SEEK_END) - start
-
-    def again() -> Iterator[bytes]:
-        stream.seek(start)
-        return _read(stream)
-
-    return again, {"Content-Length": str(size)}, True
-
-
-def _read(stream: BinaryIO) -> Iterator[bytes]:
-    while chunk := stream.read(READ_BYTES):
-        yield chunk

@@ -21,7 +21,7 @@ from cloud_executor.client.errors import (
     TransferBroken,
     WrongNonce,
 )
-from cloud_executor.model.errors import CloudExecutorError
+from cloud_executor.model.errors import CloudExecutorError, NotFound, Unavailable
 
 TIMEOUT = httpx.Timeout(connect=10, read=120, write=120, pool=120)
 """in seconds, of silence; a large upload is answered once it is on the disk"""
@@ -76,13 +76,23 @@ class Transport:
         content: Content | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = True,
+        read_seconds: float | None = None,
     ) -> httpx.Response:
-        """The answer, whole. A call that is not `repeatable` is only tried again if the server did nothing yet."""
+        """The answer, whole. A call that is not `repeatable` is only tried again if the server did nothing yet.
+
+        `read_seconds`: how long the answer may take, if that is longer than usual.
+        """
+        timeout = TIMEOUT.as_dict() | ({} if read_seconds is None else {"read": read_seconds})
 
         def build() -> httpx.Request:
             body = content() if content is not None else None
             return self._client.build_request(
-                method, path, params=query, content=body, headers=self._headers(path, headers)
+                method,
+                path,
+                params=query,
+                content=body,
+                headers=self._headers(path, headers),
+                timeout=httpx.Timeout(**timeout),
             )
 
         response = self._send(build, repeatable)
@@ -99,6 +109,24 @@ class Transport:
         body = json.dumps(document).encode()  # in ASCII: its texts may hold lone surrogates
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         return self.request("POST", path, content=lambda: (body,), headers=headers, repeatable=repeatable)
+
+    def put_elsewhere(self, url: str, content: Content, headers: Mapping[str, str]) -> httpx.Response:
+        """The answer of another server, tried once and without this one's secrets. Raises Unavailable if it may be
+        tried again, NotFound for an address that is none, or no longer."""
+        try:
+            request = self._client.build_request("PUT", url, content=content(), headers=headers)
+            response = self._client.send(request, stream=True)
+            try:
+                if response.status_code >= 400:
+                    raise _error_elsewhere(response)
+                response.read()
+            finally:
+                response.close()
+        except httpx.TransportError as error:
+            raise TransferBroken from error
+        except httpx.InvalidURL as error:
+            raise ServerFault from error
+        return response
 
     @contextmanager
     def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
@@ -189,6 +217,15 @@ def _error_of(response: httpx.Response, nonce: str | None) -> CloudExecutorError
         )
     kind = KINDS.get(response.status_code, ServerFault)
     return kind(sentence or f"The server answered {response.status_code} {response.reason_phrase}.")
+
+
+def _error_elsewhere(response: httpx.Response) -> CloudExecutorError:
+    """Of an object store: its texts are for programs."""
+    if response.status_code in (404, 410):
+        return NotFound()
+    if response.status_code in (408, 429) or response.status_code >= 500:
+        return Unavailable()
+    return ServerFault(f"The storage of the server answered {response.status_code} {response.reason_phrase}.")
 
 
 def _retry_after(response: httpx.Response) -> float:

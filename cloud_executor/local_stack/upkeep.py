@@ -14,7 +14,7 @@ from cloud_executor.jobs import Executor
 logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1.0
-ABANDONED_UPLOADS_SECONDS = 3600.0
+CLEARING_SECONDS = 3600.0
 
 STOP_SECONDS = 2.0
 
@@ -34,7 +34,8 @@ class Upkeep:
         sweep_seconds = min(SWEEP_SECONDS, executor.options.refresh_period.total_seconds() / 2)
         self._chores = (
             _Chore("sweep", executor.sweep, sweep_seconds),
-            _Chore("delete_abandoned_uploads", blobs.delete_abandoned_uploads, ABANDONED_UPLOADS_SECONDS),
+            _Chore("delete_abandoned_uploads", blobs.delete_abandoned_uploads, CLEARING_SECONDS),
+            _Chore("delete_old_zips", blobs.delete_old_zips, CLEARING_SECONDS),
         )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)

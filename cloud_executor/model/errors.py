@@ -39,3 +39,7 @@ class Unavailable(CloudExecutorError):
 
 class StorageFull(Unavailable):
     """The storage is full; free some space and try again."""
+
+
+class QuotaExceeded(Unavailable):
+    """A storage service takes no more requests at the moment; try again in a while."""

@@ -186,6 +186,14 @@ def published(job: Job, now: datetime) -> Job | None:
     return msgspec.structs.replace(job, published_at=now) if job.status == Status.CREATED else None
 
 
+def undeliverable(job: Job, now: datetime) -> Job | None:
+    """The queue gave up on a job that nobody has: it has failed, and says why. None: it is finished, or runs."""
+    if job.status != Status.CREATED:
+        return None
+    reason = "The job was given to workers again and again, and none brought it to its end."
+    return _ended(job, Status.FAILED_TO_EXECUTE, now, reason)
+
+
 def claim(job: Job, worker: str, now: datetime, lease: timedelta | None, max_losses: int) -> Job:
     """Give the job to a worker: CREATED, or RUNNING under a lease that has ended. `lease` None: an external worker.
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from contract_backends import (
@@ -16,10 +17,16 @@ from contract_backends import (
 from cloud_executor.ports import JobQueue, JobStore, ObjectStore
 
 
+def made(request: pytest.FixtureRequest, folder: Path) -> Any:
+    """The backend that is the fixture's parameter, with all that has to run for it."""
+    for fixture in request.param.fixtures:
+        request.getfixturevalue(fixture)
+    return request.param(folder)
+
+
 @pytest.fixture(params=OBJECT_BACKENDS, ids=lambda backend: backend.__name__)
 def object_backend(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectBackend:
-    backend: ObjectBackend = request.param(tmp_path)
-    return backend
+    return made(request, tmp_path)
 
 
 @pytest.fixture
@@ -30,8 +37,7 @@ def object_store(object_backend: ObjectBackend) -> Iterator[ObjectStore]:
 
 @pytest.fixture(params=JOB_BACKENDS, ids=lambda backend: backend.__name__)
 def job_backend(request: pytest.FixtureRequest, tmp_path: Path) -> JobBackend:
-    backend: JobBackend = request.param(tmp_path)
-    return backend
+    return made(request, tmp_path)
 
 
 @pytest.fixture
@@ -42,8 +48,7 @@ def job_store(job_backend: JobBackend) -> Iterator[JobStore]:
 
 @pytest.fixture(params=QUEUE_BACKENDS, ids=lambda backend: backend.__name__)
 def queue_backend(request: pytest.FixtureRequest, tmp_path: Path) -> QueueBackend:
-    backend: QueueBackend = request.param(tmp_path)
-    return backend
+    return made(request, tmp_path)
 
 
 @pytest.fixture

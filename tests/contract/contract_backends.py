@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
+
+import boto3.session
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.storage import Client
 
 from cloud_executor.backends.files import FileObjectStore
+from cloud_executor.backends.firestore import FirestoreJobStore
+from cloud_executor.backends.gcs import GcsObjectStore
+from cloud_executor.backends.s3 import S3ObjectStore
 from cloud_executor.backends.sqlite import SqliteDatabase
 from cloud_executor.backends.sqlite_jobs import SqliteJobStore
 from cloud_executor.backends.sqlite_queue import SqliteJobQueue
@@ -23,17 +32,43 @@ PATIENCE_SECONDS = 30
 """after which a test gives up on something that ought to happen at once"""
 
 
+def new_project() -> str:
+    """Emulators keep what is in one project from all others."""
+    return f"test-{uuid.uuid4().hex[:16]}"
+
+
+def new_bucket() -> str:
+    """A bucket of the storage emulator."""
+    name = f"test-{uuid.uuid4().hex}"
+    Client("test", AnonymousCredentials()).create_bucket(name)
+    return name
+
+
+def new_s3_bucket() -> str:
+    """A bucket of the S3 emulator, which the environment names."""
+    name = f"test-{uuid.uuid4().hex}"
+    boto3.session.Session().client("s3").create_bucket(Bucket=name)
+    return name
+
+
 class ObjectBackend(Protocol):
     """Can be sent to another process, which then opens the same store."""
+
+    fixtures: ClassVar[tuple[str, ...]]
+    """what has to run for it"""
 
     def open(self) -> AbstractContextManager[ObjectStore]: ...
 
 
 class JobBackend(Protocol):
+    fixtures: ClassVar[tuple[str, ...]]
+
     def open(self) -> AbstractContextManager[JobStore]: ...
 
 
 class QueueBackend(Protocol):
+    fixtures: ClassVar[tuple[str, ...]]
+
     @property
     def returns_within_seconds(self) -> float:
         """How long a dead process's message may stay away."""
@@ -43,6 +78,7 @@ class QueueBackend(Protocol):
 
 @dataclass(frozen=True)
 class Files:
+    fixtures: ClassVar[tuple[str, ...]] = ()
     folder: Path
 
     @contextmanager
@@ -51,7 +87,30 @@ class Files:
 
 
 @dataclass(frozen=True)
+class Gcs:
+    fixtures: ClassVar[tuple[str, ...]] = ("storage",)
+    folder: Path
+    bucket: str = field(default_factory=new_bucket)
+
+    @contextmanager
+    def open(self) -> Iterator[GcsObjectStore]:
+        yield GcsObjectStore(self.bucket, "test")
+
+
+@dataclass(frozen=True)
+class S3:
+    fixtures: ClassVar[tuple[str, ...]] = ("s3",)
+    folder: Path
+    bucket: str = field(default_factory=new_s3_bucket)
+
+    @contextmanager
+    def open(self) -> Iterator[S3ObjectStore]:
+        yield S3ObjectStore(self.bucket, os.environ["AWS_ENDPOINT_URL_S3"])
+
+
+@dataclass(frozen=True)
 class SqliteJobs:
+    fixtures: ClassVar[tuple[str, ...]] = ()
     folder: Path
 
     @contextmanager
@@ -63,6 +122,7 @@ class SqliteJobs:
 
 @dataclass(frozen=True)
 class SqliteQueue:
+    fixtures: ClassVar[tuple[str, ...]] = ()
     folder: Path
     returns_within_seconds: float = 1.0
 
@@ -76,8 +136,19 @@ class SqliteQueue:
         database.close()
 
 
-OBJECT_BACKENDS: list[Callable[[Path], ObjectBackend]] = [Files]
-JOB_BACKENDS: list[Callable[[Path], JobBackend]] = [SqliteJobs]
+@dataclass(frozen=True)
+class FirestoreJobs:
+    fixtures: ClassVar[tuple[str, ...]] = ("firestore",)
+    folder: Path
+    project: str = field(default_factory=new_project)
+
+    @contextmanager
+    def open(self) -> Iterator[JobStore]:
+        yield FirestoreJobStore(self.project, "(default)")
+
+
+OBJECT_BACKENDS: list[Callable[[Path], ObjectBackend]] = [Files, Gcs, S3]
+JOB_BACKENDS: list[Callable[[Path], JobBackend]] = [SqliteJobs, FirestoreJobs]
 QUEUE_BACKENDS: list[Callable[[Path], QueueBackend]] = [SqliteQueue]
 
 

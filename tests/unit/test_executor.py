@@ -204,7 +204,7 @@ def crash_before_publish(executor: Executor) -> None:
 
 def crash_before_the_note(executor: Executor) -> None:
     with pytest.raises(Crash):
-        crashing_store(executor, "transact", 1).create("j")
+        crashing_store(executor, "note_published", 0).create("j")
 
 
 def fail_to_publish(executor: Executor) -> None:

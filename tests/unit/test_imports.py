@@ -11,8 +11,18 @@ PROJECT = Path(__file__).parents[2]
 OURS = ("bench", "cloud_executor", "functions", "worker_vm")
 MODULES = sorted(path for folder in OURS for path in (PROJECT / folder).rglob("*.py"))
 
-USE_CASES = {"cloud_executor.blobs", "cloud_executor.jobs", "cloud_executor.zip_archive"}
+USE_CASES = {
+    "cloud_executor.blobs",
+    "cloud_executor.composed_zip",
+    "cloud_executor.crc32_combine",
+    "cloud_executor.jobs",
+    "cloud_executor.parallel",
+    "cloud_executor.uploads",
+    "cloud_executor.zip_archive",
+}
 SQLITE = {"cloud_executor.backends.sqlite", "cloud_executor.backends.sqlite_schema", "cloud_executor.backends.wake"}
+GCS = {f"cloud_executor.backends.{name}" for name in ("gcs_faults", "gcs_reader", "gcs_upload")}
+FAULTS = {"cloud_executor.backends.google_faults", "cloud_executor.backends.os_faults"}
 
 
 def name_of(path: Path) -> str:
@@ -53,7 +63,7 @@ def allowed(importer: str, imported: str) -> bool:
     if importer in USE_CASES:
         return package in ("model", "ports") or imported in USE_CASES
     if importer.startswith("cloud_executor.backends"):
-        shared = {"cloud_executor.backends.os_faults"} | (SQLITE if ".sqlite" in importer else set())
+        shared = FAULTS | (SQLITE if ".sqlite" in importer else GCS if ".gcs" in importer else set())
         return package in ("model", "ports") or imported in shared
     if importer.startswith("cloud_executor.client"):
         return package in ("client", "model") or (

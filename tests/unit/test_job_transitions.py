@@ -440,3 +440,16 @@ class AnyHistory(RuleBasedStateMachine):
 
 AnyHistory.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 TestAnyHistory = AnyHistory.TestCase
+
+
+def test_a_job_that_the_queue_gave_up_on_has_failed_and_says_why() -> None:
+    ended = transitions.undeliverable(CREATED, NOON)
+    assert ended is not None
+    assert ended.status == Status.FAILED_TO_EXECUTE
+    assert ended.error is not None
+    assert ended.finish_time == iso_time(NOON)
+
+
+@pytest.mark.parametrize("job", [claimed(new_job()), finished(claimed(new_job()))], ids=["running", "finished"])
+def test_a_job_that_a_worker_has_or_had_is_not_given_up(job: Job) -> None:
+    assert transitions.undeliverable(job, NOON) is None

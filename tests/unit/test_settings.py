@@ -24,6 +24,11 @@ def test_without_variables_everything_has_its_default() -> None:
 def test_every_variable_is_read() -> None:
     environ = {
         "EXECUTOR_DATA": "/data",
+        "EXECUTOR_OBJECTS": "s3",
+        "EXECUTOR_PROJECT": "my-project",
+        "EXECUTOR_BUCKET": "my-bucket",
+        "EXECUTOR_S3_ENDPOINT": "http://localhost:9000",
+        "EXECUTOR_INLINE_LIMIT": "1000",
         "EXECUTOR_NONCE": "hush",
         "EXECUTOR_WORKER_REFRESH_INTERVAL": "1500",
         "EXECUTOR_CLEAR_OUTPUT_TIMEOUT": "250",
@@ -36,6 +41,11 @@ def test_every_variable_is_read() -> None:
     assert environ.keys() == NAMES
     assert Settings.from_env(environ) == Settings(
         data=Path("/data"),
+        objects="s3",
+        project="my-project",
+        bucket="my-bucket",
+        s3_endpoint="http://localhost:9000",
+        inline_limit=1000,
         nonce="hush",
         worker_refresh_interval=timedelta(milliseconds=1500),
         clear_output_timeout=timedelta(milliseconds=250),
@@ -112,3 +122,23 @@ def test_settings_reach_what_they_are_for(tmp_path: Path) -> None:
     job, _ = executor.create("j", ("gpu",))
     assert executor.get(job.hash).published_at is not None
     assert (tmp_path / "data" / "executor.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        ({"EXECUTOR_OBJECTS": "gcs"}, "EXECUTOR_BUCKET"),
+        ({"EXECUTOR_OBJECTS": "s3"}, "EXECUTOR_BUCKET"),
+        ({"EXECUTOR_BUCKET": "bucket"}, "EXECUTOR_OBJECTS"),
+        ({"EXECUTOR_OBJECTS": "gcs", "EXECUTOR_BUCKET": "b", "EXECUTOR_S3_ENDPOINT": "http://a"}, "EXECUTOR_OBJECTS"),
+        ({"EXECUTOR_OBJECTS": "s3", "EXECUTOR_BUCKET": "b", "EXECUTOR_S3_ENDPOINT": "a"}, "EXECUTOR_S3_ENDPOINT"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(environ: dict[str, str], variable: str) -> None:
+    with pytest.raises(InvalidSetting, match=variable):
+        Settings.from_env(environ)
+
+
+def test_only_where_gcs_keeps_blobs_large_answers_are_redirects() -> None:
+    assert Settings.from_env({}).inline_limit is None
+    assert Settings.from_env({"EXECUTOR_OBJECTS": "gcs", "EXECUTOR_BUCKET": "bucket"}).inline_limit == 8 * 2**20

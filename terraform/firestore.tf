@@ -1,0 +1,73 @@
+locals {
+  # Declared once, in the format of the Firebase command; the backend's tests read the same file.
+  firestore = jsondecode(file("${local.repository}/cloud_executor/backends/firestore_indexes.json"))
+
+  # Keyed by what they index, so that a new one does not move the others.
+  firestore_indexes = {
+    for index in local.firestore.indexes :
+    join("/", concat([index.collectionGroup], [for field in index.fields : "${field.fieldPath}:${lower(field.order)}"])) => index
+  }
+  firestore_fields = {
+    for field in local.firestore.fieldOverrides : "${field.collectionGroup}/${field.fieldPath}" => field
+  }
+}
+
+resource "google_firestore_database" "jobs" {
+  project                           = var.project_id
+  name                              = var.firestore_database
+  location_id                       = var.region
+  type                              = "FIRESTORE_NATIVE"
+  concurrency_mode                  = "PESSIMISTIC"
+  point_in_time_recovery_enablement = var.point_in_time_recovery ? "POINT_IN_TIME_RECOVERY_ENABLED" : "POINT_IN_TIME_RECOVERY_DISABLED"
+  delete_protection_state           = var.delete_protection ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
+  deletion_policy                   = var.delete_protection ? "ABANDON" : "DELETE"
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_firestore_index" "jobs" {
+  for_each = local.firestore_indexes
+
+  project     = var.project_id
+  database    = google_firestore_database.jobs.name
+  collection  = each.value.collectionGroup
+  query_scope = each.value.queryScope
+
+  dynamic "fields" {
+    for_each = each.value.fields
+    content {
+      field_path = fields.value.fieldPath
+      order      = fields.value.order
+    }
+  }
+}
+
+# Fields that nobody asks by are not indexed: each index is one more write, and over ever growing values a hot spot. Where
+# a time to live is kept, Firestore itself deletes documents whose time has come.
+resource "google_firestore_field" "jobs" {
+  for_each = local.firestore_fields
+
+  project    = var.project_id
+  database   = google_firestore_database.jobs.name
+  collection = each.value.collectionGroup
+  field      = each.value.fieldPath
+
+  dynamic "ttl_config" {
+    for_each = try(each.value.ttl, false) ? [true] : []
+    content {}
+  }
+
+  # Without this block a field has the database's automatic indexes.
+  dynamic "index_config" {
+    for_each = try([each.value.indexes], [])
+    content {
+      dynamic "indexes" {
+        for_each = index_config.value
+        content {
+          order       = indexes.value.order
+          query_scope = indexes.value.queryScope
+        }
+      }
+    }
+  }
+}

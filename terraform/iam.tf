@@ -1,0 +1,251 @@
+# Who may do what. docs/deployment.md has the same as a table, with the reasons; a test compares the two.
+
+locals {
+  accounts = merge(
+    { for service in local.services : service => "Cloud Executor: the function ${service}" },
+    {
+      sweep       = "Cloud Executor: the function sweep"
+      dead-letter = "Cloud Executor: the function dead_letter"
+      scheduler   = "Cloud Executor: calls sweep"
+      events      = "Cloud Executor: brings dead letters to their function"
+      worker      = "Cloud Executor: worker VMs"
+      builder     = "Cloud Executor: builds the functions"
+    },
+    var.build == null ? {} : { deployer = "Cloud Executor: tests, builds and deploys what is pushed" },
+  )
+
+  serve_blobs = var.domain == null ? "api" : "blob"
+  serve_jobs  = var.domain == null ? "api" : "executor"
+
+  # Firestore has no permissions on a database; a condition limits those on the project to ours.
+  database_roles = {
+    for account in [local.serve_jobs, "sweep", "dead-letter", "worker"] : "${account}/database" => {
+      account   = account
+      role      = "roles/datastore.user"
+      condition = "resource.name == \"projects/${var.project_id}/databases/${var.firestore_database}\""
+    }
+  }
+
+  project_roles = merge(local.database_roles, {
+    # Write-only, and not to be had on anything smaller than a project.
+    "worker/logs"    = { account = "worker", role = "roles/logging.logWriter", condition = null }
+    "worker/metrics" = { account = "worker", role = "roles/monitoring.metricWriter", condition = null }
+    "builder/logs"   = { account = "builder", role = "roles/logging.logWriter", condition = null }
+    "events/receive" = { account = "events", role = "roles/eventarc.eventReceiver", condition = null }
+  })
+
+  bucket_roles = {
+    "${local.serve_blobs}/blobs" = { account = local.serve_blobs, role = "roles/storage.objectUser", bucket = google_storage_bucket.blobs.name }
+    "worker/blobs"               = { account = "worker", role = "roles/storage.objectUser", bucket = google_storage_bucket.blobs.name }
+    # It deletes what is left of uploads, and zips that nobody asks for any more.
+    "sweep/blobs"    = { account = "sweep", role = "roles/storage.objectUser", bucket = google_storage_bucket.blobs.name }
+    "builder/source" = { account = "builder", role = "roles/storage.objectViewer", bucket = google_storage_bucket.source.name }
+  }
+
+  registry_roles = {
+    builder = "roles/artifactregistry.writer"
+    worker  = "roles/artifactregistry.reader"
+  }
+}
+
+resource "google_service_account" "this" {
+  for_each = local.accounts
+
+  project      = var.project_id
+  account_id   = "${var.name}-${each.key}"
+  display_name = each.value
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_project_iam_member" "this" {
+  for_each = local.project_roles
+
+  project = var.project_id
+  role    = each.value.role
+  member  = google_service_account.this[each.value.account].member
+
+  dynamic "condition" {
+    for_each = each.value.condition == null ? [] : [each.value.condition]
+    content {
+      title      = "only-${var.name}"
+      expression = condition.value
+    }
+  }
+}
+
+resource "google_storage_bucket_iam_member" "this" {
+  for_each = local.bucket_roles
+
+  bucket = each.value.bucket
+  role   = each.value.role
+  member = google_service_account.this[each.value.account].member
+}
+
+# Publishing: what creates jobs, and what mends a create that was cut short.
+resource "google_pubsub_topic_iam_member" "publisher" {
+  for_each = {
+    for pair in setproduct([local.serve_jobs, "sweep"], keys(var.pools)) : "${pair[0]}/${pair[1]}" => { account = pair[0], pool = pair[1] }
+  }
+
+  project = var.project_id
+  topic   = google_pubsub_topic.pool[each.value.pool].name
+  role    = "roles/pubsub.publisher"
+  member  = google_service_account.this[each.value.account].member
+}
+
+resource "google_pubsub_subscription_iam_member" "worker" {
+  for_each = var.pools
+
+  project      = var.project_id
+  subscription = google_pubsub_subscription.pool[each.key].name
+  role         = "roles/pubsub.subscriber"
+  member       = google_service_account.this["worker"].member
+}
+
+# Pub/Sub moves a message to the dead letters in the name of its own account.
+resource "google_pubsub_topic_iam_member" "dead_letter" {
+  project = var.project_id
+  topic   = google_pubsub_topic.dead_letter.name
+  role    = "roles/pubsub.publisher"
+  member  = local.service_agents.pubsub
+
+  depends_on = [google_project_service_identity.agent]
+}
+
+resource "google_pubsub_subscription_iam_member" "dead_letter" {
+  for_each = var.pools
+
+  project      = var.project_id
+  subscription = google_pubsub_subscription.pool[each.key].name
+  role         = "roles/pubsub.subscriber"
+  member       = local.service_agents.pubsub
+
+  depends_on = [google_project_service_identity.agent]
+}
+
+# URLs of the bucket are signed in the function's own name, without a key.
+resource "google_service_account_iam_member" "sign_urls" {
+  service_account_id = google_service_account.this[local.serve_blobs].name
+  role               = "roles/iam.serviceAccountTokenCreator"
+  member             = google_service_account.this[local.serve_blobs].member
+}
+
+resource "google_artifact_registry_repository_iam_member" "this" {
+  for_each = local.registry_roles
+
+  project    = var.project_id
+  location   = var.region
+  repository = google_artifact_registry_repository.images.name
+  role       = each.value
+  member     = google_service_account.this[each.key].member
+}
+
+# An idle worker takes its own VM out of its group.
+resource "google_project_iam_custom_role" "leave_group" {
+  project     = var.project_id
+  role_id     = "${replace(var.name, "-", "_")}_leave_group"
+  title       = "Cloud Executor: leave the worker group"
+  description = "What a worker needs to remove its own VM from its managed instance group"
+  permissions = ["compute.instanceGroupManagers.get", "compute.instanceGroupManagers.update", "compute.instances.delete"]
+}
+
+# Instance groups have no permissions of their own, nor do conditions know them.
+resource "google_project_iam_member" "leave_group" {
+  project = var.project_id
+  role    = google_project_iam_custom_role.leave_group.name
+  member  = google_service_account.this["worker"].member
+}
+
+# Who may call the functions ------------------------------------------------------------------------------------------
+
+resource "google_cloud_run_v2_service_iam_member" "sweep" {
+  project  = var.project_id
+  location = var.region
+  name     = google_cloudfunctions2_function.sweep.name
+  role     = "roles/run.invoker"
+  member   = google_service_account.this["scheduler"].member
+}
+
+resource "google_cloud_run_v2_service_iam_member" "dead_letter" {
+  project  = var.project_id
+  location = var.region
+  name     = google_cloudfunctions2_function.dead_letter.name
+  role     = "roles/run.invoker"
+  member   = google_service_account.this["events"].member
+}
+
+resource "google_cloud_run_v2_service_iam_member" "invoker" {
+  for_each = {
+    for pair in setproduct(local.services, local.invokers) : "${pair[0]}/${pair[1]}" => { service = pair[0], member = pair[1] }
+  }
+
+  project  = var.project_id
+  location = var.region
+  name     = google_cloudfunctions2_function.service[each.value.service].name
+  role     = "roles/run.invoker"
+  member   = each.value.member
+}
+
+locals {
+  invokers = setunion(
+    var.invokers,
+    var.allow_unauthenticated ? ["allUsers"] : [],
+    nonsensitive(var.iap != null) ? [local.service_agents.iap] : [],
+  )
+}
+
+# The shared secret of the executor API -------------------------------------------------------------------------------
+
+resource "random_password" "nonce" {
+  count = var.require_nonce ? 1 : 0
+
+  length  = 40
+  special = false # it travels in a header
+}
+
+resource "google_secret_manager_secret" "nonce" {
+  count = var.require_nonce ? 1 : 0
+
+  project   = var.project_id
+  secret_id = "${var.name}-nonce"
+  labels    = local.labels
+
+  replication {
+    user_managed {
+      replicas {
+        location = var.region
+      }
+    }
+  }
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_secret_manager_secret_version" "nonce" {
+  count = var.require_nonce ? 1 : 0
+
+  secret      = google_secret_manager_secret.nonce[0].id
+  secret_data = random_password.nonce[0].result
+}
+
+resource "google_secret_manager_secret_iam_member" "nonce" {
+  count = var.require_nonce ? 1 : 0
+
+  project   = var.project_id
+  secret_id = google_secret_manager_secret.nonce[0].secret_id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.this[local.serve_jobs].member
+}
+
+# A key of yours ------------------------------------------------------------------------------------------------------
+
+resource "google_kms_crypto_key_iam_member" "service_agents" {
+  for_each = var.kms_key == null ? toset([]) : toset(["compute", "pubsub", "registry", "storage"])
+
+  crypto_key_id = var.kms_key
+  role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+  member        = local.service_agents[each.key]
+
+  depends_on = [google_project_service_identity.agent]
+}

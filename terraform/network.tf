@@ -1,0 +1,310 @@
+# The workers' network: no way in but for health checks, a way out by NAT, and Google's services on private addresses.
+
+resource "google_compute_network" "workers" {
+  project                 = var.project_id
+  name                    = "${var.name}-workers"
+  description             = "Cloud Executor: worker VMs"
+  auto_create_subnetworks = false
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_compute_subnetwork" "workers" {
+  #checkov:skip=CKV_GCP_76:There is no IPv6 here
+  project                  = var.project_id
+  region                   = var.region
+  name                     = "${var.name}-workers"
+  network                  = google_compute_network.workers.id
+  ip_cidr_range            = var.worker_subnet_range
+  private_ip_google_access = true
+
+  log_config {
+    aggregation_interval = "INTERVAL_10_MIN"
+    flow_sampling        = 0.1
+    metadata             = "INCLUDE_ALL_METADATA"
+  }
+}
+
+resource "google_compute_router" "workers" {
+  project = var.project_id
+  region  = var.region
+  name    = "${var.name}-workers"
+  network = google_compute_network.workers.id
+}
+
+resource "google_compute_router_nat" "workers" {
+  project                             = var.project_id
+  region                              = var.region
+  name                                = "${var.name}-workers"
+  router                              = google_compute_router.workers.name
+  nat_ip_allocate_option              = "AUTO_ONLY"
+  source_subnetwork_ip_ranges_to_nat  = "ALL_SUBNETWORKS_ALL_IP_RANGES"
+  enable_dynamic_port_allocation      = true
+  enable_endpoint_independent_mapping = false
+  min_ports_per_vm                    = 64
+  max_ports_per_vm                    = 4096
+
+  log_config {
+    enable = true
+    filter = "ERRORS_ONLY"
+  }
+}
+
+resource "google_compute_firewall" "deny_ingress" {
+  project     = var.project_id
+  name        = "${var.name}-deny-ingress"
+  description = "Nobody reaches a worker"
+  network     = google_compute_network.workers.id
+  direction   = "INGRESS"
+  priority    = 65000
+
+  source_ranges = ["0.0.0.0/0"]
+
+  deny {
+    protocol = "all"
+  }
+
+  log_config {
+    metadata = "EXCLUDE_ALL_METADATA"
+  }
+}
+
+resource "google_compute_firewall" "health_checks" {
+  project     = var.project_id
+  name        = "${var.name}-health-checks"
+  description = "Google's health checkers ask workers how they are"
+  network     = google_compute_network.workers.id
+  direction   = "INGRESS"
+  priority    = 1000
+
+  source_ranges           = ["130.211.0.0/22", "35.191.0.0/16"]
+  target_service_accounts = [google_service_account.this["worker"].email]
+
+  allow {
+    protocol = "tcp"
+    ports    = [local.health_port]
+  }
+}
+
+# The load balancer, where there is a domain --------------------------------------------------------------------------
+
+locals {
+  load_balancer   = var.domain == null ? 0 : 1
+  backends        = var.domain == null ? toset([]) : local.services
+  certificate_tag = var.domain == null ? "" : substr(sha256(var.domain), 0, 8)
+}
+
+resource "google_compute_global_address" "api" {
+  count = local.load_balancer
+
+  project     = var.project_id
+  name        = "${var.name}-api"
+  description = "Where the domain's A record must point"
+  labels      = local.labels
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_compute_region_network_endpoint_group" "api" {
+  for_each = local.backends
+
+  project               = var.project_id
+  region                = var.region
+  name                  = "${var.name}-${each.key}"
+  network_endpoint_type = "SERVERLESS"
+
+  cloud_run {
+    service = google_cloudfunctions2_function.service[each.key].name
+  }
+}
+
+resource "google_compute_backend_service" "api" {
+  for_each = local.backends
+
+  project               = var.project_id
+  name                  = "${var.name}-${each.key}"
+  load_balancing_scheme = "EXTERNAL_MANAGED"
+  protocol              = "HTTPS"
+  security_policy       = var.armor ? google_compute_security_policy.api[0].id : null
+
+  backend {
+    group = google_compute_region_network_endpoint_group.api[each.key].id
+  }
+
+  log_config {
+    enable      = true
+    sample_rate = 0.1
+  }
+
+  dynamic "iap" {
+    for_each = nonsensitive(var.iap != null) ? [true] : []
+    content {
+      enabled              = true
+      oauth2_client_id     = var.iap.client_id
+      oauth2_client_secret = var.iap.client_secret
+    }
+  }
+}
+
+# People whom Identity-Aware Proxy lets through; it calls the functions in its own name.
+resource "google_iap_web_backend_service_iam_member" "api" {
+  for_each = nonsensitive(var.iap != null) ? {
+    for pair in setproduct(local.backends, var.invokers) : "${pair[0]}/${pair[1]}" => { service = pair[0], member = pair[1] }
+  } : {}
+
+  project             = var.project_id
+  web_backend_service = google_compute_backend_service.api[each.value.service].name
+  role                = "roles/iap.httpsResourceAccessor"
+  member              = each.value.member
+}
+
+resource "google_compute_url_map" "api" {
+  count = local.load_balancer
+
+  project         = var.project_id
+  name            = "${var.name}-api"
+  default_service = google_compute_backend_service.api["executor"].id
+
+  host_rule {
+    hosts        = [var.domain]
+    path_matcher = "api"
+  }
+
+  path_matcher {
+    name            = "api"
+    default_service = google_compute_backend_service.api["executor"].id
+
+    path_rule {
+      paths   = ["/rest/blob", "/rest/blob/*"]
+      service = google_compute_backend_service.api["blob"].id
+    }
+  }
+}
+
+resource "google_compute_managed_ssl_certificate" "api" {
+  count = local.load_balancer
+
+  project = var.project_id
+  name    = "${var.name}-${local.certificate_tag}"
+
+  managed {
+    domains = [var.domain]
+  }
+
+  # A certificate in use cannot be deleted, so that of another domain has another name and is made first.
+  lifecycle {
+    create_before_destroy = true
+  }
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_compute_ssl_policy" "api" {
+  count = local.load_balancer
+
+  project         = var.project_id
+  name            = "${var.name}-api"
+  profile         = "MODERN"
+  min_tls_version = "TLS_1_2"
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_compute_target_https_proxy" "api" {
+  count = local.load_balancer
+
+  project          = var.project_id
+  name             = "${var.name}-api"
+  url_map          = google_compute_url_map.api[0].id
+  ssl_certificates = [google_compute_managed_ssl_certificate.api[0].id]
+  ssl_policy       = google_compute_ssl_policy.api[0].id
+}
+
+resource "google_compute_global_forwarding_rule" "https" {
+  count = local.load_balancer
+
+  project               = var.project_id
+  name                  = "${var.name}-https"
+  load_balancing_scheme = "EXTERNAL_MANAGED"
+  ip_address            = google_compute_global_address.api[0].id
+  port_range            = "443"
+  target                = google_compute_target_https_proxy.api[0].id
+  labels                = local.labels
+}
+
+resource "google_compute_url_map" "redirect" {
+  count = local.load_balancer
+
+  project = var.project_id
+  name    = "${var.name}-redirect"
+
+  default_url_redirect {
+    https_redirect         = true
+    redirect_response_code = "PERMANENT_REDIRECT"
+    strip_query            = false
+  }
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_compute_target_http_proxy" "redirect" {
+  count = local.load_balancer
+
+  project = var.project_id
+  name    = "${var.name}-redirect"
+  url_map = google_compute_url_map.redirect[0].id
+}
+
+resource "google_compute_global_forwarding_rule" "http" {
+  count = local.load_balancer
+
+  project               = var.project_id
+  name                  = "${var.name}-http"
+  load_balancing_scheme = "EXTERNAL_MANAGED"
+  ip_address            = google_compute_global_address.api[0].id
+  port_range            = "80"
+  target                = google_compute_target_http_proxy.redirect[0].id
+  labels                = local.labels
+}
+
+resource "google_compute_security_policy" "api" {
+  count = var.armor ? 1 : 0
+
+  project     = var.project_id
+  name        = "${var.name}-api"
+  description = "Cloud Executor: limits each address, and turns known attacks away"
+
+  rule {
+    priority    = 1000
+    action      = "deny(403)"
+    description = "Log4j and the like"
+    match {
+      expr {
+        expression = "evaluatePreconfiguredWaf('cve-canary')"
+      }
+    }
+  }
+
+  rule {
+    priority    = 2147483647
+    action      = "throttle"
+    description = "At most so many requests a minute from one address"
+    match {
+      versioned_expr = "SRC_IPS_V1"
+      config {
+        src_ip_ranges = ["*"]
+      }
+    }
+    rate_limit_options {
+      conform_action = "allow"
+      exceed_action  = "deny(429)"
+      enforce_on_key = "IP"
+      rate_limit_threshold {
+        count        = var.requests_per_minute
+        interval_sec = 60
+      }
+    }
+  }
+
+  depends_on = [google_project_service.required]
+}

@@ -1,0 +1,95 @@
+terraform {
+  required_version = ">= 1.9, < 2.0"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = ">= 6.50, < 7.0"
+    }
+    google-beta = {
+      source  = "hashicorp/google-beta"
+      version = ">= 6.50, < 7.0"
+    }
+    archive = {
+      source  = "hashicorp/archive"
+      version = ">= 2.7, < 3.0"
+    }
+    random = {
+      source  = "hashicorp/random"
+      version = ">= 3.7, < 4.0"
+    }
+  }
+}
+
+provider "google-beta" {
+  project = var.project_id
+  region  = var.region
+}
+
+provider "google" {
+  project = var.project_id
+  region  = var.region
+
+  # Budgets are asked of an API that bills a project for its quota.
+  billing_project       = var.project_id
+  user_project_override = true
+}
+
+data "google_project" "this" {
+  project_id = var.project_id
+}
+
+locals {
+  labels = merge({ application = var.name }, var.labels)
+
+  # Google's own accounts in this project, which act for its services.
+  service_agents = {
+    for service, domain in {
+      pubsub   = "gcp-sa-pubsub"
+      storage  = "gs-project-accounts"
+      compute  = "compute-system"
+      registry = "gcp-sa-artifactregistry"
+      iap      = "gcp-sa-iap"
+    } : service => "serviceAccount:service-${data.google_project.this.number}@${domain}.iam.gserviceaccount.com"
+  }
+}
+
+resource "google_project_service" "required" {
+  for_each = toset(concat(nonsensitive(var.iap != null) ? ["iap.googleapis.com"] : [], var.budget == null ? [] : ["billingbudgets.googleapis.com"], [
+    "artifactregistry.googleapis.com",
+    "cloudbuild.googleapis.com",
+    "cloudfunctions.googleapis.com",
+    "cloudscheduler.googleapis.com",
+    "compute.googleapis.com",
+    "eventarc.googleapis.com",
+    "firestore.googleapis.com",
+    "iam.googleapis.com",
+    "iamcredentials.googleapis.com",
+    "logging.googleapis.com",
+    "monitoring.googleapis.com",
+    "pubsub.googleapis.com",
+    "run.googleapis.com",
+    "secretmanager.googleapis.com",
+    "storage.googleapis.com",
+  ]))
+
+  project = var.project_id
+  service = each.key
+
+  # Others in the project may use them too.
+  disable_on_destroy = false
+}
+
+# These exist only once somebody asks for them.
+resource "google_project_service_identity" "agent" {
+  provider = google-beta
+  for_each = toset(concat(nonsensitive(var.iap != null) ? ["iap.googleapis.com"] : [], [
+    "artifactregistry.googleapis.com",
+    "pubsub.googleapis.com",
+  ]))
+
+  project = var.project_id
+  service = each.key
+
+  depends_on = [google_project_service.required]
+}

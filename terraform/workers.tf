@@ -1,0 +1,185 @@
+locals {
+  health_port  = "8080"
+  registry     = "${var.region}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.images.repository_id}"
+  worker_image = coalesce(var.worker_image, "${local.registry}/worker:latest")
+
+  # What the worker's container is told, a line a variable.
+  worker_environment = {
+    for name, pool in var.pools : name => join("\n", [
+      for key, value in merge(local.settings, { EXECUTOR_SANDBOX = "container" }) : "${key}=${value}"
+    ])
+  }
+}
+
+# New workers take a new template; those that run keep theirs until they leave (see the group below).
+resource "google_compute_region_instance_template" "pool" {
+  #checkov:skip=CKV_GCP_32:Keys of the project are blocked below, by metadata
+  for_each = var.pools
+
+  project      = var.project_id
+  region       = var.region
+  name_prefix  = "${var.name}-${each.key}-"
+  description  = "Cloud Executor: a worker of the pool ${each.key}"
+  machine_type = each.value.machine_type
+  labels       = merge(local.labels, { pool = each.key })
+
+  metadata = {
+    block-project-ssh-keys     = "TRUE"
+    cos-update-strategy        = "update_disabled" # VMs are short-lived, and start from the newest image
+    enable-oslogin             = "TRUE"
+    google-logging-enabled     = "true"
+    google-monitoring-enabled  = "true"
+    serial-port-logging-enable = "false"
+    user-data = templatefile("${local.repository}/worker_vm/cloud-init.yaml", {
+      environment = base64encode("${local.worker_environment[each.key]}\n")
+      gpu         = each.value.accelerator_type != null
+      health_port = local.health_port
+      image       = local.worker_image
+      origin_url  = local.url
+      pool        = each.key
+      registry    = split("/", local.worker_image)[0]
+      slots       = each.value.slots
+    })
+  }
+
+  disk {
+    source_image = "projects/cos-cloud/global/images/family/cos-stable"
+    boot         = true
+    auto_delete  = true
+    disk_size_gb = each.value.disk_gb
+    disk_type    = each.value.disk_type
+    labels       = merge(local.labels, { pool = each.key })
+
+    dynamic "disk_encryption_key" {
+      for_each = var.kms_key == null ? [] : [var.kms_key]
+      content {
+        kms_key_self_link = disk_encryption_key.value
+      }
+    }
+  }
+
+  # Without an access_config: no public address.
+  network_interface {
+    subnetwork = coalesce(each.value.subnetwork, google_compute_subnetwork.workers.id)
+  }
+
+  service_account {
+    email  = google_service_account.this["worker"].email
+    scopes = ["cloud-platform"] # its roles are the limit
+  }
+
+  shielded_instance_config {
+    enable_secure_boot          = true
+    enable_vtpm                 = true
+    enable_integrity_monitoring = true
+  }
+
+  scheduling {
+    provisioning_model          = each.value.spot ? "SPOT" : "STANDARD"
+    preemptible                 = each.value.spot
+    automatic_restart           = !each.value.spot # must be false for spot VMs
+    instance_termination_action = each.value.spot ? "STOP" : null
+    on_host_maintenance         = each.value.spot || each.value.accelerator_type != null ? "TERMINATE" : "MIGRATE" # neither can migrate
+  }
+
+  dynamic "guest_accelerator" {
+    for_each = each.value.accelerator_type == null ? [] : [each.value.accelerator_type]
+    content {
+      type  = guest_accelerator.value
+      count = each.value.accelerator_count
+    }
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "google_compute_health_check" "worker" {
+  project             = var.project_id
+  name                = "${var.name}-worker"
+  description         = "Cloud Executor: whether a worker still takes jobs"
+  check_interval_sec  = 30
+  timeout_sec         = 10
+  healthy_threshold   = 1
+  unhealthy_threshold = 5
+
+  http_health_check {
+    port         = local.health_port
+    request_path = "/healthz"
+  }
+
+  log_config {
+    enable = true
+  }
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_compute_region_instance_group_manager" "pool" {
+  for_each = var.pools
+
+  project                   = var.project_id
+  region                    = var.region
+  name                      = "${var.name}-${each.key}"
+  base_instance_name        = "${var.name}-${each.key}"
+  description               = "Cloud Executor: the workers of the pool ${each.key}"
+  distribution_policy_zones = length(each.value.zones) > 0 ? each.value.zones : null
+
+  # Wherever there is room: workers do not stand in for one another, so they need not be spread evenly.
+  distribution_policy_target_shape = "ANY"
+
+  # How many VMs there are is the autoscaler's to say, and the idle worker's own.
+  target_size = null
+
+  version {
+    instance_template = google_compute_region_instance_template.pool[each.key].self_link
+  }
+
+  auto_healing_policies {
+    health_check      = google_compute_health_check.worker.id
+    initial_delay_sec = 600 # drivers and images may take as long
+  }
+
+  # A VM keeps its template until it leaves by itself: an update or a new balance between zones would end running jobs.
+  update_policy {
+    type                           = "OPPORTUNISTIC"
+    minimal_action                 = "REPLACE"
+    most_disruptive_allowed_action = "REPLACE"
+    instance_redistribution_type   = "NONE"
+    max_surge_fixed                = 0
+    max_unavailable_fixed          = 4 # at least the number of zones
+  }
+
+  depends_on = [
+    google_artifact_registry_repository_iam_member.this,
+    google_compute_router_nat.workers,
+    google_project_iam_member.this,
+    google_pubsub_subscription_iam_member.worker,
+    google_storage_bucket_iam_member.this,
+  ]
+}
+
+# A slot for each message that waits or is worked on. Out only: the autoscaler would end any VM, also a busy one, while
+# a worker knows that it is idle.
+resource "google_compute_region_autoscaler" "pool" {
+  for_each = var.pools
+
+  project = var.project_id
+  region  = var.region
+  name    = "${var.name}-${each.key}"
+  target  = google_compute_region_instance_group_manager.pool[each.key].id
+
+  autoscaling_policy {
+    mode            = "ONLY_SCALE_OUT"
+    min_replicas    = each.value.min_workers
+    max_replicas    = each.value.max_workers
+    cooldown_period = 60
+
+    metric {
+      name                       = "pubsub.googleapis.com/subscription/num_undelivered_messages"
+      filter                     = "resource.type = pubsub_subscription AND resource.label.subscription_id = \"${google_pubsub_subscription.pool[each.key].name}\""
+      single_instance_assignment = each.value.slots
+    }
+  }
+}

@@ -1,0 +1,345 @@
+"""How a FirestoreJobStore finds what it is asked for, and what it does when the service fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from contract_backends import new_project
+from google.api_core import exceptions
+from google.cloud.firestore import Client
+from google.cloud.firestore_v1.services.firestore import FirestoreClient
+from google.cloud.firestore_v1.types import StructuredQuery
+
+from cloud_executor.backends import firestore as backend
+from cloud_executor.backends.firestore import FirestoreJobStore
+from cloud_executor.local_stack.emulators import firestore_emulator
+from cloud_executor.model.errors import Invalid, QuotaExceeded, TooLarge, Unavailable
+from cloud_executor.model.job import Job, OutputSegment, WorkerRecord
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+DECLARED = json.loads(Path(backend.__file__).with_name("firestore_indexes.json").read_text())
+
+
+@pytest.fixture
+def project() -> str:
+    return new_project()
+
+
+@pytest.fixture
+def store(firestore: str, project: str) -> FirestoreJobStore:
+    return FirestoreJobStore(project, "(default)")
+
+
+@pytest.fixture
+def database(firestore: str, project: str) -> Any:
+    return Client(project=project)
+
+
+def new_job(job_hash: str, **fields: object) -> Job:
+    return msgspec.structs.replace(
+        Job(hash=job_hash, create_time="2026-01-31T12:00:00.000Z", secret="hush", pool="p"), **fields
+    )
+
+
+def insert(store: FirestoreJobStore, *hashes: str) -> None:
+    for job_hash in hashes:
+        store.transact(job_hash, lambda _, job_hash=job_hash: new_job(job_hash))  # type: ignore[misc]
+
+
+def put(store: FirestoreJobStore, number: int, text: str) -> None:
+    store.put_output(OutputSegment("a", number, text), lambda _: None)
+
+
+# Indexes --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def queries(monkeypatch: pytest.MonkeyPatch) -> list[StructuredQuery]:
+    """Every query that is sent from now on."""
+    sent: list[StructuredQuery] = []
+    actual = FirestoreClient.run_query
+
+    def run_query(self: FirestoreClient, request: Any, **named: Any) -> Any:
+        sent.append(request["structured_query"])
+        return actual(self, request=request, **named)
+
+    monkeypatch.setattr(FirestoreClient, "run_query", run_query)
+    return sent
+
+
+def every_page(store: FirestoreJobStore, **filters: str) -> None:
+    after = store.query(limit=1, **filters).next
+    assert after is not None
+    store.query(after=after, **filters)
+
+
+def filters_of(query: StructuredQuery) -> Iterator[StructuredQuery.FieldFilter]:
+    if "composite_filter" in query.where:
+        yield from (found.field_filter for found in query.where.composite_filter.filters)
+    elif "field_filter" in query.where:
+        yield query.where.field_filter
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store: every_page(store),
+        lambda store: every_page(store, status="CREATED"),
+        lambda store: every_page(store, user_id="guest"),
+        lambda store: every_page(store, status="CREATED", user_id="guest"),
+        lambda store: store.with_expired_lease(NOW, 5),
+        lambda store: store.unpublished(NOW, 5),
+        lambda store: store.with_expired_output(NOW, 5),
+        lambda store: list(store.output("a")),
+        lambda store: list(store.output("a", 3, 9)),
+        lambda store: store.clear_output("a"),
+        lambda store: list(store.workers()),
+    ],
+)
+def test_every_query_has_its_index(
+    store: FirestoreJobStore, queries: list[StructuredQuery], use: Callable[[FirestoreJobStore], object]
+) -> None:
+    insert(store, "a", "b")
+    put(store, 4, "text")
+    store.put_worker(WorkerRecord("w", NOW))
+    use(store)
+    assert queries
+    for query in queries:
+        (collection,) = query.from_
+        equal = {found.field.field_path for found in filters_of(query) if found.op.name == "EQUAL"}
+        ordered = [order.field.field_path for order in query.order_by]
+        assert {order.direction.name for order in query.order_by} <= {"ASCENDING"}
+        # A range needs no index of its own beside that of its order.
+        assert {found.field.field_path for found in filters_of(query)} <= equal | set(ordered)
+        fields = [*sorted(equal), *(name for name in ordered if name != "__name__")]
+        if len(fields) > 1:
+            assert [collection.collection_id, set(fields[:-1]), fields[-1]] in [
+                [
+                    index["collectionGroup"],
+                    {field["fieldPath"] for field in index["fields"][:-1]},
+                    index["fields"][-1]["fieldPath"],
+                ]
+                for index in DECLARED["indexes"]
+            ]
+        for name in fields if len(fields) == 1 else ():
+            exempt = [(found["collectionGroup"], found["fieldPath"]) for found in DECLARED["fieldOverrides"]]
+            assert (collection.collection_id, name) not in exempt
+
+
+def test_every_field_that_is_exempt_from_indexes_is_one_that_is_stored(store: FirestoreJobStore, database: Any) -> None:
+    insert(store, "a")
+    put(store, 4, "text")
+    store.put_worker(WorkerRecord("w", NOW))
+    job = database.document("jobs/a")
+    stored = {
+        "jobs": job.get().to_dict(),
+        "output": next(job.collection("output").stream()).to_dict(),
+        "workers": database.document("workers/w").get().to_dict(),
+    }
+    for override in DECLARED["fieldOverrides"]:
+        assert override["fieldPath"] in stored[override["collectionGroup"]]
+
+
+def test_output_that_nobody_clears_expires(store: FirestoreJobStore, database: Any, project: str) -> None:
+    put(store, 0, "text")
+    FirestoreJobStore(project, "(default)", None).put_output(OutputSegment("b", 0, "text"), lambda _: None)
+    (ttl,) = [found for found in DECLARED["fieldOverrides"] if found.get("ttl")]
+    assert (ttl["collectionGroup"], ttl["fieldPath"]) == ("output", "expireAt")
+    (segment,) = database.collection("jobs/a/output").stream()
+    age = segment.get("expireAt") - segment.create_time
+    assert abs(age - backend.OUTPUT_LIFETIME) < timedelta(minutes=1)
+    (segment,) = database.collection("jobs/b/output").stream()
+    assert "expireAt" not in segment.to_dict()
+
+
+# Documents ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("job_hash", ["", ".", "..", "__x__", "a/b", "~", "é", "\ud83d", "x" * 2000, "~" + "0" * 64])
+def test_a_hash_that_no_document_can_be_named_after_has_a_document_of_its_own(
+    store: FirestoreJobStore, database: Any, job_hash: str
+) -> None:
+    insert(store, job_hash)
+    (document,) = database.collection("jobs").stream()
+    assert document.id.startswith("~")
+    assert document.id != job_hash
+    assert store.get(job_hash) == new_job(job_hash)
+
+
+def test_a_job_is_found_under_its_hash(store: FirestoreJobStore, database: Any) -> None:
+    insert(store, "0123456789abcdef")
+    assert database.document("jobs/0123456789abcdef").get().exists
+
+
+def test_a_shorter_segment_replaces_a_longer_one_whole(store: FirestoreJobStore, database: Any) -> None:
+    put(store, 0, "x" * 1_000_001)
+    put(store, 1, "next")
+    assert len(list(database.collection("jobs/a/output").stream())) == 6
+    put(store, 0, "y" * 250_001)
+    assert [(segment.number, segment.output) for segment in store.output("a")] == [(0, "y" * 250_001), (1, "next")]
+    store.clear_output("a")
+    assert list(database.collection("jobs/a/output").stream()) == []
+
+
+def test_what_is_left_of_a_cleared_segment_is_no_output(store: FirestoreJobStore, database: Any) -> None:
+    put(store, 0, "x" * 1_000_000)
+    put(store, 1, "next")
+    for number in range(10, 40):
+        put(store, number, "x" * 250_001)
+        database.document(f"jobs/a/output/{backend._piece_id(number, 0)}").delete()
+    put(store, 50, "last")
+    database.document(f"jobs/a/output/{backend._piece_id(0, 0)}").delete()
+    assert [segment.number for segment in store.output("a")] == [1, 50]
+
+
+def test_long_segments_that_a_page_ends_in_come_whole(store: FirestoreJobStore) -> None:
+    texts = [letter * 1_250_001 for letter in "abcdefg"]
+    for number, text in enumerate(texts):
+        put(store, number, text)
+    assert [segment.output for segment in store.output("a")] == texts
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
+def test_a_number_that_a_field_cannot_hold_is_invalid(store: FirestoreJobStore, number: int) -> None:
+    with pytest.raises(Invalid):
+        put(store, number, "")
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63)])
+def test_the_utmost_numbers_are_held(store: FirestoreJobStore, number: int) -> None:
+    put(store, number, "text")
+    assert list(store.output("a")) == [OutputSegment("a", number, "text")]
+
+
+def test_what_no_document_can_hold_is_too_large(store: FirestoreJobStore) -> None:
+    with pytest.raises(TooLarge):
+        put(store, 0, "é" * 1_500_001)
+    with pytest.raises(TooLarge):
+        store.transact("a", lambda _: new_job("a", error="x" * 1_000_000))
+    assert list(store.output("a")) == []
+
+
+def test_a_crafted_page_is_invalid(store: FirestoreJobStore) -> None:
+    with pytest.raises(Invalid):
+        store.query(after="cGFnZQB4" * 400)
+
+
+# Failures -------------------------------------------------------------------------------------------------------------
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, method: str, error: Exception, *, done: bool = False) -> list[str]:
+    """Makes the first call of a method fail, `done`: once it was carried out; the calls of it are counted."""
+    calls: list[str] = []
+    actual = getattr(FirestoreClient, method)
+
+    def call(self: FirestoreClient, *arguments: Any, **named: Any) -> Any:
+        calls.append(method)
+        if len(calls) == 1 and not done:
+            raise error
+        result = actual(self, *arguments, **named)
+        if len(calls) == 1:
+            raise error
+        return result
+
+    monkeypatch.setattr(FirestoreClient, method, call)
+    return calls
+
+
+def count_up(job: Job | None) -> Job:
+    assert job is not None
+    return msgspec.structs.replace(job, losses=job.losses + 1)
+
+
+@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize(
+    "error", [exceptions.ServiceUnavailable("gone"), exceptions.DeadlineExceeded("late"), exceptions.Aborted("lock")]
+)
+def test_a_change_whose_answer_is_lost_is_made_once(
+    store: FirestoreJobStore, monkeypatch: pytest.MonkeyPatch, error: Exception, done: bool
+) -> None:
+    insert(store, "a")
+    failing(monkeypatch, "commit", error, done=done)
+    changed = store.transact("a", count_up)
+    assert changed == store.get("a") == new_job("a", losses=1)
+
+
+def test_a_create_whose_answer_is_lost_is_made_once(store: FirestoreJobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, "commit", exceptions.ServiceUnavailable("gone"), done=True)
+
+    def create(stored: Job | None) -> Job | None:
+        return new_job("a", secret="mine") if stored is None else None
+
+    assert store.transact("a", create) == new_job("a", secret="mine")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (exceptions.ResourceExhausted("quota"), QuotaExceeded),
+        (exceptions.PermissionDenied("no"), Unavailable),
+        (exceptions.Unauthenticated("who"), Unavailable),
+        (exceptions.InvalidArgument("what"), Unavailable),
+    ],
+)
+def test_an_error_of_the_service_is_one_of_the_port(
+    store: FirestoreJobStore, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
+) -> None:
+    insert(store, "a")
+    for method, use in {
+        "commit": lambda: store.transact("a", count_up),
+        "batch_get_documents": lambda: store.get("a"),
+        "run_query": lambda: store.query(),
+    }.items():
+        with monkeypatch.context() as patched:
+            calls = failing(patched, method, error)
+            with pytest.raises(kind) as raised:
+                use()
+            assert type(raised.value) is kind
+            assert len(calls) == 1
+    assert store.get("a") == new_job("a")
+
+
+def test_contention_that_does_not_end_is_given_up(
+    store: FirestoreJobStore, monkeypatch: pytest.MonkeyPatch, project: str
+) -> None:
+    insert(store, "a")
+    monkeypatch.setattr(backend, "TRANSACT_SECONDS", 0.3)
+    other = FirestoreJobStore(project, "(default)")
+
+    def overtaken(job: Job | None) -> Job:
+        other.transact("a", count_up)
+        return count_up(job)
+
+    with pytest.raises(Unavailable):
+        store.transact("a", overtaken)
+
+
+def test_an_emulator_that_comes_back_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "_REPEATED", {"retry": None, "timeout": 1.0})
+    with firestore_emulator() as address:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", address)
+        store = FirestoreJobStore("test", "(default)")
+        insert(store, "a")
+    with pytest.raises(Unavailable):
+        store.get("a")
+    with firestore_emulator(int(address.partition(":")[2])):
+        for _ in range(60):
+            try:
+                insert(store, "a")
+                break
+            except Unavailable:
+                monkeypatch.setattr(backend, "_REPEATED", {"retry": backend._RETRY, "timeout": 5.0})
+        assert store.get("a") == new_job("a")
+
+
+def test_a_database_that_cannot_be_opened_is_unavailable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("FIRESTORE_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
+    with pytest.raises(Unavailable):
+        FirestoreJobStore("test", "(default)").get("a")

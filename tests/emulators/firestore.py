@@ -1,0 +1,23 @@
+"""Fixtures: the Firestore emulator, started for the first test that asks for it and ended with the session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from emulators.starting import started
+
+from cloud_executor.local_stack.emulators import firestore_emulator
+
+
+@pytest.fixture(scope="session")
+def firestore_address() -> Iterator[str]:
+    """The host and port, for a process that is given it in its environment."""
+    yield from started(firestore_emulator())
+
+
+@pytest.fixture
+def firestore(firestore_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same, and the clients' library of this process finds it."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_address)
+    return firestore_address

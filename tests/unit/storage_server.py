@@ -1,0 +1,96 @@
+"""A server that takes resumable uploads as Cloud Storage does, and fails where it is told to."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import google_crc32c
+
+
+@dataclass
+class StorageServer:
+    url: str = ""
+    script: list[int | str] = field(default_factory=list)
+    """what the next pieces meet: a number of bytes that are taken, `lost` (the answer), or a status"""
+    received: bytearray = field(default_factory=bytearray)
+    finished: bool = False
+    requests: list[str] = field(default_factory=list)
+    """method and path of each"""
+
+
+@contextmanager
+def storage_server() -> Iterator[StorageServer]:
+    state = StorageServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.note()
+            self.give(404)
+
+        def do_POST(self) -> None:
+            self.note()
+            self.give(200, {"Location": f"{state.url}/session"})
+
+        def do_PATCH(self) -> None:
+            self.note()
+            self.give(200)
+
+        def do_DELETE(self) -> None:
+            self.note()
+            self.give(499)
+
+        def do_PUT(self) -> None:
+            body = self.note()
+            place, _, total = self.headers["Content-Range"].removeprefix("bytes ").partition("/")
+            start = len(state.received) if place == "*" else int(place.partition("-")[0])
+            fault = state.script.pop(0) if state.script else None
+            if isinstance(fault, str) and fault != "lost":
+                self.give(int(fault))
+                return
+            new = body[len(state.received) - start :]
+            state.received += new[:fault] if isinstance(fault, int) else new
+            state.finished = str(len(state.received)) == total
+            if fault == "lost":
+                self.close_connection = True
+            elif state.finished:
+                self.give(200)
+            else:
+                end = len(state.received) - 1
+                self.give(308, {"Range": f"bytes=0-{end}"} if end >= 0 else {})
+
+        def note(self) -> bytes:
+            state.requests.append(f"{self.command} {self.path}")
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+        def give(self, status: int, headers: dict[str, str] | None = None) -> None:
+            checksum = google_crc32c.Checksum(bytes(state.received)).digest()
+            body = json.dumps({"crc32c": base64.b64encode(checksum).decode()}).encode()
+            self.send_response(status)
+            for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        state.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield state
+        finally:
+            server.shutdown()
+            thread.join()
