@@ -53,6 +53,20 @@ def _count(text: str) -> int:
     return value
 
 
+def _at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
 def _one_of(*names: str) -> Callable[[str], str]:
     return {name: name for name in names}.__getitem__
 
@@ -129,6 +143,25 @@ class Settings:
         3, _count, "a number", "how often a job whose worker vanished is tried again before it has failed"
     )
 
+    sandbox: str = _setting(
+        "process",
+        _one_of("process", "container"),
+        "process or container",
+        "what is around the commands of jobs: nothing but a clean environment, or a container each",
+    )
+    image: str | None = _setting(None, str, "an image's name", "what the containers of jobs are made of")
+    network: str = _setting(
+        "none", _one_of("none", "bridge"), "none or bridge", "which network the containers of jobs have"
+    )
+    job_cpus: float = _setting(1.0, _positive, "a number above 0", "how many processors a job's container may use")
+    job_memory: int = _setting(2048, _at_least_one, "MiB", "how much memory a job's container may use")
+    job_processes: int = _setting(
+        1024, _at_least_one, "a number", "how many processes and threads a job's container may have at once"
+    )
+    job_disk: int = _setting(
+        10240, _at_least_one, "MiB", "how much a job's folder may hold, in a container or not, before the job is ended"
+    )
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Raises InvalidSetting with a sentence that names the variable."""
@@ -167,3 +200,5 @@ def _check(settings: Settings) -> None:
         )
     if settings.s3_endpoint is not None and not settings.s3_endpoint.startswith(("http://", "https://")):
         raise InvalidSetting("EXECUTOR_S3_ENDPOINT must be a URL that begins with http:// or https://.")
+    if settings.sandbox == "container" and settings.image is None:
+        raise InvalidSetting("EXECUTOR_IMAGE must be an image's name, because EXECUTOR_SANDBOX is container.")

@@ -53,6 +53,8 @@ def allowed(importer: str, imported: str) -> bool:
     top, _, rest = imported.partition(".")
     if top == "google":
         return importer.startswith("cloud_executor.backends.")
+    if top == "docker":
+        return importer.startswith("worker_vm.worker.sandbox.container")
     if top not in OURS:
         return True
     package = imported.split(".")[1] if rest else ""

@@ -37,6 +37,13 @@ def test_every_variable_is_read() -> None:
         "EXECUTOR_WORKER_LABELS": "gpu, matlab ,,gpu",
         "EXECUTOR_LEASE": "5",
         "EXECUTOR_MAX_LOSSES": "0",
+        "EXECUTOR_SANDBOX": "container",
+        "EXECUTOR_IMAGE": "my-image",
+        "EXECUTOR_NETWORK": "bridge",
+        "EXECUTOR_JOB_CPUS": "0.5",
+        "EXECUTOR_JOB_MEMORY": "100",
+        "EXECUTOR_JOB_PROCESSES": "10",
+        "EXECUTOR_JOB_DISK": "20",
     }
     assert environ.keys() == NAMES
     assert Settings.from_env(environ) == Settings(
@@ -54,6 +61,13 @@ def test_every_variable_is_read() -> None:
         worker_labels=frozenset({"gpu", "matlab"}),
         lease=timedelta(seconds=5),
         max_losses=0,
+        sandbox="container",
+        image="my-image",
+        network="bridge",
+        job_cpus=0.5,
+        job_memory=100,
+        job_processes=10,
+        job_disk=20,
     )
 
 
@@ -77,6 +91,10 @@ def test_a_folder_is_that_of_now_whatever_the_process_does_later(
         *(("CLEAR_OUTPUT_TIMEOUT", value) for value in ("0", "-2", "never")),
         *(("LEASE", value) for value in ("0", "-1", "x", "9" * 30)),
         *(("MAX_LOSSES", value) for value in ("-1", "x", "1.0")),
+        *(("JOB_CPUS", value) for value in ("0", "-1", "inf", "nan", "x")),
+        *(("JOB_MEMORY", value) for value in ("0", "-1", "1.5", "1g")),
+        *(("SANDBOX", value) for value in ("none", "docker")),
+        *(("NETWORK", value) for value in ("host", "x")),
         *(("ALLOW_LIST_ALL", value) for value in ("yes", "2", "on")),
     ],
 )
@@ -130,6 +148,7 @@ def test_settings_reach_what_they_are_for(tmp_path: Path) -> None:
         ({"EXECUTOR_OBJECTS": "gcs"}, "EXECUTOR_BUCKET"),
         ({"EXECUTOR_OBJECTS": "s3"}, "EXECUTOR_BUCKET"),
         ({"EXECUTOR_BUCKET": "bucket"}, "EXECUTOR_OBJECTS"),
+        ({"EXECUTOR_SANDBOX": "container"}, "EXECUTOR_IMAGE"),
         ({"EXECUTOR_OBJECTS": "gcs", "EXECUTOR_BUCKET": "b", "EXECUTOR_S3_ENDPOINT": "http://a"}, "EXECUTOR_OBJECTS"),
         ({"EXECUTOR_OBJECTS": "s3", "EXECUTOR_BUCKET": "b", "EXECUTOR_S3_ENDPOINT": "a"}, "EXECUTOR_S3_ENDPOINT"),
     ],

@@ -20,6 +20,8 @@ from cloud_executor.stop_signals import set_on_signals
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.run_command import CommandRunner
 from worker_vm.worker.run_job import JobRunner
+from worker_vm.worker.sandbox.limits import Limits
+from worker_vm.worker.sandbox.port import Sandbox
 from worker_vm.worker.sandbox.process import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
 from worker_vm.worker.worker import Worker
@@ -46,10 +48,11 @@ def main(slots: int, pool: str, origin_url: str, work: Path | None) -> None:
     configure_logging("worker")
     stopping = threading.Event()
     set_on_signals(stopping, (signal.SIGTERM, signal.SIGINT))
-    sandbox = ProcessSandbox()
     try:
         settings = Settings.from_env(os.environ)
-        folder = open_work_folder(work or settings.data / "work")
+        root = work or settings.data / "work"
+        folder = open_work_folder(root)
+        sandbox = open_sandbox(settings, root)
         folder.sweep(sandbox.end_leftovers)
         worker = open_worker(settings, folder, sandbox, stopping, slots=slots, pool=pool, origin_url=origin_url)
         all_ended = worker.run()
@@ -71,10 +74,29 @@ def open_work_folder(path: Path) -> WorkFolder:
         raise InvalidSetting(f"The folder for running jobs, {path}, cannot be used: {reason}.") from error
 
 
+def open_sandbox(settings: Settings, work: Path) -> Sandbox:
+    """The configured sandbox, without what a dead worker left in it. Raises Unavailable."""
+    limits = Limits(
+        cpus=settings.job_cpus,
+        memory_mib=settings.job_memory,
+        processes=settings.job_processes,
+        disk_mib=settings.job_disk,
+    )
+    if settings.sandbox == "process" or settings.image is None:
+        return ProcessSandbox(limits)
+    # What it imports is installed on the machines that have an engine.
+    from worker_vm.worker.sandbox.container import ContainerSandbox
+    from worker_vm.worker.sandbox.container_engine import ContainerEngine
+
+    sandbox = ContainerSandbox(ContainerEngine(), settings.image, limits, settings.network)
+    sandbox.end_strays(work)
+    return sandbox
+
+
 def open_worker(
     settings: Settings,
     folder: WorkFolder,
-    sandbox: ProcessSandbox,
+    sandbox: Sandbox,
     stopping: threading.Event,
     *,
     slots: int,

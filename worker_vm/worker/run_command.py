@@ -90,6 +90,8 @@ def _result(ending: Ending) -> tuple[Status, str | None]:
         return Status.CANCELED, None
     if ending.output_error is not None:
         return Status.FAILED_TO_EXECUTE, f"The output of the command could not be written: {ending.output_error}."
+    if ending.exceeded is not None:
+        return Status.FAILED_TO_EXECUTE, ending.exceeded
     if ending.signal is not None:
         return Status.FAILED_TO_EXECUTE, f"The command was killed by signal {_signal_name(ending.signal)}."
     if ending.exit_code != 0:

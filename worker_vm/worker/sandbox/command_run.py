@@ -14,6 +14,8 @@ from contextlib import suppress
 
 from worker_vm.worker.attempt import Attempt, Interruption
 from worker_vm.worker.sandbox import processes
+from worker_vm.worker.sandbox.disk_usage import LOOK_SECONDS, DiskUsage
+from worker_vm.worker.sandbox.limits import Limits
 from worker_vm.worker.sandbox.port import Ending
 
 INTERRUPT_SECONDS = 2.0
@@ -78,8 +80,12 @@ class OutputPipe:
 class CommandRun:
     """A command from its start to its end."""
 
-    def __init__(self, process: subprocess.Popen[bytes], attempt: Attempt, pipe: OutputPipe | None) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], attempt: Attempt, pipe: OutputPipe | None, disk: DiskUsage
+    ) -> None:
         self.interrupted = False
+        self._disk_exceeded = False
+        self._disk = disk
         self._process = process
         self._attempt = attempt
         self._pipe = pipe
@@ -94,7 +100,9 @@ class CommandRun:
     def follow(self) -> None:
         """Until the process has ended (it is not reaped), or was killed and does not end."""
         while not (signals := self._signals()):
-            if self._end in self._poll([self._end, self._attempt.fileno()], self._attempt.seconds_left):
+            if self._end in self._poll(
+                [self._end, self._attempt.fileno()], min(self._attempt.seconds_left, LOOK_SECONDS)
+            ):
                 return
         for number, seconds in signals:
             with suppress(OSError):
@@ -110,7 +118,7 @@ class CommandRun:
         while condition() and self._attempt.interruption is None and time.monotonic() < end:
             self._poll([self._attempt.fileno()], processes.LOOK_AGAIN_SECONDS)
 
-    def ending(self) -> Ending:
+    def ending(self, limits: Limits) -> Ending:
         code = self._process.returncode
         if code is None:
             code = -signal.SIGKILL
@@ -119,6 +127,7 @@ class CommandRun:
             signal=-code if code < 0 else None,
             interrupted=self.interrupted,
             output_error=self._pipe.error if self._pipe is not None else None,
+            exceeded=limits.disk_exceeded() if self._disk_exceeded or code == -signal.SIGXFSZ else None,
         )
 
     def _signals(self) -> Sequence[tuple[signal.Signals, float]]:
@@ -127,7 +136,8 @@ class CommandRun:
         if reason is not None:
             self.interrupted = True
             return _KILL if reason is Interruption.LOST else (*_POLITELY, *_KILL)
-        return _KILL if self._pipe is not None and self._pipe.error is not None else ()
+        self._disk_exceeded = self._disk.exceeded()
+        return _KILL if self._disk_exceeded or (self._pipe is not None and self._pipe.error is not None) else ()
 
     def _poll(self, descriptors: list[int], seconds: float) -> set[int]:
         """Which of them are readable; what the command writes is moved meanwhile."""

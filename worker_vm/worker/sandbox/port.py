@@ -39,7 +39,9 @@ class Ending:
     interrupted: bool
     """whether that was after it had been interrupted by us"""
     output_error: str | None = None
-    """why its standard output could not be written, so that it was stopped"""
+    """why its output could not be written, so that it was stopped"""
+    exceeded: str | None = None
+    """the limit that ended it, in a sentence for the owner of the job"""
 
 
 class Sandbox(Protocol):
@@ -49,8 +51,12 @@ class Sandbox(Protocol):
         """Run a command to its end, or until the attempt is interrupted: then it is asked to end, and soon forced.
 
         When this returns nothing runs any more of what the command has started. `on_output` hears each
-        piece of output once it was written to `stdout`. Raises CommandNotStarted.
+        piece of output once it was written to `stdout`. Raises CommandNotStarted, and Unavailable if the sandbox itself
+        does not work at the moment.
         """
 
     def end_leftovers(self, folder: Path) -> None:
         """End what a dead worker's command left running that worked in this attempt's folder."""
+
+    def kill_all(self) -> None:
+        """End all commands and what they started, for a worker that ends without waiting for their slots."""

@@ -1,13 +1,18 @@
-"""Commands as processes of this machine, each in a session of its own, with a clean environment. No other wall."""
+"""Commands as processes of this machine, each in a session of its own, with a clean environment. No other wall.
+
+Of the limits only that of the disk holds, and no command leaves a core file.
+"""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,10 +20,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from worker_vm.worker.attempt import Attempt
-from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.sandbox import processes
 from worker_vm.worker.sandbox.command_run import CommandRun, OutputPipe
+from worker_vm.worker.sandbox.disk_usage import DiskUsage
+from worker_vm.worker.sandbox.limits import MIB, Limits
 from worker_vm.worker.sandbox.port import Command, CommandNotStarted, Ending
+from worker_vm.worker.sandbox.start_failure import why_not_started
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +39,9 @@ KILL_ALL_SECONDS = 0.3
 class ProcessSandbox:
     """A Sandbox. What it makes this process: the parent of all orphans below it."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits | None = None) -> None:
         processes.adopt_orphans()
+        self._limits = limits or Limits()
         self._lock = threading.Lock()
         self._running: dict[int, Path] = {}
         """the commands' processes, and the folders of their attempts"""
@@ -50,7 +58,9 @@ class ProcessSandbox:
             finally:
                 if pipe is not None:
                     os.close(stdout)
-            run = stack.enter_context(CommandRun(process, attempt, pipe))
+            _limit(process.pid, self._limits)
+            disk = DiskUsage(command.folder.root, self._limits.disk_mib)
+            run = stack.enter_context(CommandRun(process, attempt, pipe, disk))
             try:
                 run.follow()
                 if not run.interrupted:
@@ -59,13 +69,12 @@ class ProcessSandbox:
                 self._end(process, command.folder.root)
             if pipe is not None:
                 pipe.drain()
-            return run.ending()
+            return run.ending(self._limits)
 
     def end_leftovers(self, folder: Path) -> None:
         processes.end_everything_of(folder)
 
     def kill_all(self) -> None:
-        """Kill all commands and what they started, for a worker that ends without waiting for their slots."""
         end = time.monotonic() + KILL_ALL_SECONDS
         with self._lock:
             while left := self._everything():
@@ -150,7 +159,7 @@ def _start(command: Command, stdout: int) -> subprocess.Popen[bytes]:
             found = program if "/" in program else shutil.which(program) or program
             return _spawn([b"/bin/sh", b"--", os.fsencode(found), *args[1:]], command, stdout)
     except OSError as error:
-        raise CommandNotStarted(_why_not_started(command, error)) from error
+        raise CommandNotStarted(why_not_started(command, error)) from error
 
 
 def _spawn(args: list[bytes], command: Command, stdout: int) -> subprocess.Popen[bytes]:
@@ -177,15 +186,14 @@ def _environment(command: Command) -> dict[str, str]:
     }
 
 
-def _why_not_started(command: Command, error: OSError) -> str:
-    name = quoted_name(command.program)
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        if "/" in command.program and os.path.lexists(command.folder.job / command.program):
-            return f"The command {name} could not be started: its interpreter was not found."
-        return f"The command {name} was not found."
-    if isinstance(error, PermissionError):
-        return f"The command {name} is not executable."
-    return f"The command {name} could not be started: {(error.strerror or 'unknown fault').lower()}."
+def _limit(pid: int, limits: Limits) -> None:
+    """From its first moments on; what it has started before that is not held to this, but what its files take is."""
+    if sys.platform != "linux":
+        return
+    with suppress(OSError):
+        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+        if limits.disk_mib is not None:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (limits.disk_mib * MIB, limits.disk_mib * MIB))
 
 
 def _reap(pid: int) -> bool:

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import docker
+import pytest
+from docker_engine import IMAGE, EngineMissing, docker_engine
+from requirement import lacking
+from sandbox_bench import Bench
+from worker_harness import Stack
+
+from worker_vm.worker.sandbox.container import ContainerSandbox
+from worker_vm.worker.sandbox.container_engine import ContainerEngine
+from worker_vm.worker.sandbox.limits import Limits
+from worker_vm.worker.sandbox.port import Sandbox
+from worker_vm.worker.sandbox.process import ProcessSandbox
+
+LIMITS = Limits(cpus=1.0, memory_mib=64, processes=64, disk_mib=32)
+
+
+@pytest.fixture(scope="session")
+def engine_address() -> Iterator[str]:
+    engine = docker_engine()
+    try:
+        address = engine.__enter__()
+    except EngineMissing as error:
+        lacking("docker", str(error))
+    try:
+        yield address
+    finally:
+        engine.__exit__(None, None, None)
+
+
+@pytest.fixture
+def engine(engine_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[docker.APIClient]:
+    """A client of the engine, which is also the worker's; in the end no container may be left."""
+    monkeypatch.setenv("DOCKER_HOST", engine_address)
+    client = docker.APIClient(base_url=engine_address)
+    try:
+        yield client
+        assert client.containers(all=True) == []
+    finally:
+        for container in client.containers(all=True):
+            client.remove_container(container["Id"], force=True)
+        client.close()
+
+
+def container_sandbox(image: str = IMAGE, limits: Limits = LIMITS, network: str = "none") -> Sandbox:
+    return ContainerSandbox(ContainerEngine(), image, limits, network)
+
+
+@pytest.fixture
+def containers(engine: docker.APIClient) -> Callable[..., Sandbox]:
+    """Makes container sandboxes."""
+    return container_sandbox
+
+
+@pytest.fixture(params=["process", "container"])
+def sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    if request.param == "process":
+        return ProcessSandbox(LIMITS)
+    request.getfixturevalue("engine")
+    return container_sandbox()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, sandbox: Sandbox) -> Iterator[Bench]:
+    with Bench(Stack(tmp_path), sandbox) as found:
+        yield found
+
+
+@pytest.fixture
+def container_bench(tmp_path: Path, containers: Callable[..., Sandbox]) -> Iterator[Bench]:
+    with Bench(Stack(tmp_path), containers()) as found:
+        yield found

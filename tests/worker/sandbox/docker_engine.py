@@ -1,0 +1,102 @@
+"""A Docker Engine of the tests' own: no network of the machine is touched, and no registry is needed."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import docker
+
+IMAGE = "cloud-executor-tests:busybox"
+START_SECONDS = 60.0
+
+
+class EngineMissing(Exception):
+    """The text says what is missing."""
+
+
+@contextmanager
+def docker_engine() -> Iterator[str]:
+    """Its address, while it runs. Raises EngineMissing."""
+    program, busybox = shutil.which("dockerd"), shutil.which("busybox")
+    if program is None or busybox is None:
+        raise EngineMissing("Containers need the programs dockerd and busybox (Debian: docker.io, busybox-static).")
+    if os.geteuid() != 0:
+        raise EngineMissing("Only root can start a Docker Engine.")
+    # The path of a socket is short, and pytest's folders have long ones.
+    folder = Path(tempfile.mkdtemp(prefix="engine-"))
+    address = f"unix://{folder}/docker.sock"
+    options = {
+        "storage-driver": "overlay2",
+        "bridge": "none",
+        "iptables": "false",
+        "ip6tables": "false",
+        "data-root": folder / "data",
+        "exec-root": folder / "exec",
+        "host": address,
+        "pidfile": folder / "pid",
+    }
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, *(f"--{name}={value}" for name, value in options.items())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        _wait(process, address, folder / "log")
+        client = docker.APIClient(base_url=address)
+        try:
+            client.import_image_from_data(_busybox_tree(Path(busybox)), *IMAGE.split(":"), changes=["ENV PATH=/bin"])
+        finally:
+            client.close()
+        yield address
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            client = docker.APIClient(base_url=address, version="auto")
+        except docker.errors.DockerException:
+            if process.poll() is not None or time.monotonic() > end:
+                lines = log.read_text(errors="replace").splitlines()
+                raise EngineMissing(f"The Docker Engine did not start: {' '.join(lines[-3:])}") from None
+            time.sleep(0.05)
+        else:
+            client.close()
+            return
+
+
+def _busybox_tree(program: Path) -> bytes:
+    """A file system with the programs of busybox, as a tar."""
+    names = subprocess.run([program, "--list"], check=True, capture_output=True, text=True).stdout.split()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tree:
+        for folder in ("bin", "dev", "etc", "proc", "sys", "tmp"):
+            member = tarfile.TarInfo(folder)
+            member.type, member.mode = tarfile.DIRTYPE, 0o755
+            tree.addfile(member)
+        tree.add(program, "bin/busybox")
+        for name in names:
+            if name != "busybox":
+                member = tarfile.TarInfo(f"bin/{name}")
+                member.type, member.linkname = tarfile.SYMTYPE, "busybox"
+                tree.addfile(member)
+    return buffer.getvalue()

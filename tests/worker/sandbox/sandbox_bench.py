@@ -1,0 +1,80 @@
+"""Commands run in a sandbox one by one, without a job around them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker_harness import WAIT_SECONDS, WORKER_ID, Stack
+
+from worker_vm.worker.attempt import Attempt
+from worker_vm.worker.sandbox.port import Command, Ending, Sandbox
+from worker_vm.worker.work_folder import AttemptFolder, WorkFolder
+
+LEASE_SECONDS = 120
+
+
+@dataclass
+class Ran:
+    """A command that has ended, and what it has written."""
+
+    ending: Ending
+    stdout: bytes
+    stderr: bytes
+
+
+class Bench:
+    """A folder of an attempt, and the attempt."""
+
+    def __init__(self, stack: Stack, sandbox: Sandbox) -> None:
+        self.stack = stack
+        self.sandbox = sandbox
+
+    def __enter__(self) -> Bench:
+        self._exit = ExitStack()
+        self.folder: AttemptFolder = self._exit.enter_context(WorkFolder(self.stack.work).attempt())
+        job = self.stack.executor.claim(self.stack.add_script(f"unused in {self.folder.root.name}").hash, WORKER_ID)
+        self.attempt = Attempt(job, LEASE_SECONDS, time.monotonic())
+        self._exit.callback(self.attempt.close)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._exit.close()
+
+    def run(self, *command: str, on_output: Callable[[bytes], None] | None = None, outputs: Path | None = None) -> Ran:
+        """Run it with its output in files that are in the job's folder, or elsewhere."""
+        outputs = outputs or self.folder.job
+        files = [
+            os.open(outputs / name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+            for name in ("job_stdout.txt", "job_stderr.txt")
+        ]
+        try:
+            ending = self.sandbox.run(
+                Command(command[0], command[1:], self.folder, "http://origin.example:1", *files),
+                self.attempt,
+                on_output,
+            )
+            return Ran(ending, *(os.pread(file, 2**20, 0) for file in files))
+        finally:
+            for file in files:
+                os.close(file)
+
+    def script(self, script: str, on_output: Callable[[bytes], None] | None = None) -> Ran:
+        return self.run("sh", "-c", script, on_output=on_output)
+
+    @contextmanager
+    def running(self, script: str) -> Iterator[list[Ran]]:
+        """The script runs meanwhile; what it gave is in the list after that."""
+        ran: list[Ran] = []
+        thread = threading.Thread(target=lambda: ran.append(self.script(script)))
+        thread.start()
+        try:
+            yield ran
+        finally:
+            thread.join(WAIT_SECONDS)
+        assert not thread.is_alive()

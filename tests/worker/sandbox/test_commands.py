@@ -1,0 +1,172 @@
+"""What every sandbox does with a command."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from sandbox_bench import Bench
+from worker_harness import until
+
+from worker_vm.worker.attempt import Interruption
+from worker_vm.worker.sandbox.port import Command, CommandNotStarted
+
+
+def test_output_and_exit_code_arrive_apart(bench: Bench) -> None:
+    ran = bench.script("echo out; echo err >&2; exit 3")
+    assert (ran.stdout, ran.stderr) == (b"out\n", b"err\n")
+    assert (ran.ending.exit_code, ran.ending.signal, ran.ending.interrupted) == (3, None, False)
+    assert (ran.ending.output_error, ran.ending.exceeded) == (None, None)
+
+
+def test_every_piece_of_output_is_heard_once_it_is_written(bench: Bench) -> None:
+    heard: list[bytes] = []
+    ran = bench.script("head -c 300000 /dev/zero; echo end; echo err >&2", heard.append)
+    assert b"".join(heard) == ran.stdout == bytes(300_000) + b"end\n"
+
+
+def test_standard_input_is_empty(bench: Bench) -> None:
+    assert bench.script("cat; echo end").stdout == b"end\n"
+
+
+def test_arguments_arrive_as_they_are(bench: Bench) -> None:
+    ran = bench.run("printf", "<%s>", "", "a b", "$HOME", "*", "ü\n", "--", "-x")
+    assert ran.stdout.decode() == "<><a b><$HOME><*><ü\n><--><-x>"
+
+
+def test_the_environment_is_not_the_workers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "secret")
+    found = dict(line.split("=", 1) for line in bench.run("env").stdout.decode().splitlines())
+    assert found["ORIGIN_URL"] == "http://origin.example:1"
+    assert found["HOME"] and found["TMPDIR"] and found["PATH"]
+    assert "GOOGLE_APPLICATION_CREDENTIALS" not in found
+
+
+def test_a_command_starts_in_its_folder_and_may_change_all_in_it(bench: Bench) -> None:
+    (bench.folder.job / "given").mkdir()
+    (bench.folder.job / "given/file").write_text("before")
+    ran = bench.script('echo after > given/file && mkdir made && echo x > made/file && ls && touch "$TMPDIR/t"')
+    assert ran.ending.exit_code == 0, ran.stderr
+    assert ran.stdout.split() == [b"given", b"job_stderr.txt", b"job_stdout.txt", b"made"]
+    assert (bench.folder.job / "given/file").read_text() == "after\n"
+
+
+def test_a_program_of_the_job_runs_with_and_without_an_interpreter_line(bench: Bench) -> None:
+    for name, line in (("a.sh", "#!/bin/sh\n"), ("b.sh", "")):
+        program = bench.folder.job / name
+        program.write_text(f'{line}echo "$0 $1"\n')
+        program.chmod(0o755)
+        ran = bench.run(f"./{name}", "x")
+        assert ran.stdout == f"./{name} x\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("program", "sentence"),
+    [
+        ("no-such-command", "The command 'no-such-command' was not found."),
+        ("./no-such-file", "The command './no-such-file' was not found."),
+        ("./plain", "The command './plain' is not executable."),
+        ("./lost.sh", "The command './lost.sh' could not be started: its interpreter was not found."),
+        ("./lost.sh/x", "The command './lost.sh/x' was not found."),
+        (".", "The command '.' is not executable."),
+    ],
+)
+def test_a_command_that_cannot_be_started_is_told_from_one_that_fails(
+    bench: Bench, program: str, sentence: str
+) -> None:
+    (bench.folder.job / "plain").write_text("")
+    lost = bench.folder.job / "lost.sh"
+    lost.write_text("#!/no/such/shell\n")
+    lost.chmod(0o755)
+    with pytest.raises(CommandNotStarted) as raised:
+        bench.run(program)
+    assert str(raised.value) == sentence
+    assert (bench.folder.job / "job_stderr.txt").read_bytes() == b""
+
+
+@pytest.mark.parametrize("code", [1, 126, 127])
+def test_a_command_that_exits_like_one_that_was_not_found_has_an_exit_code(bench: Bench, code: int) -> None:
+    assert bench.script(f"echo no >&2; exit {code}").ending.exit_code == code
+    assert bench.script(f"exit {code}").ending.exit_code == code
+
+
+def test_too_many_arguments(bench: Bench) -> None:
+    with pytest.raises(CommandNotStarted, match="could not be started: argument list too long"):
+        bench.run("true", "x" * 200_000)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, 40])
+def test_an_end_by_a_signal(bench: Bench, number: int) -> None:
+    ending = bench.script(f"kill -{int(number)} $$").ending
+    assert (ending.exit_code, ending.signal, ending.exceeded) == (None, number, None)
+
+
+def test_output_that_cannot_be_written_stops_the_command(bench: Bench) -> None:
+    with open("/dev/full", "wb") as full:
+        command = Command("sh", ("-c", "echo x; sleep 60"), bench.folder, "", full.fileno(), full.fileno())
+        ending = bench.sandbox.run(command, bench.attempt, lambda chunk: None)
+    assert (ending.output_error, ending.interrupted) == ("no space left on device", False)
+
+
+# Interruption -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", [Interruption.CANCELED, Interruption.RELEASED])
+def test_a_command_is_asked_to_end_with_its_children(bench: Bench, reason: Interruption) -> None:
+    script = "trap 'echo cleaned up; exit 5' INT; "
+    script += "sh -c 'trap \"echo child > child; exit\" INT; touch ready; while :; do sleep 0.1; done'; sleep 60"
+    with bench.running(script) as ran:
+        until((bench.folder.job / "ready").exists)
+        bench.attempt.interrupt(reason)
+    (end,) = ran
+    assert (end.ending.interrupted, end.ending.exit_code) == (True, 5)
+    assert end.stdout == b"cleaned up\n"
+    assert (bench.folder.job / "child").exists()
+
+
+@pytest.mark.parametrize("ignored", ["", "INT", "INT TERM"])
+def test_a_command_that_does_not_listen_is_ended(bench: Bench, ignored: str) -> None:
+    with bench.running(f"trap '' {ignored}; touch ready; while :; do sleep 1; done") as ran:
+        until((bench.folder.job / "ready").exists)
+        bench.attempt.interrupt(Interruption.CANCELED)
+    assert ran[0].ending.interrupted
+
+
+def test_a_lost_job_is_killed_at_once(bench: Bench) -> None:
+    with bench.running("trap 'echo heard' INT TERM; touch ready; while :; do sleep 0.1; done") as ran:
+        until((bench.folder.job / "ready").exists)
+        bench.attempt.interrupt(Interruption.LOST)
+    assert (ran[0].ending.interrupted, ran[0].ending.signal, ran[0].stdout) == (True, signal.SIGKILL, b"")
+
+
+def test_a_stopped_command_is_ended(bench: Bench) -> None:
+    with bench.running("touch ready; kill -STOP $$") as ran:
+        until((bench.folder.job / "ready").exists)
+        bench.attempt.interrupt(Interruption.CANCELED)
+    assert ran[0].ending.interrupted
+
+
+def test_killing_all_ends_what_runs(bench: Bench) -> None:
+    with bench.running("trap '' INT TERM; touch ready; while :; do sleep 0.1; done") as ran:
+        until((bench.folder.job / "ready").exists)
+        bench.sandbox.kill_all()
+    assert (ran[0].ending.interrupted, ran[0].ending.signal) == (False, signal.SIGKILL)
+
+
+def test_no_descriptor_is_left_open(bench: Bench) -> None:
+    def held() -> list[str]:
+        """But for sockets: the engine's client keeps those that idle, up to a number."""
+        targets = []
+        for descriptor in os.listdir("/proc/self/fd"):
+            try:
+                targets.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            except FileNotFoundError:
+                continue
+        return [target for target in targets if not target.startswith("socket:")]
+
+    before = set(held())
+    for script in ("echo x", "exit 3", "kill -9 $$", "sleep 60 & true"):
+        bench.script(script)
+        bench.script(script, lambda chunk: None)
+    assert set(held()) - before == set()

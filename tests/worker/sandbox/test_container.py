@@ -1,0 +1,211 @@
+"""What only a container does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import docker
+import pytest
+from docker_engine import IMAGE
+from sandbox_bench import Bench
+from worker_harness import PROJECT, Stack, until
+
+from cloud_executor.model.errors import Unavailable
+from cloud_executor.model.job import Status
+from worker_vm.worker.attempt import Interruption
+from worker_vm.worker.sandbox.container import ContainerSandbox
+from worker_vm.worker.sandbox.container_engine import FOLDER_LABEL
+from worker_vm.worker.sandbox.container_output import Demultiplexer
+from worker_vm.worker.sandbox.port import CommandNotStarted, Sandbox
+
+
+def test_a_command_is_nobody_and_can_become_no_other(container_bench: Bench) -> None:
+    status = container_bench.run("cat", "/proc/self/status").stdout.decode()
+    found = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert 0 not in map(int, found["Uid"].split() + found["Gid"].split())
+    assert {int(found[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+    assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
+
+
+def test_only_its_folder_and_the_temporary_one_can_be_written(container_bench: Bench) -> None:
+    script = 'for f in / /bin /etc /proc /sys; do touch $f/x 2> /dev/null && echo "$f"; done; touch /job/x /tmp/x'
+    ran = container_bench.script(script)
+    assert (ran.ending.exit_code, ran.stdout) == (0, b"")
+
+
+def test_nothing_of_the_machine_is_in_sight(container_bench: Bench) -> None:
+    script = "ls /; ls /proc | grep -c '^[0-9]*$'; find / -xdev -name '*.sock'; cut -d: -f1 /proc/net/dev | tail -n +3"
+    lines = container_bench.script(script).stdout.decode().split()
+    assert set(lines[:-2]) == {"bin", "dev", "etc", "job", "proc", "sbin", "sys", "tmp"}  # the init process is in sbin
+    assert int(lines[-2]) < 10
+    assert lines[-1] == "lo"
+
+
+def test_results_belong_to_nobody_of_the_machine_and_can_be_removed(container_bench: Bench) -> None:
+    container_bench.script("mkdir -m 700 made; echo x > made/file; chmod 0 made/file")
+    made = container_bench.folder.job / "made"
+    if os.geteuid() == 0:
+        assert made.stat().st_uid != 0
+    assert (made / "file").read_text() == "x\n"
+
+
+def test_more_memory_than_allowed(container_bench: Bench) -> None:
+    ending = container_bench.script("x=x; while :; do x=$x$x; done").ending
+    assert ending.exceeded == "The command used more than 64 MiB of memory."
+
+
+def test_the_temporary_folder_counts_as_memory(container_bench: Bench) -> None:
+    ran = container_bench.script("for i in 1 2 3 4 5; do head -c 20000000 /dev/zero > /tmp/$i || exit 7; done")
+    assert ran.ending.exceeded == "The command used more than 64 MiB of memory." or ran.ending.exit_code == 7
+
+
+def test_more_processes_than_allowed(container_bench: Bench) -> None:
+    """Forks without end: nothing but the container feels it, and a cancel ends it."""
+    with container_bench.running("bomb() { bomb | bomb & }; touch ready; bomb; while :; do sleep 0.1; done") as ran:
+        until((container_bench.folder.job / "ready").exists)
+        until(lambda: b"fork" in (container_bench.folder.job / "job_stderr.txt").read_bytes())
+        container_bench.attempt.interrupt(Interruption.CANCELED)
+    assert ran[0].ending.interrupted
+
+
+def test_an_image_that_is_not_there_and_cannot_be_pulled(
+    container_bench: Bench, containers: Callable[..., Sandbox]
+) -> None:
+    container_bench.sandbox = containers(image="127.0.0.1:9/no/such:image")
+    with pytest.raises(CommandNotStarted) as raised:
+        container_bench.script("true")
+    error = "The image '127.0.0.1:9/no/such:image' could not be pulled: its registry cannot be reached."
+    assert str(raised.value) == error
+
+
+def test_what_is_no_name_of_an_image(container_bench: Bench, containers: Callable[..., Sandbox]) -> None:
+    container_bench.sandbox = containers(image="Not An Image")
+    with pytest.raises(CommandNotStarted, match="could not be pulled: that is no name of an image"):
+        container_bench.script("true")
+
+
+def test_settings_of_the_image_do_not_count(
+    engine: docker.APIClient, container_bench: Bench, containers: Callable[..., Sandbox]
+) -> None:
+    """Its entry point, user, folder and health check; its environment does."""
+    made = engine.create_container(IMAGE, command="true")["Id"]
+    changes = ['ENTRYPOINT ["false"]', 'CMD ["x"]', "USER 0", "WORKDIR /etc", "ENV GREETING=hello", "VOLUME /data"]
+    engine.commit(made, "cloud-executor-tests", "odd", changes=changes)
+    engine.remove_container(made)
+    container_bench.sandbox = containers(image="cloud-executor-tests:odd")
+    ran = container_bench.script('echo "$GREETING $PWD $(id -u)"')
+    assert ran.stdout.split()[:2] == [b"hello", b"/job"]
+    assert ran.stdout.split()[2] != b"0"
+    assert not (engine.volumes()["Volumes"] or [])
+
+
+def test_an_engine_that_is_gone_is_no_fault_of_the_job(
+    container_bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, containers: Callable[..., Sandbox]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(Unavailable):
+        containers()
+
+
+def test_a_container_that_is_removed_by_others_ends_the_command(
+    engine: docker.APIClient, container_bench: Bench
+) -> None:
+    with container_bench.running("touch ready; sleep 60") as ran:
+        until((container_bench.folder.job / "ready").exists)
+        (container,) = until(engine.containers)
+        engine.remove_container(container["Id"], force=True)
+    assert ran[0].ending.signal is not None
+
+
+def test_containers_whose_folders_are_gone_are_swept(
+    engine: docker.APIClient, container_bench: Bench, tmp_path: Path
+) -> None:
+    sandbox = container_bench.sandbox
+    assert isinstance(sandbox, ContainerSandbox)
+    work = container_bench.stack.work
+    stray, others = (
+        engine.create_container(IMAGE, "sleep 60", labels={FOLDER_LABEL: str(folder)})["Id"]
+        for folder in (work / "attempt-gone", tmp_path / "other/attempt-gone")
+    )
+    sandbox.end_strays(work)
+    left = [container["Id"] for container in engine.containers(all=True)]
+    engine.remove_container(others)
+    assert (stray in left, others in left) == (False, True)
+
+
+def test_slots_run_side_by_side(container_bench: Bench, containers: Callable[..., Sandbox]) -> None:
+    sandbox = container_bench.sandbox
+    outputs: list[bytes] = []
+    with Bench(container_bench.stack, sandbox) as second:
+        # Each waits for the other.
+        def work(mine: Bench) -> None:
+            outputs.append(mine.script("touch here; until test -e go; do sleep 0.02; done; echo done").stdout)
+
+        threads = [threading.Thread(target=work, args=(each,)) for each in (container_bench, second)]
+        for thread in threads:
+            thread.start()
+        for each in (container_bench, second):
+            until((each.folder.job / "here").exists)
+        for each in (container_bench, second):
+            (each.folder.job / "go").touch()
+        for thread in threads:
+            thread.join(30)
+    assert outputs == [b"done\n", b"done\n"]
+
+
+def test_the_worker_program_runs_jobs_in_containers(stack: Stack, engine: docker.APIClient) -> None:
+    job = stack.add_script("echo hello; id -u; echo made > made.txt", outputInterval=10)
+    with stack.program(EXECUTOR_SANDBOX="container", EXECUTOR_IMAGE=IMAGE):
+        stack.finished(job)
+    assert (stack.get(job).status, stack.get(job).error) == (Status.SUCCESS, None)
+    results = stack.results(job)
+    assert results["job_stdout.txt"].startswith(b"hello\n") and results["made.txt"] == b"made\n"
+    assert "".join(text for _, text in stack.output(job)).startswith("hello\n")
+
+
+def test_a_killed_workers_container_is_swept_by_the_next(stack: Stack, engine: docker.APIClient) -> None:
+    stack.add_script("touch ready; sleep 600")
+    environment = {"EXECUTOR_SANDBOX": "container", "EXECUTOR_IMAGE": IMAGE}
+    with stack.program(**environment) as program:
+        until(lambda: list(stack.work.glob("*/job/ready")))
+        (before,) = [container["Id"] for container in until(engine.containers)]
+        program.process.kill()
+        program.wait()
+    with stack.program(**environment):
+        until(lambda: before not in [container["Id"] for container in engine.containers(all=True)])
+
+
+def test_a_worker_without_an_engine_says_so(stack: Stack, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "worker_vm.worker.main", "--work", str(stack.work)],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "EXECUTOR_DATA": str(stack.data),
+            "EXECUTOR_SANDBOX": "container",
+            "EXECUTOR_IMAGE": IMAGE,
+            "DOCKER_HOST": f"unix://{tmp_path}/none.sock",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 2
+    assert "The container engine does not" in result.stderr
+
+
+@pytest.mark.parametrize("cut", [1, 3, 8, 9, 1000])
+def test_the_engines_stream_is_taken_apart_however_it_is_cut(cut: int) -> None:
+    pieces = [(1, b"out"), (2, b"err"), (1, b""), (1, b"x" * 300), (2, b"\x01\0\0\0\0\0\0\x05")]
+    raw = b"".join(bytes([kind, 0, 0, 0]) + len(piece).to_bytes(4, "big") + piece for kind, piece in pieces)
+    streams = Demultiplexer()
+    found: dict[int, bytes] = {1: b"", 2: b""}
+    for start in range(0, len(raw), cut):
+        for kind, piece in streams.feed(raw[start : start + cut]):
+            found[kind] += piece
+    assert found == {1: b"out" + b"x" * 300, 2: b"err\x01\0\0\0\0\0\0\x05"}

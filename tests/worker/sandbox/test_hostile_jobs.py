@@ -1,0 +1,126 @@
+"""Jobs that mean no good: each has a decent ending, and the next one on the slot is none the worse."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from sandbox_bench import Bench
+from worker_harness import is_running, until
+
+from worker_vm.worker.result_files import result_files
+from worker_vm.worker.sandbox.port import Sandbox
+from worker_vm.worker.work_folder import WorkFolder
+
+
+@pytest.fixture(autouse=True)
+def _next_job_is_unharmed(bench: Bench) -> object:
+    """After each: the folder can be removed, and another command runs."""
+    yield
+    root = bench.folder.root
+    with Bench(bench.stack, bench.sandbox) as following:
+        assert following.script("echo fine").stdout == b"fine\n"
+    bench.__exit__(None, None, None)
+    assert not root.exists()
+
+
+def found(bench: Bench) -> set[str]:
+    failures: list[Exception] = []
+    files = {file.path for file in result_files(bench.folder.job, failures.append)}
+    assert failures == []
+    return files
+
+
+def test_one_that_fills_the_disk(bench: Bench) -> None:
+    ran = bench.script("i=0; while :; do head -c 4000000 /dev/zero > $i; i=$((i+1)); sleep 0.05; done")
+    assert ran.ending.exceeded == "The command used more than 32 MiB of disk."
+
+
+def test_one_with_a_file_that_is_too_large(bench: Bench) -> None:
+    ran = bench.script("exec head -c 2000000000 /dev/zero > file")
+    assert ran.ending.exceeded == "The command used more than 32 MiB of disk."
+    assert (bench.folder.job / "file").stat().st_size <= 32 * 2**20
+
+
+def test_one_that_writes_output_without_end(bench: Bench) -> None:
+    ran = bench.script("yes", lambda chunk: time.sleep(0.001))
+    assert ran.ending.exceeded == "The command used more than 32 MiB of disk."
+
+
+def test_one_whose_line_never_ends(bench: Bench) -> None:
+    longest = 0
+
+    def hear(chunk: bytes) -> None:
+        nonlocal longest
+        longest = max(longest, len(chunk))
+
+    size = 16 * 2**20
+    ran = bench.script(f"head -c {size} /dev/zero | tr '\\0' x", hear)
+    assert ran.ending.exit_code == 0
+    assert (bench.folder.job / "job_stdout.txt").stat().st_size == size
+    assert longest <= 64 * 1024
+
+
+def test_one_that_ignores_signals_and_leaves_processes(bench: Bench) -> None:
+    marker = f"6{os.getpid()}"  # a number of seconds that nobody else sleeps for
+    ran = bench.script(f"trap '' INT TERM HUP; setsid sleep {marker} & sleep {marker} & echo started")
+    assert (ran.ending.exit_code, ran.stdout) == (0, b"started\n")
+    left = [
+        int(process.name)
+        for process in Path("/proc").iterdir()
+        if process.name.isdigit() and is_running(int(process.name)) and marker.encode() in _arguments(process)
+    ]
+    assert left == []
+
+
+def _arguments(process: Path) -> list[bytes]:
+    try:
+        return (process / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def test_one_that_closes_its_output(bench: Bench) -> None:
+    ran = bench.script("echo before; exec > /dev/null 2>&1 0<&-; exec 1>&- 2>&-; sleep 0.3; touch late; exit 4")
+    assert (ran.ending.exit_code, ran.stdout) == (4, b"before\n")
+    assert (bench.folder.job / "late").exists()
+
+
+def test_one_that_deletes_its_folder(bench: Bench) -> None:
+    ran = bench.script('rm -rf "$PWD" 2> /dev/null; rm -rf ./* ; echo gone')
+    assert (ran.ending.exit_code, ran.stdout) == (0, b"gone\n")
+    assert found(bench) == set()
+
+
+def test_one_that_leaves_fifos_links_and_what_cannot_be_read(bench: Bench) -> None:
+    script = "mkfifo fifo; ln -s . loop; ln -s b a; ln -s a b; ln -s /etc/passwd out; mkdir closed; echo x > closed/x; "
+    ran = bench.script(script + "chmod 0 closed/x closed; echo kept > kept")
+    assert ran.ending.exit_code == 0
+    if os.geteuid() == 0:
+        assert found(bench) == {"kept", "closed/x", "job_stdout.txt", "job_stderr.txt"}
+
+
+def test_one_with_many_files(bench: Bench) -> None:
+    ran = bench.script("i=0; while [ $i -lt 3000 ]; do : > $i; i=$((i+1)); done")
+    assert ran.ending.exit_code == 0
+    assert len(found(bench)) == 3002
+
+
+def test_one_whose_worker_dies_is_ended_by_the_next(bench: Bench, sandbox: Sandbox) -> None:
+    """Its folder is still locked by this worker, so the sweep is done by hand."""
+    with bench.running("trap '' INT TERM; touch ready; while :; do sleep 0.1; done") as ran:
+        until((bench.folder.job / "ready").exists)
+        sandbox.end_leftovers(bench.folder.root)
+    assert ran[0].ending.signal == signal.SIGKILL
+
+
+def test_the_commands_of_others_are_not_swept(bench: Bench, sandbox: Sandbox) -> None:
+    with bench.running("touch ready; until test -e go; do sleep 0.05; done") as ran:
+        until((bench.folder.job / "ready").exists)
+        WorkFolder(bench.stack.work).sweep(sandbox.end_leftovers)
+        sandbox.end_leftovers(bench.stack.work / "attempt-other")
+        (bench.folder.job / "go").touch()
+    assert ran[0].ending.exit_code == 0
