@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import BinaryIO
 
 from cloud_executor.model.errors import NotFound, TooLarge
@@ -40,6 +40,9 @@ TEMPORARY_LIFETIME = timedelta(days=1)
 
 ZIP_LIFETIME = timedelta(days=8)
 """how long a composed zip is kept; it is made anew for whoever asks later"""
+
+DELETED_AT_ONCE = 1000
+"""objects that one call clears away; the next one goes on"""
 
 MAX_ASKED = 10_000
 """contents that can be asked for at once"""
@@ -306,21 +309,20 @@ class BlobStore:
     # Upkeep -------------------------------------------------------------------------------------------------------
 
     def delete_abandoned_uploads(self) -> int:
-        """Remove what uploads that broke off left behind more than a day ago; how many."""
+        """Remove some of what uploads that broke off left behind more than a day ago; how much."""
         return self._delete_older("wg-temp/", TEMPORARY_LIFETIME)
 
     def delete_old_zips(self) -> int:
-        """Remove composed zips that were made more than eight days ago; how many."""
+        """Remove some of the composed zips that were made more than eight days ago; how many."""
         return self._delete_older("wg-zip/", ZIP_LIFETIME)
 
     def _delete_older(self, prefix: str, lifetime: timedelta) -> int:
         made_before = self.clock() - lifetime
-        count = 0
-        for info in self.objects.list(prefix):
-            if info.modified < made_before:
-                self.objects.delete(info.key)
-                count += 1
-        return count
+        old = (info.key for info in self.objects.list(prefix) if info.modified < made_before)
+        keys = list(islice(old, DELETED_AT_ONCE))
+        for _ in parallel_map(self.objects.delete, keys, self.objects.concurrency):
+            pass
+        return len(keys)
 
 
 def content_key(content_hash: str) -> str:

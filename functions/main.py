@@ -139,4 +139,4 @@ elif _target in _HTTP:
     # What it needs is opened while it loads, by this one thread; what it does not need is not even imported.
     for _open in _needed:
         _open()
-    flask.current_app.wsgi_app = _serve  # type: ignore[method-assign]
+    flask.current_app.wsgi_app = _serve  # type: ignore[method-assign]  # as Flask says

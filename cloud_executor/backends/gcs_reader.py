@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import google_crc32c
 from google.cloud.storage.exceptions import DataCorruption
@@ -13,6 +14,9 @@ from urllib3.exceptions import HTTPError
 
 from cloud_executor.backends.gcs_faults import RETRY, check, checksum_text, storage_faults
 from cloud_executor.ports import ObjectNotFound
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 READ_BYTES = 256 * 1024
 
@@ -48,14 +52,15 @@ class GcsReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        target = memoryview(buffer)
         with storage_faults(ObjectNotFound):
-            data = self._read(len(buffer))
+            data = self._read(len(target))
             if data:
                 self._checksum.update(data)
             elif self._expected not in (None, checksum_text(self._checksum)):
                 raise DataCorruption(self._response)
-        buffer[: len(data)] = data
+        target[: len(data)] = data
         self._position += len(data)
         return len(data)
 

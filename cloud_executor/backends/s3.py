@@ -25,6 +25,7 @@ from cloud_executor.model.errors import CloudExecutorError, QuotaExceeded, Unava
 from cloud_executor.ports import ObjectInfo, ObjectNotFound
 
 if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
@@ -251,10 +252,11 @@ class _Body(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        target = memoryview(buffer)
         with _faults():
-            data: bytes = self._body.read(len(buffer))
-        buffer[: len(data)] = data
+            data: bytes = self._body.read(len(target))
+        target[: len(data)] = data
         return len(data)
 
     def close(self) -> None:

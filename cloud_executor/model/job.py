@@ -187,7 +187,10 @@ def published(job: Job, now: datetime) -> Job | None:
 
 
 def undeliverable(job: Job, now: datetime) -> Job | None:
-    """The queue gave up on a job that nobody has: it has failed, and says why. None: it is finished, or runs."""
+    """The queue gave up on a job that nobody has: it has failed, and says why.
+
+    None: it is finished, or a worker has it. Should that one be lost, `lose` counts it, and so the job ends too.
+    """
     if job.status != Status.CREATED:
         return None
     reason = "The job was given to workers again and again, and none brought it to its end."
@@ -326,11 +329,6 @@ def output_cleared(job: Job, now: datetime) -> Job | None:
     if job.output_expires is None or job.output_expires > now:
         return None
     return output_dropped(job)
-
-
-def failed(job: Job, error: str, now: datetime) -> Job | None:
-    """Give the job up for a reason outside of it; None: it is finished already."""
-    return None if job.finished else _ended(job, Status.FAILED_TO_EXECUTE, now, error)
 
 
 def parse_labels(value: object) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,12 @@ def new_job(job_hash: str, **fields: object) -> Job:
 
 
 def insert(store: FirestoreJobStore, *hashes: str) -> None:
-    for job_hash in hashes:
-        store.transact(job_hash, lambda _, job_hash=job_hash: new_job(job_hash))  # type: ignore[misc]
+    for job in map(new_job, hashes):
+        store.transact(job.hash, partial(_replaced_by, job))
+
+
+def _replaced_by(job: Job, stored: Job | None) -> Job:
+    return job
 
 
 def put(store: FirestoreJobStore, number: int, text: str) -> None:

@@ -347,6 +347,16 @@ def test_contents_are_asked_for_by_hash(blobs: BlobStore) -> None:
         blobs.open_content(sha1(b"other"))
 
 
+def test_one_call_clears_away_a_bounded_number_and_the_next_goes_on(
+    objects: FileObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloud_executor.blobs.DELETED_AT_ONCE", 2)
+    for name in "abc":
+        objects.put(f"wg-temp/{name}", [b"half an upload"])
+    later = BlobStore(objects, lambda: datetime.now(UTC) + 2 * TEMPORARY_LIFETIME)
+    assert [later.delete_abandoned_uploads() for _ in range(3)] == [2, 1, 0]
+
+
 def test_remains_of_uploads_are_removed_after_a_day_and_nothing_else(objects: FileObjectStore) -> None:
     stored_at = datetime.now(UTC)
     blobs = BlobStore(objects, lambda: stored_at)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from direct_store import DirectFileStore
@@ -34,6 +35,9 @@ from cloud_executor.crc32_combine import crc32_combine
 from cloud_executor.model.errors import TooLarge
 from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
 from cloud_executor.zip_archive import SizeChanged
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -292,12 +296,13 @@ class SparseFile(io.RawIOBase):
     def tell(self) -> int:
         return self._position
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        target = memoryview(buffer)
         for start, size, content in self._pieces:
             if start <= self._position < start + size:
                 offset = self._position - start
-                length = min(len(buffer), size - offset)
-                buffer[:length] = content[offset : offset + length] if content is not None else bytes(length)
+                length = min(len(target), size - offset)
+                target[:length] = content[offset : offset + length] if content is not None else bytes(length)
                 self._position += length
                 return length
         return 0

@@ -82,7 +82,7 @@ STEPS: dict[str, Step] = {
     "finish": finished,
     "release": lambda job: transitions.release(job, job.attempt),
     "cancel": lambda job: transitions.cancel(job, SECRET, NOON),
-    "failed": lambda job: transitions.failed(job, "why", NOON),
+    "give up": lambda job: transitions.undeliverable(job, NOON),
     "report success": lambda job: updated(job, status="SUCCESS"),
     "report running": lambda job: updated(job, status="RUNNING"),
     "publish": lambda job: transitions.published(job, NOON),
@@ -101,7 +101,7 @@ FOLLOWS: dict[str, dict[str, str]] = {
     "finish": {"CREATED": REFUSED, "RUNNING": "SUCCESS", "CANCELED": REFUSED, "finished": REFUSED},
     "release": {"CREATED": REFUSED, "RUNNING": "CREATED", "CANCELED": REFUSED, "finished": REFUSED},
     "cancel": {"CREATED": "CANCELED", "RUNNING": "RUNNING", "CANCELED": SAME, "finished": SAME},
-    "failed": {"CREATED": "FAILED_TO_EXECUTE", "RUNNING": "FAILED_TO_EXECUTE", "CANCELED": SAME, "finished": SAME},
+    "give up": {"CREATED": "FAILED_TO_EXECUTE", "RUNNING": SAME, "CANCELED": SAME, "finished": SAME},
     "report success": {"CREATED": "SUCCESS", "RUNNING": "SUCCESS", "CANCELED": SAME, "finished": SAME},
     "report running": {"CREATED": "RUNNING", "RUNNING": "RUNNING", "CANCELED": SAME, "finished": SAME},
     "publish": {"CREATED": "CREATED", "RUNNING": SAME, "CANCELED": SAME, "finished": SAME},
@@ -404,7 +404,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule()
     def the_dead_letter_comes(self) -> None:
-        self.apply(lambda job: transitions.failed(job, "delivered too often", self.now))
+        self.apply(lambda job: transitions.undeliverable(job, self.now))
 
     @rule()
     def somebody_creates_it_again(self) -> None:

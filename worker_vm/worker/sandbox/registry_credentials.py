@@ -6,7 +6,7 @@ import json
 import urllib.request
 
 _GOOGLE = ("-docker.pkg.dev", "gcr.io")
-_TOKEN_URL = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token"  # noqa: S105
+_TOKEN_URL = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token"  # noqa: S105 - an address
 _SECONDS = 3.0
 
 

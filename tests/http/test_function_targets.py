@@ -1,0 +1,156 @@
+"""Each entry point as the platform starts it: by functions-framework, where only requirements.txt is installed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cloud_executor.composition import open_blob_store, open_executor
+from cloud_executor.model.job import Status
+from cloud_executor.settings import Settings
+
+PROJECT = Path(__file__).parents[2]
+START_SECONDS = 30
+
+BLOB, EXECUTOR = "/rest/blob/metadata", "/rest/executor/worker"
+
+
+@pytest.fixture(scope="session")
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a virtual environment with what ships, and nothing else."""
+    folder = tmp_path_factory.mktemp("clean") / "venv"
+    uv = [sys.executable, "-m", "uv", "--quiet"]
+    subprocess.run([*uv, "venv", "--python", sys.executable, folder], check=True, timeout=60)
+    install = [*uv, "pip", "install", "--python", folder / "bin/python", "--requirement", PROJECT / "requirements.txt"]
+    subprocess.run(install, check=True, timeout=300)
+    return folder / "bin"
+
+
+@contextmanager
+def started(programs: Path, data: Path, target: str) -> Iterator[httpx.Client]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "EXECUTOR_DATA": str(data)}
+    command = [programs / "functions-framework", "--source", "functions/main.py", "--target", target]
+    process = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        cwd=PROJECT,
+        env=environment,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
+            wait_for_answer(client, process)
+            yield client
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def wait_for_answer(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        assert process.poll() is None, "it ended"
+        try:
+            client.get("/")
+        except httpx.TransportError:
+            assert time.monotonic() < deadline, "it did not start"
+            time.sleep(0.05)
+        else:
+            return
+
+
+@pytest.fixture(scope="module")
+def dead_letters(clean_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with started(clean_environment, tmp_path_factory.mktemp("data"), "dead_letter") as client:
+        yield client
+
+
+def dead_letter(data: object) -> dict[str, object]:
+    """The body of the event that brings a message of Pub/Sub."""
+    return {"message": {"data": data, "messageId": "1"}, "subscription": "projects/p/subscriptions/s"}
+
+
+def send_event(client: httpx.Client, body: object) -> httpx.Response:
+    return client.post(
+        "/",
+        content=json.dumps(body),
+        headers={
+            "Content-Type": "application/json",
+            "ce-id": "1",
+            "ce-source": "//pubsub.googleapis.com/projects/p/topics/t",
+            "ce-specversion": "1.0",
+            "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "served", "unknown"), [("blob", BLOB, EXECUTOR), ("executor", EXECUTOR, BLOB), ("api", BLOB, "/")]
+)
+def test_an_api_is_served(clean_environment: Path, tmp_path: Path, target: str, served: str, unknown: str) -> None:
+    with started(clean_environment, tmp_path, target) as client:
+        assert client.get(served).json() == {}
+        assert client.get(unknown).status_code == 404
+
+
+def test_a_sweep_mends_and_reports(clean_environment: Path, tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    executor = open_executor(settings)
+    executor.create("lost")
+    replace(executor, clock=lambda: datetime.now(UTC) - timedelta(hours=1)).claim("lost", "a worker that vanishes")
+    with started(clean_environment, tmp_path, "sweep") as client:
+        report = client.post("/").raise_for_status().json()
+        assert report["returned"] == 1
+        assert executor.get("lost").status == Status.CREATED
+        again = client.post("/any/address").raise_for_status().json()
+        assert set(again.values()) == {0}
+        assert client.get("/").status_code == 404
+
+
+def test_a_sweep_clears_abandoned_uploads(clean_environment: Path, tmp_path: Path) -> None:
+    open_blob_store(Settings(data=tmp_path)).objects.put("wg-temp/left", [b"x"])
+    old = (datetime.now(UTC) - timedelta(days=2)).timestamp()
+    os.utime(tmp_path / "blobs/wg-temp/left", (old, old))
+    with started(clean_environment, tmp_path, "sweep") as client:
+        assert client.post("/").raise_for_status().json()["uploads_deleted"] == 1
+    assert not (tmp_path / "blobs/wg-temp/left").exists()
+
+
+def test_a_dead_letter_ends_its_job(clean_environment: Path, tmp_path: Path) -> None:
+    executor = open_executor(Settings(data=tmp_path))
+    for job_hash in ("waiting", "running"):
+        executor.create(job_hash)
+    executor.claim("running", "a worker")
+    with started(clean_environment, tmp_path, "dead_letter") as client:
+        for job_hash in ("waiting", "running"):
+            assert send_event(client, dead_letter(base64.b64encode(job_hash.encode()).decode())).is_success
+    ended = executor.get("waiting")
+    assert ended.status == Status.FAILED_TO_EXECUTE
+    assert ended.error
+    assert executor.get("running").status == Status.RUNNING
+
+
+@pytest.mark.parametrize(
+    "body",
+    [dead_letter("no base64!"), dead_letter(None), dead_letter(""), dead_letter("dW5rbm93bg=="), {}, [], "text"],
+    ids=["no base64", "no data", "empty", "an unknown job", "no message", "a list", "a text"],
+)
+def test_an_event_that_makes_no_sense_does_not_come_again(dead_letters: httpx.Client, body: object) -> None:
+    assert send_event(dead_letters, body).is_success
