@@ -60,7 +60,7 @@ resource "google_cloudbuild_trigger" "deploy" {
   depends_on = [google_project_iam_member.deployer]
 }
 
-# What this folder's resources take to change, and no more: it is no owner, and cannot read what the bucket holds.
+# What this folder's resources take to change, and no more: it is no owner, but nearly one: who may grant roles can have any.
 resource "google_project_iam_member" "deployer" {
   for_each = var.build == null ? toset([]) : toset([
     "roles/artifactregistry.admin",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import fields
 
 import pytest
-from terraform_program import Document, Terraform, of_type
+from terraform_program import REPOSITORY, Document, Terraform, of_type
 
 from cloud_executor.settings import PREFIX, Settings
 
@@ -145,15 +145,19 @@ def _worker_settings(cloud_init: str) -> set[str]:
     return {line.partition("=")[0] for line in base64.b64decode(encoded[1]).decode().splitlines()}
 
 
-def test_functions_and_workers_are_told_settings_that_exist(make_terraform: Callable[[], Terraform]) -> None:
+def test_of_the_settings_told_only_those_are_missing_that_the_deployment_page_admits(
+    make_terraform: Callable[[], Terraform],
+) -> None:
     made = make_terraform().applied()
     known = {PREFIX + setting.name.upper() for setting in fields(Settings)}
     (worker,) = of_type(made, "google_compute_region_instance_template")
-    assert _worker_settings(worker["values"]["metadata"]["user-data"]) <= known
+    told_to_all = _worker_settings(worker["values"]["metadata"]["user-data"])
+    page = (REPOSITORY / "docs" / "deployment.md").read_text()
+    assert told_to_all - known == set(re.findall(r"`(EXECUTOR_\w+)`", page.partition("\n\n`terraform/`")[0]))
     functions = of_type(made, "google_cloudfunctions2_function")
     assert len(functions) == 3
     for function in functions:
         (service,) = function["values"]["service_config"]
         told = {name for name in service["environment_variables"] if name.startswith(PREFIX)}
         assert told
-        assert told <= known
+        assert told <= known | told_to_all
