@@ -6,6 +6,7 @@ seconds or more (protocol: Timeouts of the clients).
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import socket
@@ -98,6 +99,9 @@ def main(host: str, port: int, fd: int | None, workers: int) -> None:
     except CloudExecutorError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
+    # What is loaded stays: no collection has to look through it, nor, by that, copy its pages into every process.
+    gc.collect()
+    gc.freeze()
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     Server(
         application,
