@@ -7,13 +7,16 @@ BENCH ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint format lock bench clean
+.PHONY: help demo demo-emulators up test lint checkov format lock deploy bench clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/server ## run a job through the five steps on this machine
 	@$(BIN)/python -m cloud_executor.client.demo
+
+demo-emulators: $(VENV)/dev ## the same with Google Cloud's client libraries, on emulators
+	@$(BIN)/python -m cloud_executor.client.demo --emulators
 
 up: $(VENV)/server ## start the local stack: executor up
 	@$(BIN)/executor up
@@ -21,24 +24,36 @@ up: $(VENV)/server ## start the local stack: executor up
 test: $(VENV)/dev ## run the whole test-suite
 	@$(BIN)/python -m pytest
 
-lint: $(VENV)/dev ## ruff, strict types, and that requirements.txt is fresh
+lint: $(VENV)/dev ## ruff, strict types, and that each requirements.txt is fresh
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
-	@cp requirements.txt requirements-dev.txt $(VENV)/ && $(MAKE) --silent lock && \
-		cmp requirements.txt $(VENV)/requirements.txt && cmp requirements-dev.txt $(VENV)/requirements-dev.txt || \
-		{ echo "requirements.txt is stale: commit what make lock wrote"; exit 1; }
+	@cat $(REQUIREMENTS) > $(VENV)/requirements && $(MAKE) --silent lock && \
+		cat $(REQUIREMENTS) | cmp - $(VENV)/requirements || \
+		{ echo "requirements are stale: commit what make lock wrote"; exit 1; }
+
+# It needs a hundred packages, which have an environment of their own; nothing is sent anywhere.
+checkov: $(VENV)/dev ## check terraform/ for what should not be open
+	@$(BIN)/uv tool run --quiet --from checkov==3.3.30 checkov --quiet --compact --skip-download \
+		--framework terraform --directory terraform --var-file terraform/examples/production.tfvars
 
 format: $(VENV)/dev ## format the code and mend what ruff can
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
+REQUIREMENTS := requirements.txt worker_vm/requirements.txt requirements-dev.txt
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--custom-compile-command 'make lock' --no-annotate
 
-lock: $(VENV)/dev ## write requirements.txt and requirements-dev.txt anew from pyproject.toml
-	@$(LOCK) --extra server --extra google --extra s3 --extra vm pyproject.toml -o requirements.txt
-	@$(LOCK) --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+lock: $(VENV)/dev ## write all requirements.txt anew from pyproject.toml
+	@$(LOCK) --extra server --extra google --extra s3 pyproject.toml -o requirements.txt
+	@$(LOCK) --extra google --extra s3 --extra vm -c requirements.txt pyproject.toml -o worker_vm/requirements.txt
+	@$(LOCK) --extra dev -c requirements.txt -c worker_vm/requirements.txt pyproject.toml -o requirements-dev.txt
+
+deploy: $(VENV)/server ## deploy to Google Cloud: make deploy PROJECT=my-project (docs/deployment.md)
+	@test -n "$(PROJECT)" || { echo "Name the project: make deploy PROJECT=my-project"; exit 2; }
+	@$(BIN)/python -m deploy --project "$(PROJECT)" $(if $(REGION),--region "$(REGION)") $(if $(NAME),--name "$(NAME)") \
+		$(if $(STATE_BUCKET),--state-bucket "$(STATE_BUCKET)") $(if $(filter yes,$(CONFIRM)),--yes)
 
 bench: $(VENV)/dev ## measure the stack beside the limits of this machine
 	@$(BIN)/python -m bench $(BENCH)

@@ -6,13 +6,16 @@ installed for another.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cloud_executor.blobs import BlobStore
 from cloud_executor.jobs import Executor, ExecutorOptions, system_clock
-from cloud_executor.model.pool import WorkerPool
+from cloud_executor.label_jobs import LabelJobs
 from cloud_executor.ports import JobQueue, JobStore
 from cloud_executor.settings import InvalidSetting, Settings
 
-DEFAULT_POOL = "default"
+if TYPE_CHECKING:
+    from cloud_executor.backends.pubsub import PubSubJobQueue
 
 
 def open_blob_store(settings: Settings) -> BlobStore:
@@ -36,18 +39,19 @@ def open_blob_store(settings: Settings) -> BlobStore:
 
 
 def open_executor(settings: Settings) -> Executor:
-    """Jobs over the embedded job store and queue."""
-    store, queue = _open_sqlite(settings)
+    """Jobs over the configured job store and queue. Raises InvalidSetting if their libraries are not installed."""
+    store, queue = _open_sqlite(settings) if settings.jobs == "sqlite" else _open_google(settings)
     return Executor(
         store=store,
         queue=queue,
-        pools=(WorkerPool(DEFAULT_POOL, settings.worker_labels),),
+        pools=settings.worker_pools,
         options=ExecutorOptions(
             refresh_period=settings.worker_refresh_interval,
             lease=settings.lease,
             max_losses=settings.max_losses,
             clear_output_after=settings.clear_output_timeout,
         ),
+        label_jobs=LabelJobs(settings.label_jobs).current,
     )
 
 
@@ -59,6 +63,39 @@ def _open_sqlite(settings: Settings) -> tuple[JobStore, JobQueue]:
     database = SqliteDatabase(settings.data / "executor.sqlite")
     queue = SqliteJobQueue(database, settings.data / "wake", system_clock)
     return SqliteJobStore(database, outbox=queue), queue
+
+
+def _open_google(settings: Settings) -> tuple[JobStore, JobQueue]:
+    try:
+        from cloud_executor.backends.firestore import OUTPUT_LIFETIME, FirestoreJobStore
+    except ModuleNotFoundError as error:
+        raise _not_installed("EXECUTOR_JOBS", settings.jobs, "google") from error
+    lifetime = None if settings.clear_output_timeout is None else OUTPUT_LIFETIME
+    store = FirestoreJobStore(settings.project, settings.firestore_database, lifetime)
+    return store, _open_pubsub(settings)
+
+
+def create_in_emulators(settings: Settings, max_deliveries: int) -> JobQueue:
+    """Make what Terraform makes in the cloud: the pools' topics, and the bucket if it is one of Cloud Storage.
+
+    The queue, whose pool DEAD_LETTER brings the messages that were delivered too often.
+    """
+    queue = _open_pubsub(settings)
+    if settings.objects == "gcs":
+        from cloud_executor.backends.gcs import GcsObjectStore
+
+        GcsObjectStore(settings.bucket or "", settings.project).create()
+    queue.create([pool.name for pool in settings.worker_pools], max_deliveries)
+    return queue
+
+
+def _open_pubsub(settings: Settings) -> PubSubJobQueue:
+    try:
+        from cloud_executor.backends.pubsub import PubSubJobQueue
+    except ModuleNotFoundError as error:
+        raise _not_installed("EXECUTOR_QUEUE", settings.queue, "google") from error
+    # Settings are refused that choose it without a project.
+    return PubSubJobQueue(settings.project or "", settings.topic_prefix, settings.longest_job)
 
 
 def _not_installed(variable: str, value: str, extra: str) -> InvalidSetting:

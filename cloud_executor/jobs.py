@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +14,7 @@ from cloud_executor.model.errors import Invalid, Unavailable
 from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import (
     GUEST,
+    Durations,
     Job,
     JobUpdate,
     NotClaimable,
@@ -21,7 +22,7 @@ from cloud_executor.model.job import (
     Status,
     WorkerRecord,
 )
-from cloud_executor.model.pool import WorkerPool, pool_for
+from cloud_executor.model.pool import WorkerPool, pools_with
 from cloud_executor.ports import JobNotFound, JobPage, JobQueue, JobStore
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,9 @@ Clock = Callable[[], datetime]
 
 SWEEP_LIMIT = 500
 """jobs of each kind that one sweep looks at; the next sweep goes on"""
+
+SWEEP_FAULTS = 5
+"""jobs that one sweep may fail to publish before it gives up: each may have taken all its patience"""
 
 UNPUBLISHED_AFTER = timedelta(seconds=10)
 """how long a create may take between storing the job and publishing it"""
@@ -84,6 +88,9 @@ class Outcome:
     finish_time: datetime | None = None
     result_hashes: Mapping[str, str] | None = None
     error: str | None = None
+    exit_code: int | None = None
+    durations: Durations | None = None
+    peak_memory_mib: int | None = None
 
 
 @dataclass(slots=True)
@@ -105,6 +112,8 @@ class Executor:
     pools: Sequence[WorkerPool]
     options: ExecutorOptions = field(default_factory=ExecutorOptions)
     clock: Clock = system_clock
+    label_jobs: Callable[[], Mapping[str, str]] = dict
+    """label -> hash of the blob whose job gives a worker that label"""
 
     # Clients ------------------------------------------------------------------------------------------------------
 
@@ -114,7 +123,7 @@ class Executor:
         A crash before the publish, a queue that fails, or a crash before the publish is noted is healed by `sweep`: the
         job is published again, and claiming makes a second message harmless.
         """
-        pool = pool_for(labels, self.pools)
+        pools = pools_with(self._labels_of_pools(labels), self.pools)
         secret = str(uuid.uuid4())
         now = self.clock()
 
@@ -124,7 +133,7 @@ class Executor:
                 job_hash,
                 user_id=user_id,
                 labels=labels,
-                pool=pool.name if pool else None,
+                pools=pools,
                 secret=secret,
                 now=now,
             )
@@ -138,11 +147,8 @@ class Executor:
             job = _existing(self.store.transact(job_hash, change))
         created = job.secret == secret
         if created:
-            try:
-                self._publish(job)
-            except Unavailable:
-                # The job is stored, and this answer is the only one that has its secret.
-                logger.warning("could not publish", extra={"action": "publish", "job_hash": job_hash}, exc_info=True)
+            # Whatever becomes of that: the job is stored, and this answer is the only one that has its secret.
+            self._try_to_publish(job)
         return job, created
 
     def get(self, job_hash: str) -> Job:
@@ -240,10 +246,10 @@ class Executor:
             job_hash, lambda job: transitions.renew(job, attempt, now, self.options.lease), durable=False
         )
 
-    def started(self, job_hash: str, attempt: int) -> Job:
-        """Note that the command starts now. Raises StaleAttempt."""
+    def started(self, job_hash: str, attempt: int, retries: int | None = None) -> Job:
+        """Note that the command starts now, and how many losses the job allows. Raises StaleAttempt."""
         now = self.clock()
-        return self._transact(job_hash, lambda job: transitions.started(job, attempt, now), durable=False)
+        return self._transact(job_hash, lambda job: transitions.started(job, attempt, now, retries), durable=False)
 
     def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
         """Record the outcome of an attempt. Raises StaleAttempt if the job is no longer its own."""
@@ -259,6 +265,9 @@ class Executor:
                 finish_time=iso_time(outcome.finish_time) if outcome.finish_time else None,
                 result_hashes=outcome.result_hashes,
                 error=outcome.error,
+                exit_code=outcome.exit_code,
+                durations=outcome.durations,
+                peak_memory_mib=outcome.peak_memory_mib,
                 clear_output_after=self.options.clear_output_after,
             ),
         )
@@ -266,6 +275,10 @@ class Executor:
     def release(self, job_hash: str, attempt: int) -> None:
         """Give a job back unfinished; its delivery is then to be nacked. Raises StaleAttempt."""
         self._transact(job_hash, lambda job: transitions.release(job, attempt))
+
+    def hand_over(self, job_hash: str, attempt: int, pool: str | None) -> None:
+        """Give a job to a later pool, or (None) to external workers; its delivery is then done. Raises StaleAttempt."""
+        self._try_to_publish(self._transact(job_hash, lambda job: transitions.hand_over(job, attempt, pool)))
 
     def give_up(self, job_hash: str) -> None:
         """The queue no longer delivers the job's message: end the job, unless a worker has it. Raises JobNotFound."""
@@ -281,9 +294,7 @@ class Executor:
         for job in self.store.with_expired_lease(now, SWEEP_LIMIT):
             report.returned += self._lose(job.hash, lambda found: _lease_expired(found, now))
         self._forget_lost_workers(now, report)
-        for job in self.store.unpublished(now - UNPUBLISHED_AFTER, SWEEP_LIMIT):
-            self._publish(job)
-            report.republished += 1
+        self._publish_again(now, report)
         for job in self.store.with_expired_output(now, SWEEP_LIMIT):
             self.store.clear_output(job.hash)
             self._transact(job.hash, lambda found: transitions.output_cleared(found, now))
@@ -291,6 +302,17 @@ class Executor:
         if report != SweepReport():
             logger.info("swept", extra={"action": "sweep", "report": str(report)})
         return report
+
+    def _publish_again(self, now: datetime, report: SweepReport) -> None:
+        faults = 0
+        for job in self.store.unpublished(now - UNPUBLISHED_AFTER, SWEEP_LIMIT):
+            # One whose pool is gone must not keep the others waiting.
+            if self._try_to_publish(job):
+                report.republished += 1
+            else:
+                faults += 1
+            if faults == SWEEP_FAULTS:
+                raise Unavailable
 
     def _forget_lost_workers(self, now: datetime, report: SweepReport) -> None:
         lost_before = now - self.options.worker_timeout
@@ -317,6 +339,19 @@ class Executor:
         if changed and job.status == Status.CREATED:
             self._publish(job)
         return int(changed)
+
+    def _labels_of_pools(self, labels: Iterable[str]) -> frozenset[str]:
+        """Those that a pool must have by itself: label jobs give its workers the others."""
+        return frozenset(labels) - self.label_jobs().keys()
+
+    def _try_to_publish(self, job: Job) -> bool:
+        """Publish now, or leave it to the sweep."""
+        try:
+            self._publish(job)
+        except Unavailable:
+            logger.warning("could not publish", extra={"action": "publish", "job_hash": job.hash}, exc_info=True)
+            return False
+        return True
 
     def _publish(self, job: Job) -> None:
         if job.pool is None or job.status != Status.CREATED or job.published_at is not None:

@@ -5,9 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+_fields: ContextVar[Mapping[str, object]] = ContextVar("fields", default=MappingProxyType({}))
+
+
+@contextmanager
+def logged_with(**fields: object) -> Iterator[None]:
+    """Each line that this thread logs meanwhile has these fields, whatever part of the program logs it."""
+    token = _fields.set({**_fields.get(), **fields})
+    try:
+        yield
+    finally:
+        _fields.reset(token)
 
 
 class JsonFormatter(logging.Formatter):
@@ -24,6 +40,7 @@ class JsonFormatter(logging.Formatter):
             "component": self._component,
             "message": record.getMessage(),
         }
+        entry.update(_fields.get())
         entry.update((name, value) for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES)
         if record.exc_info:
             entry["stack_trace"] = self.formatException(record.exc_info)

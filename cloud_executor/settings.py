@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
@@ -9,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from cloud_executor.model.errors import Invalid
+from cloud_executor.model.pool import NETWORKS, WorkerPool, parse_pools
 
 PREFIX = "EXECUTOR_"
+
+DEFAULT_POOL = "default"
+"""the only worker pool where the settings name none"""
 
 ELSEWHERE = frozenset({"EXECUTOR_URL", "EXECUTOR_REQUIRE"})
 """variables of that prefix that are not the server's: the client's address, and what the test-suite must not skip"""
@@ -71,6 +76,12 @@ def _one_of(*names: str) -> Callable[[str], str]:
     return {name: name for name in names}.__getitem__
 
 
+def _topic_prefix(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9.-]{2,199}", text) or text.startswith("goog"):
+        raise ValueError
+    return text
+
+
 def _switch(text: str) -> bool:
     return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
 
@@ -104,10 +115,28 @@ class Settings:
     objects: str = _setting(
         "files", _one_of("files", "gcs", "s3"), "files, gcs or s3", "where the bytes of blobs are kept"
     )
-    project: str | None = _setting(None, str, "a Google Cloud project", "whose bucket is used")
+    jobs: str = _setting(
+        "sqlite", _one_of("sqlite", "firestore"), "sqlite or firestore", "where jobs, their output and workers are kept"
+    )
+    queue: str = _setting(
+        "sqlite", _one_of("sqlite", "pubsub"), "sqlite or pubsub", "what brings jobs to the workers of their pool"
+    )
+    project: str | None = _setting(None, str, "a Google Cloud project", "whose bucket, database and topics are used")
     bucket: str | None = _setting(None, str, "a bucket's name", "the bucket that gcs or s3 keeps blobs in")
     s3_endpoint: str | None = _setting(
         None, str, "a URL", "where an S3 service other than that of Amazon is, for example MinIO"
+    )
+    firestore_database: str = _setting(
+        "(default)", str, "a database's id", "the Firestore database that firestore keeps jobs in"
+    )
+    topic_prefix: str = _setting(
+        "cloud-executor",
+        _topic_prefix,
+        "3 to 200 letters, digits, hyphens and dots that begin with a letter",
+        "what the names of the topics and subscriptions of pubsub begin with",
+    )
+    longest_job: timedelta = _setting(
+        timedelta(days=1), _seconds, "seconds", "how long pubsub keeps a running job's message from other workers"
     )
     inline_limit: int | None = _setting(
         None, _count, "bytes", "how large an answer may be that is not a redirect to the bucket, where gcs keeps blobs"
@@ -128,7 +157,7 @@ class Settings:
         "how long after a job's end its output segments are deleted",
     )
     label_jobs: Path | None = _setting(
-        None, _path, "a JSON file", "label -> hash of the blob whose job gives an external worker that label"
+        None, _path, "a JSON file", "label -> hash of the blob whose job gives a worker that label"
     )
     allow_list_all: bool = _setting(
         True, _switch, "true or false", "whether GET /rest/blob/metadata?all=1 lists the blobs that are not public"
@@ -150,9 +179,7 @@ class Settings:
         "what is around the commands of jobs: nothing but a clean environment, or a container each",
     )
     image: str | None = _setting(None, str, "an image's name", "what the containers of jobs are made of")
-    network: str = _setting(
-        "none", _one_of("none", "bridge"), "none or bridge", "which network the containers of jobs have"
-    )
+    network: str = _setting("none", _one_of(*NETWORKS), "none or bridge", "which network the containers of jobs have")
     job_cpus: float = _setting(1.0, _positive, "a number above 0", "how many processors a job's container may use")
     job_memory: int = _setting(2048, _at_least_one, "MiB", "how much memory a job's container may use")
     job_processes: int = _setting(
@@ -161,6 +188,27 @@ class Settings:
     job_disk: int = _setting(
         10240, _at_least_one, "MiB", "how much a job's folder may hold, in a container or not, before the job is ended"
     )
+    pools: tuple[WorkerPool, ...] = _setting((), str, "a JSON list", "the worker pools, in order of preference")
+
+    @property
+    def worker_pools(self) -> tuple[WorkerPool, ...]:
+        """The pools that are named, or else the only one. Images are only those of containers."""
+        pools = self.pools or (self._pool_of_settings(),)
+        if self.sandbox == "container":
+            return pools
+        return tuple(replace(pool, image=None, images=()) for pool in pools)
+
+    def _pool_of_settings(self) -> WorkerPool:
+        return WorkerPool(
+            DEFAULT_POOL,
+            labels=self.worker_labels,
+            image=self.image,
+            network=self.network,
+            cpus=self.job_cpus,
+            memory_mib=self.job_memory,
+            processes=self.job_processes,
+            disk_mib=self.job_disk,
+        )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -179,11 +227,21 @@ class Settings:
             except (ValueError, KeyError, OverflowError):
                 raise InvalidSetting(f"{name} must be {found.metadata['form']}, not {text[:80]!r}.") from None
         values.setdefault("project", environ.get(PROJECT_VARIABLE) or None)
+        pools = values.pop("pools", None)
         settings = cls(**values)
+        if pools is not None:
+            settings = replace(settings, pools=_parse_pools(pools, settings._pool_of_settings()))
         _check(settings)
         if settings.objects == "gcs" and settings.inline_limit is None:
             return replace(settings, inline_limit=GCS_INLINE_LIMIT)
         return settings
+
+
+def _parse_pools(text: str, defaults: WorkerPool) -> tuple[WorkerPool, ...]:
+    try:
+        return parse_pools(text, defaults)
+    except Invalid as error:
+        raise InvalidSetting(f"{PREFIX}POOLS{error}") from None
 
 
 def _check(settings: Settings) -> None:
@@ -200,5 +258,19 @@ def _check(settings: Settings) -> None:
         )
     if settings.s3_endpoint is not None and not settings.s3_endpoint.startswith(("http://", "https://")):
         raise InvalidSetting("EXECUTOR_S3_ENDPOINT must be a URL that begins with http:// or https://.")
-    if settings.sandbox == "container" and settings.image is None:
-        raise InvalidSetting("EXECUTOR_IMAGE must be an image's name, because EXECUTOR_SANDBOX is container.")
+    google = {"firestore", "pubsub"} & {settings.jobs, settings.queue}
+    if google and settings.project is None:
+        raise InvalidSetting(
+            f"EXECUTOR_PROJECT must be a Google Cloud project, because {' and '.join(sorted(google))} is used."
+        )
+    if len(google) == 1:
+        raise InvalidSetting("EXECUTOR_JOBS=firestore and EXECUTOR_QUEUE=pubsub go together: set both, or neither.")
+    if google and settings.objects == "files":
+        raise InvalidSetting(
+            "EXECUTOR_OBJECTS must be gcs or s3, because EXECUTOR_JOBS is firestore: workers elsewhere reach no files."
+        )
+    if settings.sandbox == "container":
+        for place, pool in enumerate(settings.worker_pools):
+            if pool.image is None:
+                variable = f"EXECUTOR_POOLS[{place}].image or EXECUTOR_IMAGE" if settings.pools else "EXECUTOR_IMAGE"
+                raise InvalidSetting(f"{variable} must be an image's name, because EXECUTOR_SANDBOX is container.")

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 
 from cloud_executor.jobs import Executor
+from cloud_executor.model.message import InvalidMessage, decode_message
 from cloud_executor.ports import JobNotFound
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,6 @@ def _job_hash(event_data: object) -> str | None:
     if not isinstance(data, str):
         return None
     try:
-        return base64.b64decode(data, validate=True).decode() or None
-    except (binascii.Error, UnicodeDecodeError):
+        return decode_message(base64.b64decode(data, validate=True))
+    except (binascii.Error, InvalidMessage):
         return None

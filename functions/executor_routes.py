@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlencode
@@ -12,11 +13,11 @@ import msgspec
 from flask import Request, Response
 
 from cloud_executor.jobs import Executor
-from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.job import Job, OutputSegment, WorkerRecord
+from cloud_executor.model.pool import WorkerPool
 from functions import executor_fields, responses
 from functions.auth import check_nonce
 from functions.errors import NoSuchRoute, error_response
-from functions.label_jobs import LabelJobs
 from functions.request_body import json_fields
 from functions.target import Target, decoded
 
@@ -31,7 +32,8 @@ class ExecutorRoutes:
 
     executor: Executor
     nonce: str | None
-    label_jobs: LabelJobs
+    shown_pools: Sequence[WorkerPool]
+    """those that are among the workers even if no worker of theirs lives"""
 
     def answer(self, request: Request, target: Target) -> Response | None:
         """None: the address is not below `/rest/executor`. Errors are answered here: they carry the same header."""
@@ -94,17 +96,15 @@ class ExecutorRoutes:
         return responses.json_stream(b"[", map(_segment, segments), b"]", responses.EXECUTOR_JSON)
 
     def _workers(self) -> Response:
-        workers = {
-            worker.client_id: {
-                "clientId": worker.client_id,
-                "lastSeen": worker.last_seen.timestamp(),
-                "labels": worker.labels,
-                "userId": [worker.user_id],
-                "jobs": [job.document() for job in jobs],
-            }
-            for worker, jobs in self.executor.workers()
-        }
-        return _json(workers)
+        pools = map(self._shown, self.shown_pools)
+        workers = (_worker(worker, jobs) for worker, jobs in self.executor.workers())
+        return _json({str(entry["clientId"]): entry for entry in itertools.chain(pools, workers)})
+
+    def _shown(self, pool: WorkerPool) -> dict[str, object]:
+        """A pool as if it were a worker: DeepForge starts no job where none is listed, and a pool may have none now."""
+        labels = tuple(sorted(pool.labels | self.executor.label_jobs().keys()))
+        now = self.executor.clock()
+        return _worker(WorkerRecord(f"pool:{pool.name}", now, labels, pool=pool.name, slots=pool.slots), ())
 
     def _check_in(self, fields: Mapping[str, object]) -> Response:
         orders = self.executor.check_in(executor_fields.check_in(fields))
@@ -112,10 +112,25 @@ class ExecutorRoutes:
             {
                 "jobsToStart": orders.jobs_to_start,
                 "refreshPeriod": self.executor.options.refresh_period // timedelta(milliseconds=1),
-                "labelJobs": self.label_jobs.current(),
+                "labelJobs": self.executor.label_jobs(),
                 "jobsToCancel": orders.jobs_to_cancel,
             }
         )
+
+
+def _worker(worker: WorkerRecord, jobs: Sequence[Job]) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "clientId": worker.client_id,
+        "lastSeen": worker.last_seen.timestamp(),
+        "labels": worker.labels,
+        "userId": [worker.user_id],
+        "jobs": [job.document() for job in jobs],
+    }
+    if worker.pool is not None:
+        entry["pool"] = worker.pool
+    if worker.slots is not None:
+        entry["slots"] = worker.slots
+    return entry
 
 
 def _json(document: Mapping[str, object]) -> Response:

@@ -83,9 +83,8 @@ def _blob_routes() -> _Routes:
 @cache
 def _executor_routes() -> _Routes:
     from functions.executor_routes import ExecutorRoutes
-    from functions.label_jobs import LabelJobs
 
-    return ExecutorRoutes(_executor(), _settings.nonce, LabelJobs(_settings.label_jobs))
+    return ExecutorRoutes(_executor(), _settings.nonce, _settings.pools)
 
 
 @cache

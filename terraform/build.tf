@@ -57,41 +57,71 @@ resource "google_cloudbuild_trigger" "deploy" {
     _STATE_BUCKET = var.build.state_bucket
   }
 
-  depends_on = [google_project_iam_member.deployer]
+  depends_on = [google_project_iam_member.deployer, google_storage_bucket_iam_member.deployer]
 }
 
-# What this folder's resources take to change, and no more: it is no owner, but nearly one: who may grant roles can have any.
-resource "google_project_iam_member" "deployer" {
-  for_each = var.build == null ? toset([]) : toset([
-    "roles/artifactregistry.admin",
-    "roles/cloudbuild.builds.editor",
-    "roles/cloudfunctions.admin",
-    "roles/cloudscheduler.admin",
+# What a push may change: functions, pools, queues, indexes, alerts. It reads all else, to compare, but gives no roles, makes
+# no accounts, opens no network and cannot change its own trigger: a person applies that, and until then a deployment that
+# needs it fails. So whoever may push gets what our functions and workers may do, and no more of the project.
+locals {
+  deployer_project_roles = toset(var.build == null ? [] : [
+    "roles/browser",
+    "roles/cloudbuild.builds.viewer",
+    "roles/cloudfunctions.developer",
+    "roles/cloudscheduler.viewer",
     "roles/compute.instanceAdmin.v1",
-    "roles/compute.loadBalancerAdmin",
-    "roles/compute.networkAdmin",
-    "roles/compute.securityAdmin",
-    "roles/datastore.owner",
-    "roles/eventarc.admin",
-    "roles/iam.roleAdmin",
-    "roles/iam.serviceAccountAdmin",
+    "roles/compute.viewer",
+    "roles/datastore.indexAdmin",
+    "roles/iam.securityReviewer",
     "roles/logging.configWriter",
     "roles/logging.logWriter",
     "roles/monitoring.editor",
     "roles/pubsub.admin",
-    "roles/resourcemanager.projectIamAdmin",
-    "roles/run.admin",
-    "roles/secretmanager.admin",
-    "roles/serviceusage.serviceUsageAdmin",
-    "roles/storage.admin",
+    "roles/serviceusage.serviceUsageConsumer",
   ])
 
-  #checkov:skip=CKV_GCP_41:The account that applies this configuration deploys in the name of the others
-  #checkov:skip=CKV_GCP_49:The account that applies this configuration makes the others and gives them their roles
-  #checkov:skip=CKV_GCP_117:No basic role is among them
+  deployer_bucket_roles = var.build == null ? {} : {
+    "blobs/reads"  = { bucket = google_storage_bucket.blobs.name, role = "roles/storage.legacyBucketReader" }
+    "source/reads" = { bucket = google_storage_bucket.source.name, role = "roles/storage.legacyBucketReader" }
+    "source/puts"  = { bucket = google_storage_bucket.source.name, role = "roles/storage.objectUser" }
+    "state"        = { bucket = var.build.state_bucket, role = "roles/storage.objectUser" }
+  }
+}
+
+resource "google_project_iam_member" "deployer" {
+  for_each = local.deployer_project_roles
+
   project = var.project_id
   role    = each.key
   member  = google_service_account.this["deployer"].member
+}
+
+resource "google_storage_bucket_iam_member" "deployer" {
+  for_each = local.deployer_bucket_roles
+
+  bucket = each.value.bucket
+  role   = each.value.role
+  member = google_service_account.this["deployer"].member
+}
+
+resource "google_artifact_registry_repository_iam_member" "deployer" {
+  count = var.build == null ? 0 : 1
+
+  project    = var.project_id
+  location   = var.region
+  repository = google_artifact_registry_repository.images.name
+  role       = "roles/artifactregistry.writer"
+  member     = google_service_account.this["deployer"].member
+}
+
+# Terraform compares the secret with that of its state, which the account reads anyway.
+resource "google_secret_manager_secret_iam_member" "deployer" {
+  for_each = toset(var.build != null && var.require_nonce ? ["roles/secretmanager.viewer", "roles/secretmanager.secretAccessor"] : [])
+
+  project   = var.project_id
+  secret_id = google_secret_manager_secret.nonce[0].secret_id
+  role      = each.key
+  member    = google_service_account.this["deployer"].member
 }
 
 # To deploy in the name of an account is a right over that account.

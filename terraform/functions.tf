@@ -28,18 +28,30 @@ locals {
     EXECUTOR_BUCKET             = google_storage_bucket.blobs.name
     EXECUTOR_FIRESTORE_DATABASE = google_firestore_database.jobs.name
     EXECUTOR_TOPIC_PREFIX       = var.name
+    EXECUTOR_LEASE              = tostring(var.lease_seconds)
     EXECUTOR_LONGEST_JOB        = tostring(var.longest_job_seconds)
-    EXECUTOR_POOLS = jsonencode([
-      for name in local.pool_order : {
-        name         = name
-        labels       = var.pools[name].labels
-        slots        = var.pools[name].slots
-        image        = var.pools[name].image
-        images       = var.pools[name].image_patterns
-        network      = var.pools[name].job_network
-        idle_minutes = var.pools[name].idle_minutes
-      }
-    ])
+    EXECUTOR_POOLS              = jsonencode([for name in local.pool_order : local.pool_settings[name]])
+  }
+
+  # Each pool as functions and workers know it; what it leaves out, the code has a default for.
+  pool_settings = {
+    for name, pool in var.pools : name => {
+      for key, value in {
+        name        = name
+        labels      = pool.labels
+        slots       = pool.slots
+        image       = pool.image
+        images      = pool.image_patterns
+        network     = pool.job_network
+        cpus        = pool.job_cpus
+        memoryMiB   = pool.job_memory_mib
+        processes   = pool.job_processes
+        diskMiB     = pool.job_disk_mib
+        timeout     = pool.job_timeout_seconds
+        maxTimeout  = coalesce(pool.job_max_timeout_seconds, var.longest_job_seconds)
+        idleMinutes = pool.idle_minutes
+      } : key => value if value != null
+    }
   }
 
   function_settings = merge(local.settings, {

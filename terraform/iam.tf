@@ -82,10 +82,10 @@ resource "google_storage_bucket_iam_member" "this" {
   member = google_service_account.this[each.value.account].member
 }
 
-# Publishing: what creates jobs, and what mends a create that was cut short.
+# Publishing: what creates jobs, what mends a create that was cut short, and what hands a job over to another pool.
 resource "google_pubsub_topic_iam_member" "publisher" {
   for_each = {
-    for pair in setproduct([local.serve_jobs, "sweep"], keys(var.pools)) : "${pair[0]}/${pair[1]}" => { account = pair[0], pool = pair[1] }
+    for pair in setproduct([local.serve_jobs, "sweep", "worker"], keys(var.pools)) : "${pair[0]}/${pair[1]}" => { account = pair[0], pool = pair[1] }
   }
 
   project = var.project_id

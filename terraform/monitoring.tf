@@ -37,6 +37,72 @@ resource "google_logging_metric" "jobs" {
   depends_on = [google_project_service.required]
 }
 
+resource "google_logging_metric" "job_seconds" {
+  project         = var.project_id
+  name            = "${var.name}/job_seconds"
+  description     = "How long jobs took on our workers, from their claim to their recorded outcome"
+  filter          = google_logging_metric.jobs.filter
+  value_extractor = "EXTRACT(jsonPayload.seconds)"
+
+  metric_descriptor {
+    metric_kind  = "DELTA"
+    value_type   = "DISTRIBUTION"
+    unit         = "s"
+    display_name = "Duration of jobs"
+    labels {
+      key         = "status"
+      value_type  = "STRING"
+      description = "How the job ended"
+    }
+  }
+  label_extractors = google_logging_metric.jobs.label_extractors
+
+  # From 10 ms to a day.
+  bucket_options {
+    exponential_buckets {
+      num_finite_buckets = 47
+      growth_factor      = 1.4142
+      scale              = 0.01
+    }
+  }
+
+  depends_on = [google_project_service.required]
+}
+
+# Each worker logs a line a minute.
+resource "google_logging_metric" "busy_slots" {
+  project         = var.project_id
+  name            = "${var.name}/busy_slots"
+  description     = "How many slots of a worker had a job, once a minute"
+  filter          = "jsonPayload.component=\"worker\" AND jsonPayload.action=\"slots\""
+  value_extractor = "EXTRACT(jsonPayload.busy)"
+
+  metric_descriptor {
+    metric_kind  = "DELTA"
+    value_type   = "DISTRIBUTION"
+    unit         = "1"
+    display_name = "Busy slots of a worker"
+    labels {
+      key         = "pool"
+      value_type  = "STRING"
+      description = "The worker pool"
+    }
+  }
+  label_extractors = {
+    pool = "EXTRACT(jsonPayload.pool)"
+  }
+
+  bucket_options {
+    linear_buckets {
+      num_finite_buckets = 64
+      width              = 1
+      offset             = 0
+    }
+  }
+
+  depends_on = [google_project_service.required]
+}
+
 resource "google_logging_metric" "errors" {
   project     = var.project_id
   name        = "${var.name}/errors"
@@ -243,6 +309,20 @@ locals {
       aligner = "ALIGN_SUM"
       groups  = ["metric.label.status"]
       plot    = "STACKED_BAR"
+    },
+    {
+      title   = "Duration of jobs, 95th percentile (s)"
+      filter  = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.job_seconds.name}\""
+      aligner = "ALIGN_PERCENTILE_95"
+      groups  = ["metric.label.status"]
+      plot    = "LINE"
+    },
+    {
+      title   = "Busy slots of a worker, 95th percentile"
+      filter  = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.busy_slots.name}\""
+      aligner = "ALIGN_PERCENTILE_95"
+      groups  = ["metric.label.pool"]
+      plot    = "LINE"
     },
     {
       title   = "Backlog: jobs that wait or run"

@@ -34,14 +34,21 @@ output "nonce_secret" {
 }
 
 output "try_it" {
-  description = "Commands that run a first job."
+  description = "Commands that run a first job, for bash."
   value       = <<-EOT
     export EXECUTOR_URL=${local.url}
+    headers=()
+    %{~if !var.allow_unauthenticated}
+    headers+=(--header "Authorization: Bearer $(gcloud auth print-identity-token)")
+    %{~endif}
     %{~if var.require_nonce}
     export EXECUTOR_NONCE=$(gcloud secrets versions access latest --project=${var.project_id} --secret=${one(google_secret_manager_secret.nonce[*].secret_id)})
-    curl --fail --header "x-executor-nonce: $EXECUTOR_NONCE" ${var.allow_unauthenticated ? "" : "--header \"Authorization: Bearer $(gcloud auth print-identity-token)\" "}$EXECUTOR_URL/rest/executor/worker
-    %{~else}
-    curl --fail ${var.allow_unauthenticated ? "" : "--header \"Authorization: Bearer $(gcloud auth print-identity-token)\" "}$EXECUTOR_URL/rest/executor/worker
+    headers+=(--header "x-executor-nonce: $EXECUTOR_NONCE")
     %{~endif}
+    echo '{"cmd": "echo", "args": ["Hello"], "resultArtifacts": [{"name": "all", "resultPatterns": []}]}' >executor_config.json
+    zip --quiet job.zip executor_config.json
+    job=$(curl --fail --silent "$${headers[@]}" --data-binary @job.zip "$EXECUTOR_URL/rest/blob/createFile/job.zip" | cut -d '"' -f 2)
+    curl --fail "$${headers[@]}" --request POST "$EXECUTOR_URL/rest/executor/create/$job"
+    curl --fail "$${headers[@]}" "$EXECUTOR_URL/rest/executor/info/$job" # again, until it says SUCCESS: the first VM takes some minutes
   EOT
 }

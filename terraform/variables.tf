@@ -281,6 +281,18 @@ variable "longest_job_seconds" {
   }
 }
 
+variable "lease_seconds" {
+  description = "How long a worker may be silent before its job goes to another. It renews the lease three times as often: with very many jobs at once, those writes are what the database gets too much of (docs/scaling.md)."
+  type        = number
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = var.lease_seconds >= 15 && var.lease_seconds <= 600 && floor(var.lease_seconds) == var.lease_seconds
+    error_message = "lease_seconds must be a whole number from 15 to 600."
+  }
+}
+
 variable "max_delivery_attempts" {
   description = "How often a job is handed to workers that give it back before it is a dead letter, and has failed."
   type        = number
@@ -320,26 +332,35 @@ variable "pools" {
     - `image`: the container image in which its jobs run.
     - `image_patterns`: images that a job may choose instead.
     - `job_network`: whether its jobs reach the network: `none`, or `bridge`, without the VM's metadata server.
+    - `job_cpus`, `job_memory_mib`, `job_processes`, `job_disk_mib`: what one job may use. Null: the worker's own default.
+    - `job_timeout_seconds`: how long a job may run that does not say. Null: as long as any may.
+    - `job_max_timeout_seconds`: how long any job of the pool may run. Null: `longest_job_seconds`.
     - `subnetwork`: one of yours, in place of the one made here; it needs Private Google Access and a way out.
   EOT
   type = map(object({
-    order             = optional(number, 0)
-    labels            = optional(list(string), [])
-    machine_type      = optional(string, "e2-standard-4")
-    disk_gb           = optional(number, 50)
-    disk_type         = optional(string, "pd-balanced")
-    slots             = optional(number, 4)
-    min_workers       = optional(number, 0)
-    max_workers       = optional(number, 10)
-    idle_minutes      = optional(number, 10)
-    spot              = optional(bool, false)
-    accelerator_type  = optional(string)
-    accelerator_count = optional(number, 1)
-    zones             = optional(list(string), [])
-    image             = optional(string, "mirror.gcr.io/library/python:3.12")
-    image_patterns    = optional(list(string), [])
-    job_network       = optional(string, "bridge")
-    subnetwork        = optional(string)
+    order                   = optional(number, 0)
+    labels                  = optional(list(string), [])
+    machine_type            = optional(string, "e2-standard-4")
+    disk_gb                 = optional(number, 50)
+    disk_type               = optional(string, "pd-balanced")
+    slots                   = optional(number, 4)
+    min_workers             = optional(number, 0)
+    max_workers             = optional(number, 10)
+    idle_minutes            = optional(number, 10)
+    spot                    = optional(bool, false)
+    accelerator_type        = optional(string)
+    accelerator_count       = optional(number, 1)
+    zones                   = optional(list(string), [])
+    image                   = optional(string, "mirror.gcr.io/library/python:3.12")
+    image_patterns          = optional(list(string), [])
+    job_network             = optional(string, "bridge")
+    job_cpus                = optional(number)
+    job_memory_mib          = optional(number)
+    job_processes           = optional(number)
+    job_disk_mib            = optional(number)
+    job_timeout_seconds     = optional(number)
+    job_max_timeout_seconds = optional(number)
+    subnetwork              = optional(string)
   }))
   default  = { default = {} }
   nullable = false
@@ -383,6 +404,24 @@ variable "pools" {
   validation {
     condition     = alltrue([for pool in var.pools : alltrue([for label in pool.labels : can(regex("^[^,\\s]+$", label))])])
     error_message = "pools must have labels without commas or spaces."
+  }
+  validation {
+    # Without an image there would be no container for its jobs.
+    condition     = alltrue([for pool in var.pools : can(regex("^[^\\s]+$", pool.image))])
+    error_message = "pools must have an image, such as \"mirror.gcr.io/library/python:3.12\"."
+  }
+  validation {
+    condition     = alltrue(flatten([for pool in var.pools : [for limit in [pool.job_cpus, pool.job_memory_mib, pool.job_processes, pool.job_disk_mib] : limit == null || try(limit > 0, false)]]))
+    error_message = "pools must have limits for jobs above 0; for the worker's defaults leave them out."
+  }
+  validation {
+    condition = alltrue([
+      for pool in var.pools :
+      coalesce(pool.job_timeout_seconds, 1) >= 1 &&
+      coalesce(pool.job_timeout_seconds, 1) <= coalesce(pool.job_max_timeout_seconds, var.longest_job_seconds) &&
+      coalesce(pool.job_max_timeout_seconds, 1) <= var.longest_job_seconds
+    ])
+    error_message = "pools must have a job_timeout_seconds of at most job_max_timeout_seconds, and that of at most longest_job_seconds."
   }
 }
 

@@ -3,15 +3,14 @@ locals {
   registry     = "${var.region}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.images.repository_id}"
   worker_image = coalesce(var.worker_image, "${local.registry}/worker:latest")
 
-  # What the worker's container is told, a line a variable.
-  worker_environment = {
-    for name, pool in var.pools : name => join("\n", [
-      for key, value in merge(local.settings, { EXECUTOR_SANDBOX = "container" }) : "${key}=${value}"
-    ])
-  }
+  # What the worker's container is told, a line a variable. The image of the jobs' containers is in the pool; the other pools
+  # are told because a job that asks for more than a pool gives is handed over to a later one.
+  worker_environment = join("\n", [
+    for key, value in merge(local.settings, { EXECUTOR_SANDBOX = "container" }) : "${key}=${value}"
+  ])
 }
 
-# New workers take a new template; those that run keep theirs until they leave (see the group below).
+# The machine. What runs on it is said by the group below, which can be changed; a template cannot, it can only be made anew.
 resource "google_compute_region_instance_template" "pool" {
   #checkov:skip=CKV_GCP_32:Keys of the project are blocked below, by metadata
   for_each = var.pools
@@ -30,16 +29,6 @@ resource "google_compute_region_instance_template" "pool" {
     google-logging-enabled     = "true"
     google-monitoring-enabled  = "true"
     serial-port-logging-enable = "false"
-    user-data = templatefile("${local.repository}/worker_vm/cloud-init.yaml", {
-      environment = base64encode("${local.worker_environment[each.key]}\n")
-      gpu         = each.value.accelerator_type != null
-      health_port = local.health_port
-      image       = local.worker_image
-      origin_url  = local.url
-      pool        = each.key
-      registry    = split("/", local.worker_image)[0]
-      slots       = each.value.slots
-    })
   }
 
   disk {
@@ -126,14 +115,31 @@ resource "google_compute_region_instance_group_manager" "pool" {
   description               = "Cloud Executor: the workers of the pool ${each.key}"
   distribution_policy_zones = length(each.value.zones) > 0 ? each.value.zones : null
 
-  # Wherever there is room: workers do not stand in for one another, so they need not be spread evenly.
-  distribution_policy_target_shape = "ANY"
+  # Where there is room rather than evenly: workers do not stand in for one another. (An autoscaler allows no shape that is
+  # freer than this one.)
+  distribution_policy_target_shape = "BALANCED"
 
   # How many VMs there are is the autoscaler's to say, and the idle worker's own.
   target_size = null
 
   version {
     instance_template = google_compute_region_instance_template.pool[each.key].self_link
+  }
+
+  # New VMs get this; those that run keep what they have until they leave.
+  all_instances_config {
+    metadata = {
+      user-data = templatefile("${local.repository}/worker_vm/cloud-init.yaml", {
+        environment = base64encode("${local.worker_environment}\n")
+        gpu         = each.value.accelerator_type != null
+        health_port = local.health_port
+        image       = local.worker_image
+        origin_url  = local.url
+        pool        = each.key
+        registry    = split("/", local.worker_image)[0]
+        slots       = each.value.slots
+      })
+    }
   }
 
   auto_healing_policies {

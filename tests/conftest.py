@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["emulators.gcs", "emulators.firestore", "emulators.pubsub", "emulators.s3"]
+pytest_plugins = ["emulators.gcs", "emulators.firestore", "emulators.pubsub", "emulators.s3", "function_process"]
 
 
 @pytest.fixture

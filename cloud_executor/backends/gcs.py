@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import google.auth
-from google.api_core.exceptions import InternalServerError, NotFound, PreconditionFailed
+from google.api_core.exceptions import Conflict, InternalServerError, NotFound, PreconditionFailed
 from google.auth.credentials import AnonymousCredentials, Credentials, Signing
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud.storage import Blob, Client
@@ -69,6 +69,11 @@ class GcsObjectStore:
         self._project = project
         self._lock = threading.Lock()
         self._connected: _Connection | None = None
+
+    def create(self) -> None:
+        """Make the bucket; one that is there stays as it is. For an emulator: Terraform makes the cloud's."""
+        with storage_faults(), suppress(Conflict):
+            self._connection.client.create_bucket(self._bucket, **CALL)
 
     def put(self, key: str, chunks: Iterable[bytes]) -> None:
         pieces = _pieces(chunks)

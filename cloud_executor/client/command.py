@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
@@ -43,17 +42,19 @@ def executor() -> None:
 @click.option(
     "--slots",
     type=click.IntRange(0),
-    default=os.cpu_count() or 1,
-    help="Jobs at once; 0 starts no worker.  [default: cores]",
+    help="Jobs at once, in each worker pool; 0 starts no worker.  [default: those of the pool, or cores]",
+)
+@click.option(
+    "--emulators", is_flag=True, help="Use Google Cloud's client libraries, on emulators; jobs are gone at the end."
 )
 @click.option("--verbose", is_flag=True, help="Log what happens, not only what goes wrong.")
-def up(host: str, port: int, data: Path, slots: int, verbose: bool) -> int:
+def up(host: str, port: int, data: Path, slots: int | None, emulators: bool, verbose: bool) -> int:
     """Start the local stack: the server and a worker. Ctrl-C stops it; started again, it goes on where it was."""
     if any(importlib.util.find_spec(package) is None for package in SERVER_PACKAGES):
         raise click.UsageError(INSTALL_SERVER)
     from cloud_executor.local_stack.stack import Options, run_stack
 
-    return run_stack(Options(host=host, port=port, data=data, slots=slots, verbose=verbose))
+    return run_stack(Options(host=host, port=port, data=data, slots=slots, emulators=emulators, verbose=verbose))
 
 
 @executor.command()

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,12 +47,15 @@ class DemoFailed(Exception):
     """The walkthrough did not go as it should."""
 
 
-def main() -> None:
+@click.command()
+@click.option("--emulators", is_flag=True, help="Run it on emulators of Google Cloud's services.")
+def main(emulators: bool) -> None:
     """Exit with 0, or with 1 and a sentence."""
+    options = ["--emulators"] if emulators else []
     try:
         _title("Cloud Executor: a job, step by step")
-        _say("Starting the local stack: executor up")
-        with _local_stack() as url, httpx.Client(base_url=url, timeout=RUN_SECONDS, trust_env=False) as server:
+        _say(f"Starting the local stack: {' '.join(['executor up', *options])}")
+        with _local_stack(options) as url, httpx.Client(base_url=url, timeout=RUN_SECONDS, trust_env=False) as server:
             _say(f"It is ready at {url}.")
             _walk(server, url)
         _title("Done. The stack is stopped, and nothing is left.")
@@ -110,12 +113,12 @@ def _walk(server: httpx.Client, url: str) -> None:
 
 
 @contextmanager
-def _local_stack() -> Iterator[str]:
+def _local_stack(options: Sequence[str]) -> Iterator[str]:
     """Where it is, while this lasts."""
     # Settings of another stack do not concern this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EXECUTOR_")}
     with tempfile.TemporaryDirectory(prefix="cloud-executor-demo-") as data:
-        command = [sys.executable, "-m", "cloud_executor.client.command", "up", "--port", "0", "--data", data]
+        command = [sys.executable, "-m", "cloud_executor.client.command", "up", "--port", "0", "--data", data, *options]
         with subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
         ) as stack:

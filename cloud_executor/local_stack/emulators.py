@@ -68,7 +68,7 @@ def storage_emulator(folder: Path, port: int = 0) -> Iterator[str]:
         "-scheme=http",
         f"-host={HOST}",
         "-port={port}",
-        f"-public-host={HOST}:{{port}}",
+        f"-public-host={HOST}",  # at whatever port it is reached
         f"-external-url=http://{HOST}:{{port}}",
         "-log-level=error",
     ]

@@ -5,7 +5,8 @@ state machine exists once, here:
 
     CREATED --claim--> RUNNING --finish--> SUCCESS, CANCELED, FAILED_…
        ^                  |
-       +- release, lose --+        CREATED --cancel--> CANCELED --create--> CREATED
+       +- release, lose, -+
+          hand over               CREATED --cancel--> CANCELED --create--> CREATED
 
 A finished status is never left, except that creating a canceled job again makes a new one.
 """
@@ -60,6 +61,19 @@ class NotClaimable(Conflict):
     """The job is finished, or another worker runs it."""
 
 
+class Durations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How long the parts of the last attempt took, in seconds; None: it did not come to that."""
+
+    queued: float | None = None
+    """from the creation of the job to the attempt"""
+    fetch: float | None = None
+    """until its files were there"""
+    run: float | None = None
+    """the command, with all that its sandbox needs"""
+    archive: float | None = None
+    """until the results were stored"""
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """One command to run. Times that clients see are kept as their text; those that only we use are datetimes."""
 
@@ -83,12 +97,21 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     cancel_requested: bool = False
     error: str | None = None
     """one sentence on why it failed"""
+    exit_code: int | None = None
+    """of the command, if that ended by itself"""
+    durations: Durations | None = None
+    peak_memory_mib: int | None = None
+    """the most that the command had at once, as far as the sandbox knows"""
     pool: str | None = None
     """the worker pool it is published to; None: it waits for an external worker"""
+    later_pools: tuple[str, ...] = ()
+    """to which it goes, one after the other, if it asks for more than its pool gives"""
     attempt: int = 0
     """how often it was claimed; a write in the name of an older attempt is refused"""
     losses: int = 0
     """how many attempts ended because their worker vanished"""
+    retries: int | None = None
+    """how many of them its own files allow; None: as many as the settings do"""
     lease_expires: datetime | None = None
     """until when the attempt owns the job; None for attempts of external workers, which are known by being seen"""
     published_at: datetime | None = None
@@ -118,6 +141,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
             document["cancelRequested"] = True
         if self.error is not None:
             document["error"] = self.error
+        # What WebGME's documents do not have is there once it is known.
+        if self.status == Status.CREATED and self.pool is None:
+            document["waitingFor"] = self.labels
+        if self.attempt:
+            document["attempt"] = self.attempt
+        if self.exit_code is not None:
+            document["exitCode"] = self.exit_code
+        if self.durations is not None:
+            document["durations"] = self.durations
+        if self.peak_memory_mib is not None:
+            document["peakMemoryMiB"] = self.peak_memory_mib
         return document
 
 
@@ -149,6 +183,10 @@ class WorkerRecord(msgspec.Struct, frozen=True):
     last_seen: datetime
     labels: tuple[str, ...] = ()
     user_id: str = GUEST
+    pool: str | None = None
+    """of one of our workers"""
+    slots: int | None = None
+    """how many jobs it runs at once; None: it does not say"""
 
 
 def create(
@@ -157,11 +195,13 @@ def create(
     *,
     user_id: str,
     labels: tuple[str, ...],
-    pool: str | None,
+    pools: tuple[str, ...],
     secret: str,
     now: datetime,
 ) -> Job | None:
     """A new job where there is none, or a canceled one; None: the stored one stays as it is.
+
+    `pools` are those that have its labels, in order of preference.
 
     Raises OutputRemains if the output of the canceled one has to be cleared first.
     """
@@ -175,7 +215,8 @@ def create(
         secret=secret,
         user_id=user_id,
         labels=labels,
-        pool=pool,
+        pool=pools[0] if pools else None,
+        later_pools=pools[1:],
         # Attempts go on counting, so that a worker of the canceled job cannot speak for the new one.
         attempt=stored.attempt if stored is not None else 0,
     )
@@ -223,9 +264,9 @@ def renew(job: Job, attempt: int, now: datetime, lease: timedelta) -> Job:
     return msgspec.structs.replace(_owned(job, attempt), lease_expires=now + lease)
 
 
-def started(job: Job, attempt: int, now: datetime) -> Job:
-    """Note when the command starts. Raises StaleAttempt."""
-    return msgspec.structs.replace(_owned(job, attempt), start_time=iso_time(now))
+def started(job: Job, attempt: int, now: datetime, retries: int | None) -> Job:
+    """Note when the command starts, and what the job's files say of losses. Raises StaleAttempt."""
+    return msgspec.structs.replace(_owned(job, attempt), start_time=iso_time(now), retries=retries)
 
 
 def finish(
@@ -238,6 +279,9 @@ def finish(
     finish_time: str | None,
     result_hashes: Mapping[str, str] | None,
     error: str | None,
+    exit_code: int | None = None,
+    durations: Durations | None = None,
+    peak_memory_mib: int | None = None,
     clear_output_after: timedelta | None,
 ) -> Job:
     """Record the outcome, once. Raises StaleAttempt."""
@@ -248,6 +292,9 @@ def finish(
         finish_time=finish_time,
         result_hashes=None if result_hashes is None else dict(result_hashes),
         error=error,
+        exit_code=exit_code,
+        durations=durations,
+        peak_memory_mib=peak_memory_mib,
         lease_expires=None,
         cancel_requested=False,
     )
@@ -260,15 +307,26 @@ def release(job: Job, attempt: int) -> Job:
     return msgspec.structs.replace(_waiting(owned), published_at=owned.published_at)
 
 
+def hand_over(job: Job, attempt: int, pool: str | None) -> Job:
+    """Give the job to one of its later pools, or (None) to external workers; it is still to be published there.
+
+    It never comes back to a pool, so no job is handed round. Raises StaleAttempt.
+    """
+    waiting = _waiting(_owned(job, attempt))
+    later = () if pool is None else job.later_pools[job.later_pools.index(pool) + 1 :]
+    return msgspec.structs.replace(waiting, pool=pool, later_pools=later)
+
+
 def lose(job: Job, now: datetime, max_losses: int) -> Job:
-    """Take the job back from a worker that vanished; after `max_losses` more than that it has failed.
+    """Take the job back from a worker that vanished; after `max_losses`, or its own `retries`, more it has failed.
 
     A job whose cancel was requested ends as canceled: nobody is left to interrupt it.
     """
     if job.cancel_requested:
         return _ended(job, Status.CANCELED, now, None)
-    if job.losses >= max_losses:
-        reason = f"The workers that ran it vanished {job.losses + 1} times: it may take its machine down."
+    if job.losses >= (max_losses if job.retries is None else job.retries):
+        times = "once" if job.losses == 0 else f"{job.losses + 1} times"
+        reason = f"The workers that ran it vanished {times}: it may take its machine down."
         return _ended(job, Status.FAILED_TO_EXECUTE, now, reason)
     return msgspec.structs.replace(_waiting(job), losses=job.losses + 1)
 

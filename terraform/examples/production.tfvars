@@ -27,11 +27,15 @@ pools = {
     disk_gb          = 200
     disk_type        = "pd-ssd"
     image            = "nvcr.io/nvidia/cuda:12.6.3-runtime-ubuntu24.04"
+    job_cpus         = 8
+    job_memory_mib   = 26624
+    job_disk_mib     = 102400
   }
   spot = {
     order          = 2
     labels         = ["linux", "patient"]
     machine_type   = "c3d-standard-16"
+    disk_gb        = 200
     disk_type      = "hyperdisk-balanced"
     spot           = true
     slots          = 16

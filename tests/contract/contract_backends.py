@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import boto3.session
+from emulators.projects import new_project
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Client
 
 from cloud_executor.backends.files import FileObjectStore
 from cloud_executor.backends.firestore import FirestoreJobStore
 from cloud_executor.backends.gcs import GcsObjectStore
+from cloud_executor.backends.pubsub import PubSubJobQueue
 from cloud_executor.backends.s3 import S3ObjectStore
 from cloud_executor.backends.sqlite import SqliteDatabase
 from cloud_executor.backends.sqlite_jobs import SqliteJobStore
@@ -32,9 +34,9 @@ PATIENCE_SECONDS = 30
 """after which a test gives up on something that ought to happen at once"""
 
 
-def new_project() -> str:
-    """Emulators keep what is in one project from all others."""
-    return f"test-{uuid.uuid4().hex[:16]}"
+STRANGE_POOLS = ("", "other", "poo", "pool2", "POOL", "a/../pool", "po\0ol")
+CONTRACT_POOLS = ("pool", *STRANGE_POOLS)
+"""the pools of the contract suite"""
 
 
 def new_bucket() -> str:
@@ -72,6 +74,10 @@ class QueueBackend(Protocol):
     @property
     def returns_within_seconds(self) -> float:
         """How long a dead process's message may stay away."""
+
+    @property
+    def delivers_within_seconds(self) -> float:
+        """How long a message may be on its way to whoever waits for it."""
 
     def open(self) -> AbstractContextManager[JobQueue]: ...
 
@@ -125,6 +131,7 @@ class SqliteQueue:
     fixtures: ClassVar[tuple[str, ...]] = ()
     folder: Path
     returns_within_seconds: float = 1.0
+    delivers_within_seconds: float = 0.0
 
     @contextmanager
     def open(self) -> Iterator[JobQueue]:
@@ -147,9 +154,26 @@ class FirestoreJobs:
         yield FirestoreJobStore(self.project, "(default)")
 
 
+@dataclass(frozen=True)
+class PubSub:
+    fixtures: ClassVar[tuple[str, ...]] = ("pubsub",)
+    folder: Path
+    project: str = field(default_factory=new_project)
+    returns_within_seconds: float = 10.0  # less no lease may be
+    delivers_within_seconds: float = 0.5
+
+    @contextmanager
+    def open(self) -> Iterator[JobQueue]:
+        queue = PubSubJobQueue(
+            self.project, "executor", timedelta(hours=1), timedelta(seconds=self.returns_within_seconds)
+        )
+        queue.create(CONTRACT_POOLS, max_deliveries=100)
+        yield queue
+
+
 OBJECT_BACKENDS: list[Callable[[Path], ObjectBackend]] = [Files, Gcs, S3]
 JOB_BACKENDS: list[Callable[[Path], JobBackend]] = [SqliteJobs, FirestoreJobs]
-QUEUE_BACKENDS: list[Callable[[Path], QueueBackend]] = [SqliteQueue]
+QUEUE_BACKENDS: list[Callable[[Path], QueueBackend]] = [SqliteQueue, PubSub]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from contract_backends import new_project
+from emulators.projects import new_project
 from google.api_core import exceptions
 from google.cloud.firestore import Client
 from google.cloud.firestore_v1.services.firestore import FirestoreClient

@@ -16,7 +16,7 @@ from contract_backends import PATIENCE_SECONDS, SPAWN, JobBackend, in_process, i
 from cloud_executor.model import job as transitions
 from cloud_executor.model.errors import Conflict, Invalid
 from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Job, JobUpdate, OutputSegment, Status, WorkerRecord
+from cloud_executor.model.job import Durations, Job, JobUpdate, OutputSegment, Status, WorkerRecord
 from cloud_executor.ports import JobNotFound, JobStore
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -187,9 +187,13 @@ def test_every_field_is_kept(job_store: JobStore) -> None:
         output_number=-3,
         cancel_requested=True,
         error="It broke.",
+        exit_code=3,
+        durations=Durations(queued=1.5, fetch=0.001, run=10.0),
+        peak_memory_mib=64,
         pool="default",
         attempt=7,
         losses=2,
+        retries=0,
         lease_expires=NOW + timedelta(microseconds=1),
         published_at=NOW - timedelta(days=1, microseconds=3),
         output_expires=NOW + timedelta(days=9, microseconds=999_999),
@@ -505,7 +509,7 @@ def test_workers_are_all_known_ones_by_client_id(job_store: JobStore) -> None:
     workers = [
         WorkerRecord("b", NOW, ("gpu", "big"), "someone"),
         WorkerRecord("a", NOW + timedelta(microseconds=1)),
-        WorkerRecord("a b", NOW),
+        WorkerRecord("a b", NOW, pool="p", slots=4),
     ]
     for worker in workers:
         job_store.put_worker(worker)

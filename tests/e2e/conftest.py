@@ -8,10 +8,20 @@ import pytest
 from stack_process import StackProcess, StartStack
 
 
+@pytest.fixture(scope="session", params=["embedded", "emulated"])
+def kind(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The options of a stack with embedded backends, and of one with Google's on emulators."""
+    if request.param == "embedded":
+        return ()
+    for service in ("storage", "firestore", "pubsub"):
+        request.getfixturevalue(f"{service}_address")  # a missing emulator is a skip
+    return ("--emulators",)
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
+def stack(tmp_path_factory: pytest.TempPathFactory, kind: tuple[str, ...]) -> Iterator[StackProcess]:
     """A local stack with a worker, for tests that leave it as it is."""
-    with closing(StackProcess(tmp_path_factory.mktemp("stack") / "data", "--slots", "2")) as started:
+    with closing(StackProcess(tmp_path_factory.mktemp("stack") / "data", "--slots", "2", *kind)) as started:
         yield started
 
 

@@ -53,6 +53,26 @@ def test_without_slots_there_is_no_worker(start_stack: StartStack) -> None:
         assert client.workers() == []
 
 
+def test_each_pool_of_the_settings_has_a_worker(start_stack: StartStack, tmp_path: Path) -> None:
+    pools = '[{"name": "plain", "slots": 2}, {"name": "special", "labels": ["gpu"], "slots": 1}]'
+    stack = start_stack(EXECUTOR_POOLS=pools)
+    assert "(3 slots in 2 pools, data in" in stack.ready_line
+    with stack.client as client:
+        workers = {worker.client_id: worker.labels for worker in client.workers()}
+        assert {workers.pop(f"pool:{name}") for name in ("plain", "special")} == {(), ("gpu",)}
+        jobs = [
+            client.create_job(
+                client.upload_folder(job_folder(tmp_path / label, f"echo {label}")), [label] * (label == "gpu")
+            )
+            for label in ("gpu", "none")
+        ]
+        taken = [until(lambda job=job: client.job(job.hash).finished and client.job(job.hash).worker) for job in jobs]
+    assert [workers[worker] for worker in taken] == [("gpu",), ()]
+    stack.stop()
+    stack = start_stack("--slots", "2", EXECUTOR_POOLS=pools)
+    assert "(4 slots in 2 pools, data in" in stack.ready_line
+
+
 def test_it_is_quiet_unless_it_is_told_not_to_be(start_stack: StartStack, tmp_path: Path) -> None:
     stack = start_stack("--slots", "1")
     assert run("run", job_folder(tmp_path / "job", "echo"), "--url", stack.url).returncode == 0

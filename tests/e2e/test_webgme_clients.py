@@ -126,7 +126,7 @@ def test_external_jobs_may_have_any_id(said: Said) -> None:
 
 def test_workers_are_listed_without_secrets(said: Said) -> None:
     (worker,) = said.values()
-    assert sorted(worker) == ["clientId", "jobs", "labels", "lastSeen", "userId"]
+    assert sorted(worker) == ["clientId", "jobs", "labels", "lastSeen", "pool", "slots", "userId"]
 
 
 def test_errors_are_what_the_clients_expect(said: Said) -> None:
@@ -153,7 +153,7 @@ class ExternalStack:
 
 
 @pytest.fixture(scope="module")
-def external(modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExternalStack]:
+def external(modules: Path, tmp_path_factory: pytest.TempPathFactory, kind: tuple[str, ...]) -> Iterator[ExternalStack]:
     if shutil.which("unzip") is None:
         lacking("node", "WebGME's worker needs unzip, which is not installed.")
     folder = tmp_path_factory.mktemp("external")
@@ -161,7 +161,7 @@ def external(modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     settings = {"EXECUTOR_WORKER_REFRESH_INTERVAL": "100", "EXECUTOR_LABEL_JOBS": str(label_jobs)}
     label_jobs.write_text("{}")
     with (
-        closing(StackProcess(folder / "data", "--slots", "0", settings=settings)) as stack,
+        closing(StackProcess(folder / "data", "--slots", "0", *kind, settings=settings)) as stack,
         webgme_worker(modules, stack.url, folder),
         stack.client as client,
     ):

@@ -1,28 +1,58 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from emulators.projects import new_project
 from http_server import Server, StartServer, run_server
+
+NewBackends = Callable[[], Mapping[str, str]]
+
+
+@pytest.fixture(scope="session", params=["embedded", "emulated"])
+def backends(request: pytest.FixtureRequest) -> NewBackends:
+    """The variables of a server with backends of its own: the embedded ones, or those of Google on emulators."""
+    if request.param == "embedded":
+        return dict
+    storage, firestore, pubsub = (
+        request.getfixturevalue(f"{service}_address") for service in ("storage", "firestore", "pubsub")
+    )
+
+    def new_backends() -> Mapping[str, str]:
+        project = new_project()
+        return {
+            "EXECUTOR_OBJECTS": "gcs",
+            "EXECUTOR_JOBS": "firestore",
+            "EXECUTOR_QUEUE": "pubsub",
+            "EXECUTOR_PROJECT": project,
+            "EXECUTOR_BUCKET": project,
+            "EXECUTOR_INLINE_LIMIT": str(2**40),
+            "STORAGE_EMULATOR_HOST": f"http://{storage}",
+            "FIRESTORE_EMULATOR_HOST": firestore,
+            "PUBSUB_EMULATOR_HOST": pubsub,
+        }
+
+    return new_backends
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, backends: NewBackends) -> Iterator[Server]:
     """The server with its default settings, shared by all tests: they must not mind what others store."""
-    with run_server(tmp_path_factory.mktemp("server")) as running:
+    with run_server(tmp_path_factory.mktemp("server"), backends=backends()) as running:
         yield running
 
 
 @pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[StartServer]:
+def start_server(tmp_path: Path, backends: NewBackends) -> Iterator[StartServer]:
     """Starts a server of the test's own, with these settings."""
+    own_backends = backends()
     with ExitStack() as running:
 
         def start(preparation: str = "", **settings: str) -> Server:
-            return running.enter_context(run_server(tmp_path / "data", preparation, **settings))
+            return running.enter_context(run_server(tmp_path / "data", preparation, own_backends, **settings))
 
         yield start
     shutil.rmtree(tmp_path / "data", ignore_errors=True)  # which may be large

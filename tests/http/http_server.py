@@ -16,7 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cloud_executor.composition import open_executor
+import pytest
+
+from cloud_executor.composition import create_in_emulators, open_blob_store, open_executor
+from cloud_executor.model.errors import Unavailable
+from cloud_executor.ports import ObjectStore
 from cloud_executor.settings import Settings
 
 PROJECT = Path(__file__).parents[2]
@@ -60,6 +64,8 @@ class Server:
     data: Path
     process_id: int
     environment: Mapping[str, str]
+    objects: ObjectStore
+    """where it keeps its blobs"""
 
     @property
     def blobs(self) -> Path:
@@ -132,17 +138,23 @@ class Server:
         return {path for path in self.blobs.rglob("*") if path.is_file()}
 
 
+EMBEDDED = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
+"""for a test that looks at the disk, or asks for more than Google's services take"""
+
 StartServer = Callable[..., Server]
 """starts another server, with the settings that are given by name"""
 
 
 @contextmanager
-def run_server(data: Path, preparation: str = "", **settings: str) -> Iterator[Server]:
+def run_server(
+    data: Path, preparation: str = "", backends: Mapping[str, str] | None = None, **settings: str
+) -> Iterator[Server]:
     """`settings` by the names of `Settings`. What `sweep` mends is mended all the time.
 
-    `preparation` is what the server's process does first.
+    `preparation` is what the server's process does first; `backends`, the variables that choose others.
     """
-    own = {"EXECUTOR_DATA": str(data)} | {f"EXECUTOR_{name.upper()}": value for name, value in settings.items()}
+    own = {"EXECUTOR_DATA": str(data), **(backends or {})}
+    own |= {f"EXECUTOR_{name.upper()}": value for name, value in settings.items()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EXECUTOR_")} | own
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port, listening = listener.getsockname()[1], listener.fileno()
@@ -156,8 +168,8 @@ def run_server(data: Path, preparation: str = "", **settings: str) -> Iterator[S
     try:
         until(lambda: process.poll() is not None or _answers(port))
         assert process.poll() is None
-        with _sweeping(own):
-            yield Server(port, data, process.pid, own)
+        with _sweeping(own) as objects:
+            yield Server(port, data, process.pid, own, objects)
     finally:
         process.terminate()
         try:
@@ -167,8 +179,17 @@ def run_server(data: Path, preparation: str = "", **settings: str) -> Iterator[S
 
 
 @contextmanager
-def _sweeping(environment: Mapping[str, str]) -> Iterator[None]:
-    executor = open_executor(Settings.from_env(environment))
+def _sweeping(environment: Mapping[str, str]) -> Iterator[ObjectStore]:
+    found = Settings.from_env(environment)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        if found.queue == "pubsub":
+            create_in_emulators(found, max_deliveries=20)
+        executor, objects = open_executor(found), open_blob_store(found).objects
+        # The clients look for emulators now, and not again.
+        executor.sweep()
+        objects.delete("nothing")
     stop = threading.Event()
     faults: list[Exception] = []
 
@@ -176,6 +197,8 @@ def _sweeping(environment: Mapping[str, str]) -> Iterator[None]:
         while not stop.wait(SWEEP_EVERY_SECONDS):
             try:
                 executor.sweep()
+            except Unavailable:
+                continue  # an emulator on a busy machine: the next sweep does what this one did not
             except Exception as fault:
                 faults.append(fault)
                 return
@@ -183,7 +206,7 @@ def _sweeping(environment: Mapping[str, str]) -> Iterator[None]:
     thread = threading.Thread(target=sweep)
     thread.start()
     try:
-        yield
+        yield objects
     finally:
         stop.set()
         thread.join()

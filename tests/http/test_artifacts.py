@@ -33,9 +33,7 @@ def store_crafted(server: Server, document: object) -> str:
 
 
 def store_as(server: Server, blob_hash: str, document: object) -> str:
-    path = server.blobs / "wg-metadata" / blob_hash[:2] / blob_hash[2:]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document))
+    server.objects.put(f"wg-metadata/{blob_hash[:2]}/{blob_hash[2:]}", [json.dumps(document).encode()])
     return blob_hash
 
 

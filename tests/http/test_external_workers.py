@@ -176,3 +176,40 @@ def test_label_jobs_are_read_again_when_their_file_changes(start_server: StartSe
     file.write_text(json.dumps({"python": "2" * 40, "ü": "3" * 40}))
     for _ in range(4):
         assert check_in(server, "w")["labelJobs"] == {"python": "2" * 40, "ü": "3" * 40}
+
+
+POOLS = """[{"name": "small", "slots": 2}, {"name": "gpu", "labels": ["gpu", "big"]}]"""
+
+
+def test_pools_that_the_settings_name_are_listed_though_no_worker_of_theirs_lives(start_server: StartServer) -> None:
+    server = start_server(pools=POOLS)
+    check_in(server, "external", labels=["x"])
+    listed = server.get("/rest/executor/worker").json
+    assert list(listed) == ["pool:small", "pool:gpu", "external"]
+    for name, labels, slots in (("small", [], 2), ("gpu", ["big", "gpu"], None)):
+        entry = listed[f"pool:{name}"]
+        assert abs(entry.pop("lastSeen") - time.time()) < 60
+        expected = {"clientId": f"pool:{name}", "labels": labels, "userId": ["guest"], "jobs": [], "pool": name}
+        assert entry == expected | ({} if slots is None else {"slots": slots})
+    assert listed["external"].keys() == {"clientId", "lastSeen", "labels", "userId", "jobs"}
+
+
+def test_a_pool_is_listed_with_the_labels_that_label_jobs_give_its_workers(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "label_jobs.json"
+    file.write_text(json.dumps({"matlab": "1" * 40}))
+    listed = start_server(pools=POOLS, label_jobs=str(file)).get("/rest/executor/worker").json
+    assert [entry["labels"] for entry in listed.values()] == [["matlab"], ["big", "gpu", "matlab"]]
+
+
+def test_without_pools_in_the_settings_only_workers_are_listed(start_server: StartServer) -> None:
+    assert start_server().get("/rest/executor/worker").json == {}
+
+
+def test_one_that_waits_for_an_external_worker_says_for_which_labels(server: Server) -> None:
+    label = new_id()
+    job, _ = create(server, label)
+    assert server.get(f"/rest/executor/info/{job}").json["waitingFor"] == [label]
+    check_in(server, new_id(), 1, [label])
+    assert "waitingFor" not in server.get(f"/rest/executor/info/{job}").json

@@ -5,75 +5,26 @@ from __future__ import annotations
 import base64
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+from function_process import function
 
 from cloud_executor.composition import open_blob_store, open_executor
 from cloud_executor.model.job import Status
+from cloud_executor.model.message import encode_message
 from cloud_executor.settings import Settings
-
-PROJECT = Path(__file__).parents[2]
-START_SECONDS = 30
 
 BLOB, EXECUTOR = "/rest/blob/metadata", "/rest/executor/worker"
 
 
-@pytest.fixture(scope="session")
-def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of a virtual environment with what ships, and nothing else."""
-    folder = tmp_path_factory.mktemp("clean") / "venv"
-    uv = [sys.executable, "-m", "uv", "--quiet"]
-    subprocess.run([*uv, "venv", "--python", sys.executable, folder], check=True, timeout=60)
-    install = [*uv, "pip", "install", "--python", folder / "bin/python", "--requirement", PROJECT / "requirements.txt"]
-    subprocess.run(install, check=True, timeout=300)
-    return folder / "bin"
-
-
-@contextmanager
-def started(programs: Path, data: Path, target: str) -> Iterator[httpx.Client]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "EXECUTOR_DATA": str(data)}
-    command = [programs / "functions-framework", "--source", "functions/main.py", "--target", target]
-    process = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port)],
-        cwd=PROJECT,
-        env=environment,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
-            wait_for_answer(client, process)
-            yield client
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
-
-
-def wait_for_answer(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        assert process.poll() is None, "it ended"
-        try:
-            client.get("/")
-        except httpx.TransportError:
-            assert time.monotonic() < deadline, "it did not start"
-            time.sleep(0.05)
-        else:
-            return
+def started(programs: Path, data: Path, target: str) -> AbstractContextManager[httpx.Client]:
+    return function(programs, target, {"EXECUTOR_DATA": str(data)})
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +91,7 @@ def test_a_dead_letter_ends_its_job(clean_environment: Path, tmp_path: Path) -> 
     executor.claim("running", "a worker")
     with started(clean_environment, tmp_path, "dead_letter") as client:
         for job_hash in ("waiting", "running"):
-            assert send_event(client, dead_letter(base64.b64encode(job_hash.encode()).decode())).is_success
+            assert send_event(client, dead_letter(base64.b64encode(encode_message(job_hash)).decode())).is_success
     ended = executor.get("waiting")
     assert ended.status == Status.FAILED_TO_EXECUTE
     assert ended.error
@@ -149,8 +100,17 @@ def test_a_dead_letter_ends_its_job(clean_environment: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "body",
-    [dead_letter("no base64!"), dead_letter(None), dead_letter(""), dead_letter("dW5rbm93bg=="), {}, [], "text"],
-    ids=["no base64", "no data", "empty", "an unknown job", "no message", "a list", "a text"],
+    [
+        dead_letter("no base64!"),
+        dead_letter(None),
+        dead_letter(""),
+        dead_letter("dW5rbm93bg=="),
+        dead_letter(base64.b64encode(encode_message("unknown")).decode()),
+        {},
+        [],
+        "text",
+    ],
+    ids=["no base64", "no data", "empty", "no JSON", "an unknown job", "no message", "a list", "a text"],
 )
 def test_an_event_that_makes_no_sense_does_not_come_again(dead_letters: httpx.Client, body: object) -> None:
     assert send_event(dead_letters, body).is_success

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from direct_store import DirectFileStore
 from flask.testing import FlaskClient
-from http_server import Server
+from http_server import EMBEDDED, Server
 from in_process import open_client
 
 from cloud_executor.blobs import BlobStore, content_key, zip_key
@@ -174,6 +174,7 @@ def test_there_is_nothing_else_below_these_addresses(client: FlaskClient, method
     assert is_sentence(client.open(f"/rest/blob/{path}", method=method), 404)
 
 
+@EMBEDDED
 def test_a_server_of_files_has_no_such_uploads_and_says_so(server: Server) -> None:
     for path in ("uploads", "uploads/00000000-0000-4000-8000-000000000000/complete"):
         answer = server.post(f"/rest/blob/{path}", {"name": "x", "size": 1})

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from http_server import Server, StartServer, until
+from http_server import EMBEDDED, Server, StartServer, until
 from server_processes import processes_below
 
 from functions.serve import THREADS
@@ -41,6 +41,7 @@ def cut_off(server: Server, *pieces: bytes) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+@EMBEDDED
 def test_no_file_stays_open_and_no_thread_alive(start_server: StartServer) -> None:
     server = start_server()
     file = server.create_file("large.bin", bytes(8 * MIB))

@@ -6,8 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from http_server import Server, StartServer
+from http_server import EMBEDDED, Server, StartServer
 from server_processes import processes_below, resident_bytes
+
+pytestmark = EMBEDDED
 
 MIB = 1024 * 1024
 SIZE = 512 * MIB

@@ -26,12 +26,13 @@ def test_an_operator_may_keep_private_blobs_off_the_list(start_server: StartServ
 def test_files_of_others_in_the_store_do_not_break_the_list(start_server: StartServer) -> None:
     server = start_server()
     blob_hash = server.create_file("x", b"x")
-    folder = server.blobs / "wg-metadata"
-    (folder / "README").write_text("not ours")
-    (folder / "ab").mkdir(exist_ok=True)
-    (folder / "ab" / ("c" * 38)).write_text("")
-    (folder / "ab" / ("d" * 38)).write_text("[]")
-    (folder / "ab" / "short").write_text("{}")
+    for name, content in (
+        ("README", b"not ours"),
+        (f"ab/{'c' * 38}", b""),
+        (f"ab/{'d' * 38}", b"[]"),
+        ("ab/short", b"{}"),
+    ):
+        server.objects.put(f"wg-metadata/{name}", [content])
     assert server.get("/rest/blob/metadata?all=1").json.keys() == {blob_hash}
     assert server.get(f"/rest/blob/metadata/ab{'c' * 38}").status == 404
 

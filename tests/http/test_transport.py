@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from http_server import Server, StartServer, until
+from http_server import EMBEDDED, Server, StartServer, until
 
 from functions.serve import KEEP_ALIVE_SECONDS
 
@@ -262,6 +262,7 @@ def test_a_refused_upload_gets_its_answer_and_the_connection_goes_on(server: Ser
         connection.close()
 
 
+@EMBEDDED
 @pytest.mark.parametrize("sent", [0, 5, 2 * 1024 * 1024])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_an_upload_that_breaks_off_leaves_nothing(start_server: StartServer, sent: int, chunked: bool) -> None:
@@ -280,6 +281,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(start_server: StartServer, sen
     assert not server.stored_files()
 
 
+@EMBEDDED
 def test_an_upload_whose_client_vanishes_leaves_nothing(start_server: StartServer) -> None:
     server = start_server()
     head = b"POST /rest/blob/createFile/broken.bin HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n"
@@ -289,6 +291,7 @@ def test_an_upload_whose_client_vanishes_leaves_nothing(start_server: StartServe
     until(lambda: not server.stored_files())
 
 
+@EMBEDDED
 def test_a_client_that_stalls_does_not_hold_the_server(start_server: StartServer) -> None:
     server = start_server("serve.STALL_SECONDS = 0.5")
     head = b"POST /rest/blob/createFile/slow.bin HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n"
@@ -311,6 +314,7 @@ def _connections_in_use(server: Server) -> int:
     return sum(fields[1].endswith(port) and fields[3] == "01" for fields in map(str.split, lines))
 
 
+@EMBEDDED
 def test_a_chunked_upload_cut_between_its_chunks_leaves_nothing(start_server: StartServer) -> None:
     server = start_server()
     head = b"POST /rest/blob/createFile/cut.bin HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n"
@@ -358,6 +362,7 @@ def test_a_document_that_is_too_large_is_413(server: Server) -> None:
         assert sent.status == 413
 
 
+@EMBEDDED
 def test_a_large_output_segment_is_taken(server: Server) -> None:
     job = new_id()
     server.post(f"/rest/executor/create/{job}", {"labels": ["nobody"]})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -29,9 +31,12 @@ class Terraform:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def apply(self, *options: str) -> None:
+        """Into a state of this folder."""
+        self.output("apply", "-auto-approve", "-input=false", "-no-color", *options)
+
     def applied(self) -> list[Document]:
-        """The resources that an apply of the minimal deployment made, in a state of this folder."""
-        self.output("apply", "-auto-approve", "-input=false", "-no-color", "-var=project_id=my-project")
+        """The resources in that state."""
         return resources(json.loads(self.output("show", "-json")))
 
     def plan(self, *options: str) -> Document:
@@ -56,3 +61,12 @@ def resources(document: Document) -> list[Document]:
 
 def of_type(found: list[Document], *types: str) -> list[Document]:
     return [resource for resource in found if resource["type"] in types]
+
+
+def worker_settings(made: list[Document]) -> dict[str, str]:
+    """What the workers of the only pool are told."""
+    (group,) = of_type(made, "google_compute_region_instance_group_manager")
+    (config,) = group["values"]["all_instances_config"]
+    encoded = re.search(r"encoding: b64\n +content: (\S+)", config["metadata"]["user-data"])
+    assert encoded
+    return dict(line.split("=", 1) for line in base64.b64decode(encoded[1]).decode().splitlines())

@@ -129,6 +129,23 @@ def test_a_created_job_is_in_the_queue_of_the_first_pool_that_can_run_it(executo
     assert executor.get("external").pool is None
 
 
+def test_a_job_that_no_pool_can_run_says_which_labels_it_waits_for(executor: Executor) -> None:
+    executor.create("plain", ("gpu",))
+    executor.create("external", ("gpu", "nobody"))
+    assert "waitingFor" not in executor.get("plain").document()
+    assert executor.get("external").document()["waitingFor"] == ("gpu", "nobody")
+    assert executor.get("external").error is None
+    executor.check_in(CheckIn("w", 1, ("gpu", "nobody")))
+    assert executor.check_in(CheckIn("v", 1, ("gpu",))).jobs_to_start == ("plain",)
+    assert "waitingFor" not in executor.get("external").document()
+
+
+def test_labels_that_label_jobs_give_are_those_of_every_pool(executor: Executor) -> None:
+    executor = replace(executor, label_jobs=lambda: {"tool": "0" * 40})
+    pools = [executor.create(str(labels), labels)[0].pool for labels in (("tool",), ("gpu", "tool"), ("tool", "none"))]
+    assert pools == ["plain", "special", None]
+
+
 def test_creating_a_job_that_is_there_changes_nothing(executor: Executor) -> None:
     executor.create("j")
     steps: list[Callable[[], object]] = [
@@ -430,6 +447,36 @@ def test_a_released_job_can_be_claimed_at_once(executor: Executor) -> None:
     executor.release("j", executor.claim("j", "w").attempt)
     again = executor.claim("j", "other")
     assert (again.attempt, again.losses) == (2, 0)
+
+
+def test_a_job_that_is_handed_over_is_in_the_queue_of_the_other_pool(executor: Executor) -> None:
+    executor.create("j")
+    with executor.queue.subscribe("plain", 1) as subscription:
+        delivery = subscription.next(0)
+        assert delivery is not None
+        executor.hand_over("j", executor.claim("j", "w").attempt, "special")
+        delivery.ack()
+    assert (waiting(executor.queue), waiting(executor.queue, "special")) == ([], ["j"])
+    assert executor.claim("j", "w").attempt == 2
+
+
+def test_a_job_that_is_handed_over_to_external_workers_is_in_no_queue(executor: Executor, clock: Clock) -> None:
+    executor.create("j")
+    executor.hand_over("j", executor.claim("j", "w").attempt, None)
+    clock.advance(UNPUBLISHED_AFTER)
+    executor.sweep()
+    assert waiting(executor.queue, "special") == []
+    assert executor.check_in(CheckIn("w", 1)).jobs_to_start == ("j",)
+
+
+def test_a_job_whose_queue_fails_while_it_is_handed_over_is_published_by_the_sweep(
+    executor: Executor, clock: Clock
+) -> None:
+    executor.create("j")
+    replace(executor, queue=BrokenQueue(Unavailable())).hand_over("j", executor.claim("j", "w").attempt, "special")
+    clock.advance(UNPUBLISHED_AFTER)
+    assert executor.sweep().republished == 1
+    assert waiting(executor.queue, "special") == ["j"]
 
 
 def test_what_is_not_there_is_not_found(executor: Executor) -> None:

@@ -1,4 +1,5 @@
 import json
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -21,8 +22,16 @@ def test_all_fields_are_read():
         resultArtifacts=[{"name": "logs", "resultPatterns": ["*.log"]}, {"name": "all"}],
         outputInterval=500,
         outputSegmentSize=10,
+        timeout=1.5,
+        env={"NAME": "value", "_x1": ""},
+        image="registry.example:5000/a/b:tag@sha256:0",
+        resources={"cpus": 0.5, "memoryMiB": 64.0, "gpus": 1},
+        retries=0,
         author="nobody",
     )
+    assert (config.timeout, config.env) == (timedelta(seconds=1.5), {"NAME": "value", "_x1": ""})
+    assert config.image == "registry.example:5000/a/b:tag@sha256:0"
+    assert (config.cpus, config.memory_mib, config.retries) == (0.5, 64, 0)
     assert (config.cmd, config.args) == ("./run.sh", ("-x", "a b"))
     assert (config.output_interval_ms, config.output_segment_lines) == (500, 10)
     logs, everything = config.result_artifacts
@@ -32,7 +41,10 @@ def test_all_fields_are_read():
 
 
 def test_what_is_not_required_has_a_default():
-    config = parse()
+    config = parse(timeout=None, env=None, image=None, resources=None, retries=None)
+    assert config == parse() == parse(env={}, resources={"cpus": None, "memoryMiB": None})
+    assert (config.timeout, config.env, config.image, config.retries) == (None, {}, None, None)
+    assert (config.cpus, config.memory_mib) == (None, None)
     assert (config.args, config.result_artifacts) == ((), ())
     assert (config.output_interval_ms, config.output_segment_lines) == (None, None)
 
@@ -119,6 +131,17 @@ def test_a_file_that_is_too_large_is_refused():
         ("outputInterval", True),
         ("outputInterval", []),
         ("outputSegmentSize", {}),
+        *(("timeout", value) for value in ("5", 0, -1, True, [])),
+        *(
+            ("env", value)
+            for value in ([], "A=b", {"A": 5}, {"A": None}, {"A": "\0"}, {"a b": ""}, {"": ""}, {"A=": ""})
+        ),
+        *(("env", {name: ""}) for name in ("ORIGIN_URL", "CLOUD_EXECUTOR_ATTEMPT", "TINI_SUBREAPER", "\u00e4")),
+        *(("image", value) for value in ("", 5, "a b", "-x", "x" * 513, ["x"], "a\n")),
+        *(("resources", value) for value in ([], "x", 5)),
+        *(("resources", {"cpus": value}) for value in ("1", 0, -1, True, [])),
+        *(("resources", {"memoryMiB": value}) for value in ("1g", 0, 15, 64.5, True)),
+        *(("retries", value) for value in ("1", -1, 1.5, 101, True)),
     ],
 )
 def test_a_wrong_field_is_refused_by_name(field, value):
@@ -151,7 +174,13 @@ json_values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["cmd", "args", "resultArtifacts", "outputInterval"]), json_values))
+FIELDS = [
+    *("cmd", "args", "resultArtifacts", "outputInterval"),
+    *("timeout", "env", "image", "resources", "retries"),
+]
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), json_values))
 def test_any_json_is_read_or_refused(fields):
     raw = json.dumps({"cmd": "x", "resultArtifacts": []} | fields).encode()
     try:
@@ -159,6 +188,6 @@ def test_any_json_is_read_or_refused(fields):
     except Invalid as refused:
         assert str(refused).endswith(".")
     else:
-        for text in (config.cmd, *config.args):
+        for text in (config.cmd, *config.args, *config.env, *config.env.values(), config.image or ""):
             assert "\0" not in text
             text.encode()

@@ -52,7 +52,7 @@ def is_module(name: str) -> bool:
 def allowed(importer: str, imported: str) -> bool:
     top, _, rest = imported.partition(".")
     if top == "google":
-        return importer.startswith("cloud_executor.backends.")
+        return importer.startswith("cloud_executor.backends.") or importer == "worker_vm.worker.instance_group"
     if top == "docker":
         return importer.startswith("worker_vm.worker.sandbox.container")
     if top not in OURS:

@@ -14,6 +14,7 @@ from cloud_executor.model.errors import Forbidden, Invalid
 from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import (
     FINISHED,
+    Durations,
     Job,
     JobUpdate,
     NotClaimable,
@@ -33,7 +34,9 @@ replace = msgspec.structs.replace
 
 
 def new_job(stored: Job | None = None, secret: str = SECRET, now: datetime = NOON) -> Job:
-    job = transitions.create(stored, "j", user_id="guest", labels=(), pool="default", secret=secret, now=now)
+    job = transitions.create(
+        stored, "j", user_id="guest", labels=(), pools=("default", "other"), secret=secret, now=now
+    )
     assert job is not None
     return job
 
@@ -73,12 +76,13 @@ Step = Callable[[Job], Job | None]
 
 STEPS: dict[str, Step] = {
     "create": lambda job: transitions.create(
-        job, "j", user_id="guest", labels=(), pool=None, secret="another", now=NOON
+        job, "j", user_id="guest", labels=(), pools=(), secret="another", now=NOON
     ),
     "claim": claimed,
     "take over": lambda job: claimed(job, "other", EXPIRED),
-    "started": lambda job: transitions.started(job, job.attempt, NOON),
+    "started": lambda job: transitions.started(job, job.attempt, NOON, None),
     "renew": lambda job: transitions.renew(job, job.attempt, NOON, LEASE),
+    "hand over": lambda job: transitions.hand_over(job, job.attempt, None),
     "finish": finished,
     "release": lambda job: transitions.release(job, job.attempt),
     "cancel": lambda job: transitions.cancel(job, SECRET, NOON),
@@ -100,6 +104,7 @@ FOLLOWS: dict[str, dict[str, str]] = {
     "renew": {"CREATED": REFUSED, "RUNNING": "RUNNING", "CANCELED": REFUSED, "finished": REFUSED},
     "finish": {"CREATED": REFUSED, "RUNNING": "SUCCESS", "CANCELED": REFUSED, "finished": REFUSED},
     "release": {"CREATED": REFUSED, "RUNNING": "CREATED", "CANCELED": REFUSED, "finished": REFUSED},
+    "hand over": {"CREATED": REFUSED, "RUNNING": "CREATED", "CANCELED": REFUSED, "finished": REFUSED},
     "cancel": {"CREATED": "CANCELED", "RUNNING": "RUNNING", "CANCELED": SAME, "finished": SAME},
     "give up": {"CREATED": "FAILED_TO_EXECUTE", "RUNNING": SAME, "CANCELED": SAME, "finished": SAME},
     "report success": {"CREATED": "SUCCESS", "RUNNING": "SUCCESS", "CANCELED": SAME, "finished": SAME},
@@ -128,9 +133,15 @@ def test_finished_are_all_statuses_but_two() -> None:
 
 
 def test_a_new_job_is_as_its_creator_says() -> None:
-    job = transitions.create(None, "j", user_id="u", labels=("a",), pool="p", secret="s", now=NOON)
+    job = transitions.create(None, "j", user_id="u", labels=("a",), pools=("p", "q"), secret="s", now=NOON)
     assert job == Job(
-        hash="j", create_time="2026-01-31T12:00:00.000Z", secret="s", user_id="u", labels=("a",), pool="p"
+        hash="j",
+        create_time="2026-01-31T12:00:00.000Z",
+        secret="s",
+        user_id="u",
+        labels=("a",),
+        pool="p",
+        later_pools=("q",),
     )
     assert job.document() == {
         "hash": "j",
@@ -150,6 +161,10 @@ def test_a_new_job_is_as_its_creator_says() -> None:
 def test_the_document_has_what_there_is_and_never_the_secret() -> None:
     job = replace(finished(RUNNING), cancel_requested=True, error="why", output_number=0)
     document = job.document()
+    assert document["attempt"] == 1
+    assert document.keys() & {"exitCode", "durations", "peakMemoryMiB"} == set()
+    facts = replace(job, exit_code=0, durations=Durations(queued=1.5), peak_memory_mib=7).document()
+    assert (facts["exitCode"], facts["durations"], facts["peakMemoryMiB"]) == (0, Durations(queued=1.5), 7)
     assert document["resultHashes"] == {"all": "0" * 40}
     assert (document["cancelRequested"], document["error"], document["outputNumber"]) == (True, "why", 0)
     assert SECRET not in str(document)
@@ -190,7 +205,8 @@ def test_an_expired_lease_can_be_taken_over_and_the_old_attempt_is_not_heard() -
     stale: list[Step] = [
         lambda job: finished(job, attempt=1),
         lambda job: transitions.release(job, 1),
-        lambda job: transitions.started(job, 1, NOON),
+        lambda job: transitions.hand_over(job, 1, None),
+        lambda job: transitions.started(job, 1, NOON, None),
         lambda job: transitions.renew(job, 1, NOON, LEASE),
     ]
     for step in stale:
@@ -231,6 +247,15 @@ def test_a_released_job_waits_again_and_its_message_counts_still() -> None:
     assert (job.attempt, job.losses, job.published_at) == (1, 0, NOON)
 
 
+@pytest.mark.parametrize(("pool", "later"), [("other", ("last",)), ("last", ()), (None, ())])
+def test_a_job_that_is_handed_over_waits_and_is_still_to_be_published(pool: str | None, later: tuple[str, ...]) -> None:
+    """No earlier pool comes again: a job is never handed round."""
+    running = replace(RUNNING, start_time="x", cancel_requested=True, losses=1, later_pools=("other", "last"))
+    job = transitions.hand_over(running, 1, pool)
+    waiting = replace(CREATED, pool=pool, later_pools=later, published_at=None, attempt=1, losses=1)
+    assert job == replace(waiting, cancel_requested=True)
+
+
 def test_a_lost_job_waits_again_and_is_published_again() -> None:
     job = transitions.lose(replace(RUNNING, output_number=3), NOON, MAX_LOSSES)
     assert (job.status, job.worker, job.published_at, job.losses) == ("CREATED", None, None, 1)
@@ -245,6 +270,17 @@ def test_a_job_that_loses_its_workers_has_failed_after_a_bound() -> None:
     assert job.error is not None
     assert "vanished 3 times" in job.error
     assert job.finish_time == iso_time(NOON)
+
+
+@pytest.mark.parametrize(("retries", "times"), [(0, "once"), (1, "2 times"), (MAX_LOSSES + 3, "6 times")])
+def test_a_job_that_says_how_often_it_may_be_lost_is_believed(retries: int, times: str) -> None:
+    job = CREATED
+    for _ in range(retries + 1):
+        assert job.status == "CREATED"
+        job = claimed(job)
+        job = transitions.lose(transitions.started(job, job.attempt, NOON, retries), NOON, MAX_LOSSES)
+    assert job.status == "FAILED_TO_EXECUTE"
+    assert f"vanished {times}:" in (job.error or "")
 
 
 def test_a_claim_that_finds_one_loss_too_many_ends_the_job() -> None:
@@ -369,13 +405,14 @@ class AnyHistory(RuleBasedStateMachine):
         assert self.apply(lambda job: finished(job, status, attempt)) == owned
 
     @precondition(lambda self: self.attempts)
-    @rule(data=st.data(), step=st.sampled_from(["renew", "release", "started"]))
+    @rule(data=st.data(), step=st.sampled_from(["renew", "release", "started", "hand over"]))
     def an_attempt_goes_on(self, data: st.DataObject, step: str) -> None:
         attempt = data.draw(st.sampled_from(self.attempts))
         steps: dict[str, Step] = {
             "renew": lambda job: transitions.renew(job, attempt, self.now, LEASE),
             "release": lambda job: transitions.release(job, attempt),
-            "started": lambda job: transitions.started(job, attempt, self.now),
+            "started": lambda job: transitions.started(job, attempt, self.now, MAX_LOSSES),
+            "hand over": lambda job: transitions.hand_over(job, attempt, next(iter(job.later_pools), None)),
         }
         self.apply(steps[step])
 
@@ -412,7 +449,7 @@ class AnyHistory(RuleBasedStateMachine):
         before = self.job
         self.apply(
             lambda job: transitions.create(
-                job, "j", user_id="guest", labels=(), pool=None, secret="second secret", now=self.now
+                job, "j", user_id="guest", labels=(), pools=(), secret="second secret", now=self.now
             )
         )
         assert (self.job is not before) == canceled

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cloud_executor.composition import open_executor
-from cloud_executor.settings import InvalidSetting, Settings
+from cloud_executor.model.pool import WorkerPool
+from cloud_executor.settings import DEFAULT_POOL, InvalidSetting, Settings
 
 NAMES = {f"EXECUTOR_{field.name.upper()}" for field in fields(Settings)}
 
@@ -25,9 +26,14 @@ def test_every_variable_is_read() -> None:
     environ = {
         "EXECUTOR_DATA": "/data",
         "EXECUTOR_OBJECTS": "s3",
+        "EXECUTOR_JOBS": "firestore",
+        "EXECUTOR_QUEUE": "pubsub",
         "EXECUTOR_PROJECT": "my-project",
         "EXECUTOR_BUCKET": "my-bucket",
         "EXECUTOR_S3_ENDPOINT": "http://localhost:9000",
+        "EXECUTOR_FIRESTORE_DATABASE": "my-database",
+        "EXECUTOR_TOPIC_PREFIX": "my-topics",
+        "EXECUTOR_LONGEST_JOB": "3600",
         "EXECUTOR_INLINE_LIMIT": "1000",
         "EXECUTOR_NONCE": "hush",
         "EXECUTOR_WORKER_REFRESH_INTERVAL": "1500",
@@ -44,14 +50,20 @@ def test_every_variable_is_read() -> None:
         "EXECUTOR_JOB_MEMORY": "100",
         "EXECUTOR_JOB_PROCESSES": "10",
         "EXECUTOR_JOB_DISK": "20",
+        "EXECUTOR_POOLS": '[{"name": "small", "slots": 3}]',
     }
     assert environ.keys() == NAMES
     assert Settings.from_env(environ) == Settings(
         data=Path("/data"),
         objects="s3",
+        jobs="firestore",
+        queue="pubsub",
         project="my-project",
         bucket="my-bucket",
         s3_endpoint="http://localhost:9000",
+        firestore_database="my-database",
+        topic_prefix="my-topics",
+        longest_job=timedelta(hours=1),
         inline_limit=1000,
         nonce="hush",
         worker_refresh_interval=timedelta(milliseconds=1500),
@@ -68,6 +80,19 @@ def test_every_variable_is_read() -> None:
         job_memory=100,
         job_processes=10,
         job_disk=20,
+        pools=(
+            WorkerPool(
+                "small",
+                labels=frozenset({"gpu", "matlab"}),
+                slots=3,
+                image="my-image",
+                network="bridge",
+                cpus=0.5,
+                memory_mib=100,
+                processes=10,
+                disk_mib=20,
+            ),
+        ),
     )
 
 
@@ -95,6 +120,10 @@ def test_a_folder_is_that_of_now_whatever_the_process_does_later(
         *(("JOB_MEMORY", value) for value in ("0", "-1", "1.5", "1g")),
         *(("SANDBOX", value) for value in ("none", "docker")),
         *(("NETWORK", value) for value in ("host", "x")),
+        *(("JOBS", value) for value in ("files", "pubsub")),
+        *(("QUEUE", value) for value in ("firestore", "redis")),
+        *(("TOPIC_PREFIX", value) for value in ("ab", "1abc", "goog-x", "a/b", "a" * 201)),
+        *(("LONGEST_JOB", value) for value in ("0", "-1", "1h")),
         *(("ALLOW_LIST_ALL", value) for value in ("yes", "2", "on")),
     ],
 )
@@ -149,8 +178,19 @@ def test_settings_reach_what_they_are_for(tmp_path: Path) -> None:
         ({"EXECUTOR_OBJECTS": "s3"}, "EXECUTOR_BUCKET"),
         ({"EXECUTOR_BUCKET": "bucket"}, "EXECUTOR_OBJECTS"),
         ({"EXECUTOR_SANDBOX": "container"}, "EXECUTOR_IMAGE"),
+        (
+            {"EXECUTOR_SANDBOX": "container", "EXECUTOR_POOLS": '[{"name": "a", "image": "i"}, {"name": "b"}]'},
+            r"EXECUTOR_POOLS\[1\]\.image or EXECUTOR_IMAGE",
+        ),
         ({"EXECUTOR_OBJECTS": "gcs", "EXECUTOR_BUCKET": "b", "EXECUTOR_S3_ENDPOINT": "http://a"}, "EXECUTOR_OBJECTS"),
         ({"EXECUTOR_OBJECTS": "s3", "EXECUTOR_BUCKET": "b", "EXECUTOR_S3_ENDPOINT": "a"}, "EXECUTOR_S3_ENDPOINT"),
+        ({"EXECUTOR_JOBS": "firestore", "EXECUTOR_QUEUE": "pubsub"}, "EXECUTOR_PROJECT"),
+        ({"EXECUTOR_JOBS": "firestore", "EXECUTOR_PROJECT": "p"}, "EXECUTOR_QUEUE"),
+        ({"EXECUTOR_QUEUE": "pubsub", "EXECUTOR_PROJECT": "p"}, "EXECUTOR_JOBS"),
+        (
+            {"EXECUTOR_JOBS": "firestore", "EXECUTOR_QUEUE": "pubsub", "EXECUTOR_PROJECT": "p"},
+            "EXECUTOR_OBJECTS must be gcs or s3",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(environ: dict[str, str], variable: str) -> None:
@@ -161,3 +201,43 @@ def test_settings_that_do_not_go_together_are_refused(environ: dict[str, str], v
 def test_only_where_gcs_keeps_blobs_large_answers_are_redirects() -> None:
     assert Settings.from_env({}).inline_limit is None
     assert Settings.from_env({"EXECUTOR_OBJECTS": "gcs", "EXECUTOR_BUCKET": "bucket"}).inline_limit == 8 * 2**20
+
+
+def test_without_pools_there_is_one_of_the_other_settings() -> None:
+    assert Settings.from_env({}).worker_pools == (WorkerPool(DEFAULT_POOL),)
+    environ = {"EXECUTOR_WORKER_LABELS": "gpu", "EXECUTOR_JOB_MEMORY": "7", "EXECUTOR_NETWORK": "bridge"}
+    expected = WorkerPool(DEFAULT_POOL, frozenset({"gpu"}), network="bridge", memory_mib=7)
+    assert Settings.from_env(environ).worker_pools == (expected,)
+
+
+def test_pools_have_images_only_where_there_are_containers() -> None:
+    environ = {"EXECUTOR_POOLS": '[{"name": "a", "image": "i", "images": ["*"]}]'}
+    (plain,) = Settings.from_env(environ).worker_pools
+    (contained,) = Settings.from_env(environ | {"EXECUTOR_SANDBOX": "container"}).worker_pools
+    assert (plain.image, plain.images) == (None, ())
+    assert (contained.image, contained.images) == ("i", ("*",))
+
+
+def test_jobs_go_to_the_pools_of_the_settings(tmp_path: Path) -> None:
+    pools = '[{"name": "plain"}, {"name": "special", "labels": ["gpu"]}]'
+    executor = open_executor(Settings.from_env({"EXECUTOR_DATA": str(tmp_path), "EXECUTOR_POOLS": pools}))
+    assert [executor.create(name, labels)[0].pool for name, labels in (("a", ()), ("b", ("gpu",)), ("c", ("x",)))] == [
+        "plain",
+        "special",
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pools", "rest"),
+    [
+        ("{", " must be a JSON list of pools."),
+        ("{}", " must be a JSON list with at least one pool."),
+        ("[]", " must be a JSON list with at least one pool."),
+        ('[{"name": "a", "slots": 0}]', "[0].slots must be a whole number above 0."),
+    ],
+)
+def test_a_mistake_in_the_pools_is_told_with_its_place(pools: str, rest: str) -> None:
+    with pytest.raises(InvalidSetting) as refused:
+        Settings.from_env({"EXECUTOR_POOLS": pools})
+    assert str(refused.value) == f"EXECUTOR_POOLS{rest}"

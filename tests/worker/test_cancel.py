@@ -68,9 +68,9 @@ def test_a_stopped_command_is_ended(stack: Stack) -> None:
 
 def test_a_job_that_is_canceled_between_claim_and_start_is_not_started(stack: Stack) -> None:
     class CanceledMeanwhile(Executor):
-        def started(self, job_hash: str, attempt: int) -> Job:
+        def started(self, job_hash: str, attempt: int, retries: int | None = None) -> Job:
             stack.cancel(job)
-            return super().started(job_hash, attempt)
+            return super().started(job_hash, attempt, retries)
 
     executor = CanceledMeanwhile(stack.executor.store, stack.executor.queue, stack.executor.pools)
     job = stack.add_script("echo started")

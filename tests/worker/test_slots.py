@@ -4,48 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from worker_harness import Stack, until
+from worker_thread import WorkerThread, runner_of
 
-from cloud_executor.composition import DEFAULT_POOL
-from cloud_executor.jobs import Executor, system_clock
+from cloud_executor.jobs import Executor
 from cloud_executor.model.errors import Unavailable
 from cloud_executor.model.job import Job, Status
 from cloud_executor.ports import Delivery
 from worker_vm.worker.attempt import Attempt
-from worker_vm.worker.heartbeat import Heartbeat
-from worker_vm.worker.run_command import CommandRunner
 from worker_vm.worker.run_job import JobRunner
 from worker_vm.worker.sandbox.port import Command
 from worker_vm.worker.sandbox.process import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
-from worker_vm.worker.worker import Worker
-
-
-def runner_of(stack: Stack, executor: Executor, kind: type[JobRunner] = JobRunner) -> JobRunner:
-    stopping = threading.Event()
-    commands = CommandRunner(ProcessSandbox(), executor.put_output, "", system_clock, stopping)
-    heartbeat = Heartbeat(executor, "worker", ())
-    return kind(executor, stack.blobs, commands, WorkFolder(stack.work), heartbeat, "worker", stopping)
-
-
-@contextmanager
-def one_slot(stack: Stack, runner: JobRunner) -> Iterator[list[bool]]:
-    """A worker with one slot, meanwhile; in the end the list has what its `run` gave."""
-    ended: list[bool] = []
-    worker = Worker(stack.executor.queue, DEFAULT_POOL, 1, runner, runner.heartbeat, "worker")
-    thread = threading.Thread(target=lambda: ended.append(worker.run()))
-    thread.start()
-    try:
-        yield ended
-    finally:
-        runner.stopping.set()
-        thread.join(30)
-    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("error", [Unavailable(), RuntimeError("a fault")])
@@ -61,12 +35,12 @@ def test_a_slot_survives_what_goes_wrong(stack: Stack, error: Exception) -> None
             return super().claim(job_hash, worker)
 
     executor = Faulty(stack.executor.store, stack.executor.queue, stack.executor.pools)
-    with one_slot(stack, runner_of(stack, executor)) as ended:
+    with WorkerThread(runner_of(stack, executor)) as worker:
         until(lambda: stack.executor.workers())
         jobs = [stack.add_script(f"echo {number}") for number in range(3)]
         finished = until(lambda: [job for job in jobs if stack.get(job).finished])
         assert {stack.get(job).status for job in finished} == {Status.SUCCESS}
-    assert ended == [True]
+    assert worker.ended == [True]
 
 
 def test_a_slot_that_does_not_end_does_not_keep_the_worker(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,9 +53,9 @@ def test_a_slot_that_does_not_end_does_not_keep_the_worker(stack: Stack, monkeyp
             let_go.wait(30)
 
     stack.add_script("echo x")
-    with one_slot(stack, runner_of(stack, stack.executor, Stuck)) as ended:
+    with WorkerThread(runner_of(stack, stack.executor, Stuck)) as worker:
         assert stuck.wait(30)
-    assert ended == [False]
+    assert worker.ended == [False]
     let_go.set()
 
 

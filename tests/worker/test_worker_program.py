@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from worker_harness import PROJECT, WAIT_SECONDS, Stack, WorkerProgram, is_running, until
+from worker_harness import PROJECT, WAIT_SECONDS, Stack, WorkerProgram, config, is_running, until, zip_of
 
 from cloud_executor.jobs import Executor, ExecutorOptions
 from cloud_executor.model.job import Job, Status
@@ -63,6 +63,19 @@ def test_it_is_listed_with_its_labels(stack: Stack) -> None:
         until_started(stack, worker)
         ((record, jobs),) = stack.executor.workers()
     assert (record.client_id, record.labels, list(jobs)) == (worker.id, ("big", "gpu"), [])
+
+
+def test_it_serves_the_pool_that_it_is_told_as_that_is_set(tmp_path: Path) -> None:
+    pools = '[{"name": "plain"}, {"name": "special", "labels": ["gpu"], "slots": 2}]'
+    stack = Stack(tmp_path, EXECUTOR_POOLS=pools)
+    with stack.program("--pool", "special") as worker:
+        until_started(stack, worker)
+        ((record, _),) = stack.executor.workers()
+        assert (record.labels, record.pool, record.slots) == (("gpu",), "special", 2)
+        plain = stack.add_script("echo plain")
+        special = stack.add_zip(zip_of({"executor_config.json": config("true")}), "gpu")
+        assert stack.finished(special).status == Status.SUCCESS
+        assert stack.get(plain).status == Status.CREATED
 
 
 def test_every_log_line_is_a_record_of_the_worker(stack: Stack) -> None:
@@ -194,6 +207,12 @@ def test_processes_that_are_not_of_a_leftover_are_left_alone(tmp_path: Path) -> 
         (["--work", "{file}"], {}, "is a file."),
         (["--work", "{file}/below"], {}, "The folder for running jobs"),
         ([], {"EXECUTOR_LEASE": "soon"}, "Error: EXECUTOR_LEASE must be seconds, not 'soon'."),
+        (
+            ["--pool", "gpu"],
+            {"EXECUTOR_POOLS": '[{{"name": "a"}}, {{"name": "b"}}]'},
+            "Error: --pool must be a worker pool of the settings (a, b), not 'gpu'.",
+        ),
+        ([], {"EXECUTOR_POOLS": '[{{"name": 5}}]'}, "Error: EXECUTOR_POOLS[0].name must be 1 to 20 lower-case letters"),
         (["--work", "{file}.work"], {"EXECUTOR_DATA": "{file}"}, "Error: A storage service cannot be reached"),
     ],
 )

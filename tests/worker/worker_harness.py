@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud_executor.blobs import BlobStore
-from cloud_executor.composition import DEFAULT_POOL, open_blob_store, open_executor
+from cloud_executor.composition import open_blob_store, open_executor
 from cloud_executor.jobs import Executor
 from cloud_executor.model.job import Job
 from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
@@ -77,11 +77,12 @@ def is_running(pid: int) -> bool:
 class Stack:
     """Blobs, jobs and queue in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.data = folder / "data"
         self.work = folder / "work"
         self.log = folder / "worker.log"
-        settings = Settings(data=self.data)
+        self._environment = {"EXECUTOR_DATA": str(self.data), **environment}
+        settings = Settings.from_env(self._environment)
         self.blobs: BlobStore = open_blob_store(settings)
         self.executor: Executor = open_executor(settings)
 
@@ -94,8 +95,8 @@ class Stack:
     def add_script(self, script: str, artifacts: list[dict[str, Any]] | None = None, **fields: object) -> Job:
         return self.add({"executor_config.json": config(script, artifacts, **fields)})
 
-    def add_zip(self, content: bytes) -> Job:
-        return self.create(self.blobs.create_file("source.zip", [content]).hash)
+    def add_zip(self, content: bytes, *labels: str) -> Job:
+        return self.create(self.blobs.create_file("source.zip", [content]).hash, *labels)
 
     def add_artifact(self, files: Mapping[str, str]) -> Job:
         """Create a job whose source is an artifact."""
@@ -106,8 +107,8 @@ class Stack:
             entries[name] = ArtifactFile(blob.metadata.content_hash, size, ContentType.OBJECT)
         return self.create(self.blobs.create_metadata(BlobMetadata.for_artifact("source", entries)).hash)
 
-    def create(self, job_hash: str) -> Job:
-        return self.executor.create(job_hash)[0]
+    def create(self, job_hash: str, *labels: str) -> Job:
+        return self.executor.create(job_hash, labels)[0]
 
     def get(self, job: Job) -> Job:
         return self.executor.get(job.hash)
@@ -142,14 +143,16 @@ class Stack:
         """A worker in this process, for jobs one by one; with other use cases than those of the stack if need be."""
         executor = executor or self.executor
         stopping = threading.Event()
-        heartbeat = Heartbeat(executor, WORKER_ID, ())
-        commands = CommandRunner(ProcessSandbox(), executor.put_output, ORIGIN_URL, executor.clock, stopping)
+        heartbeat = Heartbeat(executor, WORKER_ID, executor.pools[0].labels)
+        commands = CommandRunner(
+            ProcessSandbox(), executor.pools[0], executor.put_output, ORIGIN_URL, executor.clock, stopping
+        )
         runner = JobRunner(
             executor, blobs or self.blobs, commands, WorkFolder(self.work), heartbeat, WORKER_ID, stopping
         )
         heartbeat.start()
         try:
-            with self.executor.queue.subscribe(DEFAULT_POOL, 4) as subscription:
+            with self.executor.queue.subscribe(self.executor.pools[0].name, 4) as subscription:
                 yield InProcessWorker(runner, heartbeat, subscription)
         finally:
             stopping.set()
@@ -170,7 +173,7 @@ class Stack:
             process = subprocess.Popen(
                 [sys.executable, "-m", "worker_vm.worker.main", "--work", str(self.work), *options],
                 cwd=PROJECT,
-                env={**os.environ, "EXECUTOR_DATA": str(self.data), **environment},
+                env={**os.environ, **self._environment, **environment},
                 stdin=subprocess.DEVNULL,
                 stderr=log,
             )

@@ -42,6 +42,7 @@ class Attempt:
         """`claimed_at`: on the monotonic clock, before the job was claimed."""
         self.job = job
         self._lease_seconds = lease_seconds
+        self._claimed_at = claimed_at
         self._lock = threading.Lock()
         self._interruption: Interruption | None = None
         self._interrupted_at = 0.0
@@ -68,6 +69,11 @@ class Attempt:
     def proven(self, at: float) -> None:
         """Note that the job was still ours then, on the monotonic clock."""
         self._proven_until = at + PROVEN_SHARE * self._lease_seconds
+
+    @property
+    def seconds(self) -> float:
+        """How long ago the job was claimed."""
+        return time.monotonic() - self._claimed_at
 
     @property
     def seconds_left(self) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from cloud_executor.jobs import Executor
@@ -29,15 +29,27 @@ RENEWALS_PER_LEASE = 3
 class Heartbeat:
     """`start` and `stop` it; in between it keeps whatever `keep` was given."""
 
-    def __init__(self, executor: Executor, worker_id: str, labels: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        worker_id: str,
+        labels: Iterable[str],
+        *,
+        pool: str | None = None,
+        slots: int | None = None,
+    ) -> None:
         self._executor = executor
         self._worker_id = worker_id
-        self._labels = labels
+        self.labels = frozenset(labels)
+        """what the worker offers to jobs"""
+        self._pool = pool
+        self._slots = slots
         self._renew_every = executor.options.lease.total_seconds() / RENEWALS_PER_LEASE
         self._attempts: dict[Attempt, float] = {}
         """when each is to be renewed, on the monotonic clock"""
         self._lock = threading.Lock()
         self._releasing = False
+        self._beaten_at = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -52,7 +64,20 @@ class Heartbeat:
 
     def show(self) -> None:
         """Record that the worker is there."""
-        self._executor.seen(WorkerRecord(self._worker_id, self._executor.clock(), self._labels))
+        labels = tuple(sorted(self.labels))
+        self._executor.seen(
+            WorkerRecord(self._worker_id, self._executor.clock(), labels, pool=self._pool, slots=self._slots)
+        )
+
+    def offer(self, labels: Iterable[str]) -> None:
+        """Offer these labels too. Raises Unavailable."""
+        self.labels |= frozenset(labels)
+        self.show()
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago its thread came round last; one call to the storage may take its time."""
+        return time.monotonic() - self._beaten_at
 
     @contextmanager
     def keep(self, attempt: Attempt) -> Iterator[None]:
@@ -78,6 +103,7 @@ class Heartbeat:
         refresh_seconds = self._executor.options.refresh_period.total_seconds()
         show_at = time.monotonic() + refresh_seconds
         while not self._ended.wait(min(LOOK_EVERY_SECONDS, self._renew_every, refresh_seconds)):
+            self._beaten_at = time.monotonic()
             # Nothing may end this thread: jobs would go on without a lease.
             try:
                 if time.monotonic() >= show_at:
@@ -88,6 +114,7 @@ class Heartbeat:
             with self._lock:
                 attempts = list(self._attempts.items())
             for attempt, renew_at in attempts:
+                self._beaten_at = time.monotonic()
                 try:
                     self._look_at(attempt, renew_at)
                 except Unavailable:

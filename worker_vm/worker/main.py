@@ -8,30 +8,36 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import click
 
-from cloud_executor.composition import DEFAULT_POOL, open_blob_store, open_executor
+from cloud_executor.composition import open_blob_store, open_executor
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.model.errors import CloudExecutorError
+from cloud_executor.model.pool import WorkerPool
 from cloud_executor.settings import InvalidSetting, Settings
 from cloud_executor.stop_signals import set_on_signals
+from worker_vm.worker.health import health_page
 from worker_vm.worker.heartbeat import Heartbeat
+from worker_vm.worker.instance_group import own_instance_group
 from worker_vm.worker.run_command import CommandRunner
 from worker_vm.worker.run_job import JobRunner
-from worker_vm.worker.sandbox.limits import Limits
 from worker_vm.worker.sandbox.port import Sandbox
 from worker_vm.worker.sandbox.process import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
-from worker_vm.worker.worker import Worker
+from worker_vm.worker.worker import Departure, Worker
 
 logger = logging.getLogger(__name__)
 
 
 @click.command()
-@click.option("--slots", type=click.IntRange(1), default=os.cpu_count() or 1, help="Jobs at once.  [default: cores]")
-@click.option("--pool", default=DEFAULT_POOL, show_default=True, help="The worker pool whose jobs to take.")
+@click.option("--slots", type=click.IntRange(1), help="Jobs at once.  [default: those of the pool, or cores]")
+@click.option("--pool", help="The worker pool whose jobs to take.  [default: the first of EXECUTOR_POOLS]")
 @click.option(
     "--origin-url",
     default="http://127.0.0.1:8888",
@@ -43,19 +49,43 @@ logger = logging.getLogger(__name__)
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder for the files of running jobs.  [default: work, in EXECUTOR_DATA]",
 )
-def main(slots: int, pool: str, origin_url: str, work: Path | None) -> None:
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    envvar="HEALTH_PORT",
+    show_envvar=True,
+    help="Where GET /healthz says whether the worker works.  [default: nowhere]",
+)
+@click.option(
+    "--idle-minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="How long to stay without a job, where the machine is in a managed instance group.  [default: the pool's]",
+)
+def main(
+    slots: int | None,
+    pool: str | None,
+    origin_url: str,
+    work: Path | None,
+    health_port: int,
+    idle_minutes: float | None,
+) -> None:
     """Run jobs until SIGTERM or SIGINT, which give back what runs."""
     configure_logging("worker")
     stopping = threading.Event()
     set_on_signals(stopping, (signal.SIGTERM, signal.SIGINT))
     try:
         settings = Settings.from_env(os.environ)
+        own = find_pool(settings, pool)
         root = work or settings.data / "work"
         folder = open_work_folder(root)
-        sandbox = open_sandbox(settings, root)
+        sandbox = open_sandbox(own, root)
         folder.sweep(sandbox.end_leftovers)
-        worker = open_worker(settings, folder, sandbox, stopping, slots=slots, pool=pool, origin_url=origin_url)
-        all_ended = worker.run()
+        if idle_minutes is not None:
+            own = replace(own, idle=timedelta(minutes=idle_minutes))
+        worker = open_worker(settings, folder, sandbox, stopping, pool=own, slots=slots, origin_url=origin_url)
+        with open_health_page(health_port, worker):
+            all_ended = worker.run()
     except CloudExecutorError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
@@ -63,7 +93,17 @@ def main(slots: int, pool: str, origin_url: str, work: Path | None) -> None:
         # Their jobs go to another worker when their leases end.
         logger.error("slots did not end", extra={"action": "stop"})
         sandbox.kill_all()
-        os._exit(0)
+        os._exit(0 if stopping.is_set() else 1)
+
+
+def find_pool(settings: Settings, name: str | None) -> WorkerPool:
+    """The pool of that name, or the first. Raises InvalidSetting."""
+    pools = {pool.name: pool for pool in settings.worker_pools}
+    if name is None:
+        return settings.worker_pools[0]
+    if name not in pools:
+        raise InvalidSetting(f"--pool must be a worker pool of the settings ({', '.join(pools)}), not {name[:80]!r}.")
+    return pools[name]
 
 
 def open_work_folder(path: Path) -> WorkFolder:
@@ -74,23 +114,38 @@ def open_work_folder(path: Path) -> WorkFolder:
         raise InvalidSetting(f"The folder for running jobs, {path}, cannot be used: {reason}.") from error
 
 
-def open_sandbox(settings: Settings, work: Path) -> Sandbox:
+def open_sandbox(pool: WorkerPool, work: Path) -> Sandbox:
     """The configured sandbox, without what a dead worker left in it. Raises Unavailable."""
-    limits = Limits(
-        cpus=settings.job_cpus,
-        memory_mib=settings.job_memory,
-        processes=settings.job_processes,
-        disk_mib=settings.job_disk,
-    )
-    if settings.sandbox == "process" or settings.image is None:
-        return ProcessSandbox(limits)
+    if pool.image is None:
+        return ProcessSandbox()
     # What it imports is installed on the machines that have an engine.
     from worker_vm.worker.sandbox.container import ContainerSandbox
     from worker_vm.worker.sandbox.container_engine import ContainerEngine
 
-    sandbox = ContainerSandbox(ContainerEngine(), settings.image, limits, settings.network)
+    sandbox = ContainerSandbox(ContainerEngine(), pool.image, pool.network)
     sandbox.end_strays(work)
     return sandbox
+
+
+@contextmanager
+def open_health_page(port: int, worker: Worker) -> Iterator[None]:
+    """Serve it meanwhile, unless the port is 0. Raises InvalidSetting if the port cannot be used."""
+    with ExitStack() as stack:
+        if port:
+            try:
+                stack.enter_context(health_page(port, worker.fault))
+            except OSError as error:
+                reason = (error.strerror or "unknown fault").lower()
+                raise InvalidSetting(f"The port {port} for the health page cannot be used: {reason}.") from error
+        yield
+
+
+def find_departure(pool: WorkerPool) -> Departure | None:
+    """How a worker of the pool leaves when it is idle; None: it stays."""
+    group = None if pool.idle is None else own_instance_group()
+    if pool.idle is None or group is None:
+        return None
+    return Departure(pool.idle.total_seconds(), group.remove_this_machine)
 
 
 def open_worker(
@@ -99,17 +154,18 @@ def open_worker(
     sandbox: Sandbox,
     stopping: threading.Event,
     *,
-    slots: int,
-    pool: str,
+    pool: WorkerPool,
+    slots: int | None,
     origin_url: str,
 ) -> Worker:
     """A worker over the configured backends."""
     executor = open_executor(settings)
     worker_id = f"{socket.gethostname() or 'unknown'}_{os.getpid()}"
-    heartbeat = Heartbeat(executor, worker_id, tuple(sorted(settings.worker_labels)))
-    commands = CommandRunner(sandbox, executor.put_output, origin_url, executor.clock, stopping)
+    slots = slots or pool.slots or os.cpu_count() or 1
+    heartbeat = Heartbeat(executor, worker_id, pool.labels, pool=pool.name, slots=slots)
+    commands = CommandRunner(sandbox, pool, executor.put_output, origin_url, executor.clock, stopping)
     runner = JobRunner(executor, open_blob_store(settings), commands, folder, heartbeat, worker_id, stopping)
-    return Worker(executor.queue, pool, slots, runner, heartbeat, worker_id)
+    return Worker(executor.queue, pool.name, slots, runner, heartbeat, worker_id, find_departure(pool))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ from datetime import datetime
 
 from cloud_executor.model.executor_config import ExecutorConfig
 from cloud_executor.model.job import OutputSegment, Status
+from cloud_executor.model.pool import WorkerPool
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
 from worker_vm.worker.failures import JobFailed
 from worker_vm.worker.output import OutputSender
+from worker_vm.worker.sandbox.limits import Limits
 from worker_vm.worker.sandbox.port import Command, CommandNotStarted, Ending, Sandbox
 from worker_vm.worker.work_folder import AttemptFolder
 
@@ -31,6 +33,8 @@ class CommandResult:
     status: Status
     finish_time: datetime
     error: str | None
+    ending: Ending | None
+    """None: it was not started"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class CommandRunner:
     """Runs the commands of jobs in a sandbox."""
 
     sandbox: Sandbox
+    pool: WorkerPool
     put_output: Callable[[OutputSegment], None]
     origin_url: str
     clock: Callable[[], datetime]
@@ -50,26 +55,39 @@ class CommandRunner:
         """
         with _output_file(folder, STDOUT_FILE) as stdout, _output_file(folder, STDERR_FILE) as stderr:
             sender = self._sender(config, stdout, attempt)
-            command = Command(config.cmd, config.args, folder, self.origin_url, stdout, stderr)
+            command = Command(
+                config.cmd,
+                config.args,
+                folder,
+                self.origin_url,
+                stdout,
+                stderr,
+                limits=Limits.of(self.pool, config),
+                env=config.env,
+                image=config.image,
+            )
             try:
-                status, error = self._run(command, attempt, sender)
+                ending, status, error = self._run(command, attempt, sender)
             except BaseException:
                 if sender is not None:
                     sender.abandon()
                 raise
             finish_time = self.clock()
             unsent = None if sender is None else sender.finish()
-            return CommandResult(status, finish_time, error or unsent)
+            return CommandResult(status, finish_time, error or unsent, ending)
 
-    def _run(self, command: Command, attempt: Attempt, sender: OutputSender | None) -> tuple[Status, str | None]:
+    def _run(
+        self, command: Command, attempt: Attempt, sender: OutputSender | None
+    ) -> tuple[Ending | None, Status, str | None]:
+        """How the command ended, if it was started, and what that means for the job."""
         try:
             ending = self.sandbox.run(command, attempt, None if sender is None else sender.written)
         except CommandNotStarted as error:
-            return Status.FAILED_TO_EXECUTE, str(error)
+            return None, Status.FAILED_TO_EXECUTE, str(error)
         reason = attempt.interruption
         if reason is Interruption.LOST or (reason is Interruption.RELEASED and ending.interrupted):
             raise Interrupted(reason)
-        return _result(ending)
+        return ending, *_result(ending)
 
     def _sender(self, config: ExecutorConfig, stdout: int, attempt: Attempt) -> OutputSender | None:
         if config.output_interval_ms is None and config.output_segment_lines is None:
@@ -85,13 +103,15 @@ class CommandRunner:
 
 
 def _result(ending: Ending) -> tuple[Status, str | None]:
-    # A command that was interrupted by hand counts as canceled too, as WebGME's worker has it.
-    if ending.interrupted or ending.signal == signal.SIGINT or ending.exit_code == EXIT_CODE_OF_SIGINT:
+    if ending.interrupted:
         return Status.CANCELED, None
     if ending.output_error is not None:
         return Status.FAILED_TO_EXECUTE, f"The output of the command could not be written: {ending.output_error}."
     if ending.exceeded is not None:
         return Status.FAILED_TO_EXECUTE, ending.exceeded
+    if ending.signal == signal.SIGINT or ending.exit_code == EXIT_CODE_OF_SIGINT:
+        # It was interrupted by hand, as WebGME's worker has it.
+        return Status.CANCELED, None
     if ending.signal is not None:
         return Status.FAILED_TO_EXECUTE, f"The command was killed by signal {_signal_name(ending.signal)}."
     if ending.exit_code != 0:

@@ -3,7 +3,7 @@
     claim    the job is ours, under a lease that the heartbeat extends      (executor)
     fetch    find the source                                                source.py
     unzip    fill a folder of its own with it                               source.py, unzip.py
-    config   read executor_config.json                                      config.py
+    config   read executor_config.json, and whether this pool can run it    config.py
     run      the command, sending output on the way                         run_command.py, output.py, sandbox/
     archive  store the results                                              archive.py
     finish   record the outcome, once                                       (executor)
@@ -11,6 +11,7 @@
 
 A step that fails says so by JobFailed; the attempt ends with that status. Interrupted means that the job was canceled,
 or that it goes to another worker: then nothing is recorded, and the job and its delivery are given back.
+BelongsElsewhere means that it is handed over to another pool.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cloud_executor.blobs import BlobStore
 from cloud_executor.jobs import Executor, Outcome
 from cloud_executor.model.errors import CloudExecutorError, Unavailable
-from cloud_executor.model.job import NotClaimable, StaleAttempt, Status
+from cloud_executor.model.executor_config import ExecutorConfig
+from cloud_executor.model.job import Durations, Job, NotClaimable, StaleAttempt, Status
 from cloud_executor.ports import Delivery, JobNotFound
 from worker_vm.worker.archive import archive
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
@@ -35,8 +37,9 @@ from worker_vm.worker.failures import JobFailed
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.patience import persist
 from worker_vm.worker.run_command import CommandRunner
+from worker_vm.worker.sandbox.port import Ending
 from worker_vm.worker.source import fetch_source, unpack_source
-from worker_vm.worker.work_folder import WorkFolder
+from worker_vm.worker.work_folder import AttemptFolder, WorkFolder
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +60,14 @@ _NEVER_BEGUN = frozenset(
 """statuses of jobs that have no times"""
 
 
+class BelongsElsewhere(Exception):
+    """The job is for another pool, or (None) for external workers."""
+
+    def __init__(self, pool: str | None) -> None:
+        super().__init__(pool)
+        self.pool = pool
+
+
 @dataclass(slots=True)
 class _Progress:
     """What is known of an attempt so far."""
@@ -64,6 +75,16 @@ class _Progress:
     start_time: datetime | None = None
     finish_time: datetime | None = None
     result_hashes: dict[str, str] | None = None
+    ending: Ending | None = None
+    durations: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.durations[part] = round(time.monotonic() - start, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +112,9 @@ class JobRunner:
             except Interrupted as interrupted:
                 logger.info("job given back", extra=attempt.fields("release") | {"reason": interrupted.reason.name})
                 self._give_back(attempt, delivery)
+            except BelongsElsewhere as found:
+                logger.info("job handed over", extra=attempt.fields("hand_over") | {"pool": found.pool})
+                self._hand_over(attempt, delivery, found.pool)
             except (StaleAttempt, JobNotFound):
                 logger.warning("job belongs to another worker", extra=attempt.fields("finish"))
                 self._settle(delivery.ack)
@@ -119,7 +143,7 @@ class JobRunner:
         return attempt
 
     def _outcome(self, attempt: Attempt, folders: ExitStack) -> Outcome:
-        progress = _Progress()
+        progress = _Progress(durations={"queued": self._seconds_queued(attempt.job)})
         try:
             status, error = self._perform(attempt, folders, progress)
         except JobFailed as failure:
@@ -129,7 +153,7 @@ class JobRunner:
             if interrupted.reason is not Interruption.CANCELED:
                 raise
             status, error = Status.CANCELED, None
-        except CloudExecutorError:
+        except (CloudExecutorError, BelongsElsewhere):
             raise
         except Exception:
             logger.exception("job failed through a fault of the worker", extra=attempt.fields("run"))
@@ -139,10 +163,53 @@ class JobRunner:
             )
         if status not in _NEVER_BEGUN and progress.finish_time is None:
             progress.finish_time = self.executor.clock()
-        return Outcome(status, progress.start_time, progress.finish_time, progress.result_hashes, error)
+        ending = progress.ending
+        return Outcome(
+            status,
+            progress.start_time,
+            progress.finish_time,
+            progress.result_hashes,
+            error,
+            exit_code=ending.exit_code if ending else None,
+            durations=Durations(**progress.durations),
+            peak_memory_mib=ending.peak_memory_mib if ending else None,
+        )
+
+    def _seconds_queued(self, job: Job) -> float:
+        waited = self.executor.clock() - datetime.fromisoformat(job.create_time)
+        return round(max(0.0, waited.total_seconds()), 3)
 
     def _perform(self, attempt: Attempt, folders: ExitStack, progress: _Progress) -> tuple[Status, str | None]:
-        """The steps up to the outcome. Raises JobFailed, Interrupted, StaleAttempt, JobNotFound, Unavailable."""
+        """The steps up to the outcome.
+
+        Raises JobFailed, Interrupted, BelongsElsewhere, StaleAttempt, JobNotFound, Unavailable.
+        """
+        if not self.heartbeat.labels.issuperset(attempt.job.labels):
+            # This worker could not get a label that its pool gives by a label job.
+            raise BelongsElsewhere(None)
+        with progress.timed("fetch"):
+            folder = self.fetch(attempt, folders)
+        progress.start_time = self.executor.clock()
+        config = read_config(folder)
+        self._check_place(attempt, config)
+        job = persist(lambda: self.executor.started(attempt.job_hash, attempt.number, config.retries), self.stopping)
+        if job.cancel_requested:
+            attempt.interrupt(Interruption.CANCELED)
+        attempt.check()
+        with progress.timed("run"):
+            command = self.commands.run(config, folder, attempt)
+        progress.finish_time, progress.ending = command.finish_time, command.ending
+        with progress.timed("archive"):
+            results = archive(self.blobs, config.result_artifacts, folder.job, attempt, self.stopping)
+        progress.result_hashes = results.hashes
+        if results.failure is None:
+            return command.status, command.error
+        _give_way(attempt)
+        status = results.failure.status if command.status == Status.SUCCESS else command.status
+        return status, " ".join(filter(None, (command.error, str(results.failure))))
+
+    def fetch(self, attempt: Attempt, folders: ExitStack) -> AttemptFolder:
+        """A folder with the source in it. Raises JobFailed, Interrupted, Unavailable."""
         source = fetch_source(self.blobs, attempt.job_hash, self.stopping)
         attempt.check()
         try:
@@ -151,21 +218,16 @@ class JobRunner:
             message = f"The worker could not make a folder for the job: {(error.strerror or 'unknown fault').lower()}."
             raise JobFailed(Status.FAILED_CREATING_SOURCE_ZIP, message) from error
         unpack_source(self.blobs, source, folder, attempt, self.stopping)
-        progress.start_time = self.executor.clock()
-        config = read_config(folder)
-        job = persist(lambda: self.executor.started(attempt.job_hash, attempt.number), self.stopping)
-        if job.cancel_requested:
-            attempt.interrupt(Interruption.CANCELED)
-        attempt.check()
-        command = self.commands.run(config, folder, attempt)
-        progress.finish_time = command.finish_time
-        results = archive(self.blobs, config.result_artifacts, folder.job, attempt, self.stopping)
-        progress.result_hashes = results.hashes
-        if results.failure is None:
-            return command.status, command.error
-        _give_way(attempt)
-        status = results.failure.status if command.status == Status.SUCCESS else command.status
-        return status, " ".join(filter(None, (command.error, str(results.failure))))
+        return folder
+
+    def _check_place(self, attempt: Attempt, config: ExecutorConfig) -> None:
+        """Raises BelongsElsewhere if another pool may do what this one cannot, and JobFailed if there is none."""
+        reason = self.commands.pool.refusal(config)
+        if reason is None:
+            return
+        if attempt.job.later_pools:
+            raise BelongsElsewhere(attempt.job.later_pools[0])
+        raise JobFailed(Status.FAILED_EXECUTOR_CONFIG, reason)
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         persist(
@@ -173,7 +235,8 @@ class JobRunner:
             self.stopping,
             FINISH_PATIENCE_SECONDS,
         )
-        logger.info("job finished", extra=attempt.fields("finish") | {"status": outcome.status})
+        said = {"status": outcome.status, "seconds": round(attempt.seconds, 3)}
+        logger.info("job finished", extra=attempt.fields("finish") | said)
 
     def _give_back(self, attempt: Attempt, delivery: Delivery) -> None:
         try:
@@ -187,6 +250,18 @@ class JobRunner:
             self._settle(delivery.nack)
         else:
             self._settle(delivery.nack)
+
+    def _hand_over(self, attempt: Attempt, delivery: Delivery, pool: str | None) -> None:
+        try:
+            persist(lambda: self.executor.hand_over(attempt.job_hash, attempt.number, pool), self.stopping)
+        except (StaleAttempt, JobNotFound):
+            self._settle(delivery.ack)
+        except Unavailable:
+            # The end of the lease brings the job to another worker.
+            logger.warning("job was not handed over", extra=attempt.fields("hand_over"), exc_info=True)
+            self._settle(delivery.nack)
+        else:
+            self._settle(delivery.ack)
 
     def _settle(self, action: Callable[[], None]) -> None:
         """Ack or nack. If that fails the message comes again, which is harmless."""

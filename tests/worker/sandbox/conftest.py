@@ -12,11 +12,8 @@ from worker_harness import Stack
 
 from worker_vm.worker.sandbox.container import ContainerSandbox
 from worker_vm.worker.sandbox.container_engine import ContainerEngine
-from worker_vm.worker.sandbox.limits import Limits
 from worker_vm.worker.sandbox.port import Sandbox
 from worker_vm.worker.sandbox.process import ProcessSandbox
-
-LIMITS = Limits(cpus=1.0, memory_mib=64, processes=64, disk_mib=32)
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +43,8 @@ def engine(engine_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[doc
         client.close()
 
 
-def container_sandbox(image: str = IMAGE, limits: Limits = LIMITS, network: str = "none") -> Sandbox:
-    return ContainerSandbox(ContainerEngine(), image, limits, network)
+def container_sandbox(image: str = IMAGE, network: str = "none") -> Sandbox:
+    return ContainerSandbox(ContainerEngine(), image, network)
 
 
 @pytest.fixture
@@ -59,7 +56,7 @@ def containers(engine: docker.APIClient) -> Callable[..., Sandbox]:
 @pytest.fixture(params=["process", "container"])
 def sandbox(request: pytest.FixtureRequest) -> Sandbox:
     if request.param == "process":
-        return ProcessSandbox(LIMITS)
+        return ProcessSandbox()
     request.getfixturevalue("engine")
     return container_sandbox()
 

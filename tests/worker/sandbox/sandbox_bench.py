@@ -13,10 +13,12 @@ from pathlib import Path
 from worker_harness import WAIT_SECONDS, WORKER_ID, Stack
 
 from worker_vm.worker.attempt import Attempt
+from worker_vm.worker.sandbox.limits import Limits
 from worker_vm.worker.sandbox.port import Command, Ending, Sandbox
 from worker_vm.worker.work_folder import AttemptFolder, WorkFolder
 
 LEASE_SECONDS = 120
+LIMITS = Limits(cpus=1.0, memory_mib=64, processes=64, disk_mib=32)
 
 
 @dataclass
@@ -34,6 +36,9 @@ class Bench:
     def __init__(self, stack: Stack, sandbox: Sandbox) -> None:
         self.stack = stack
         self.sandbox = sandbox
+        self.limits = LIMITS
+        self.env: dict[str, str] = {}
+        self.image: str | None = None
 
     def __enter__(self) -> Bench:
         self._exit = ExitStack()
@@ -55,7 +60,16 @@ class Bench:
         ]
         try:
             ending = self.sandbox.run(
-                Command(command[0], command[1:], self.folder, "http://origin.example:1", *files),
+                Command(
+                    command[0],
+                    command[1:],
+                    self.folder,
+                    "http://origin.example:1",
+                    *files,
+                    limits=self.limits,
+                    env=self.env,
+                    image=self.image,
+                ),
                 self.attempt,
                 on_output,
             )

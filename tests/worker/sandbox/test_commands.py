@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 from sandbox_bench import Bench
@@ -41,6 +42,13 @@ def test_the_environment_is_not_the_workers(bench: Bench, monkeypatch: pytest.Mo
     assert found["ORIGIN_URL"] == "http://origin.example:1"
     assert found["HOME"] and found["TMPDIR"] and found["PATH"]
     assert "GOOGLE_APPLICATION_CREDENTIALS" not in found
+
+
+def test_a_job_adds_to_the_environment_but_does_not_take_from_it(bench: Bench) -> None:
+    bench.env = {"ADDED": "a b=\u00fc", "HOME": "/elsewhere", "ORIGIN_URL": "x"}
+    found = dict(line.split("=", 1) for line in bench.run("env").stdout.decode().splitlines())
+    assert (found["ADDED"], found["HOME"]) == ("a b=\u00fc", "/elsewhere")
+    assert found["ORIGIN_URL"] == "http://origin.example:1"
 
 
 def test_a_command_starts_in_its_folder_and_may_change_all_in_it(bench: Bench) -> None:
@@ -107,6 +115,29 @@ def test_output_that_cannot_be_written_stops_the_command(bench: Bench) -> None:
         command = Command("sh", ("-c", "echo x; sleep 60"), bench.folder, "", full.fileno(), full.fileno())
         ending = bench.sandbox.run(command, bench.attempt, lambda chunk: None)
     assert (ending.output_error, ending.interrupted) == ("no space left on device", False)
+
+
+# Time ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_command_that_runs_too_long_is_asked_to_end(bench: Bench) -> None:
+    bench.limits = replace(bench.limits, seconds=1)
+    ending = bench.script("trap 'echo heard > heard; exit 0' INT; while :; do sleep 0.1; done").ending
+    assert (ending.exit_code, ending.interrupted) == (0, False)
+    assert ending.exceeded == "The command ran longer than 1 seconds."
+    assert (bench.folder.job / "heard").exists()
+
+
+def test_a_command_that_runs_too_long_and_does_not_listen_is_killed(bench: Bench) -> None:
+    bench.limits = replace(bench.limits, seconds=0.5)
+    ending = bench.script("trap '' INT TERM; while :; do sleep 0.1; done").ending
+    assert (ending.signal, ending.interrupted) == (signal.SIGKILL, False)
+    assert ending.exceeded == "The command ran longer than 0.5 seconds."
+
+
+def test_a_command_within_its_time_is_left_alone(bench: Bench) -> None:
+    bench.limits = replace(bench.limits, seconds=30)
+    assert bench.script("sleep 0.7").ending.exceeded is None
 
 
 # Interruption -------------------------------------------------------------------------------------------------------

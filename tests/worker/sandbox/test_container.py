@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import docker
@@ -54,9 +55,21 @@ def test_results_belong_to_nobody_of_the_machine_and_can_be_removed(container_be
     assert (made / "file").read_text() == "x\n"
 
 
+def test_more_processors_than_there_are_are_all_of_them(container_bench: Bench) -> None:
+    container_bench.limits = replace(container_bench.limits, cpus=10_000.0)
+    assert container_bench.script("exit 3").ending.exit_code == 3
+
+
 def test_more_memory_than_allowed(container_bench: Bench) -> None:
     ending = container_bench.script("x=x; while :; do x=$x$x; done").ending
     assert ending.exceeded == "The command used more than 64 MiB of memory."
+
+
+def test_the_memory_of_a_command_that_is_looked_at_is_known(container_bench: Bench) -> None:
+    ending = container_bench.script("head -c 31457280 /dev/zero > /tmp/x; sleep 2.5").ending
+    assert ending.peak_memory_mib is not None
+    assert 30 <= ending.peak_memory_mib <= 64
+    assert container_bench.script("true").ending.peak_memory_mib is None
 
 
 def test_the_temporary_folder_counts_as_memory(container_bench: Bench) -> None:
@@ -81,6 +94,14 @@ def test_an_image_that_is_not_there_and_cannot_be_pulled(
         container_bench.script("true")
     error = "The image '127.0.0.1:9/no/such:image' could not be pulled: its registry cannot be reached."
     assert str(raised.value) == error
+
+
+def test_a_command_may_have_another_image(
+    engine: docker.APIClient, container_bench: Bench, containers: Callable[..., Sandbox]
+) -> None:
+    container_bench.sandbox = containers(image="127.0.0.1:9/no/such:image")
+    container_bench.image = IMAGE
+    assert container_bench.script("echo ran").stdout == b"ran\n"
 
 
 def test_what_is_no_name_of_an_image(container_bench: Bench, containers: Callable[..., Sandbox]) -> None:
@@ -166,6 +187,29 @@ def test_the_worker_program_runs_jobs_in_containers(stack: Stack, engine: docker
     results = stack.results(job)
     assert results["job_stdout.txt"].startswith(b"hello\n") and results["made.txt"] == b"made\n"
     assert "".join(text for _, text in stack.output(job)).startswith("hello\n")
+
+
+def test_a_job_chooses_its_image_and_its_limits_where_the_pool_lets_it(
+    tmp_path: Path, engine: docker.APIClient
+) -> None:
+    engine.tag(IMAGE, "chosen/busybox", "1")
+    pools = '[{"name": "default", "image": "127.0.0.1:9/no/such:image", "images": ["chosen/*"], "memoryMiB": 64}]'
+    stack = Stack(tmp_path, EXECUTOR_SANDBOX="container", EXECUTOR_POOLS=pools)
+    fills = "x=x; while :; do x=$x$x; done"
+    jobs = [
+        stack.add_script("echo ran", image="chosen/busybox:1"),
+        stack.add_script("echo ran", image=IMAGE),
+        stack.add_script(fills, image="chosen/busybox:1", resources={"memoryMiB": 32}),
+    ]
+    with stack.program():
+        ran, refused, filled = map(stack.finished, jobs)
+    assert (ran.status, ran.error) == (Status.SUCCESS, None)
+    assert refused.status == Status.FAILED_EXECUTOR_CONFIG
+    assert refused.error == "image in executor_config.json is none that a job may choose in the worker pool default."
+    assert (filled.status, filled.error) == (
+        Status.FAILED_TO_EXECUTE,
+        "The command used more than 32 MiB of memory.",
+    )
 
 
 def test_a_killed_workers_container_is_swept_by_the_next(stack: Stack, engine: docker.APIClient) -> None:

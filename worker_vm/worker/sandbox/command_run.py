@@ -15,8 +15,8 @@ from contextlib import suppress
 from worker_vm.worker.attempt import Attempt, Interruption
 from worker_vm.worker.sandbox import processes
 from worker_vm.worker.sandbox.disk_usage import LOOK_SECONDS, DiskUsage
-from worker_vm.worker.sandbox.limits import Limits
-from worker_vm.worker.sandbox.port import Ending
+from worker_vm.worker.sandbox.limits import TimeLimit
+from worker_vm.worker.sandbox.port import Command, Ending
 
 INTERRUPT_SECONDS = 2.0
 """how long a command has to end after SIGINT"""
@@ -81,11 +81,13 @@ class CommandRun:
     """A command from its start to its end."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], attempt: Attempt, pipe: OutputPipe | None, disk: DiskUsage
+        self, process: subprocess.Popen[bytes], command: Command, attempt: Attempt, pipe: OutputPipe | None
     ) -> None:
         self.interrupted = False
-        self._disk_exceeded = False
-        self._disk = disk
+        self._limits = command.limits
+        self._exceeded: str | None = None
+        self._disk = DiskUsage(command.folder.root, command.limits.disk_mib)
+        self._time = TimeLimit(command.limits)
         self._process = process
         self._attempt = attempt
         self._pipe = pipe
@@ -100,9 +102,8 @@ class CommandRun:
     def follow(self) -> None:
         """Until the process has ended (it is not reaped), or was killed and does not end."""
         while not (signals := self._signals()):
-            if self._end in self._poll(
-                [self._end, self._attempt.fileno()], min(self._attempt.seconds_left, LOOK_SECONDS)
-            ):
+            seconds = min(self._attempt.seconds_left, self._time.seconds_left, LOOK_SECONDS)
+            if self._end in self._poll([self._end, self._attempt.fileno()], seconds):
                 return
         for number, seconds in signals:
             with suppress(OSError):
@@ -118,7 +119,7 @@ class CommandRun:
         while condition() and self._attempt.interruption is None and time.monotonic() < end:
             self._poll([self._attempt.fileno()], processes.LOOK_AGAIN_SECONDS)
 
-    def ending(self, limits: Limits) -> Ending:
+    def ending(self, peak_memory_mib: int | None) -> Ending:
         code = self._process.returncode
         if code is None:
             code = -signal.SIGKILL
@@ -127,7 +128,8 @@ class CommandRun:
             signal=-code if code < 0 else None,
             interrupted=self.interrupted,
             output_error=self._pipe.error if self._pipe is not None else None,
-            exceeded=limits.disk_exceeded() if self._disk_exceeded or code == -signal.SIGXFSZ else None,
+            exceeded=self._limits.disk_exceeded() if code == -signal.SIGXFSZ else self._exceeded,
+            peak_memory_mib=peak_memory_mib,
         )
 
     def _signals(self) -> Sequence[tuple[signal.Signals, float]]:
@@ -136,8 +138,13 @@ class CommandRun:
         if reason is not None:
             self.interrupted = True
             return _KILL if reason is Interruption.LOST else (*_POLITELY, *_KILL)
-        self._disk_exceeded = self._disk.exceeded()
-        return _KILL if self._disk_exceeded or (self._pipe is not None and self._pipe.error is not None) else ()
+        if self._time.seconds_left == 0:
+            self._exceeded = self._limits.time_exceeded()
+            return (*_POLITELY, *_KILL)
+        if self._disk.exceeded():
+            self._exceeded = self._limits.disk_exceeded()
+            return _KILL
+        return _KILL if self._pipe is not None and self._pipe.error is not None else ()
 
     def _poll(self, descriptors: list[int], seconds: float) -> set[int]:
         """Which of them are readable; what the command writes is moved meanwhile."""

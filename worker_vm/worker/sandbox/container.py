@@ -10,6 +10,7 @@ import re
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,7 +29,7 @@ from worker_vm.worker.sandbox.container_engine import (
 )
 from worker_vm.worker.sandbox.container_output import ContainerOutput
 from worker_vm.worker.sandbox.disk_usage import LOOK_SECONDS, DiskUsage
-from worker_vm.worker.sandbox.limits import Limits
+from worker_vm.worker.sandbox.limits import MIB, TimeLimit
 from worker_vm.worker.sandbox.port import Command, CommandNotStarted, Ending
 from worker_vm.worker.sandbox.start_failure import why_not_started
 
@@ -36,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 KILL_SECONDS = 5
 """how long the engine may take to end what was killed"""
+
+MEMORY_LOOK_SECONDS = 1.0
+"""between two looks at what a command has; a shorter one is not seen by any"""
 
 _POLITELY = ((signal.SIGINT, INTERRUPT_SECONDS), (signal.SIGTERM, TERMINATE_SECONDS))
 _KILL = ((signal.SIGKILL, KILL_SECONDS),)
@@ -58,10 +62,11 @@ class ContainerSandbox:
     at once.
     """
 
-    def __init__(self, engine: ContainerEngine, image: str, limits: Limits, network: str) -> None:
+    def __init__(self, engine: ContainerEngine, image: str, network: str) -> None:
+        """`image`: of the commands that do not want another."""
         self._engine = engine
         self._image = image
-        self._isolation = Isolation(limits, network, *job_user())
+        self._isolation = Isolation(network, *job_user())
         self._lock = threading.Lock()
         self._running: set[str] = set()
 
@@ -73,8 +78,7 @@ class ContainerSandbox:
                 self._engine.attached(container) as connection,
                 ContainerOutput(connection, command.stdout, command.stderr, on_output) as output,
             ):
-                disk = DiskUsage(command.folder.root, self._isolation.limits.disk_mib)
-                run = _ContainerRun(self._engine, container, attempt, output, disk)
+                run = _ContainerRun(self._engine, container, command, attempt, output)
                 self._engine.start(container)
                 run.follow()
                 return self._ending(command, container, run, output)
@@ -105,12 +109,13 @@ class ContainerSandbox:
     @contextmanager
     def _container(self, command: Command, attempt: Attempt) -> Iterator[str]:
         """A container, while this lasts."""
+        image = command.image or self._image
         try:
             try:
-                container = self._engine.create(self._image, command, self._isolation)
+                container = self._engine.create(image, command, self._isolation)
             except ImageNotFound:
-                self._engine.pull(self._image, lambda: attempt.interruption is not None)
-                container = self._engine.create(self._image, command, self._isolation)
+                self._engine.pull(image, lambda: attempt.interruption is not None)
+                container = self._engine.create(image, command, self._isolation)
         except Unavailable:
             # It may have been made all the same.
             with suppress(Unavailable):
@@ -146,12 +151,11 @@ class ContainerSandbox:
         """Raises CommandNotStarted."""
         code = run.exit_code()
         number = code - 128 if code in _SIGNALS else None
-        limits = self._isolation.limits
-        exceeded = None
-        if run.disk_exceeded or number == signal.SIGXFSZ:
-            exceeded = limits.disk_exceeded()
-        elif code != 0 and self._engine.was_out_of_memory(container):
-            exceeded = limits.memory_exceeded()
+        exceeded = run.exceeded
+        if number == signal.SIGXFSZ:
+            exceeded = command.limits.disk_exceeded()
+        elif exceeded is None and code != 0 and self._engine.was_out_of_memory(container):
+            exceeded = command.limits.memory_exceeded()
         elif code in _NOT_STARTED_CODES and (said := _NOT_STARTED.fullmatch(output.only_stderr() or b"")):
             os.ftruncate(command.stderr, 0)
             reason = said[1].decode("utf-8", "replace").lower()
@@ -162,6 +166,7 @@ class ContainerSandbox:
             interrupted=run.interrupted,
             output_error=output.error,
             exceeded=exceeded,
+            peak_memory_mib=math.ceil(run.peak_bytes / MIB) or None,
         )
 
 
@@ -169,26 +174,37 @@ class _ContainerRun:
     """A command in a container, from its start to its end."""
 
     def __init__(
-        self, engine: ContainerEngine, container: str, attempt: Attempt, output: ContainerOutput, disk: DiskUsage
+        self, engine: ContainerEngine, container: str, command: Command, attempt: Attempt, output: ContainerOutput
     ) -> None:
         self.interrupted = False
-        self.disk_exceeded = False
+        self.exceeded: str | None = None
+        self.peak_bytes = 0
+        """of memory, as far as it was looked at"""
         self._engine = engine
         self._container = container
         self._attempt = attempt
         self._output = output
-        self._disk = disk
+        self._limits = command.limits
+        self._disk = DiskUsage(command.folder.root, command.limits.disk_mib)
+        self._time = TimeLimit(command.limits)
+        self._look_at = 0.0
 
     def follow(self) -> None:
         """Until the container's output has ended, which its init process holds, or it was killed and does not end."""
         while not (signals := self._signals()):
-            seconds = min(self._attempt.seconds_left, LOOK_SECONDS)
+            seconds = min(self._attempt.seconds_left, self._time.seconds_left, LOOK_SECONDS)
             if self._output.fileno() in _readable([self._output.fileno(), self._attempt.fileno()], seconds):
                 return
+            self._look_at_memory()
         for number, seconds in signals:
             self._engine.kill(self._container, number)
             if _readable([self._output.fileno()], seconds):
                 return
+
+    def _look_at_memory(self) -> None:
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + MEMORY_LOOK_SECONDS
+            self.peak_bytes = max(self.peak_bytes, self._engine.memory_bytes(self._container) or 0)
 
     def exit_code(self) -> int:
         code = self._engine.exit_code(self._container, KILL_SECONDS)
@@ -204,8 +220,13 @@ class _ContainerRun:
         if reason is not None:
             self.interrupted = True
             return _KILL if reason is Interruption.LOST else (*_POLITELY, *_KILL)
-        self.disk_exceeded = self._disk.exceeded()
-        return _KILL if self.disk_exceeded or self._output.error is not None else ()
+        if self._time.seconds_left == 0:
+            self.exceeded = self._limits.time_exceeded()
+            return (*_POLITELY, *_KILL)
+        if self._disk.exceeded():
+            self.exceeded = self._limits.disk_exceeded()
+            return _KILL
+        return _KILL if self._output.error is not None else ()
 
 
 def _readable(descriptors: list[int], seconds: float) -> set[int]:

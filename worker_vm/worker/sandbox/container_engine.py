@@ -26,7 +26,7 @@ from docker.utils import kwargs_from_env
 
 from cloud_executor.model.errors import Unavailable
 from worker_vm.worker.file_names import quoted_name
-from worker_vm.worker.sandbox.limits import MIB, Limits
+from worker_vm.worker.sandbox.limits import MIB
 from worker_vm.worker.sandbox.port import Command, CommandNotStarted
 from worker_vm.worker.sandbox.registry_credentials import credentials_for
 
@@ -67,7 +67,6 @@ class PullInterrupted(Exception):
 class Isolation:
     """What is the same for all commands."""
 
-    limits: Limits
     network: str
     """`none`, or `bridge`: then the machine's firewall has to keep containers from its metadata server"""
     user: int
@@ -84,7 +83,7 @@ class ContainerEngine:
 
     def create(self, image: str, command: Command, isolation: Isolation) -> str:
         """Make a container that is not started. Raises ImageNotFound."""
-        limits = isolation.limits
+        limits = command.limits
         memory = None if limits.memory_mib is None else limits.memory_mib * MIB
         ulimits = [Ulimit(name="core", soft=0, hard=0)]
         if limits.disk_mib is not None:
@@ -104,7 +103,8 @@ class ContainerEngine:
                 mem_limit=memory,
                 memswap_limit=memory,
                 pids_limit=limits.processes,
-                nano_cpus=None if limits.cpus is None else round(limits.cpus * 1e9),
+                # An engine refuses more than its machine has, which is this one.
+                nano_cpus=None if limits.cpus is None else round(min(limits.cpus, os.cpu_count() or 1) * 1e9),
                 ulimits=ulimits,
                 log_config=LogConfig(type="none"),
                 privileged=False,
@@ -117,6 +117,7 @@ class ContainerEngine:
                 environment={
                     "HOME": JOB_FOLDER,
                     "TMPDIR": TEMPORARY_FOLDER,
+                    **command.env,
                     "ORIGIN_URL": command.origin_url,
                     "TINI_KILL_PROCESS_GROUP": "1",  # the init process hands signals to the command's whole group
                 },
@@ -171,6 +172,16 @@ class ContainerEngine:
         with _faults(), suppress(NotFound):
             return bool(self._client.inspect_container(container)["State"]["OOMKilled"])
         return False
+
+    def memory_bytes(self, container: str) -> int | None:
+        """The most memory that it had until now, where the engine tells, else what it has; None: that is not known."""
+        with suppress(DockerException, requests.RequestException, OSError):
+            found: dict[str, Any] = self._client.stats(container, stream=False, one_shot=True).get("memory_stats") or {}
+            details = found.get("stats") or {}
+            # Of the cache what nothing uses goes when memory is short.
+            used = found.get("max_usage") or found.get("usage", 0) - details.get("inactive_file", 0)
+            return used if used > 0 else None
+        return None
 
     def remove(self, container: str) -> None:
         """Kill and remove it, with what it had for volumes; it may be gone already."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from worker_vm.worker.attempt import Attempt
+from worker_vm.worker.sandbox.limits import Limits
 from worker_vm.worker.work_folder import AttemptFolder
 
 
@@ -28,6 +29,11 @@ class Command:
     stdout: int
     """a descriptor of the file for its standard output"""
     stderr: int
+    limits: Limits = field(default_factory=Limits)
+    env: Mapping[str, str] = field(default_factory=dict)
+    """what the job adds to its environment"""
+    image: str | None = None
+    """what its container is made of, where it does not want that of all"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +48,12 @@ class Ending:
     """why its output could not be written, so that it was stopped"""
     exceeded: str | None = None
     """the limit that ended it, in a sentence for the owner of the job"""
+    peak_memory_mib: int | None = None
+    """the most that it had at once, as far as that can be known"""
 
 
 class Sandbox(Protocol):
-    """Runs commands. Safe for use by threads."""
+    """Runs commands, each within its limits. Safe for use by threads."""
 
     def run(self, command: Command, attempt: Attempt, on_output: Callable[[bytes], None] | None) -> Ending:
         """Run a command to its end, or until the attempt is interrupted: then it is asked to end, and soon forced.

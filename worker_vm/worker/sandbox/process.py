@@ -1,12 +1,13 @@
 """Commands as processes of this machine, each in a session of its own, with a clean environment. No other wall.
 
-Of the limits only that of the disk holds, and no command leaves a core file.
+Of the limits only those of disk and time hold, and no command leaves a core file.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import resource
 import shutil
@@ -15,14 +16,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.sandbox import processes
 from worker_vm.worker.sandbox.command_run import CommandRun, OutputPipe
-from worker_vm.worker.sandbox.disk_usage import DiskUsage
 from worker_vm.worker.sandbox.limits import MIB, Limits
 from worker_vm.worker.sandbox.port import Command, CommandNotStarted, Ending
 from worker_vm.worker.sandbox.start_failure import why_not_started
@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 LEFTOVER_SECONDS = 1.0
 """how long what a command left running has to end by itself, as the `tee` at the end of a shell's pipeline does"""
 
+_RSS_PER_MIB = MIB if sys.platform == "darwin" else MIB // 1024
+"""in the unit in which the system tells of memory"""
+
 KILL_ALL_SECONDS = 0.3
 """how long a worker that is late already waits for what it killed"""
 
@@ -39,9 +42,8 @@ KILL_ALL_SECONDS = 0.3
 class ProcessSandbox:
     """A Sandbox. What it makes this process: the parent of all orphans below it."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self) -> None:
         processes.adopt_orphans()
-        self._limits = limits or Limits()
         self._lock = threading.Lock()
         self._running: dict[int, Path] = {}
         """the commands' processes, and the folders of their attempts"""
@@ -58,18 +60,17 @@ class ProcessSandbox:
             finally:
                 if pipe is not None:
                     os.close(stdout)
-            _limit(process.pid, self._limits)
-            disk = DiskUsage(command.folder.root, self._limits.disk_mib)
-            run = stack.enter_context(CommandRun(process, attempt, pipe, disk))
+            _limit(process.pid, command.limits)
+            run = stack.enter_context(CommandRun(process, command, attempt, pipe))
             try:
                 run.follow()
                 if not run.interrupted:
                     run.wait_while(lambda: bool(self._left_by(process.pid, command.folder.root)), LEFTOVER_SECONDS)
             finally:
-                self._end(process, command.folder.root)
+                peak = self._end(process, command.folder.root)
             if pipe is not None:
                 pipe.drain()
-            return run.ending(self._limits)
+            return run.ending(peak)
 
     def end_leftovers(self, folder: Path) -> None:
         processes.end_everything_of(folder)
@@ -108,15 +109,14 @@ class ProcessSandbox:
                 if self._running[process.pid] == command.folder.root:
                     del self._running[process.pid]
 
-    def _end(self, process: subprocess.Popen[bytes], folder: Path) -> None:
-        """Kill the command, if it runs, and everything that it started."""
+    def _end(self, process: subprocess.Popen[bytes], folder: Path) -> int | None:
+        """Kill the command, if it runs, and everything that it started; the MiB of memory that it had at the most."""
         end = time.monotonic() + processes.KILL_SECONDS
         # It was not reaped yet, so this number is still its group's.
         with suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
-        try:
-            process.wait(processes.KILL_SECONDS)
-        except subprocess.TimeoutExpired:
+        peak = _wait(process, end)
+        if process.returncode is None:
             logger.error("process does not end", extra={"action": "kill", "pid": process.pid})
         # Only children are killed: their numbers stay theirs until we reap them. Grandchildren become children.
         while left := self._left_by(process.pid, folder):
@@ -125,8 +125,9 @@ class ProcessSandbox:
                     os.kill(pid, signal.SIGKILL)
             if time.monotonic() >= end:
                 logger.error("processes do not end", extra={"action": "kill", "pids": left})
-                return
+                break
             time.sleep(processes.LOOK_AGAIN_SECONDS)
+        return peak
 
     def _left_by(self, session: int, folder: Path) -> list[int]:
         """The orphans of a command, after reaping those that have ended."""
@@ -147,26 +148,26 @@ class ProcessSandbox:
 
 def _start(command: Command, stdout: int) -> subprocess.Popen[bytes]:
     """Raises CommandNotStarted."""
-    program = command.program
+    program, env = command.program, _environment(command)
     args = [argument.encode() for argument in (program, *command.args)]
     try:
         try:
-            return _spawn(args, command, stdout)
+            return _spawn(args, command, env, stdout)
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 raise
             # A script without `#!` is one for the shell, as `execvp` has always taken it.
-            found = program if "/" in program else shutil.which(program) or program
-            return _spawn([b"/bin/sh", b"--", os.fsencode(found), *args[1:]], command, stdout)
+            found = program if "/" in program else shutil.which(program, path=os.fsdecode(env["PATH"])) or program
+            return _spawn([b"/bin/sh", b"--", os.fsencode(found), *args[1:]], command, env, stdout)
     except OSError as error:
         raise CommandNotStarted(why_not_started(command, error)) from error
 
 
-def _spawn(args: list[bytes], command: Command, stdout: int) -> subprocess.Popen[bytes]:
+def _spawn(args: list[bytes], command: Command, env: Mapping[str, str | bytes], stdout: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         args,
         cwd=command.folder.job,
-        env=_environment(command),
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=command.stderr,
@@ -174,13 +175,14 @@ def _spawn(args: list[bytes], command: Command, stdout: int) -> subprocess.Popen
     )
 
 
-def _environment(command: Command) -> dict[str, str]:
+def _environment(command: Command) -> dict[str, str | bytes]:
     """Nothing of the worker's own but where programs are, and the language."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": os.environ.get("LANG", "C.UTF-8"),
         "HOME": str(command.folder.job),
         "TMPDIR": str(command.folder.temporary),
+        **{name: value.encode() for name, value in command.env.items()},
         "ORIGIN_URL": command.origin_url,
         processes.MARK: str(command.folder.root),
     }
@@ -194,6 +196,29 @@ def _limit(pid: int, limits: Limits) -> None:
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
         if limits.disk_mib is not None:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (limits.disk_mib * MIB, limits.disk_mib * MIB))
+
+
+def _wait(process: subprocess.Popen[bytes], end: float) -> int | None:
+    """Reap the process, if it ends in time; the MiB of memory that it, or a process it waited for, had at the most.
+
+    None: not known, or less than this program has. Before a process runs its program it is a copy of this one, and the
+    kernel counts that too.
+    """
+    while process.returncode is None:
+        try:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        except ChildProcessError:
+            # On a system without descriptors of processes a thread waits too.
+            process.wait(processes.KILL_SECONDS)
+            return None
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            return math.ceil(usage.ru_maxrss / _RSS_PER_MIB) if usage.ru_maxrss > own else None
+        if time.monotonic() >= end:
+            return None
+        time.sleep(processes.LOOK_AGAIN_SECONDS)
+    return None
 
 
 def _reap(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""The label jobs that external workers are told of: a file that an operator edits while the server runs."""
+"""The label jobs of the settings: a file that an operator edits while server and workers run (protocol: Labels)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,103 @@
+"""What the use cases of jobs cost: calls of Firestore and Pub/Sub, counted where they leave the client libraries."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from emulators.projects import new_project
+from google.cloud.firestore_v1.services.firestore import FirestoreClient
+from google.pubsub_v1 import PublisherClient
+
+from cloud_executor.backends.firestore import FirestoreJobStore
+from cloud_executor.backends.pubsub import PubSubJobQueue
+from cloud_executor.jobs import Executor, Outcome
+from cloud_executor.model.job import OutputSegment, Status
+from cloud_executor.model.pool import WorkerPool
+
+
+@pytest.fixture
+def executor(firestore: str, pubsub: str) -> Executor:
+    project = new_project()
+    queue = PubSubJobQueue(project, "executor", timedelta(hours=1))
+    queue.create(["default"], max_deliveries=20)
+    return Executor(
+        store=FirestoreJobStore(project, "(default)"), queue=queue, pools=[WorkerPool("default", frozenset({"gpu"}))]
+    )
+
+
+@pytest.fixture
+def calls(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    made: Counter[str] = Counter()
+
+    def counted(owner: type, method: str) -> None:
+        actual: Callable[..., Any] = getattr(owner, method)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            made[method] += 1
+            return actual(*arguments, **named)
+
+        monkeypatch.setattr(owner, method, call)
+
+    for method in ("batch_get_documents", "run_query", "commit"):
+        counted(FirestoreClient, method)
+    counted(PublisherClient, "publish")
+    yield made
+
+
+def test_create_is_a_transaction_a_publish_and_a_note(executor: Executor, calls: Counter[str]) -> None:
+    executor.create("job")
+    # The transaction is a read, and a commit that holds only if nothing has changed since.
+    assert calls == {"batch_get_documents": 1, "commit": 2, "publish": 1}
+
+
+def test_a_create_of_what_is_there_is_one_read(executor: Executor, calls: Counter[str]) -> None:
+    executor.create("job")
+    calls.clear()
+    executor.create("job")
+    assert calls == {"batch_get_documents": 1}
+
+
+def test_a_create_for_external_workers_publishes_nothing(executor: Executor, calls: Counter[str]) -> None:
+    executor.create("job", ("a label that no pool has",))
+    assert calls == {"batch_get_documents": 1, "commit": 1}
+
+
+def test_info_is_one_read(executor: Executor, calls: Counter[str]) -> None:
+    executor.create("job")
+    calls.clear()
+    executor.get("job")
+    assert calls == {"batch_get_documents": 1}
+
+
+def test_a_poll_of_output_is_one_query(executor: Executor, calls: Counter[str]) -> None:
+    executor.create("job")
+    executor.put_output(OutputSegment("job", 0, "line"))
+    calls.clear()
+    assert len(list(executor.output("job"))) == 1
+    assert calls == {"run_query": 1}
+
+
+def test_a_poll_that_finds_nothing_also_looks_whether_the_job_is_there(executor: Executor, calls: Counter[str]) -> None:
+    executor.create("job")
+    calls.clear()
+    assert list(executor.output("job")) == []
+    assert calls == {"run_query": 1, "batch_get_documents": 1}
+
+
+def test_a_workers_part_is_three_transactions_and_one_for_each_renewal(executor: Executor, calls: Counter[str]) -> None:
+    executor.create("job")
+    calls.clear()
+    job = executor.claim("job", "worker")
+    executor.started("job", job.attempt)
+    executor.finish("job", job.attempt, Outcome(Status.SUCCESS))
+    assert calls == {"batch_get_documents": 3, "commit": 3}
+    calls.clear()
+
+
+def test_a_sweep_with_nothing_to_do_is_four_queries(executor: Executor, calls: Counter[str]) -> None:
+    executor.sweep()
+    assert calls == {"run_query": 4}

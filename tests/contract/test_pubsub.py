@@ -1,0 +1,144 @@
+"""What a PubSubJobQueue does with faults of the service, and with messages that are not its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from emulators.projects import new_project
+from google.api_core import exceptions
+from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+
+from cloud_executor.backends.pubsub import PubSubJobQueue
+from cloud_executor.model.errors import QuotaExceeded, Unavailable
+
+PATIENCE_SECONDS = 20.0
+
+
+@pytest.fixture
+def project(pubsub: str) -> str:
+    return new_project()
+
+
+@pytest.fixture
+def queue(project: str) -> PubSubJobQueue:
+    queue = PubSubJobQueue(project, "executor", timedelta(hours=1), timedelta(seconds=10))
+    queue.create(["pool"], max_deliveries=5)
+    return queue
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def call(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return call
+
+
+def test_making_what_is_there_changes_nothing(queue: PubSubJobQueue) -> None:
+    queue.publish("pool", "a")
+    queue.create(["pool"], max_deliveries=5)
+    with queue.subscribe("pool", 1) as subscription:
+        delivery = subscription.next(PATIENCE_SECONDS)
+        assert delivery is not None
+        assert delivery.job_hash == "a"
+
+
+def test_a_topic_that_is_missing_is_no_fault_of_whoever_publishes(queue: PubSubJobQueue) -> None:
+    with pytest.raises(Unavailable):
+        queue.publish("unknown", "a")
+
+
+def test_an_exhausted_quota_is_told_as_such(queue: PubSubJobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PublisherClient, "publish", raising(exceptions.ResourceExhausted("quota")))
+    with pytest.raises(QuotaExceeded):
+        queue.publish("pool", "a")
+
+
+def test_a_subscription_that_is_missing_is_told_and_is_used_once_it_is_there(queue: PubSubJobQueue) -> None:
+    with queue.subscribe("later", 1) as subscription:
+        with pytest.raises(Unavailable):
+            subscription.next(PATIENCE_SECONDS)
+        queue.create(["later"], max_deliveries=5)
+        queue.publish("later", "a")
+        found, end = None, time.monotonic() + PATIENCE_SECONDS
+        while found is None and time.monotonic() < end:
+            try:
+                found = subscription.next(PATIENCE_SECONDS)
+            except Unavailable:
+                time.sleep(0.1)
+        assert found is not None
+        assert found.job_hash == "a"
+
+
+def test_a_message_that_makes_no_sense_is_dropped(queue: PubSubJobQueue, project: str) -> None:
+    PublisherClient().publish(f"projects/{project}/topics/executor-pool", b"no message of ours").result(10)
+    queue.publish("pool", "a")
+    with queue.subscribe("pool", 1) as subscription:
+        delivery = subscription.next(PATIENCE_SECONDS)
+        assert delivery is not None
+        assert delivery.job_hash == "a"
+        delivery.ack()
+        assert subscription.next(0.5) is None
+
+
+def test_no_more_is_held_than_there_are_slots(queue: PubSubJobQueue) -> None:
+    for number in range(6):
+        queue.publish("pool", str(number))
+    with queue.subscribe("pool", 2) as first, queue.subscribe("pool", 4) as second:
+        held = [first.next(PATIENCE_SECONDS), first.next(PATIENCE_SECONDS)]
+        held += [second.next(PATIENCE_SECONDS) for _ in range(4)]
+        assert sorted(delivery.job_hash for delivery in held if delivery) == [str(number) for number in range(6)]
+
+
+def test_a_slot_that_gets_free_is_filled_whatever_the_others_do(queue: PubSubJobQueue) -> None:
+    slots = 8
+    with queue.subscribe("pool", slots) as subscription:
+        for number in range(slots + 3):
+            queue.publish("pool", str(number))
+        held = [subscription.next(PATIENCE_SECONDS) for _ in range(slots)]
+        assert all(held)
+        for _ in range(3):
+            last = held.pop()
+            assert last is not None
+            last.ack()
+            held.append(subscription.next(PATIENCE_SECONDS))
+            assert held[-1] is not None
+
+
+def test_an_ack_that_fails_can_be_repeated(queue: PubSubJobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue.publish("pool", "a")
+    with queue.subscribe("pool", 1) as subscription:
+        delivery = subscription.next(PATIENCE_SECONDS)
+        assert delivery is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(SubscriberClient, "acknowledge", raising(exceptions.PermissionDenied("no")))
+            with pytest.raises(Unavailable):
+                delivery.ack()
+        delivery.ack()
+        assert subscription.next(0.5) is None
+
+
+def test_a_message_is_kept_from_others_no_longer_than_a_job_may_last(project: str) -> None:
+    queue = PubSubJobQueue(project, "executor", timedelta(seconds=1), timedelta(seconds=10))
+    queue.create(["pool"], max_deliveries=5)
+    queue.publish("pool", "a")
+    with queue.subscribe("pool", 1) as subscription:
+        assert subscription.next(PATIENCE_SECONDS) is not None
+        again = subscription.next(PATIENCE_SECONDS)
+        assert again is not None
+        assert again.job_hash == "a"
+
+
+def test_what_was_delivered_too_often_is_a_dead_letter(queue: PubSubJobQueue) -> None:
+    queue.publish("pool", "a")
+    with queue.subscribe("pool", 1) as subscription, queue.subscribe("dead-letter", 1) as letters:
+        for _ in range(5):
+            delivery = subscription.next(PATIENCE_SECONDS)
+            assert delivery is not None
+            delivery.nack()
+        letter = letters.next(PATIENCE_SECONDS)
+        assert letter is not None
+        assert letter.job_hash == "a"

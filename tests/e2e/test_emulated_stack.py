@@ -1,0 +1,134 @@
+"""`executor up --emulators`: what it starts besides the stack, and what becomes of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from emulators.projects import new_project
+from stack_process import PROJECT, StackProcess, StartStack, environment, job_folder, processes_of, run, until
+
+
+@pytest.fixture(autouse=True)
+def emulators(storage_address: str, firestore_address: str, pubsub_address: str) -> None:
+    """A missing one is a skip."""
+
+
+def test_the_demo_runs_on_emulators(tmp_path: Path) -> None:
+    demo = [sys.executable, "-m", "cloud_executor.client.demo", "--emulators"]
+    variables = environment(TMPDIR=str(tmp_path))
+    finished = subprocess.run(demo, cwd=PROJECT, env=variables, capture_output=True, text=True, timeout=90)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "executor up --emulators" in finished.stdout
+    assert "SUCCESS" in finished.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+def test_its_end_is_that_of_the_emulators(start_stack: StartStack, by: signal.Signals) -> None:
+    stack = start_stack("--emulators", "--slots", "1")
+    assert len([command for command in processes_of(stack.data).values() if "fake-gcs" in command]) > 0
+    started = descendants(stack.process.pid)
+    assert len(started) > 3
+    os.kill(stack.process.pid, by)
+    until(lambda: not any(is_running(process) for process in started))
+
+
+def test_blobs_stay_when_it_is_started_again(start_stack: StartStack, tmp_path: Path) -> None:
+    stack = start_stack("--emulators", "--slots", "0")
+    with stack.client as client:
+        blob = client.upload_folder(job_folder(tmp_path / "job", "true"))
+    assert stack.stop() == 0
+    with start_stack("--emulators", "--slots", "0").client as client:
+        assert client.create_job(blob).status == "CREATED"
+        assert b"".join(client.chunks(blob))
+
+
+def test_an_emulator_that_ends_takes_the_stack_with_it(start_stack: StartStack) -> None:
+    stack = start_stack("--emulators", "--slots", "1")
+    started = descendants(stack.process.pid)
+    emulator = next(process for process in started if "fake-gcs" in command_of(process).split(" ")[0])
+    os.kill(emulator, signal.SIGKILL)
+    assert stack.wait() == 1
+    last = stack.errors.read_text().splitlines()[-1]
+    assert last == "Error: The Cloud Storage emulator has ended, so everything is stopped."
+    assert not any(is_running(process) for process in started)
+
+
+def test_without_the_emulators_it_says_how_to_get_them(tmp_path: Path) -> None:
+    for program in ("sh", "cat"):
+        (tmp_path / program).symlink_to(f"/bin/{program}")
+    finished = run("up", "--emulators", "--port", "0", "--data", tmp_path / "data", PATH=str(tmp_path))
+    assert finished.returncode == 2
+    assert finished.stdout == b""
+    assert b"Error: The " in finished.stderr
+    assert b"emulator is missing: install the Google Cloud CLI" in finished.stderr
+    assert finished.stderr.count(b"\n") == 1
+
+
+# The composed stack ---------------------------------------------------------------------------------------------------
+
+COMPOSED = yaml.safe_load((PROJECT / "compose.yaml").read_text())
+
+
+@pytest.fixture
+def composed(
+    tmp_path: Path, storage_address: str, firestore_address: str, pubsub_address: str
+) -> Iterator[StackProcess]:
+    """Its service `stack`, with its variables; the emulators are those of the tests."""
+    variables: dict[str, Any] = COMPOSED["services"]["stack"]["environment"]
+    name = new_project()
+    settings = {
+        **variables,
+        "EXECUTOR_PROJECT": name,
+        "EXECUTOR_BUCKET": name,
+        "STORAGE_EMULATOR_HOST": f"http://{storage_address}",
+        "FIRESTORE_EMULATOR_HOST": firestore_address,
+        "PUBSUB_EMULATOR_HOST": pubsub_address,
+    }
+    with closing(StackProcess(tmp_path / "data", settings=settings)) as stack:
+        yield stack
+
+
+def test_the_composed_stack_makes_what_it_needs_in_the_emulators(composed: StackProcess, tmp_path: Path) -> None:
+    finished = run("run", job_folder(tmp_path / "job", "echo composed"), "--url", composed.url)
+    assert (finished.returncode, finished.stdout) == (0, b"composed\n")
+    assert not (composed.data / "blobs").exists()
+    assert not (composed.data / "executor.sqlite").exists()
+
+
+def test_the_composed_stack_waits_for_its_emulators_by_their_names() -> None:
+    services = COMPOSED["services"]
+    stack = services["stack"]
+    assert set(stack["depends_on"]) == services.keys() - {"stack"}
+    hosts = {name: value for name, value in stack["environment"].items() if name.endswith("_HOST")}
+    assert {value.rpartition("/")[2].partition(":")[0] for value in hosts.values()} == services.keys() - {"stack"}
+    for address in hosts.values():
+        host, port = address.rpartition("/")[2].split(":")
+        assert port in services[host]["command"].replace("=", ":").replace(" ", ":").split(":")
+
+
+def descendants(process: int) -> set[int]:
+    found = set()
+    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
+        found |= {int(child)} | descendants(int(child))
+    return found
+
+
+def command_of(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

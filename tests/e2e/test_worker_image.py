@@ -1,0 +1,211 @@
+"""The worker's image, built as it is for a VM, and run by the command that a VM runs it by."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import pytest
+from debian_base import BaseMissing, build_image, import_debian
+from docker_engine import IMAGE, EngineMissing, docker_engine
+from requirement import lacking
+from stack_process import PROJECT, StackProcess, job_folder, run, until
+from walkthrough import walk_through
+from worker_machine import machine_file, unit_command, written_files
+
+BASE = "cloud-executor-tests:debian"
+WORKER = "cloud-executor-tests:worker"
+BUILD_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A Docker Engine that has the worker's image, and a client of it."""
+
+    address: str
+    client: docker.APIClient
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        return [str(shutil.which("docker")), "--host", self.address, *map(str, arguments)]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    if shutil.which("docker") is None:
+        lacking("docker", "The worker is started by the docker command, which is not installed.")
+    running = docker_engine()
+    try:
+        address = running.__enter__()
+    except EngineMissing as error:
+        lacking("docker", str(error))
+    try:
+        with closing(docker.APIClient(base_url=address, timeout=BUILD_SECONDS)) as client:
+            try:
+                import_debian(address, BASE)
+            except BaseMissing as error:
+                lacking("docker", str(error))
+            build_image(
+                client, path=str(PROJECT), dockerfile="worker_vm/Dockerfile", tag=WORKER, buildargs={"BASE": BASE}
+            )
+            yield Engine(address, client)
+    finally:
+        running.__exit__(None, None, None)
+
+
+class WorkerMachine:
+    """What systemd does on a VM, with the folders of the VM in one of the test's."""
+
+    def __init__(self, engine: Engine, folder: Path, environment: Mapping[str, str], **values: str) -> None:
+        files = written_files(machine_file(environment, image=WORKER, **values))
+        self.work = folder / "work"
+        self.work.mkdir()
+        variables = folder / "worker.env"
+        variables.write_text(files["/etc/cloud-executor/worker.env"])
+        self._here = {
+            "/usr/bin/docker": " ".join(engine.command()),
+            "/etc/cloud-executor/worker.env": str(variables),
+            "/var/run/docker.sock:": engine.address.removeprefix("unix://") + ":",
+            "/var/lib/cloud-executor/work": str(self.work),
+        }
+        self._files = files
+        self.log = folder / "worker.log"
+
+    def command(self, setting: str) -> list[str]:
+        """A command of the unit, for this machine."""
+        found: list[str] = []
+        for word in unit_command(self._files, setting):
+            for there, here in self._here.items():
+                if word.startswith(there):
+                    word = word.replace(there, here)
+            found += word.split(" ") if word.startswith(self._here["/usr/bin/docker"]) else [word]
+        return found
+
+    @contextmanager
+    def worker(self, *mounts: str) -> Iterator[subprocess.Popen[bytes]]:
+        """The worker, meanwhile, with more mounts than on a VM."""
+        command = self.command("ExecStart")
+        image = command.index(WORKER)
+        command[image:image] = [f"--volume={mount}" for mount in mounts]
+        with self.log.open("wb") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            yield process
+        finally:
+            subprocess.run(self.command("ExecStop"), stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+            process.kill()
+            process.wait(30)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def variables_of(stack: StackProcess) -> dict[str, str]:
+    """What a process of the stack is told about where blobs, jobs and the queue are."""
+    text = Path(f"/proc/{stack.pid_of('functions.serve')}/environ").read_bytes().decode()
+    variables = dict(line.split("=", 1) for line in text.split("\0") if line)
+    return {
+        name: value
+        for name, value in variables.items()
+        if name.startswith("EXECUTOR_") or name.endswith("_EMULATOR_HOST")
+    }
+
+
+@pytest.fixture(params=["embedded", "emulated"])
+def own_stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StackProcess]:
+    """Without a worker."""
+    options = ["--emulators"] if request.param == "emulated" else []
+    try:
+        stack = StackProcess(tmp_path / "data", "--slots", "0", *options)
+    except AssertionError as error:
+        if options and re.search("emulator (is missing|needs)", str(error)):
+            lacking("emulators", str(error))
+        raise
+    with closing(stack):
+        yield stack
+
+
+@pytest.mark.timeout(900)  # the first time on a machine it makes the base image
+def test_the_image_runs_jobs_in_containers_beside_its_own(
+    engine: Engine, own_stack: StackProcess, tmp_path: Path
+) -> None:
+    port = free_port()
+    pool = {"name": "default", "image": IMAGE, "memoryMiB": 64, "processes": 64}
+    variables = {
+        **variables_of(own_stack),
+        "EXECUTOR_SANDBOX": "container",
+        "EXECUTOR_POOLS": json.dumps([pool]),
+    }
+    machine = WorkerMachine(engine, tmp_path, variables, slots="2", origin_url=own_stack.url, health_port=str(port))
+    with machine.worker(f"{own_stack.data}:{own_stack.data}") as process:
+        until(lambda: "worker started" in machine.log.read_text() or process.poll() is not None)
+        assert process.poll() is None, machine.log.read_text()
+
+        walk = tmp_path / "walk"
+        walk.mkdir()
+        walk_through(own_stack.url, walk)
+
+        # What a job sees is the pool's image, not the worker's.
+        script = "pwd; id -u; test -e /opt/worker || test -e /var/run/docker.sock || echo apart"
+        look = job_folder(tmp_path / "look", script)
+        done = run("run", look, "--url", own_stack.url)
+        assert (done.returncode, done.stdout) == (0, b"/job\n65532\napart\n"), done.stderr
+
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
+            assert answer.status == 200
+        check = engine.client.inspect_image(WORKER)["Config"]["Healthcheck"]["Test"]
+        assert check[0] == "CMD"
+        asked = subprocess.run(
+            engine.command("exec", "cloud-executor-worker", *check[1:]), capture_output=True, timeout=30
+        )
+        assert (asked.returncode, asked.stdout) == (0, b"The worker takes jobs.\n"), asked.stderr
+
+        pid = engine.client.inspect_container("cloud-executor-worker")["State"]["Pid"]
+        (resident,) = re.findall(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        assert int(resident) < 200 * 1024
+
+        stopped = subprocess.run(machine.command("ExecStop"), capture_output=True, timeout=60)
+        assert (stopped.returncode, process.wait(30)) == (0, 0), stopped.stderr
+    assert engine.client.containers(all=True) == []
+    assert list(machine.work.iterdir()) == []
+    lines = [json.loads(line) for line in machine.log.read_text().splitlines()]
+    assert [line["action"] for line in lines] == ["start", "claim", "finish", "claim", "finish", "stop"]
+
+
+@pytest.mark.timeout(900)
+def test_the_image_says_what_it_is_and_holds_the_worker_alone(engine: Engine) -> None:
+    image = engine.client.inspect_image(WORKER)
+    labels = image["Config"]["Labels"]
+    assert {name.removeprefix("org.opencontainers.image.") for name in labels} == {
+        "base.name",
+        "description",
+        "licenses",
+        "revision",
+        "title",
+        "version",
+    }
+    assert labels["org.opencontainers.image.base.name"] == BASE
+    base = engine.client.inspect_image(BASE)
+    assert image["Size"] - base["Size"] < 200e6
+    listed = subprocess.run(
+        engine.command(
+            "run", "--rm", "--entrypoint", "ls", WORKER, "/opt/worker/app", "/opt/worker/app/cloud_executor"
+        ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.split()
+    assert {"worker_vm", "jobs.py"} <= set(listed)
+    assert not {"client", "local_stack", "tests", "functions"} & set(listed)

@@ -1,0 +1,70 @@
+"""A function as the platform starts it: by functions-framework, where only requirements.txt is installed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+START_SECONDS = 30
+
+
+@pytest.fixture(scope="session")
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a virtual environment with what ships, and nothing else."""
+    folder = tmp_path_factory.mktemp("clean") / "venv"
+    uv = [sys.executable, "-m", "uv", "--quiet"]
+    subprocess.run([*uv, "venv", "--python", sys.executable, folder], check=True, timeout=60)
+    install = [*uv, "pip", "install", "--python", folder / "bin/python", "--requirement", PROJECT / "requirements.txt"]
+    subprocess.run(install, check=True, timeout=300)
+    return folder / "bin"
+
+
+@contextmanager
+def function(
+    programs: Path, target: str, settings: Mapping[str, str], source: Path = PROJECT
+) -> Iterator[httpx.Client]:
+    """`source`: the folder that was deployed."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(source), **settings}
+    command = [programs / "functions-framework", "--source", "functions/main.py", "--target", target]
+    process = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        cwd=source,
+        env=environment,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
+            _wait_for_answer(client, process)
+            yield client
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(timeout=30)
+
+
+def _wait_for_answer(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        assert process.poll() is None, "it ended"
+        try:
+            client.get("/")
+        except httpx.TransportError:
+            assert time.monotonic() < deadline, "it did not start"
+            time.sleep(0.05)
+        else:
+            return

@@ -1,0 +1,144 @@
+"""cloudbuild.yaml, by the types of Cloud Build's own client library."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.cloud.devtools.cloudbuild_v1.types import Build, BuildOptions
+from google.protobuf.json_format import ParseDict, ParseError
+from terraform_program import REPOSITORY, Document, of_type
+
+TEXT = (REPOSITORY / "cloudbuild.yaml").read_text()
+FILE: dict[str, Any] = yaml.safe_load(TEXT)
+
+SET_BY_CLOUD_BUILD = {"PROJECT_ID", "COMMIT_SHA"}
+
+SUBSTITUTION = re.compile(r"(?<!\$)(?:\$\$)*\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
+
+VALUES = {"_NAME": "x", "_REGION": "r", "_STATE_BUCKET": "state", "PROJECT_ID": "p", "COMMIT_SHA": "0123abc"}
+
+
+def parsed(document: dict[str, Any]) -> Build:
+    build = Build()
+    ParseDict(document, Build.pb(build))
+    return build
+
+
+def substituted(text: str) -> str:
+    """As Cloud Build does it before a step starts."""
+    filled = SUBSTITUTION.sub(
+        lambda found: found[0].rpartition("$")[0] + VALUES[found[1] or found[2]],
+        text,
+    )
+    return filled.replace("$$", "$")
+
+
+@pytest.fixture
+def steps() -> dict[str, Build]:
+    return {step.id: step for step in parsed(FILE).steps}
+
+
+def test_cloud_build_would_take_it(steps: dict[str, Any]) -> None:
+    assert list(steps) == ["test", "build", "push", "variables", "deploy"]
+    assert all(step.name for step in steps.values())
+    assert parsed(FILE).timeout.total_seconds() == 3600
+
+
+@pytest.mark.parametrize("fault", [{"step": []}, {"timeout": "an hour"}, {"options": {"logging": "SOMEWHERE"}}])
+def test_cloud_build_would_not_take_this(fault: dict[str, Any]) -> None:
+    with pytest.raises(ParseError):
+        parsed(FILE | fault)
+
+
+def test_steps_wait_for_steps_that_are_there(steps: dict[str, Any]) -> None:
+    seen = {"-"}
+    for name, step in steps.items():
+        assert set(step.wait_for) <= seen, name
+        seen.add(name)
+
+
+def test_nothing_is_pushed_or_deployed_untested(steps: dict[str, Any]) -> None:
+    def before(name: str) -> set[str]:
+        direct = set(steps[name].wait_for) - {"-"}
+        return direct.union(*(before(other) for other in direct))
+
+    assert "test" in before("push")
+    assert {"test", "push", "variables"} <= before("deploy")
+
+
+def test_each_substitution_is_set_used_and_explained() -> None:
+    used = {first or second for first, second in SUBSTITUTION.findall(yaml.safe_dump(FILE))}
+    declared = FILE["substitutions"].keys()
+    assert used == declared | SET_BY_CLOUD_BUILD
+    for name in declared | SET_BY_CLOUD_BUILD:
+        assert re.search(rf"^#.*\b{name}\b", TEXT, re.MULTILINE), name
+
+
+def test_the_trigger_sets_them_and_runs_in_the_name_of_the_deployer(production: list[Document]) -> None:
+    (trigger,) = of_type(production, "google_cloudbuild_trigger")
+    assert trigger["values"]["substitutions"].keys() == FILE["substitutions"].keys()
+    assert trigger["values"]["filename"] == "cloudbuild.yaml"
+    assert trigger["values"]["approval_config"] == [{"approval_required": True}]
+
+
+def test_images_have_their_provenance_and_are_named_by_the_commit() -> None:
+    build = parsed(FILE)
+    assert build.options.requested_verify_option == BuildOptions.VerifyOption.VERIFIED
+    # An account that is not Cloud Build's own has no bucket for logs.
+    assert build.options.logging == BuildOptions.LoggingMode.CLOUD_LOGGING_ONLY
+    assert "r-docker.pkg.dev/p/x/worker:0123abc" in [substituted(image) for image in build.images]
+
+
+def test_scripts_are_scripts(steps: dict[str, Any]) -> None:
+    scripts = [step for step in steps.values() if step.entrypoint]
+    assert len(scripts) == 4
+    for step in scripts:
+        check = [step.entrypoint, "-n", "-c", substituted(step.args[-1])]
+        assert subprocess.run(check, capture_output=True, timeout=10, check=False).stderr == b"", step.id
+
+
+def test_the_digest_that_was_pushed_is_deployed(steps: dict[str, Any], tmp_path: Path) -> None:
+    """The scripts themselves, with programs that only write down how they were called."""
+    if shutil.which("bash") is None:
+        pytest.skip("Scripts of Cloud Build are for bash.")
+    programs, workspace = tmp_path / "programs", tmp_path / "workspace"
+    programs.mkdir()
+    (workspace / "terraform").mkdir(parents=True)
+    for program in ("docker", "terraform"):
+        (programs / program).write_text(
+            f'#!/bin/sh\necho "{program} $*" >>{tmp_path}/calls\n'
+            '[ "$1" != inspect ] || echo r-docker.pkg.dev/p/x/worker@sha256:5678\n'
+        )
+        (programs / program).chmod(0o755)
+    for name in ("build", "push", "deploy"):
+        script = substituted(steps[name].args[-1]).replace("/workspace", str(workspace))
+        subprocess.run(
+            [steps[name].entrypoint, *steps[name].args[:-1], script],
+            cwd=workspace,
+            env={"PATH": f"{programs}:/usr/bin:/bin"},
+            check=True,
+            timeout=20,
+        )
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [call.split()[:2] for call in calls] == [
+        ["docker", "build"],
+        ["docker", "build"],
+        ["docker", "push"],
+        ["docker", "inspect"],
+        ["terraform", "init"],
+        ["terraform", "plan"],
+        ["terraform", "apply"],
+    ]
+    for call in calls[:2]:
+        assert "--cache-from=r-docker.pkg.dev/p/x/worker-build:latest" in call
+    assert "--target=build --tag=r-docker.pkg.dev/p/x/worker-build:latest" in calls[0]
+    assert "--tag=r-docker.pkg.dev/p/x/worker:0123abc" in calls[1]
+    assert calls[4].endswith("-backend-config=bucket=state -backend-config=prefix=x")
+    assert calls[5].endswith("-var=worker_image=r-docker.pkg.dev/p/x/worker@sha256:5678")
+    assert 'backend "gcs"' in (workspace / "terraform/backend_override.tf").read_text()

@@ -1,0 +1,30 @@
+"""What is in a message of the queue."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud_executor.model.message import InvalidMessage, decode_message, encode_message
+
+
+@given(st.text(st.characters(codec=None)))
+def test_any_text_comes_back(job_hash: str) -> None:
+    assert decode_message(encode_message(job_hash)) == job_hash
+
+
+def test_surrogates_that_stand_apart_stay_apart() -> None:
+    assert decode_message(encode_message("\ud83d\ude00")) == "\ud83d\ude00"
+
+
+def test_it_is_json_with_the_hash() -> None:
+    assert json.loads(encode_message("ü")) == {"hash": "ü"}
+
+
+@pytest.mark.parametrize("data", [b"", b"abc", b"[]", b"{}", b'{"hash": 1}', b'"x"', b"\xff", b"null"])
+def test_what_names_no_job_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidMessage):
+        decode_message(data)

@@ -1,0 +1,220 @@
+"""How a worker is, for those who replace it if it does not work."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from worker_harness import PROJECT, Stack, until
+from worker_thread import WorkerThread, runner_of
+
+from cloud_executor.jobs import Executor, ExecutorOptions
+from cloud_executor.json_logging import JsonFormatter
+from cloud_executor.model.errors import Unavailable
+from cloud_executor.model.job import WorkerRecord
+from cloud_executor.ports import Delivery, Subscription
+from worker_vm.worker.health import health_page
+from worker_vm.worker.run_job import JobRunner
+
+
+def ask(port: int, path: str = "/healthz", method: str = "GET") -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+class FakeQueue:
+    """A queue of one subscription."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+
+    @contextmanager
+    def subscribe(self, pool: str, slots: int) -> Iterator[Subscription]:
+        yield self._subscription
+
+    def publish(self, pool: str, job_hash: str) -> None:
+        raise AssertionError
+
+
+# The page -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_says_what_is_wrong_and_nothing_else() -> None:
+    faults = iter([None, "Slot 1 sleeps.", None])
+    with health_page(0, lambda: next(faults)) as port:
+        assert ask(port) == (200, "The worker takes jobs.\n")
+        assert ask(port) == (503, "Slot 1 sleeps.\n")
+        assert ask(port) == (200, "The worker takes jobs.\n")
+        assert ask(port, "/")[0] == 404
+        assert ask(port, "/healthz", "POST")[0] == 501
+
+
+def test_a_client_that_never_asks_keeps_nobody_from_it() -> None:
+    with health_page(0, lambda: None) as port, socket.create_connection(("127.0.0.1", port)) as silent:
+        silent.sendall(b"GET /heal")
+        assert ask(port)[0] == 200
+
+
+def test_the_check_of_the_image_says_by_its_exit_code_what_the_page_says() -> None:
+    def check(port: int) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "worker_vm.worker.ask_health"],
+            cwd=PROJECT,
+            env={**os.environ, "HEALTH_PORT": str(port), "http_proxy": "http://127.0.0.1:1"},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    faults = iter([None, "Slot 1 sleeps."])
+    with health_page(0, lambda: next(faults)) as port:
+        assert check(port) == (0, "The worker takes jobs.\n")
+        assert check(port) == (1, "Slot 1 sleeps.\n")
+    assert check(port) == (1, "The worker does not answer: connection refused.\n")
+
+
+def test_the_program_serves_it_where_it_is_told(stack: Stack) -> None:
+    port = free_port()
+    with stack.program("--slots", "1", "--health-port", str(port)) as worker:
+        until(lambda: "start" in stack.log.read_text())
+        assert ask(port) == (200, "The worker takes jobs.\n")
+        worker.process.terminate()
+        assert worker.wait() == 0
+
+
+def test_a_port_that_is_taken_is_told_in_a_sentence(stack: Stack) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        port = listener.getsockname()[1]
+        with stack.program("--health-port", str(port)) as worker:
+            assert worker.wait() == 2
+    assert (
+        f"Error: The port {port} for the health page cannot be used: address already in use." in stack.log.read_text()
+    )
+
+
+# What is healthy ----------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_waits_for_jobs_or_runs_one_is_healthy(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_vm.worker.worker.ASK_SECONDS", 0.05)
+    monkeypatch.setattr("worker_vm.worker.worker.STUCK_SECONDS", 1.0)
+    with WorkerThread(runner_of(stack, stack.executor), slots=2) as thread:
+        job = stack.add_script("sleep 2")
+        until(lambda: thread.worker.fault() or stack.get(job).finished)
+        assert thread.worker.fault() is None
+
+
+def test_a_slot_that_never_comes_back_from_asking_is_a_fault(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_vm.worker.worker.STUCK_SECONDS", 0.2)
+    let_go = threading.Event()
+
+    class Stuck:
+        def next(self, timeout: float) -> Delivery | None:
+            let_go.wait(30)
+            return None
+
+        def close(self) -> None:
+            let_go.set()
+
+    with WorkerThread(runner_of(stack, stack.executor), queue=FakeQueue(Stuck())) as thread:
+        assert until(thread.worker.fault).startswith("Slot 1 has not come back from asking for a job for ")
+
+
+def test_a_queue_that_cannot_be_reached_is_no_fault_of_the_worker(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine could not reach it either."""
+    monkeypatch.setattr("worker_vm.worker.worker.STUCK_SECONDS", 2.0)
+    monkeypatch.setattr("worker_vm.worker.worker.LONGEST_DELAY_SECONDS", 0.5)
+    asked = threading.Semaphore(0)
+
+    class Unreachable:
+        def next(self, timeout: float) -> Delivery | None:
+            asked.release()
+            raise Unavailable
+
+        def close(self) -> None:
+            pass
+
+    with WorkerThread(runner_of(stack, stack.executor), queue=FakeQueue(Unreachable())) as thread:
+        for _ in range(8):
+            assert asked.acquire(timeout=30)
+            assert thread.worker.fault() is None
+
+
+def test_a_heartbeat_that_does_not_come_round_is_a_fault(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_vm.worker.worker.SILENT_SECONDS", 1.5)
+    let_go, shown = threading.Event(), threading.Event()
+
+    class Slow(Executor):
+        def seen(self, worker: WorkerRecord) -> None:
+            if shown.is_set():
+                let_go.wait(30)
+            shown.set()
+
+    options = ExecutorOptions(refresh_period=timedelta(milliseconds=100))
+    executor = Slow(stack.executor.store, stack.executor.queue, stack.executor.pools, options)
+    with WorkerThread(runner_of(stack, executor)) as thread:
+        assert until(thread.worker.fault).startswith("The heartbeat has been silent for ")
+        let_go.set()
+        until(lambda: thread.worker.fault() is None)
+
+
+# Logs ---------------------------------------------------------------------------------------------------------------
+
+
+def test_whatever_is_logged_for_a_job_has_its_hash(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    """Also by parts of the program that know nothing of jobs."""
+    caplog.set_level(logging.INFO)
+    caplog.handler.setFormatter(JsonFormatter("worker"))
+
+    class Talkative(JobRunner):
+        def run(self, delivery: Delivery) -> None:
+            logging.getLogger("elsewhere").warning("something")
+            super().run(delivery)
+
+    with WorkerThread(runner_of(stack, stack.executor, Talkative)):
+        first, second = stack.add_script("true"), stack.add_script("exit 1")
+        stack.finished(first)
+        stack.finished(second)
+    records = [json.loads(line) for line in caplog.text.splitlines()]
+    assert [record["job_hash"] for record in records if record["message"] == "something"] == [first.hash, second.hash]
+    others = [record for record in records if record.get("action") in ("start", "stop")]
+    assert others and not any("job_hash" in record for record in others)
+
+
+def test_the_log_tells_how_many_slots_work(
+    stack: Stack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker_vm.worker.worker.COUNT_SECONDS", 0.1)
+    caplog.set_level(logging.INFO)
+    with WorkerThread(runner_of(stack, stack.executor), slots=3):
+        stack.add_script("sleep 60")
+        until(lambda: {(found.pool, found.slots, found.busy) for found in counted(caplog)} == {("default", 3, 1)})
+
+
+def counted(caplog: pytest.LogCaptureFixture) -> list[Any]:
+    return [record for record in caplog.records if record.__dict__.get("action") == "slots"][-1:]

@@ -1,0 +1,256 @@
+"""A worker that was idle for long removes its machine from the group, and never with a job in its hands."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import compute_v1
+from google_machine import REMOVE, GoogleMachine, google_machine
+from worker_harness import Stack, until
+from worker_thread import WorkerThread, runner_of
+
+from cloud_executor.model.errors import Unavailable
+from cloud_executor.model.job import Job, Status
+from cloud_executor.ports import Delivery, Subscription
+from worker_vm.worker.instance_group import InstanceGroup, own_instance_group
+from worker_vm.worker.metadata_server import HOST_VARIABLE
+from worker_vm.worker.slots import Slots
+from worker_vm.worker.worker import Departure
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleMachine]:
+    """The machine that the test runs on."""
+    with google_machine() as found:
+        monkeypatch.setenv(HOST_VARIABLE, found.address)
+        client = partial(
+            compute_v1.RegionInstanceGroupManagersClient,
+            credentials=AnonymousCredentials(),
+            client_options=ClientOptions(api_endpoint=f"http://{found.address}"),
+        )
+        monkeypatch.setattr(compute_v1, "RegionInstanceGroupManagersClient", client)
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_vm.worker.worker.LOOK_SECONDS", 0.01)
+
+
+# When it is idle ----------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_idleness_begins_with_the_end_of_the_last_job() -> None:
+    clock = Clock()
+    slots = Slots(2, clock)
+    clock.seconds += 9
+    with slots.working(1) as taken:
+        assert taken
+        clock.seconds += 60
+        assert slots.busy == 1
+        assert not slots.close_if_idle(10)
+    clock.seconds += 9
+    assert not slots.close_if_idle(10)
+    assert not slots.closed.is_set()
+    clock.seconds += 1
+    assert slots.close_if_idle(10)
+    assert slots.closed.is_set()
+
+
+def test_a_delivery_that_comes_to_closed_slots_is_refused() -> None:
+    slots = Slots(1, Clock())
+    assert slots.close_if_idle(0)
+    assert not slots.refused
+    with slots.working(1) as taken:
+        assert not taken
+    assert slots.refused
+    slots.open()
+    assert not slots.refused
+    with slots.working(1) as taken:
+        assert taken
+
+
+def test_the_longest_asking_slot_is_known_and_no_working_one() -> None:
+    clock = Clock()
+    slots = Slots(2, clock)
+    clock.seconds += 5
+    slots.asks(1)
+    clock.seconds += 5
+    assert slots.longest_asking() == (2, 10)
+    with slots.working(2):
+        assert slots.longest_asking() == (1, 5)
+        with slots.working(1):
+            assert slots.longest_asking() is None
+
+
+# The machine --------------------------------------------------------------------------------------------------------
+
+
+def test_a_machine_knows_its_group(machine: GoogleMachine) -> None:
+    assert own_instance_group() == InstanceGroup(
+        "our-project", "us-central1", "our-pool", "zones/us-central1-b/instances/our-pool-x1y2"
+    )
+
+
+@pytest.mark.parametrize(
+    "created_by", [None, "projects/1/zones/us-central1-b/instanceGroupManagers/other", "somebody", ""]
+)
+def test_a_machine_that_no_regional_group_has_made_has_none(machine: GoogleMachine, created_by: str | None) -> None:
+    del machine.metadata["instance/attributes/created-by"]
+    if created_by is not None:
+        machine.metadata["instance/attributes/created-by"] = created_by
+    assert own_instance_group() is None
+
+
+def test_elsewhere_there_is_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HOST_VARIABLE, "127.0.0.1:1")
+    assert own_instance_group() is None
+
+
+def test_a_machine_is_removed_by_its_name(machine: GoogleMachine) -> None:
+    group = own_instance_group()
+    assert group is not None
+    group.remove_this_machine()
+    assert machine.removals == [(REMOVE, {"instances": ["zones/us-central1-b/instances/our-pool-x1y2"]})]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (HTTPStatus.FORBIDDEN, {"error": {"code": 403, "message": "Required 'compute.instanceGroupManagers.update'"}}),
+        (HTTPStatus.OK, {"status": "DONE", "error": {"errors": [{"code": "X", "message": "no such instance"}]}}),
+    ],
+)
+def test_a_removal_that_is_refused_is_told(machine: GoogleMachine, answer: tuple[HTTPStatus, dict[str, Any]]) -> None:
+    machine.answers.append(answer)
+    group = own_instance_group()
+    assert group is not None
+    with pytest.raises(Unavailable, match="its group"):
+        group.remove_this_machine()
+
+
+# The worker ---------------------------------------------------------------------------------------------------------
+
+
+def departure(machine: GoogleMachine, seconds: float = 0.5) -> Departure:
+    group = own_instance_group()
+    assert group is not None
+    return Departure(seconds, group.remove_this_machine)
+
+
+def test_an_idle_worker_removes_its_machine_and_takes_nothing_any_more(stack: Stack, machine: GoogleMachine) -> None:
+    with WorkerThread(runner_of(stack, stack.executor), slots=2, departure=departure(machine)) as worker:
+        job = stack.finished(stack.add_script("true"))
+        worker.join()
+        late = stack.add_script("true # late")
+    assert worker.ended == [True]
+    assert [path for path, _ in machine.removals] == [REMOVE]
+    assert (job.status, stack.get(late).status) == (Status.SUCCESS, Status.CREATED)
+
+
+def test_a_worker_with_a_job_stays_however_long_that_takes(stack: Stack, machine: GoogleMachine) -> None:
+    with WorkerThread(runner_of(stack, stack.executor), slots=2, departure=departure(machine, 0.2)) as worker:
+        job = stack.finished(stack.add_script("sleep 1"))
+        assert (job.status, machine.removals) == (Status.SUCCESS, [])
+        worker.join()
+    assert len(machine.removals) == 1
+
+
+def test_a_worker_that_cannot_leave_takes_jobs_and_tries_again(stack: Stack, machine: GoogleMachine) -> None:
+    refused = (HTTPStatus.FORBIDDEN, {"error": {"code": 403, "message": "no"}})
+    machine.answers += [refused] * 2
+    with WorkerThread(runner_of(stack, stack.executor), slots=2, departure=departure(machine)) as worker:
+        until(lambda: machine.removals)
+        job = stack.finished(stack.add_script("true"))
+        assert job.status == Status.SUCCESS
+        worker.join()
+    assert worker.ended == [True]
+    assert len(machine.removals) == 3
+
+
+def test_a_delivery_that_comes_while_it_takes_its_leave_keeps_it(stack: Stack) -> None:
+    """It is given back, and whoever asks next has it: most likely the worker itself, which goes on."""
+    left: list[str] = []
+    real = stack.executor.queue
+
+    class LastMoment:
+        """Once: delivers just what was published between the worker's last look and its closing."""
+
+        def __init__(self, subscription: Subscription, publish: Callable[[], None] | None) -> None:
+            self._subscription = subscription
+            self._publish = publish
+            self._closing = threading.Event()
+
+        def next(self, timeout: float) -> Delivery | None:
+            if self._publish is None:
+                return self._subscription.next(timeout)
+            assert self._closing.wait(30)
+            self._publish()
+            self._publish = None
+            return self._subscription.next(timeout)
+
+        def close(self) -> None:
+            if self._publish is None:
+                self._subscription.close()
+            self._closing.set()
+
+    class Queue:
+        publish = real.publish
+
+        @contextmanager
+        def subscribe(self, pool: str, slots: int) -> Iterator[Subscription]:
+            with real.subscribe(pool, slots) as subscription:
+                yield LastMoment(subscription, publishes.pop() if publishes else None)
+
+    jobs: list[Job] = []
+    publishes = [lambda: jobs.append(stack.add_script("true"))]
+    going = Departure(0.5, lambda: left.append(stack.get(jobs[0]).status))
+    with WorkerThread(runner_of(stack, stack.executor), queue=Queue(), departure=going) as worker:
+        worker.join()
+    job = stack.get(jobs[0])
+    assert (left, job.status, job.attempt) == ([Status.SUCCESS], Status.SUCCESS, 1)
+
+
+def test_a_signal_to_stop_ends_an_idle_worker_that_cannot_leave(stack: Stack) -> None:
+    tried = threading.Event()
+
+    def leave() -> None:
+        tried.set()
+        raise Unavailable
+
+    with WorkerThread(runner_of(stack, stack.executor), departure=Departure(0.01, leave)) as worker:
+        assert tried.wait(30)
+    assert worker.ended == [True]
+
+
+def test_the_program_stays_where_there_is_no_group(stack: Stack) -> None:
+    options = ("--slots", "1", "--idle-minutes", "0.001")
+    with stack.program(*options, **{HOST_VARIABLE: "127.0.0.1:1"}) as worker:
+        job = stack.finished(stack.add_script("sleep 2"))
+        assert job.status == Status.SUCCESS
+        worker.process.terminate()
+        assert worker.wait() == 0
+
+
+def test_a_program_without_the_right_to_leave_says_so_and_goes_on(stack: Stack, machine: GoogleMachine) -> None:
+    nobody = {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}
+    with stack.program("--slots", "1", "--idle-minutes", "0.001", **nobody) as worker:
+        until(lambda: "worker cannot leave, and goes on" in stack.log.read_text())
+        assert stack.finished(stack.add_script("true")).status == Status.SUCCESS
+        worker.process.terminate()
+        assert worker.wait() == 0

@@ -1,0 +1,159 @@
+"""What a job asks for in its `executor_config.json`, beyond a command and its results."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worker_harness import Stack, config, until, zip_of
+
+from cloud_executor.jobs import Executor
+from cloud_executor.model.job import Job, Status
+
+POOLS = """[
+    {"name": "small", "labels": ["gpu"], "cpus": 1, "memoryMiB": 100, "maxTimeout": 60},
+    {"name": "plain", "cpus": 8, "memoryMiB": 800},
+    {"name": "large", "labels": ["gpu"], "cpus": 8, "memoryMiB": 800}
+]"""
+
+
+@pytest.fixture
+def pools(tmp_path: Path) -> Stack:
+    return Stack(tmp_path, EXECUTOR_POOLS=POOLS)
+
+
+def add(pools: Stack, **fields: object) -> Job:
+    """Create a job that needs a label."""
+    return pools.add_zip(zip_of({"executor_config.json": config("echo ran", **fields)}), "gpu")
+
+
+# Time -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_command_that_runs_too_long_has_failed_and_keeps_its_results(stack: Stack) -> None:
+    job = stack.run(stack.add_script("echo partial; echo x > made; sleep 60", timeout=0.5))
+    assert (job.status, job.error) == (Status.FAILED_TO_EXECUTE, "The command ran longer than 0.5 seconds.")
+    results = stack.results(job)
+    assert (results["job_stdout.txt"], results["made"]) == (b"partial\n", b"x\n")
+
+
+def test_the_pool_says_how_long_a_command_may_run_that_does_not(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, EXECUTOR_POOLS='[{"name": "default", "timeout": 0.5}]')
+    job = stack.run(stack.add_script("sleep 60"))
+    assert (job.status, job.error) == (Status.FAILED_TO_EXECUTE, "The command ran longer than 0.5 seconds.")
+    assert stack.run(stack.add_script("sleep 0.6", timeout=60)).status == Status.SUCCESS
+
+
+# Environment ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_adds_to_its_environment_and_changes_it(stack: Stack) -> None:
+    script = 'echo "$GREETING,$LANG,$ORIGIN_URL"; tool'
+    files = {
+        "executor_config.json": config(
+            script, env={"GREETING": "hel=lo ü", "LANG": "xx", "PATH": "tools:/usr/bin:/bin"}
+        ),
+        "tools/tool": "#!/bin/sh\necho found",
+    }
+    job = stack.run(stack.add(files, {"tools/tool": 0o100755}))
+    assert job.error is None
+    assert stack.results(job)["job_stdout.txt"].decode() == "hel=lo ü,xx,http://origin.example:1\nfound\n"
+
+
+# Resources ------------------------------------------------------------------------------------------------------------
+
+
+def queued(stack: Stack, pool: str) -> list[str]:
+    with stack.executor.queue.subscribe(pool, 4) as subscription:
+        return [delivery.job_hash for delivery in iter(lambda: subscription.next(0), None)]
+
+
+@pytest.mark.parametrize("fields", [{"resources": {"cpus": 3}}, {"resources": {"memoryMiB": 101}}, {"timeout": 61}])
+def test_a_job_that_its_pool_cannot_run_is_handed_to_the_next_that_has_its_labels(
+    pools: Stack, fields: dict[str, Any]
+) -> None:
+    job = pools.run(add(pools, **fields))
+    assert (job.status, job.pool, job.start_time, job.losses) == (Status.CREATED, "large", None, 0)
+    assert (queued(pools, "plain"), queued(pools, "large")) == ([], [job.hash])
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"resources": {"cpus": 9}}, "resources.cpus in executor_config.json is 9, and the worker pool large gives"),
+        ({"image": "any"}, "image in executor_config.json is none that a job may choose in the worker pool large."),
+    ],
+)
+def test_a_job_that_no_pool_can_run_has_failed_and_says_why(
+    pools: Stack, fields: dict[str, Any], sentence: str
+) -> None:
+    with pools.program("--pool", "small"), pools.program("--pool", "large"):
+        job = pools.finished(add(pools, **fields))
+    assert job.status == Status.FAILED_EXECUTOR_CONFIG
+    assert (job.error or "").startswith(sentence)
+    assert job.result_hashes is None
+
+
+def test_a_job_that_is_handed_over_runs_in_the_other_pool(pools: Stack) -> None:
+    with pools.program("--pool", "small"), pools.program("--pool", "large") as large:
+        job = pools.finished(add(pools, resources={"memoryMiB": 800}))
+    assert (job.status, job.worker, job.attempt, job.pool) == (Status.SUCCESS, large.id, 2, "large")
+
+
+def test_a_job_that_was_lost_while_it_was_handed_over_stays_with_its_new_owner(pools: Stack) -> None:
+    class TakenMeanwhile(Executor):
+        def hand_over(self, job_hash: str, attempt: int, pool: str | None) -> None:
+            late = replace(self, clock=lambda: self.clock() + 2 * self.options.lease)
+            late.claim(job_hash, "other")
+            super().hand_over(job_hash, attempt, pool)
+
+    executor = TakenMeanwhile(pools.executor.store, pools.executor.queue, pools.executor.pools, pools.executor.options)
+    job = add(pools, resources={"cpus": 3})
+    with pools.worker(executor=executor) as worker:
+        worker.run_next()
+        assert worker.next(0) is None
+    assert (pools.get(job).status, pools.get(job).worker) == (Status.RUNNING, "other")
+
+
+# Losses ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_allows_no_loss_ends_with_its_first_worker(stack: Stack) -> None:
+    job = stack.add_script("touch ready; sleep 60", retries=0)
+    with stack.program(EXECUTOR_LEASE="1") as worker:
+        until(lambda: list(stack.work.glob("*/job/ready")))
+        worker.process.kill()
+        worker.wait()
+
+    def swept() -> Job | None:
+        stack.executor.sweep()
+        return stack.get(job) if stack.get(job).finished else None
+
+    ended: Job = until(swept)
+    assert (ended.status, ended.attempt) == (Status.FAILED_TO_EXECUTE, 1)
+    assert ended.error == "The workers that ran it vanished once: it may take its machine down."
+
+
+def test_what_a_job_says_of_losses_is_recorded_when_it_starts(stack: Stack) -> None:
+    assert stack.run(stack.add_script("true", retries=7)).retries == 7
+    assert stack.run(stack.add_script("exit 1")).retries is None
+
+
+# What is wrong --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"timeout": "5"}, "timeout in executor_config.json must be a number."),
+        ({"env": {"A": 1}}, "env.A in executor_config.json must be a text."),
+        ({"env": {"ORIGIN_URL": ""}}, "env in executor_config.json must not set ORIGIN_URL: the worker does."),
+        ({"resources": []}, "resources in executor_config.json must be an object."),
+        ({"retries": -1}, "retries in executor_config.json must be a whole number from 0 to 100."),
+    ],
+)
+def test_a_wrong_field_is_named(stack: Stack, fields: dict[str, Any], error: str) -> None:
+    job = stack.run(stack.add_script("true", **fields))
+    assert (job.status, job.error) == (Status.FAILED_EXECUTOR_CONFIG, error)

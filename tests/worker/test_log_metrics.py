@@ -1,0 +1,72 @@
+"""The metrics that terraform/monitoring.tf counts from log lines find in them what they look for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from typing import Any
+
+import pytest
+from worker_harness import PROJECT, Stack, until
+from worker_thread import WorkerThread, runner_of
+
+from cloud_executor.json_logging import JsonFormatter
+
+METRICS = dict(
+    re.findall(
+        r'^resource "google_logging_metric" "(\w+)" \{$(.*?)^\}$',
+        (PROJECT / "terraform" / "monitoring.tf").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+)
+
+
+@pytest.fixture
+def records(stack: Stack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What a worker logs while it does all that is counted."""
+    monkeypatch.setattr("worker_vm.worker.worker.COUNT_SECONDS", 0.1)
+    monkeypatch.setattr("worker_vm.worker.worker.LOOK_SECONDS", 0.05)
+    caplog.set_level(logging.INFO)
+    caplog.handler.setFormatter(JsonFormatter("worker"))
+    with WorkerThread(runner_of(stack, stack.executor), slots=2):
+        stack.finished(stack.add_script("exit 3"))
+        until(lambda: "slots counted" in caplog.text)
+    return [json.loads(line) for line in caplog.text.splitlines()]
+
+
+def filter_of(metric: str) -> str:
+    text = METRICS[metric]
+    reference = re.search(r"filter += google_logging_metric\.(\w+)\.filter", text)
+    return filter_of(reference[1]) if reference else re.findall(r'filter += "(.*)"', text)[0].replace('\\"', '"')
+
+
+def fields_of(metric: str) -> set[str]:
+    text = METRICS[metric]
+    reference = re.search(r"label_extractors += google_logging_metric\.(\w+)\.", text)
+    found = set(re.findall(r"EXTRACT\(jsonPayload\.(\w+)\)", text))
+    return found | fields_of(reference[1]) if reference else found
+
+
+@pytest.mark.parametrize(
+    ("metric", "number", "labels"),
+    [("jobs", None, {"status"}), ("job_seconds", "seconds", {"status"}), ("busy_slots", "busy", {"pool"})],
+)
+def test_a_metric_finds_its_lines_and_their_fields(
+    records: list[dict[str, Any]], metric: str, number: str | None, labels: set[str]
+) -> None:
+    conditions = [re.fullmatch(r'jsonPayload\.(\w+)="(\w+)"', part) for part in filter_of(metric).split(" AND ")]
+    found = [
+        record
+        for record in records
+        if all(condition is not None and record.get(condition[1]) == condition[2] for condition in conditions)
+    ]
+    assert found
+    assert fields_of(metric) == labels | ({number} if number else set())
+    for record in found:
+        assert all(isinstance(record[label], str) for label in labels)
+        assert number is None or isinstance(record[number], int | float)
+
+
+def test_no_metric_is_left_out() -> None:
+    assert METRICS.keys() == {"jobs", "job_seconds", "busy_slots", "errors"}

@@ -1,0 +1,232 @@
+"""What makes a worker VM: worker_vm/cloud-init.yaml."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from requirement import lacking
+from worker_harness import until
+from worker_machine import TEMPLATE, VALUES, machine_file, unit_command, written_files
+
+from worker_vm.worker.main import main
+
+ENVIRONMENT = {"EXECUTOR_SANDBOX": "container", "EXECUTOR_POOLS": '[{"name": "default", "image": "a b"}]'}
+METADATA_SERVER = "169.254.169.254"
+ELSEWHERE = "203.0.113.9"
+MACHINE = "172.17.0.1"
+
+
+@pytest.fixture
+def files() -> dict[str, str]:
+    return written_files(machine_file(ENVIRONMENT))
+
+
+def test_it_is_what_cloud_init_reads(tmp_path: Path) -> None:
+    if shutil.which("cloud-init") is None:
+        lacking("cloud-init", "The program cloud-init is not installed.")
+    file = tmp_path / "user-data"
+    file.write_text(machine_file(ENVIRONMENT))
+    done = subprocess.run(
+        ["cloud-init", "schema", "--config-file", str(file)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    file.write_text(file.read_text().replace("write_files:", "write_files: none\nother:"))
+    assert subprocess.run(["cloud-init", "schema", "--config-file", str(file)], capture_output=True).returncode != 0
+
+
+def test_its_size_is_within_what_metadata_may_have() -> None:
+    assert len(machine_file(ENVIRONMENT | {"EXECUTOR_MORE": "x" * 100_000})) < 256 * 1024
+
+
+def test_terraform_gives_each_value_that_it_asks_for() -> None:
+    wanted = set(re.findall(r"\$\{(\w+)\}", TEMPLATE.read_text()))
+    assert wanted == VALUES.keys() | {"environment"}
+    (given,) = re.findall(
+        r'templatefile\("[^"]*/worker_vm/cloud-init.yaml", \{$(.*?)^ +\}\)',
+        (TEMPLATE.parents[1] / "terraform" / "workers.tf").read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
+    assert set(re.findall(r"^ +(\w+) += ", given, re.MULTILINE)) == wanted
+
+
+def test_every_file_that_it_names_is_written(files: dict[str, str]) -> None:
+    named = set(re.findall(r"/etc/(?:cloud-executor|systemd)/[\w./-]+", machine_file(ENVIRONMENT)))
+    assert named == {path for path in files if not path.startswith("/etc/docker/")}
+
+
+@pytest.mark.parametrize("name", ["close-metadata-server", "install-gpu-driver", "make-work-folder"])
+def test_its_scripts_are_bash(files: dict[str, str], name: str) -> None:
+    script = files[f"/etc/cloud-executor/{name}.sh"]
+    subprocess.run(["bash", "-n"], input=script.encode(), check=True, timeout=10)
+
+
+def test_the_worker_understands_its_command_line(files: dict[str, str]) -> None:
+    command = unit_command(files, "ExecStart")
+    options = command[command.index(VALUES["image"]) + 1 :]
+    environment = [command[place + 1] for place, word in enumerate(command) if word == "--env"]
+    assert environment == ["HEALTH_PORT=8080"]
+    given = main.make_context("worker", options).params
+    given.pop("health_port")
+    assert given == {
+        "pool": "default",
+        "slots": 4,
+        "origin_url": "https://api.example",
+        "work": Path("/var/lib/cloud-executor/work"),
+        "idle_minutes": None,
+    }
+
+
+def test_the_worker_gets_its_variables_and_has_the_time_to_stop(files: dict[str, str]) -> None:
+    assert files["/etc/cloud-executor/worker.env"].splitlines() == [
+        f"{name}={value}" for name, value in ENVIRONMENT.items()
+    ]
+    assert unit_command(files, "ExecStop")[-3:] == ["-t", "25", "cloud-executor-worker"]
+    assert unit_command(files, "TimeoutStopSec") == ["30"]
+
+
+def test_jobs_can_run_the_programs_that_they_bring(files: dict[str, str], tmp_path: Path) -> None:
+    """Though all of /var is mounted without that."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        lacking("docker", "Only root can see what mounts do.")
+    script = tmp_path / "make-work-folder.sh"
+    script.write_text(files["/etc/cloud-executor/make-work-folder.sh"])
+    mounted = tmp_path / "var"
+    mounted.mkdir()
+    steps = f"""
+        set -e
+        mount -t tmpfs -o noexec,mode=755 tmpfs {mounted}
+        mkdir {mounted}/work
+        printf '#!/bin/sh\\necho ran\\n' > {mounted}/work/program
+        chmod +x {mounted}/work/program
+        {mounted}/work/program 2>/dev/null && exit 1
+        bash {script} {mounted}/work
+        bash {script} {mounted}/work
+        {mounted}/work/program
+        grep -c " {mounted}/work " /proc/self/mountinfo
+    """
+    done = subprocess.run(
+        ["unshare", "--mount", "bash", "-c", steps], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.split() == ["ran", "1"]
+
+
+# The firewall -------------------------------------------------------------------------------------------------------
+
+
+class Network:
+    """A VM with a container on Docker's bridge, and what is around the VM; each a network namespace."""
+
+    def __init__(self) -> None:
+        self._prefix = f"t{os.getpid()}"
+        self._server: subprocess.Popen[bytes] | None = None
+        self._names = [self.name(part) for part in ("vm", "job", "out")]
+
+    def name(self, part: str) -> str:
+        return f"{self._prefix}-{part}"
+
+    def run(self, part: str, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["ip", "netns", "exec", self.name(part), *command], capture_output=True, text=True, timeout=30
+        )
+
+    def set_up(self) -> None:
+        for name in self._names:
+            _ip("netns", "add", name)
+        steps = {
+            "vm": (
+                "ip link set lo up",
+                "ip link add docker0 type bridge",
+                f"ip address add {MACHINE}/16 dev docker0",
+                "ip link set docker0 up",
+                f"ip link add job0 type veth peer name eth0 netns {self.name('job')}",
+                "ip link set job0 master docker0 up",
+                f"ip link add ens4 type veth peer name eth0 netns {self.name('out')}",
+                "ip address add 198.51.100.1/24 dev ens4",
+                "ip link set ens4 up",
+                f"ip route add {METADATA_SERVER} dev ens4",
+                f"ip route add {ELSEWHERE} dev ens4",
+                "sysctl -qw net.ipv4.ip_forward=1",
+                # As the engine does it.
+                "iptables --wait --new-chain DOCKER-USER",
+                "iptables --wait --append FORWARD --jump DOCKER-USER",
+            ),
+            "job": (
+                "ip link set lo up",
+                "ip address add 172.17.0.2/16 dev eth0",
+                "ip link set eth0 up",
+                f"ip route add default via {MACHINE}",
+            ),
+            "out": (
+                "ip link set lo up",
+                "ip address add 198.51.100.2/24 dev eth0",
+                f"ip address add {METADATA_SERVER}/32 dev lo",
+                f"ip address add {ELSEWHERE}/32 dev lo",
+                "ip link set eth0 up",
+                "ip route add 172.17.0.0/16 via 198.51.100.1",
+            ),
+        }
+        for part, commands in steps.items():
+            for command in commands:
+                done = self.run(part, *command.split())
+                if done.returncode != 0:
+                    lacking("docker", f"Networks cannot be made here: {done.stderr.strip()}")
+
+    def serve(self, part: str) -> subprocess.Popen[bytes]:
+        """A server on port 80 of all its addresses."""
+        program = "import socket\nserver = socket.create_server(('', 80))\nwhile True: server.accept()[0].close()"
+        return subprocess.Popen(["ip", "netns", "exec", self.name(part), sys.executable, "-c", program])
+
+    def reaches(self, part: str, address: str) -> bool:
+        program = f"import socket; socket.create_connection(({address!r}, 80), timeout=5)"
+        return self.run(part, sys.executable, "-c", program).returncode == 0
+
+    def tear_down(self) -> None:
+        for name in self._names:
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+
+
+def _ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=30)
+    if done.returncode != 0:
+        lacking("docker", f"Networks cannot be made here: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    if os.geteuid() != 0 or any(shutil.which(program) is None for program in ("ip", "iptables", "sysctl")):
+        lacking("docker", "Only root can make networks, with the programs ip, iptables and sysctl.")
+    found = Network()
+    servers = []
+    try:
+        found.set_up()
+        servers = [found.serve("vm"), found.serve("out")]
+        until(lambda: found.reaches("vm", "127.0.0.1") and found.reaches("vm", METADATA_SERVER))
+        yield found
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait(30)
+        found.tear_down()
+
+
+def test_jobs_reach_all_but_the_metadata_server_and_the_machine(
+    network: Network, files: dict[str, str], tmp_path: Path
+) -> None:
+    addresses = (METADATA_SERVER, MACHINE, ELSEWHERE)
+    assert [network.reaches("job", address) for address in addresses] == [True, True, True]
+    script = tmp_path / "close-metadata-server.sh"
+    script.write_text(files["/etc/cloud-executor/close-metadata-server.sh"])
+    for _ in range(2):
+        done = network.run("vm", "bash", str(script))
+        assert done.returncode == 0, done.stderr
+    assert [network.reaches("job", address) for address in addresses] == [False, False, True]
+    assert network.reaches("vm", METADATA_SERVER), "the worker has the machine's own network"
+    rules = network.run("vm", "iptables", "--list-rules").stdout
+    assert rules.count("169.254.0.0/16") == 1, "running it again changes nothing"

@@ -1,0 +1,53 @@
+"""A whole worker with its slots, in a thread of the test."""
+
+from __future__ import annotations
+
+import threading
+
+from worker_harness import Stack
+
+from cloud_executor.jobs import Executor, system_clock
+from cloud_executor.ports import JobQueue
+from cloud_executor.settings import DEFAULT_POOL
+from worker_vm.worker.heartbeat import Heartbeat
+from worker_vm.worker.run_command import CommandRunner
+from worker_vm.worker.run_job import JobRunner
+from worker_vm.worker.sandbox.process import ProcessSandbox
+from worker_vm.worker.work_folder import WorkFolder
+from worker_vm.worker.worker import Departure, Worker
+
+
+def runner_of(stack: Stack, executor: Executor, kind: type[JobRunner] = JobRunner) -> JobRunner:
+    stopping = threading.Event()
+    commands = CommandRunner(ProcessSandbox(), executor.pools[0], executor.put_output, "", system_clock, stopping)
+    heartbeat = Heartbeat(executor, "worker", ())
+    return kind(executor, stack.blobs, commands, WorkFolder(stack.work), heartbeat, "worker", stopping)
+
+
+class WorkerThread:
+    """A worker, meanwhile; `ended` has what its `run` gave in the end."""
+
+    def __init__(
+        self, runner: JobRunner, *, queue: JobQueue | None = None, slots: int = 1, departure: Departure | None = None
+    ) -> None:
+        self.ended: list[bool] = []
+        self.worker = Worker(
+            queue or runner.executor.queue, DEFAULT_POOL, slots, runner, runner.heartbeat, "worker", departure
+        )
+        self._stopping = runner.stopping
+        self._thread = threading.Thread(target=lambda: self.ended.append(self.worker.run()))
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join()
+
+    def join(self) -> None:
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    def __enter__(self) -> WorkerThread:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()

@@ -1,0 +1,86 @@
+"""Label jobs: a worker has the label if it can run the job of that, and the command exits with 0 (protocol: Labels).
+
+They run before the worker takes its first delivery, in the sandbox of all jobs, and the server never hears of them.
+What it lacks then it does not try again: a job that needs the label is handed over to external workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+from cloud_executor.model.errors import CloudExecutorError, Invalid
+from cloud_executor.model.job import Job, Status
+from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
+from worker_vm.worker.config import read_config
+from worker_vm.worker.failures import JobFailed
+from worker_vm.worker.run_job import JobRunner
+
+logger = logging.getLogger(__name__)
+
+LONGEST = timedelta(minutes=10)
+"""that the command of a label job may run if it does not say"""
+
+LOOK_SECONDS = 0.1
+"""how often it is looked whether the label job has ended"""
+
+
+def acquire_labels(runner: JobRunner) -> Iterator[str]:
+    """The labels that this worker gets, beside those of its pool, as it gets them."""
+    for label, source in runner.executor.label_jobs().items():
+        if label in runner.heartbeat.labels or runner.stopping.is_set():
+            continue
+        fields = {"action": "label_job", "label": label, "worker_id": runner.worker_id}
+        try:
+            error = _error_of(runner, source)
+        except (JobFailed, CloudExecutorError, Interrupted) as failure:
+            error = str(failure)
+        except Exception:
+            logger.exception("label not acquired", extra=fields)
+            continue
+        if error is None:
+            logger.info("label acquired", extra=fields)
+            yield label
+        else:
+            logger.warning("label not acquired", extra=fields | {"reason": error})
+
+
+def _error_of(runner: JobRunner, source: str) -> str | None:
+    """Run the job; what went wrong. Raises JobFailed, Interrupted, Unavailable."""
+    attempt = Attempt(Job(hash=source, create_time="", secret=""), math.inf, time.monotonic())
+    with closing(attempt), _interrupted_by(runner.stopping, attempt), ExitStack() as folders:
+        folder = runner.fetch(attempt, folders)
+        config = read_config(folder)
+        refusal = runner.commands.pool.refusal(config)
+        if refusal is not None:
+            raise Invalid(refusal)
+        timeout = runner.commands.pool.timeout_of(config) or LONGEST
+        silent = replace(config, timeout=timeout, output_interval_ms=None, output_segment_lines=None)
+        result = runner.commands.run(silent, folder, attempt)
+        return None if result.status == Status.SUCCESS else result.error or result.status
+
+
+@contextmanager
+def _interrupted_by(stopping: threading.Event, attempt: Attempt) -> Iterator[None]:
+    """The attempt ends when the worker is to stop meanwhile."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            if stopping.wait(LOOK_SECONDS):
+                attempt.interrupt(Interruption.RELEASED)
+                return
+
+    thread = threading.Thread(target=watch, name="label job", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
