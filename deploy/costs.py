@@ -8,7 +8,7 @@ from typing import Any
 
 Resource = Mapping[str, Any]
 
-AS_OF = "list prices of us-central1 in US dollars as of November 2026, without free tiers; check them in the price list of Google"
+AS_OF = "list prices of us-central1 in US dollars, November 2026, without free tiers; the price list of Google is right"
 
 HOURS = 730
 """in a month"""
