@@ -179,12 +179,17 @@ class Executor:
         now = self.clock()
         self._transact(job_hash, lambda job: transitions.cancel(job, secret, now))
 
-    def put_output(self, segment: OutputSegment) -> None:
-        """Store a segment of a job's output. Raises JobNotFound, and then stores nothing."""
+    def put_output(self, segment: OutputSegment, attempt: int | None = None) -> None:
+        """Store a segment of a job's output, from an attempt of our own or (None) an external worker.
+
+        Raises JobNotFound or StaleAttempt, and then stores nothing.
+        """
         now = self.clock()
 
         def change(job: Job | None) -> Job:
-            return transitions.output_received(_existing(job), segment.number, now, self.options.clear_output_after)
+            return transitions.output_received(
+                _existing(job), segment.number, attempt, now, self.options.clear_output_after
+            )
 
         self.store.put_output(segment, change)
 

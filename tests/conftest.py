@@ -7,7 +7,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 pytest_plugins = ["emulators.gcs", "emulators.firestore", "emulators.pubsub", "emulators.s3", "function_process"]
 

@@ -66,6 +66,8 @@ def docker_engine() -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(30)
+        # Of containers that had the network of the machine a mount is left.
+        subprocess.run(["umount", "--lazy", str(folder / "exec/netns/default")], check=False, capture_output=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 

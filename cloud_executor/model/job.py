@@ -372,8 +372,15 @@ def cancel(job: Job, secret: object, now: datetime) -> Job | None:
     return msgspec.structs.replace(job, cancel_requested=True)
 
 
-def output_received(job: Job, number: int, now: datetime, clear_output_after: timedelta | None) -> Job:
-    """Note the number of the segment that came last."""
+def output_received(
+    job: Job, number: int, attempt: int | None, now: datetime, clear_output_after: timedelta | None
+) -> Job:
+    """Note the number of the segment that came last, from an attempt or (None) an external worker.
+
+    Raises StaleAttempt.
+    """
+    if attempt is not None:
+        _owned(job, attempt)
     return _schedule_clearing(msgspec.structs.replace(job, output_number=number), now, clear_output_after)
 
 

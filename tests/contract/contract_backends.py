@@ -59,6 +59,9 @@ class ObjectBackend(Protocol):
     fixtures: ClassVar[tuple[str, ...]]
     """what has to run for it"""
 
+    decides_races: ClassVar[bool]
+    """whether of two that write one key at once the second finds the first one's object"""
+
     def open(self) -> AbstractContextManager[ObjectStore]: ...
 
 
@@ -85,6 +88,7 @@ class QueueBackend(Protocol):
 @dataclass(frozen=True)
 class Files:
     fixtures: ClassVar[tuple[str, ...]] = ()
+    decides_races: ClassVar[bool] = True
     folder: Path
 
     @contextmanager
@@ -95,6 +99,7 @@ class Files:
 @dataclass(frozen=True)
 class Gcs:
     fixtures: ClassVar[tuple[str, ...]] = ("storage",)
+    decides_races: ClassVar[bool] = False  # the service does; its emulator ignores the conditions of a rewrite
     folder: Path
     bucket: str = field(default_factory=new_bucket)
 
@@ -106,6 +111,7 @@ class Gcs:
 @dataclass(frozen=True)
 class S3:
     fixtures: ClassVar[tuple[str, ...]] = ("s3",)
+    decides_races: ClassVar[bool] = True
     folder: Path
     bucket: str = field(default_factory=new_s3_bucket)
 

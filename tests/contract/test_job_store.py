@@ -191,6 +191,7 @@ def test_every_field_is_kept(job_store: JobStore) -> None:
         durations=Durations(queued=1.5, fetch=0.001, run=10.0),
         peak_memory_mib=64,
         pool="default",
+        later_pools=("large",),
         attempt=7,
         losses=2,
         retries=0,
@@ -386,7 +387,7 @@ def numbers_of(segments: Iterator[OutputSegment]) -> list[int]:
 def test_put_output_stores_the_segment_and_changes_the_job(job_store: JobStore) -> None:
     insert(job_store, new_job("a"))
     segment = OutputSegment("a", 5, "some output")
-    changed = job_store.put_output(segment, lambda job: transitions.output_received(existing(job), 5, NOW, None))
+    changed = job_store.put_output(segment, lambda job: transitions.output_received(existing(job), 5, None, NOW, None))
     assert changed == new_job("a", output_number=5)
     assert job_store.get("a") == changed
     assert list(job_store.output("a")) == [segment]
@@ -734,13 +735,13 @@ def test_a_jobs_life_shows_in_every_query(job_store: JobStore) -> None:
             hashes(job_store.with_expired_output(later, 9)),
         )
 
-    job = step(transitions.create(None, "a", user_id="me", labels=(), pool="p", secret="s", now=NOW))
+    job = step(transitions.create(None, "a", user_id="me", labels=(), pools=("p",), secret="s", now=NOW))
     assert shown() == (["a"], [], [])
     job = step(transitions.published(job, NOW))
     assert shown() == ([], [], [])
     job = step(transitions.claim(job, "w", NOW, SECOND, 3))
     assert shown() == ([], ["a"], [])
-    job = step(transitions.output_received(job, 0, NOW, SECOND))
+    job = step(transitions.output_received(job, 0, None, NOW, SECOND))
     assert shown() == ([], ["a"], [])
     job = step(transitions.lose(job, NOW, 3))
     assert shown() == (["a"], [], [])

@@ -38,7 +38,7 @@ def backends(request: pytest.FixtureRequest) -> NewBackends:
     return new_backends
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory, backends: NewBackends) -> Iterator[Server]:
     """The server with its default settings, shared by all tests: they must not mind what others store."""
     with run_server(tmp_path_factory.mktemp("server"), backends=backends()) as running:

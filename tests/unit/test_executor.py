@@ -442,6 +442,17 @@ def test_many_claims_at_once_give_the_job_to_one(executor: Executor) -> None:
         assert sum(threads.map(claims, range(32))) == 1
 
 
+def test_output_of_an_attempt_that_lost_the_job_is_not_stored(executor: Executor) -> None:
+    executor.create("j")
+    first = executor.claim("j", "w").attempt
+    executor.put_output(OutputSegment("j", 0, "mine"), first)
+    executor.release("j", first)
+    executor.claim("j", "other")
+    with pytest.raises(StaleAttempt):
+        executor.put_output(OutputSegment("j", 0, "late"), first)
+    assert [segment.output for segment in executor.output("j")] == ["mine"]
+
+
 def test_a_released_job_can_be_claimed_at_once(executor: Executor) -> None:
     executor.create("j")
     executor.release("j", executor.claim("j", "w").attempt)

@@ -208,6 +208,7 @@ def test_an_expired_lease_can_be_taken_over_and_the_old_attempt_is_not_heard() -
         lambda job: transitions.hand_over(job, 1, None),
         lambda job: transitions.started(job, 1, NOON, None),
         lambda job: transitions.renew(job, 1, NOON, LEASE),
+        lambda job: transitions.output_received(job, 0, 1, NOON, KEEP),
     ]
     for step in stale:
         with pytest.raises(StaleAttempt):
@@ -335,7 +336,7 @@ def test_an_update_that_gives_a_job_back_lets_it_be_published_again() -> None:
 
 
 def test_output_is_to_be_cleared_some_time_after_the_end() -> None:
-    with_output = transitions.output_received(RUNNING, 4, NOON, KEEP)
+    with_output = transitions.output_received(RUNNING, 4, 1, NOON, KEEP)
     assert (with_output.output_number, with_output.output_expires) == (4, None)
     job = finished(with_output)
     assert job.output_expires == NOON + KEEP
@@ -344,12 +345,12 @@ def test_output_is_to_be_cleared_some_time_after_the_end() -> None:
     assert cleared == replace(job, output_number=None, output_expires=None)
     assert transitions.output_cleared(cleared, NOON + KEEP) is None
     assert finished(RUNNING).output_expires is None
-    late = transitions.output_received(cleared, 5, NOON + 2 * KEEP, KEEP)
+    late = transitions.output_received(cleared, 5, None, NOON + 2 * KEEP, KEEP)
     assert late.output_expires == NOON + 3 * KEEP
 
 
 def test_output_is_kept_where_nobody_wants_it_cleared() -> None:
-    job = transitions.output_received(IN_STATUS[Status.SUCCESS], 0, NOON, None)
+    job = transitions.output_received(IN_STATUS[Status.SUCCESS], 0, None, NOON, None)
     assert job.output_expires is None
 
 
@@ -429,7 +430,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 3))
     def output_comes(self, number: int) -> None:
-        self.apply(lambda job: transitions.output_received(job, number, self.now, KEEP))
+        self.apply(lambda job: transitions.output_received(job, number, None, self.now, KEEP))
 
     @rule()
     def the_sweep_comes(self) -> None:

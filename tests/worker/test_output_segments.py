@@ -129,12 +129,12 @@ def failing(stack: Stack, times: int) -> Executor:
     left = times
 
     class FailingExecutor(Executor):
-        def put_output(self, segment: OutputSegment) -> None:
+        def put_output(self, segment: OutputSegment, attempt: int | None = None) -> None:
             nonlocal left
             if left:
                 left -= 1
                 raise Unavailable
-            super().put_output(segment)
+            super().put_output(segment, attempt)
 
     return FailingExecutor(stack.executor.store, stack.executor.queue, stack.executor.pools)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import urllib.request
 
@@ -23,5 +24,5 @@ def machine_metadata(path: str) -> str | None:
     try:
         with opener.open(request, timeout=SECONDS) as answer:
             return str(answer.read(_MOST_BYTES).decode())
-    except (OSError, ValueError):
+    except (OSError, http.client.HTTPException, ValueError):
         return None

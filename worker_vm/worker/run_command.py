@@ -43,7 +43,7 @@ class CommandRunner:
 
     sandbox: Sandbox
     pool: WorkerPool
-    put_output: Callable[[OutputSegment], None]
+    put_output: Callable[[OutputSegment, int], None]
     origin_url: str
     clock: Callable[[], datetime]
     stopping: threading.Event
@@ -94,7 +94,7 @@ class CommandRunner:
             return None
         return OutputSender(
             stdout,
-            lambda number, text: self.put_output(OutputSegment(attempt.job_hash, number, text)),
+            lambda number, text: self.put_output(OutputSegment(attempt.job_hash, number, text), attempt.number),
             attempt,
             self.stopping,
             interval_seconds=None if config.output_interval_ms is None else config.output_interval_ms / 1000,
