@@ -107,7 +107,7 @@ def run_stack(options: Options) -> int:
             click.echo("Whoever reaches this address can run commands here: EXECUTOR_NONCE sets a password.", err=True)
         try:
             if _wait_until_ready(services, workers, listener.url, settings.nonce, stopping):
-                click.echo(_ready_line(options.slots, pools, data, listener.url))
+                click.echo(_ready_line(options, pools, data, listener.url))
                 while not stopping.wait(LOOK_SECONDS):
                     for service in services:
                         service.look_after(starting=False)
@@ -187,12 +187,13 @@ def _workers(server: httpx.Client) -> set[str] | None:
         return None
 
 
-def _ready_line(slots: int | None, pools: Sequence[WorkerPool], data: Path, url: str) -> str:
-    count = sum(slots or pool.slots or os.cpu_count() or 1 for pool in pools)
+def _ready_line(options: Options, pools: Sequence[WorkerPool], data: Path, url: str) -> str:
+    count = sum(options.slots or pool.slots or os.cpu_count() or 1 for pool in pools)
     workers = "no worker" if not count else "1 slot" if count == 1 else f"{count} slots"
     if len(pools) > 1:
         workers += f" in {len(pools)} pools"
-    return f"Cloud Executor is ready at {url} ({workers}, data in {data}). Ctrl-C stops it."
+    kept = f"emulators, blobs in {data}" if options.emulators else f"data in {data}"
+    return f"Cloud Executor is ready at {url} ({workers}, {kept}). Ctrl-C stops it."
 
 
 def _stop(services: list[Service]) -> None:

@@ -44,6 +44,7 @@ def test_its_end_is_that_of_the_emulators(start_stack: StartStack, by: signal.Si
 
 def test_blobs_stay_when_it_is_started_again(start_stack: StartStack, tmp_path: Path) -> None:
     stack = start_stack("--emulators", "--slots", "0")
+    assert f"(no worker, emulators, blobs in {stack.data})" in stack.ready_line
     with stack.client as client:
         blob = client.upload_folder(job_folder(tmp_path / "job", "true"))
     assert stack.stop() == 0
