@@ -199,7 +199,7 @@ class Executor:
         first = next(segments, None)
         if first is None:
             # Only output of an existing job is ever stored: to find some spares the look at the job.
-            self.store.get(job_hash)
+            self.store.require(job_hash)
             return iter(())
         return itertools.chain((first,), segments)
 

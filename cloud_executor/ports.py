@@ -118,6 +118,9 @@ class JobStore(Protocol):
     def get(self, job_hash: str) -> Job:
         """Raises JobNotFound."""
 
+    def require(self, job_hash: str) -> None:
+        """Raises JobNotFound. As jobs stay for ever, one that was there once may be taken for granted."""
+
     def transact(self, job_hash: str, change: JobChange, *, durable: bool = True) -> Job | None:
         """Apply `change` to the job, atomically against every other writer; the job as it is then stored.
 

@@ -69,6 +69,9 @@ OUTPUT_LIFETIME = timedelta(days=7)
 VERSIONS_KEPT = 1000
 """jobs of which the store remembers how it stored them last"""
 
+JOBS_KNOWN = 10_000
+"""jobs of which the store remembers that they are there"""
+
 _NUMBERS = range(-(2**63), 2**63)
 """numbers of segments: those of an int64 field"""
 
@@ -108,13 +111,24 @@ class FirestoreJobStore:
         self._output_lifetime = output_lifetime
         self._lock = threading.Lock()
         self._versions: OrderedDict[str, tuple[Job, Any]] = OrderedDict()
+        self._known: OrderedDict[str, None] = OrderedDict()
 
     @with_google_faults
     def get(self, job_hash: str) -> Job:
         snapshot = self._job(job_hash).get(**_REPEATED)
         if not snapshot.exists:
             raise JobNotFound
+        with self._lock:
+            self._known[_key(job_hash)] = None
+            if len(self._known) > JOBS_KNOWN:
+                self._known.popitem(last=False)
         return _decoded(_JOB, snapshot)
+
+    def require(self, job_hash: str) -> None:
+        with self._lock:
+            known = _key(job_hash) in self._known
+        if not known:
+            self.get(job_hash)
 
     def transact(self, job_hash: str, change: JobChange, *, durable: bool = True) -> Job | None:
         """Every change is durable."""

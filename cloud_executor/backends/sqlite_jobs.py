@@ -61,6 +61,9 @@ class SqliteJobStore:
             raise JobNotFound
         return job
 
+    def require(self, job_hash: str) -> None:
+        self.get(job_hash)
+
     def transact(self, job_hash: str, change: JobChange, *, durable: bool = True) -> Job | None:
         called: list[str] = []
 

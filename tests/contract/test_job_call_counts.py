@@ -81,11 +81,16 @@ def test_a_poll_of_output_is_one_query(executor: Executor, calls: Counter[str]) 
     assert calls == {"run_query": 1}
 
 
-def test_a_poll_that_finds_nothing_also_looks_whether_the_job_is_there(executor: Executor, calls: Counter[str]) -> None:
+def test_a_first_poll_that_finds_nothing_also_looks_whether_the_job_is_there(
+    executor: Executor, calls: Counter[str]
+) -> None:
     executor.create("job")
     calls.clear()
     assert list(executor.output("job")) == []
     assert calls == {"run_query": 1, "batch_get_documents": 1}
+    calls.clear()
+    assert list(executor.output("job")) == []
+    assert calls == {"run_query": 1}
 
 
 def test_a_workers_part_is_three_transactions_and_one_for_each_renewal(executor: Executor, calls: Counter[str]) -> None:

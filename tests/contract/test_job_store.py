@@ -70,6 +70,16 @@ def every_job(store: JobStore, *, limit: int, **filters: str) -> list[str]:
         after = page.next
 
 
+@odd_texts
+def test_a_job_that_is_there_can_be_required(job_store: JobStore, text: str) -> None:
+    for _ in range(2):
+        with pytest.raises(JobNotFound):
+            job_store.require(text)
+    insert(job_store, new_job(text))
+    job_store.require(text)
+    job_store.require(text)
+
+
 # get and transact -----------------------------------------------------------------------------------------------------
 
 
