@@ -238,7 +238,8 @@ def _not_pulled(image: str, reason: str) -> CommandNotStarted:
     """What registries and engines say is for the operator's log; its owner learns which kind of fault it is."""
     logger.warning("image was not pulled", extra={"action": "pull", "image": image, "reason": reason})
     text = reason.lower()
-    if any(word in text for word in ("denied", "unauthorized", "forbidden", "not found", "unknown", "does not exist")):
+    refused = ("denied", "unauthorized", "credentials", "forbidden", "not found", "unknown", "does not exist")
+    if any(word in text for word in refused):
         why = "there is no such image, or the worker may not read it"
     elif "invalid reference" in text or "must be lowercase" in text:
         why = "that is no name of an image"
