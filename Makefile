@@ -7,7 +7,7 @@ BENCH ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-emulators up test lint checkov format lock deploy bench clean
+.PHONY: help demo demo-emulators up test lint checkov format lock deploy bench soak clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,11 @@ deploy: $(VENV)/server ## deploy to Google Cloud: make deploy PROJECT=my-project
 
 bench: $(VENV)/dev ## measure the stack beside the limits of this machine
 	@$(BIN)/python -m bench $(BENCH)
+
+MINUTES ?= 10
+
+soak: $(VENV)/dev ## storms of faults over the local stack: make soak MINUTES=30, SEED=7 to have one again
+	@PYTHONPATH=.:tests:tests/e2e $(BIN)/python tests/e2e/faults/soak.py $(MINUTES)
 
 clean: ## remove the virtual environment and caches
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

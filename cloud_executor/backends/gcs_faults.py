@@ -19,11 +19,11 @@ from cloud_executor.backends.google_faults import google_fault
 from cloud_executor.model.errors import CloudExecutorError, Unavailable
 
 CONNECT_SECONDS = 10.0
-SILENCE_SECONDS = 60.0
+SILENCE_SECONDS = 20.0
 """how long the service may say nothing"""
 
-RETRY_SECONDS = 90.0
-"""after which a call is not repeated any more"""
+RETRY_SECONDS = 20.0
+"""after which a call is not repeated any more: whoever waits for an answer is then told to come again"""
 
 TIMEOUT = (CONNECT_SECONDS, SILENCE_SECONDS)
 

@@ -1,0 +1,61 @@
+"""A worker that is killed by SIGKILL when it first comes to a step: `dying_worker.py STEP WORKER-OPTION...`."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from cloud_executor.blobs import BlobStore
+from cloud_executor.jobs import Executor
+from worker_vm.worker import run_job
+from worker_vm.worker.main import main
+from worker_vm.worker.run_command import CommandRunner
+
+INTO_THE_COMMAND_SECONDS = 0.5
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def before(owner: object, name: str, action: Callable[[], object] = die) -> None:
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        action()
+        return original(*arguments, **named)
+
+    setattr(owner, name, wrapped)
+
+
+def after(owner: object, name: str) -> None:
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        original(*arguments, **named)
+        die()
+
+    setattr(owner, name, wrapped)
+
+
+STEPS: dict[str, Callable[[], None]] = {
+    "claimed": lambda: after(Executor, "claim"),
+    "fetching": lambda: before(run_job, "unpack_source"),
+    "before the command": lambda: after(Executor, "started"),
+    "running": lambda: before(CommandRunner, "run", threading.Timer(INTO_THE_COMMAND_SECONDS, die).start),
+    "archiving": lambda: after(BlobStore, "create_file"),
+    "before the outcome": lambda: before(Executor, "finish"),
+    "before the ack": lambda: after(Executor, "finish"),
+}
+
+if __name__ == "__main__":
+    step = sys.argv.pop(1)
+    STEPS[step]()
+    main()

@@ -1,0 +1,43 @@
+"""Jobs that run a script, and what they leave."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+
+from deployment import Here
+
+from cloud_executor.model.job import Job
+
+RESULT = "result.txt"
+
+
+def config_of(script: str) -> bytes:
+    artifacts = [{"name": "result", "resultPatterns": [RESULT]}]
+    return json.dumps({"cmd": "sh", "args": ["-c", script], "resultArtifacts": artifacts}).encode()
+
+
+def zip_of(script: str, files: Mapping[str, bytes]) -> bytes:
+    """A job's source."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in {"executor_config.json": config_of(script), **files}.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def create_script(here: Here, script: str, files: Mapping[str, bytes] | None = None) -> str:
+    """The hash of a job that keeps what it writes to RESULT."""
+    source = here.blobs.create_file("job.zip", [zip_of(script, files or {})]).hash
+    here.executor.create(source)
+    return source
+
+
+def result_of(here: Here, job: Job) -> str:
+    assert job.result_hashes is not None
+    artifact = here.blobs.metadata(job.result_hashes["result"]).metadata
+    file = here.blobs.metadata(artifact.files[RESULT].content_hash).metadata
+    with here.blobs.open_content(file.content_hash) as content:
+        return content.read().decode()

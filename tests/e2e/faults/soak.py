@@ -1,0 +1,68 @@
+"""Storms over the local stack for as long as one likes: `make soak MINUTES=30`, with `SEED=` to have one again.
+
+Rounds on the embedded and on the emulated stack take turns: even seeds and odd ones. Each has
+a stack of its own, and is checked at its end.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import click
+from storm import Report, run_round
+
+JOBS = 400
+STORM_SECONDS = 60.0
+KINDS: tuple[tuple[str, ...], ...] = ((), ("--emulators",))
+
+
+@click.command()
+@click.argument("minutes", type=click.FloatRange(0, min_open=True), default=10.0)
+@click.option(
+    "--seed", "first", type=int, envvar="SEED", help="What is done, and in which order.  [default: another each time]"
+)
+@click.option("--jobs", type=click.IntRange(1), default=JOBS, show_default=True, help="In a round.")
+@click.option("--storm", type=click.FloatRange(0), default=STORM_SECONDS, show_default=True, help="Seconds of it.")
+def main(minutes: float, first: int | None, jobs: int, storm: float) -> None:
+    """Round after round, until MINUTES are over. The exit code is 1 once something does not hold."""
+    first = random.SystemRandom().randrange(10**6) if first is None else first
+    click.echo(f"SEED={first}")
+    end = time.monotonic() + 60 * minutes
+    reports: list[Report] = []
+    while not reports or time.monotonic() < end:
+        seed = first + len(reports)
+        folder = Path(tempfile.mkdtemp(prefix="soak-"))
+        try:
+            reports.append(run_round(folder, KINDS[seed % len(KINDS)], seed, jobs, storm))
+        except AssertionError as failure:
+            click.echo(f"SEED={seed}: {failure}\nIts files are in {folder}.", err=True)
+            sys.exit(1)
+        shutil.rmtree(folder, ignore_errors=True)
+        _print_row(reports[-1], heading=len(reports) == 1)
+    _print_total(reports)
+
+
+def _print_row(report: Report, *, heading: bool) -> None:
+    row = report.row()
+    widths = [max(len(name), 8) for name in row]
+    if heading:
+        click.echo("  ".join(name.rjust(width) for name, width in zip(row, widths, strict=True)))
+    click.echo("  ".join(str(value).rjust(width) for value, width in zip(row.values(), widths, strict=True)))
+
+
+def _print_total(reports: list[Report]) -> None:
+    done = sum((report.done for report in reports), Counter[str]())
+    jobs = sum(report.jobs for report in reports)
+    faults = ", ".join(f"{count} {name}" for name, count in sorted(done.items()))
+    click.echo(f"Survived {len(reports)} rounds: {faults}.")
+    click.echo(f"Each of {jobs} jobs has one outcome, its result is right, and nothing of it is left.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,352 @@
+"""Jobs in a storm: workers are killed, frozen and cut off, messages come twice, the server dies; then all is counted.
+
+What a job does can be checked by its result alone, and it leaves a line each time it runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployment import Deployment, Here, environment_of
+from fleet import FleetWorker, assert_nothing_is_left, fleet
+from stack_process import StackProcess, job_folder, processes_of
+
+from cloud_executor.client import CloudExecutor, JobInfo
+from cloud_executor.model.errors import CloudExecutorError
+from cloud_executor.model.job import Job
+
+LEASE_SECONDS = 5
+SETTINGS = {
+    "EXECUTOR_LEASE": str(LEASE_SECONDS),
+    "EXECUTOR_WORKER_REFRESH_INTERVAL": "2000",
+    "EXECUTOR_MAX_LOSSES": "1000",
+}
+WORKERS = 3
+SLOTS = 3
+
+WATCH_EVERY_SECONDS = 0.5
+SERVER_REST_SECONDS = 11.0
+"""one that ends again and again, sooner after its start, is given up by its supervisor"""
+PATIENCE_SECONDS = 120.0
+"""after the storm, until all jobs have ended"""
+DUPLICATES = 10
+
+SCRIPT = """
+echo begin >> {witness}
+sha256sum < input.txt > result.txt
+sleep {seconds}
+echo end
+"""
+ARTIFACTS = [{"name": "result", "resultPatterns": ["result.txt"]}]
+
+
+@dataclass
+class Report:
+    """What was done, and what came of it."""
+
+    kind: str
+    seed: int
+    done: Counter[str] = field(default_factory=Counter)
+    jobs: int = 0
+    runs: int = 0
+    attempts: int = 0
+    most_attempts: int = 0
+    losses: int = 0
+    seconds: float = 0.0
+
+    def row(self) -> dict[str, object]:
+        faults = {name: self.done[name] for name in FAULTS}
+        return {
+            "stack": self.kind,
+            "seed": self.seed,
+            "jobs": self.jobs,
+            "attempts": self.attempts,
+            "most": self.most_attempts,
+            "lost": self.losses,
+            "runs": self.runs,
+            **faults,
+            "seconds": round(self.seconds),
+        }
+
+
+def run_round(folder: Path, options: tuple[str, ...], seed: int, jobs: int, storm_seconds: float) -> Report:
+    """A stack of its own, a storm over it, and what must hold afterwards. Raises AssertionError."""
+    report = Report("emulated" if options else "embedded", seed)
+    started = time.monotonic()
+    with closing(StackProcess(folder / "data", "--slots", "0", *options, settings=SETTINGS)) as stack:
+        server = stack.pid_of("functions.serve")
+        assert server is not None
+        used = {name: value for name, value in environment_of(server).items() if name.startswith("EXECUTOR_")}
+        used |= {name: value for name, value in environment_of(server).items() if name.endswith("_EMULATOR_HOST")}
+        deployment = Deployment(used)
+        with deployment.here() as here, fleet(deployment, WORKERS, SLOTS, folder / "workers.log") as workers:
+            storm = _Storm(stack, here, workers, random.Random(seed), report, folder)
+            storm.run(jobs, storm_seconds)
+            storm.check()
+            codes = [worker.stop() for worker in workers]
+            assert codes == [0] * len(workers), codes
+            assert_nothing_is_left(deployment)
+        assert stack.stop() == 0
+        assert processes_of(stack.data) == {}
+    report.seconds = time.monotonic() - started
+    return report
+
+
+class _Watch:
+    """Looks at every job all the time, and keeps what must not happen."""
+
+    def __init__(self, here: Here) -> None:
+        self.violations: list[str] = []
+        self.jobs: dict[str, Job] = {}
+        self._here = here
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join(PATIENCE_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            while not self._ended.wait(WATCH_EVERY_SECONDS):
+                self.look()
+        except Exception as error:
+            self.violations.append(f"the watch ended: {error!r}")
+
+    def look(self) -> None:
+        found = {job.hash: job for job in self._here.executor.jobs()}
+        for job_hash, before in self.jobs.items():
+            now = found.get(job_hash)
+            if now is None:
+                self.violations.append(f"lost: {before}")
+            elif before.finished and now != before:
+                self.violations.append(f"changed after its end: {before} {now}")
+            elif now.attempt < before.attempt or now.losses < before.losses:
+                self.violations.append(f"went back: {before} {now}")
+            elif now.attempt == before.attempt and now.worker not in (before.worker, None):
+                self.violations.append(f"changed hands within an attempt: {before} {now}")
+        self.jobs = found
+
+
+class _Storm:
+    def __init__(
+        self,
+        stack: StackProcess,
+        here: Here,
+        workers: list[FleetWorker],
+        chance: random.Random,
+        report: Report,
+        folder: Path,
+    ) -> None:
+        self._stack = stack
+        self._here = here
+        self._workers = workers
+        self._chance = chance
+        self._report = report
+        self._folder = folder
+        self._witnesses = folder / "witnesses"
+        self._witnesses.mkdir()
+        self._watch = _Watch(here)
+        self._expected: dict[str, tuple[int, str]] = {}
+        """job -> its number, and what its result has to be"""
+        self._ahead: list[tuple[float, Callable[[], None]]] = []
+        """how faults end, and when"""
+        self._server_rests_until = time.monotonic() + SERVER_REST_SECONDS
+        self._submitter_fault: BaseException | None = None
+
+    def run(self, jobs: int, seconds: float) -> None:
+        """Until all jobs have ended, or patience has."""
+        self._watch.start()
+        submitter = threading.Thread(target=self._submit_all, args=(jobs, seconds), name="submit", daemon=True)
+        submitter.start()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._end_faults(time.monotonic())
+            self._begin_fault()
+            time.sleep(self._chance.uniform(0.2, 1.0))
+        while self._ahead:
+            self._end_faults(time.monotonic())
+            time.sleep(0.1)
+        submitter.join(PATIENCE_SECONDS)
+        assert not submitter.is_alive()
+        if self._submitter_fault is not None:
+            raise self._submitter_fault
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not self._all_ended() and time.monotonic() < end:
+            self._end_faults(time.monotonic())
+            time.sleep(WATCH_EVERY_SECONDS)
+        # Old messages, and workers that were frozen, have a moment to do harm.
+        self._duplicate()
+        time.sleep(3 * WATCH_EVERY_SECONDS)
+        self._watch.stop()
+        self._watch.look()
+
+    def check(self) -> None:
+        """What must hold in the end."""
+        assert not self._watch.violations, self._watch.violations
+        jobs = self._watch.jobs
+        assert jobs.keys() == self._expected.keys(), "what was acknowledged is there, and nothing else"
+        endings = Counter((job.status, job.error) for job in jobs.values())
+        assert endings == {("SUCCESS", None): len(jobs)}, endings
+        for job_hash, (number, result) in self._expected.items():
+            job = jobs[job_hash]
+            assert self._result_of(job) == result, job
+            runs = len((self._witnesses / str(number)).read_text().splitlines())
+            assert 1 <= runs <= job.attempt, (runs, job)
+            assert job.losses < job.attempt, job
+            self._report.runs += runs
+        self._report.jobs = len(jobs)
+        self._report.attempts = sum(job.attempt for job in jobs.values())
+        self._report.most_attempts = max(job.attempt for job in jobs.values())
+        self._report.losses = sum(job.losses for job in jobs.values())
+
+    def _result_of(self, job: Job) -> str:
+        """Read by its hashes, each of which must be that of what it names."""
+        assert job.result_hashes is not None
+        artifact = self._here.blobs.metadata(job.result_hashes["result"]).metadata
+        assert artifact.hash == hashlib.sha1(artifact.canonical).hexdigest() == job.result_hashes["result"]
+        file = self._here.blobs.metadata(artifact.files["result.txt"].content_hash).metadata
+        assert file.hash == hashlib.sha1(file.canonical).hexdigest()
+        with self._here.blobs.open_content(file.content_hash) as content:
+            found = content.read()
+        assert file.content_hash == hashlib.sha1(found).hexdigest()
+        return found.decode().split()[0]
+
+    # Jobs ---------------------------------------------------------------------------------------------------------
+
+    def _submit_all(self, jobs: int, seconds: float) -> None:
+        try:
+            started = time.monotonic()
+            with self._stack.client as client, tempfile.TemporaryDirectory() as scratch:
+                for number in range(jobs):
+                    self._submit(client, Path(scratch) / str(number), number)
+                    time.sleep(max(0.0, started + seconds * number / jobs - time.monotonic()))
+        except BaseException as fault:
+            self._submitter_fault = fault
+
+    def _submit(self, client: CloudExecutor, folder: Path, number: int) -> None:
+        text = f"job {number} of {self._report.seed}\n" * (1 + number % 50)
+        script = SCRIPT.format(witness=self._witnesses / str(number), seconds=(number % 8) / 10)
+        job_folder(folder, script, ARTIFACTS)
+        (folder / "input.txt").write_text(text)
+        # A job is its owner's once it was answered for; before that its owner tries again.
+        job_hash = _persistently(lambda: client.upload_folder(folder, "job.zip"))
+        _persistently(lambda: client.create_job(job_hash))
+        self._expected[job_hash] = number, hashlib.sha256(text.encode()).hexdigest()
+
+    def _all_ended(self) -> bool:
+        jobs = dict(self._watch.jobs)
+        return jobs.keys() >= self._expected.keys() and all(job.finished for job in jobs.values())
+
+    # Faults -------------------------------------------------------------------------------------------------------
+
+    def _begin_fault(self) -> None:
+        name = self._chance.choice(list(FAULTS))
+        if FAULTS[name](self):
+            self._report.done[name] += 1
+
+    def _end_faults(self, now: float) -> None:
+        """Those that are due; a worker that met one while it started begins anew."""
+        for worker in self._workers:
+            worker.look_after()
+        due = [undo for at, undo in self._ahead if at <= now]
+        self._ahead = [(at, undo) for at, undo in self._ahead if at > now]
+        for undo in due:
+            undo()
+
+    def _idle_worker(self) -> FleetWorker | None:
+        """One to which no fault is being done."""
+        left = [worker for worker in self._workers if not worker.busy]
+        return self._chance.choice(left) if left else None
+
+    def _later(self, worker: FleetWorker, seconds: float, undo: Callable[[], None]) -> None:
+        worker.busy = True
+
+        def end() -> None:
+            undo()
+            worker.busy = False
+
+        self._ahead.append((time.monotonic() + seconds, end))
+
+    def _kill(self) -> bool:
+        worker = self._idle_worker()
+        if worker is not None:
+            worker.kill()
+            # It needs a moment to be of any use.
+            self._later(worker, self._chance.uniform(2, 5), lambda: None)
+        return worker is not None
+
+    def _freeze(self) -> bool:
+        worker = self._idle_worker()
+        if worker is not None:
+            worker.freeze()
+            self._later(worker, LEASE_SECONDS + self._chance.uniform(0.5, 3), worker.thaw)
+        return worker is not None
+
+    def _cut(self) -> bool:
+        worker = self._idle_worker()
+        if worker is None or not worker.proxies.ways:
+            return False
+        worker.proxies.cut()
+        self._later(worker, self._chance.uniform(0.5, LEASE_SECONDS + 3), worker.proxies.restore)
+        return True
+
+    def _stall(self) -> bool:
+        worker = self._idle_worker()
+        if worker is None or not worker.proxies.ways:
+            return False
+        worker.proxies.stall()
+        self._later(worker, self._chance.uniform(0.5, LEASE_SECONDS + 3), worker.proxies.restore)
+        return True
+
+    def _duplicate(self) -> bool:
+        known = sorted(self._watch.jobs)
+        for job_hash in self._chance.sample(known, min(DUPLICATES, len(known))):
+            self._here.executor.queue.publish(self._here.executor.pools[0].name, job_hash)
+        return bool(known)
+
+    def _kill_server(self) -> bool:
+        server = self._stack.pid_of("functions.serve") if time.monotonic() > self._server_rests_until else None
+        if server is None:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)
+        self._server_rests_until = time.monotonic() + SERVER_REST_SECONDS
+        return True
+
+
+FAULTS: Mapping[str, Callable[[_Storm], bool]] = {
+    "killed": _Storm._kill,
+    "frozen": _Storm._freeze,
+    "cut off": _Storm._cut,
+    "stalled": _Storm._stall,
+    "doubled": _Storm._duplicate,
+    "server killed": _Storm._kill_server,
+}
+
+
+def _persistently(action: Callable[[], str | JobInfo]) -> str:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            found = action()
+        except CloudExecutorError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        else:
+            return found if isinstance(found, str) else found.hash

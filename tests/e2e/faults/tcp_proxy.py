@@ -1,0 +1,100 @@
+"""A way to a TCP service that can be cut, or go silent, and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+HOST = "127.0.0.1"
+READ_BYTES = 65536
+PATIENCE_SECONDS = 10.0
+
+T = TypeVar("T")
+
+
+class TcpProxy:
+    """Listens on a free port for `target` (host:port). `close` it."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.rpartition(":")
+        self._target = (host, int(port))
+        self._cut = False
+        self._connections: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._thread.start()
+        self._flowing = asyncio.Event()
+        self._server = self._call(self._listen())
+        self.address = f"{HOST}:{self._server.sockets[0].getsockname()[1]}"
+
+    def cut(self) -> None:
+        """Break all connections, and every new one."""
+        self._call(self._set(cut=True, flowing=True))
+
+    def stall(self) -> None:
+        """Let connections stand, and new ones in, but no byte through: what is sent meanwhile arrives later."""
+        self._call(self._set(cut=False, flowing=False))
+
+    def restore(self) -> None:
+        self._call(self._set(cut=False, flowing=True))
+
+    def close(self) -> None:
+        self._call(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE_SECONDS)
+        self._loop.close()
+
+    def _call(self, action: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(action, self._loop).result(PATIENCE_SECONDS)
+
+    async def _listen(self) -> asyncio.Server:
+        self._flowing.set()
+        return await asyncio.start_server(self._connect, HOST, 0)
+
+    async def _set(self, *, cut: bool, flowing: bool) -> None:
+        self._cut = cut
+        if cut:
+            for connection in self._connections:
+                connection.transport.abort()
+        if flowing:
+            self._flowing.set()
+        else:
+            self._flowing.clear()
+
+    async def _end(self) -> None:
+        self._server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._cut:
+            writer.transport.abort()
+            return
+        try:
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        ends = (writer, far_writer)
+        self._connections.update(ends)
+        try:
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+        finally:
+            self._connections.difference_update(ends)
+            for end in ends:
+                end.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(READ_BYTES):
+                await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
+            if writer.can_write_eof():
+                writer.write_eof()

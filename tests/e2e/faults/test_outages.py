@@ -1,0 +1,127 @@
+"""A service of the cloud that goes away under load, and comes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from deployment import FIRESTORE, PUBSUB, STORAGE, Deployment, Here, NewDeployment, Proxies, proxies_to
+from load import Load, load_on, server
+from stack_process import until
+
+from cloud_executor.local_stack.emulators import storage_emulator
+
+CLIENTS = 3
+NOTICED_WITHIN_SECONDS = 60.0
+RECOVERS_WITHIN_SECONDS = 60.0
+DELIVERED_WITHIN_SECONDS = 120.0
+
+NEEDS = {STORAGE: "upload", FIRESTORE: "create"}
+"""what does not work without it"""
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("service", "fault"), [(STORAGE, "cut"), (FIRESTORE, "cut"), (FIRESTORE, "stall")])
+def test_without_a_service_functions_answer_503_and_recover_and_lose_nothing_acknowledged(
+    emulated: NewDeployment, tmp_path: Path, service: str, fault: str
+) -> None:
+    deployment = emulated()
+    with deployment.here() as here, proxies_to(deployment) as proxies:
+        deployment.create()
+        way = proxies.ways[service]
+        with _loaded(deployment, proxies, tmp_path) as load:
+            (way.cut if fault == "cut" else way.stall)()
+            _is_noticed(load, NEEDS[service])
+            way.restore()
+            _recovers(load)
+        _nothing_is_lost(deployment, here, load)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("fault", ["cut", "stall"])
+def test_jobs_are_stored_while_messages_cannot_be_sent_and_published_afterwards(
+    emulated: NewDeployment, tmp_path: Path, fault: str
+) -> None:
+    deployment = emulated()
+    with deployment.here() as here, proxies_to(deployment) as proxies:
+        deployment.create()
+        way = proxies.ways[PUBSUB]
+        with _loaded(deployment, proxies, tmp_path) as load:
+            begin = time.monotonic()
+            (way.cut if fault == "cut" else way.stall)()
+            until(lambda: len(load.since(begin, "create", 200)) > CLIENTS, NOTICED_WITHIN_SECONDS)
+            assert any(job.published_at is None for job in here.executor.jobs())
+            way.restore()
+            _recovers(load)
+        _nothing_is_lost(deployment, here, load)
+
+
+@pytest.mark.timeout(240)
+def test_a_storage_that_is_killed_and_started_again_has_kept_what_was_acknowledged(
+    emulated: NewDeployment, tmp_path: Path
+) -> None:
+    folder = tmp_path / "storage"
+    folder.mkdir()
+    with ExitStack() as first:
+        address = first.enter_context(storage_emulator(folder))
+        deployment = emulated(**{STORAGE: f"http://{address}"})
+        with deployment.here() as here, proxies_to(deployment) as proxies:
+            deployment.create()
+            with _loaded(deployment, proxies, tmp_path) as load:
+                # Which is how all emulators are ended: by SIGKILL.
+                first.close()
+                _is_noticed(load, NEEDS[STORAGE])
+                with storage_emulator(folder, int(address.rpartition(":")[2])):
+                    _recovers(load)
+                    load.stop()
+                    _nothing_is_lost(deployment, here, load)
+
+
+@contextmanager
+def _loaded(deployment: Deployment, proxies: Proxies, folder: Path) -> Iterator[Load]:
+    """A server under load, which works."""
+    with server(deployment, proxies, folder / "server.log") as port, load_on(port, CLIENTS) as load:
+        until(lambda: len(load.jobs) > 3 * CLIENTS)
+        assert {answer.status for answer in load.answers} == {200}
+        yield load
+
+
+def _is_noticed(load: Load, action: str) -> None:
+    """The action fails, and is refused as it should be."""
+    begin = time.monotonic()
+    until(lambda: len(load.since(begin, action)) > CLIENTS, NOTICED_WITHIN_SECONDS)
+    found = load.since(begin)
+    assert {answer.status for answer in found if answer.action == action} == {503}, found
+    assert {answer.status for answer in found} <= {200, 503}, found
+    for answer in found:
+        if answer.status == 503:
+            assert answer.retry_after == "5"
+            assert answer.text.count("\n") <= 1
+
+
+def _recovers(load: Load) -> None:
+    begin = time.monotonic()
+    until(
+        lambda: all(load.since(begin, action, 200) for action in ("upload", "create", "info")), RECOVERS_WITHIN_SECONDS
+    )
+    assert {answer.status for answer in load.answers} <= {200, 503}, load.answers
+
+
+def _nothing_is_lost(deployment: Deployment, here: Here, load: Load) -> None:
+    for blob, content in load.blobs.items():
+        found = here.blobs.metadata(blob).metadata
+        with here.blobs.open_content(found.content_hash) as stored:
+            assert stored.read() == content
+    assert {job.hash for job in here.executor.jobs()} >= set(load.jobs)
+    missing = set(load.jobs)
+    end = time.monotonic() + DELIVERED_WITHIN_SECONDS
+    with deployment.swept(), here.executor.queue.subscribe(here.executor.pools[0].name, 100) as subscription:
+        while missing and time.monotonic() < end:
+            delivery = subscription.next(1)
+            if delivery is not None:
+                missing.discard(delivery.job_hash)
+                delivery.ack()
+    assert not missing
