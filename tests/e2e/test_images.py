@@ -1,4 +1,4 @@
-"""The worker's image, built as it is for a VM, and run by the command that a VM runs it by."""
+"""The worker's image, built as for a VM and run by the command that a VM runs it by; and the composed stack's."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from pathlib import Path
 
 import docker
 import pytest
+import yaml
 from debian_base import BaseMissing, build_image, import_debian
 from docker_engine import IMAGE, EngineMissing, docker_engine
+from emulators.projects import new_project
 from requirement import lacking
 from stack_process import PROJECT, StackProcess, job_folder, run, until
 from walkthrough import walk_through
@@ -24,6 +26,7 @@ from worker_machine import machine_file, unit_command, written_files
 
 BASE = "cloud-executor-tests:debian"
 WORKER = "cloud-executor-tests:worker"
+STACK = "cloud-executor-tests:stack"
 BUILD_SECONDS = 600
 
 
@@ -209,3 +212,42 @@ def test_the_image_says_what_it_is_and_holds_the_worker_alone(engine: Engine) ->
     ).stdout.split()
     assert {"worker_vm", "jobs.py"} <= set(listed)
     assert not {"client", "local_stack", "tests", "functions"} & set(listed)
+
+
+@pytest.mark.timeout(900)
+def test_the_composed_stack_runs_in_its_image(
+    engine: Engine, storage_address: str, firestore_address: str, pubsub_address: str, tmp_path: Path
+) -> None:
+    service = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]["stack"]
+    dockerfile = tmp_path / "Dockerfile"
+    dockerfile.write_text(re.sub("FROM .*", f"FROM {BASE}", service["build"]["dockerfile_inline"]))
+    build_image(engine.client, path=str(PROJECT), dockerfile=str(dockerfile), tag=STACK)
+    port, name = free_port(), new_project()
+    variables = {
+        **service["environment"],
+        "EXECUTOR_PROJECT": name,
+        "EXECUTOR_BUCKET": name,
+        # In place of the names that the containers of a composition have for each other.
+        "STORAGE_EMULATOR_HOST": f"http://{storage_address}",
+        "FIRESTORE_EMULATOR_HOST": firestore_address,
+        "PUBSUB_EMULATOR_HOST": pubsub_address,
+    }
+    options = [f"--env={variable}={value}" for variable, value in variables.items()]
+    command = [str(port) if word == "8888" else word for word in service["command"].split()]
+    log = tmp_path / "stack.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            engine.command("run", "--rm", "--init", "--name=stack", "--network=host", *options, STACK, *command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        until(lambda: "is ready at" in log.read_text() or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+        done = run("run", job_folder(tmp_path / "job", "id -un"), "--url", f"http://127.0.0.1:{port}")
+        assert (done.returncode, done.stdout) == (0, b"executor\n"), done.stderr
+    finally:
+        subprocess.run(engine.command("stop", "stack"), capture_output=True, timeout=60)
+    assert process.wait(30) == 0, log.read_text()
+    assert engine.client.containers(all=True) == []
