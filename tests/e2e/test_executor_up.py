@@ -39,8 +39,9 @@ def assert_refused(result: subprocess.CompletedProcess[bytes], *parts: str) -> N
         assert part in sentence
 
 
-def test_it_says_in_one_line_where_it_is(stack: StackProcess) -> None:
-    expected = f"Cloud Executor is ready at {stack.url} (2 slots, data in {stack.data}). Ctrl-C stops it.\n"
+def test_it_says_in_one_line_where_it_is(stack: StackProcess, kind: tuple[str, ...]) -> None:
+    kept = f"emulators, blobs in {stack.data}" if kind else f"data in {stack.data}"
+    expected = f"Cloud Executor is ready at {stack.url} (2 slots, {kept}). Ctrl-C stops it.\n"
     assert stack.ready_line == expected
     with stack.client as client:
         assert len(client.workers()) == 1
