@@ -22,8 +22,8 @@ from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.patience import persist
 from worker_vm.worker.result_files import ResultFile, result_files
 
-MAX_FILES = 200_000
-"""in the results of a job: each has its place in memory, and in the artifacts"""
+MAX_FILES = 100_000
+"""in the results of a job: each has its place in the artifacts, and takes a KiB of memory"""
 
 FILES_AT_ONCE = 256
 """handed to the threads together, where the store is worth several"""
