@@ -25,7 +25,6 @@ BOOTSTRAP_SECONDS = 600
 IMPORT_SECONDS = 300
 
 _DISPENSABLE = ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt", "var/lib/apt/lists")
-_PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "default-timeout", "timeout", "retries")
 _BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 
 
@@ -100,8 +99,8 @@ def _pip_settings() -> str:
         key, _, value = line.partition("=")
         name = key.removeprefix(":env:.").removeprefix("global.")
         words = [word for word in value.strip("'").split() if not word.startswith(("/", "file:"))]
-        if name in _PIP_SETTINGS and words:
-            settings[name] = " ".join(words)
+        if words:
+            settings.setdefault(name, " ".join(words))
     return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
 
 

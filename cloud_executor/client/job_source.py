@@ -56,6 +56,7 @@ def _config_in_zip(path: Path, zipped: BinaryIO) -> bytes:
             return file.read(LARGEST_CONFIG_BYTES)
     except KeyError:
         raise InvalidSource(f"There is no {CONFIG} at the top of {path}: it names the command to run.") from None
+    # What zipfile cannot do, such as another compression, it says by NotImplementedError; of a password, RuntimeError.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         raise InvalidSource(f"{path} is neither a folder nor a zip that can be read.") from error
 

@@ -15,6 +15,7 @@ from cloud_executor.client.local_file import write_whole
 READ_BYTES = 1024 * 1024
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+"""what zipfile raises, the last for a compression that it does not know"""
 
 
 def unpack(source: BinaryIO, folder: Path) -> set[Path]:

@@ -6,9 +6,8 @@ import logging
 import threading
 
 from cloud_executor.jobs import Executor
-from cloud_executor.model.errors import Unavailable
 from cloud_executor.model.pool import DEAD_LETTER
-from cloud_executor.ports import JobNotFound, JobQueue
+from cloud_executor.ports import Delivery, JobNotFound, JobQueue
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +38,19 @@ class DeadLetters:
     def _run(self) -> None:
         with self._queue.subscribe(DEAD_LETTER, 1) as letters:
             while not self._stopping.is_set():
-                # What fails comes again.
+                # Nothing may end this thread; what fails comes again.
                 try:
                     letter = letters.next(ASK_SECONDS)
-                    if letter is None:
-                        continue
-                    try:
-                        self._executor.give_up(letter.job_hash)
-                    except JobNotFound:
-                        logger.warning("a dead letter is of an unknown job", extra={"action": "dead_letter"})
-                    letter.ack()
-                except Unavailable:
-                    logger.warning("dead letters cannot be read", extra={"action": "dead_letter"}, exc_info=True)
+                    if letter is not None:
+                        self._record(letter)
+                except Exception:
+                    logger.warning("dead letters are not recorded", extra={"action": "dead_letter"}, exc_info=True)
                     self._stopping.wait(PAUSE_SECONDS)
+
+    def _record(self, letter: Delivery) -> None:
+        try:
+            self._executor.give_up(letter.job_hash)
+        except JobNotFound:
+            fields = {"action": "dead_letter", "job_hash": letter.job_hash}
+            logger.warning("a dead letter is of an unknown job", extra=fields)
+        letter.ack()

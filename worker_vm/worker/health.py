@@ -51,8 +51,7 @@ def health_page(port: int, fault: Callable[[], str | None]) -> Iterator[int]:
         def version_string(self) -> str:
             return "worker"
 
-    # Those who check it are on other machines.
-    with ThreadingHTTPServer(("0.0.0.0", port), Handler) as server:  # noqa: S104
+    with ThreadingHTTPServer(("0.0.0.0", port), Handler) as server:  # noqa: S104 - who checks it is on another machine
         thread = threading.Thread(target=server.serve_forever, args=(STOP_SECONDS,), name="health", daemon=True)
         thread.start()
         try:

@@ -45,7 +45,8 @@ _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 """the others are rare, and `zipfile` does not bound the memory that they take"""
 _UNICODE_PATH = 0x7075
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, IndexError, OSError)
-"""what the standard library raises at archives that are no good"""
+"""what the standard library raises at archives that are no good; NotImplementedError is its word for what it does not
+know, such as another compression"""
 
 
 def unzip(source: BinaryIO, tree: FileTree, attempt: Attempt) -> None:
