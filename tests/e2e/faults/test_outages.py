@@ -24,7 +24,9 @@ NEEDS = {STORAGE: "upload", FIRESTORE: "create"}
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(("service", "fault"), [(STORAGE, "cut"), (STORAGE, "stall"), (FIRESTORE, "cut"), (FIRESTORE, "stall")])
+@pytest.mark.parametrize(
+    ("service", "fault"), [(STORAGE, "cut"), (STORAGE, "stall"), (FIRESTORE, "cut"), (FIRESTORE, "stall")]
+)
 def test_without_a_service_functions_answer_503_and_recover_and_lose_nothing_acknowledged(
     emulated: NewDeployment, tmp_path: Path, service: str, fault: str
 ) -> None:
