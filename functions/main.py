@@ -24,8 +24,8 @@ from functions.target import Target
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
 
-configure_logging("functions")
 _settings = Settings.from_env(os.environ)
+configure_logging("functions", _settings.project)
 
 
 class _Routes(Protocol):

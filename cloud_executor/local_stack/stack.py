@@ -74,7 +74,6 @@ class Options:
 def run_stack(options: Options) -> int:
     """Run until SIGINT, SIGTERM or SIGHUP; the exit code. Raises CloudExecutorError if it cannot be begun."""
     log_level = logging.INFO if options.verbose else logging.WARNING
-    configure_logging("supervisor", log_level)
     stopping = threading.Event()
     set_on_signals(stopping, _stop_signals())
     data = options.data.absolute()
@@ -88,6 +87,7 @@ def run_stack(options: Options) -> int:
         if cloud is not None:
             environment = cloud.environment
             settings = Settings.from_env(environment)
+        configure_logging("supervisor", settings.project, log_level)
         emulated_queue = create_in_emulators(settings, MAX_DELIVERIES) if _uses_emulators(settings) else None
         executor = open_executor(settings)
         upkeep = Upkeep(executor, open_blob_store(settings))

@@ -71,11 +71,11 @@ def main(
     idle_minutes: float | None,
 ) -> None:
     """Run jobs until SIGTERM or SIGINT, which give back what runs."""
-    configure_logging("worker")
     stopping = threading.Event()
     set_on_signals(stopping, (signal.SIGTERM, signal.SIGINT))
     try:
         settings = Settings.from_env(os.environ)
+        configure_logging("worker", settings.project)
         own = find_pool(settings, pool)
         root = work or settings.data / "work"
         folder = open_work_folder(root)
