@@ -117,8 +117,12 @@ class Executor:
 
     # Clients ------------------------------------------------------------------------------------------------------
 
-    def create(self, job_hash: str, labels: tuple[str, ...] = (), user_id: str = GUEST) -> tuple[Job, bool]:
+    def create(
+        self, job_hash: str, labels: tuple[str, ...] = (), user_id: str = GUEST, *, trace: str | None = None
+    ) -> tuple[Job, bool]:
         """The job of this hash, and whether it was made now. A canceled job is made anew, any other stays.
+
+        `trace`: of the request, if it has one; a job that is made now keeps it.
 
         A crash before the publish, a queue that fails, or a crash before the publish is noted is healed by `sweep`: the
         job is published again, and claiming makes a second message harmless.
@@ -136,6 +140,7 @@ class Executor:
                 pools=pools,
                 secret=secret,
                 now=now,
+                trace=trace,
             )
 
         try:
@@ -241,6 +246,7 @@ class Executor:
             durable=False,
         )
         if job.finished:
+            _log_vanished(job, job.status)
             raise NotClaimable
         return job
 
@@ -288,7 +294,8 @@ class Executor:
     def give_up(self, job_hash: str) -> None:
         """The queue no longer delivers the job's message: end the job, unless a worker has it. Raises JobNotFound."""
         now = self.clock()
-        self._transact(job_hash, lambda job: transitions.undeliverable(job, now))
+        job = self._transact(job_hash, lambda job: transitions.undeliverable(job, now))
+        logger.warning("queue gave up on a job", extra=log_fields(job, "give_up") | {"status": job.status})
 
     # Upkeep -------------------------------------------------------------------------------------------------------
 
@@ -333,17 +340,20 @@ class Executor:
     def _lose(self, job_hash: str, still: Callable[[Job], bool]) -> int:
         """Return a job of a vanished worker, if it is still lost when looked at again; how many were returned."""
         now = self.clock()
-        changed = False
+        lost: Job | None = None
 
         def change(job: Job) -> Job | None:
-            nonlocal changed
-            changed = job.status == Status.RUNNING and still(job)
-            return transitions.lose(job, now, self.options.max_losses) if changed else None
+            nonlocal lost
+            lost = job if job.status == Status.RUNNING and still(job) else None
+            return transitions.lose(job, now, self.options.max_losses) if lost is not None else None
 
         job = self._transact(job_hash, change)
-        if changed and job.status == Status.CREATED:
+        if lost is None:
+            return 0
+        _log_vanished(lost, job.status)
+        if job.status == Status.CREATED:
             self._publish(job)
-        return int(changed)
+        return 1
 
     def _labels_of_pools(self, labels: Iterable[str]) -> frozenset[str]:
         """Those that a pool must have by itself: label jobs give its workers the others."""
@@ -354,7 +364,7 @@ class Executor:
         try:
             self._publish(job)
         except Unavailable:
-            logger.warning("could not publish", extra={"action": "publish", "job_hash": job.hash}, exc_info=True)
+            logger.warning("could not publish", extra=log_fields(job, "publish"), exc_info=True)
             return False
         return True
 
@@ -400,6 +410,18 @@ class Executor:
 
     def _transact(self, job_hash: str, change: Callable[[Job], Job | None], *, durable: bool = True) -> Job:
         return _existing(self.store.transact(job_hash, lambda stored: change(_existing(stored)), durable=durable))
+
+
+def log_fields(job: Job, action: str) -> dict[str, object]:
+    """What every log line about a job says of it."""
+    fields: dict[str, object] = {"action": action, "job_hash": job.hash, "attempt": job.attempt}
+    return fields if job.trace is None else fields | {"trace": job.trace}
+
+
+def _log_vanished(job: Job, status: str) -> None:
+    """`job` as its worker had it, and its status now."""
+    fields = log_fields(job, "lose") | {"worker_id": job.worker, "status": status}
+    logger.warning("worker of a job vanished", extra=fields)
 
 
 def _existing(job: Job | None) -> Job:

@@ -117,6 +117,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     published_at: datetime | None = None
     output_expires: datetime | None = None
     """when the output is to be cleared"""
+    trace: str | None = None
+    """of the request that created it, in 32 hex digits: what is logged about the job has it too"""
 
     @property
     def finished(self) -> bool:
@@ -198,6 +200,7 @@ def create(
     pools: tuple[str, ...],
     secret: str,
     now: datetime,
+    trace: str | None = None,
 ) -> Job | None:
     """A new job where there is none, or a canceled one; None: the stored one stays as it is.
 
@@ -219,6 +222,7 @@ def create(
         later_pools=pools[1:],
         # Attempts go on counting, so that a worker of the canceled job cannot speak for the new one.
         attempt=stored.attempt if stored is not None else 0,
+        trace=trace,
     )
 
 

@@ -208,6 +208,7 @@ def test_every_field_is_kept(job_store: JobStore) -> None:
         lease_expires=NOW + timedelta(microseconds=1),
         published_at=NOW - timedelta(days=1, microseconds=3),
         output_expires=NOW + timedelta(days=9, microseconds=999_999),
+        trace="3" * 32,
     )
     defaults = {name: getattr(new_job("a"), name) for name in ("hash", "secret")}
     for name in Job.__struct_fields__:

@@ -323,6 +323,32 @@ def test_a_job_whose_worker_vanished_after_a_cancel_is_canceled(executor: Execut
     assert executor.get("j").status == Status.CANCELED
 
 
+def test_what_is_logged_about_a_job_has_its_hash_and_trace(
+    executor: Executor, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lines() -> list[tuple[object, ...]]:
+        found = [vars(record) for record in caplog.records]
+        caplog.clear()
+        return [tuple(line.get(name) for name in ("action", "job_hash", "trace", "status")) for line in found]
+
+    replace(executor, queue=BrokenQueue(Unavailable())).create("j", trace="1" * 32)
+    assert lines() == [("publish", "j", "1" * 32, None)]
+    executor.create("untraced")
+    for job_hash, trace in (("j", "1" * 32), ("untraced", None)):
+        for _ in range(OPTIONS.max_losses):
+            executor.claim(job_hash, "w")
+            clock.advance(OPTIONS.lease)
+            executor.sweep()
+            assert lines() == [("lose", job_hash, trace, "CREATED")]
+        executor.claim(job_hash, "w")
+        clock.advance(OPTIONS.lease)
+        with pytest.raises(NotClaimable):
+            executor.claim(job_hash, "w")
+        assert lines() == [("lose", job_hash, trace, "FAILED_TO_EXECUTE")]
+        executor.give_up(job_hash)
+        assert lines() == [("give_up", job_hash, trace, "FAILED_TO_EXECUTE")]
+
+
 def test_a_job_that_waits_is_not_lost_however_long(executor: Executor, clock: Clock) -> None:
     executor.create("j")
     executor.create("external", ("x",))

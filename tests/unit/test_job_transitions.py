@@ -171,6 +171,21 @@ def test_the_document_has_what_there_is_and_never_the_secret() -> None:
     assert replace(job, result_hashes={}).document()["resultHashes"] == {}
 
 
+def test_a_job_keeps_the_trace_of_its_create_and_shows_it_to_nobody() -> None:
+    def created(stored: Job | None, trace: str | None) -> Job:
+        job = transitions.create(stored, "j", user_id="u", labels=(), pools=(), secret="s", now=NOON, trace=trace)
+        assert job is not None
+        return job
+
+    job = created(None, "1" * 32)
+    canceled = finished(claimed(transitions.lose(claimed(job), NOON, MAX_LOSSES)), Status.CANCELED)
+    assert canceled.trace == "1" * 32
+    assert "1" * 32 not in str(canceled.document())
+    assert created(canceled, "2" * 32).trace == "2" * 32
+    # So it is in the stores as it was before there were traces.
+    assert b"trace" not in msgspec.json.encode(created(canceled, None))
+
+
 def test_a_canceled_job_made_anew_has_nothing_of_the_old_one_but_the_count_of_attempts() -> None:
     old = replace(finished(RUNNING, Status.CANCELED), losses=1, error="why", published_at=NOON)
     anew = new_job(old, "new secret")

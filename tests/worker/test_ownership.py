@@ -12,8 +12,9 @@ import pytest
 from worker_harness import WORKER_ID, Stack, until
 
 from cloud_executor.jobs import Executor, ExecutorOptions, Outcome
+from cloud_executor.json_logging import JsonFormatter
 from cloud_executor.model.errors import Unavailable
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.job import Job, OutputSegment, Status
 
 WAITS = "touch ready; echo $$ > pid; exec sleep 60"
 
@@ -190,3 +191,40 @@ def test_log_lines_name_job_attempt_and_worker(stack: Stack, caplog: pytest.LogC
         fields = vars(record)
         assert (fields["job_hash"], fields["attempt"], fields["worker_id"]) == (job.hash, 1, WORKER_ID)
     assert json.dumps(vars(records[1])["status"]) == '"SUCCESS"'
+
+
+def test_log_lines_have_the_jobs_trace_whichever_thread_writes_them(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    caplog.handler.setFormatter(JsonFormatter("worker"))
+    failed = threading.Event()
+
+    class Faulty(Executor):
+        def started(self, job_hash: str, attempt: int, retries: int | None = None) -> Job:
+            logging.getLogger("elsewhere").info("something", extra={"action": "slot"})
+            return super().started(job_hash, attempt, retries)
+
+        def renew(self, job_hash: str, attempt: int) -> Job:
+            if not failed.is_set():
+                failed.set()
+                raise RuntimeError("a fault of the heartbeat")
+            return super().renew(job_hash, attempt)
+
+        def put_output(self, segment: OutputSegment, attempt: int | None = None) -> None:
+            raise RuntimeError("a fault of the output")
+
+    source = stack.add_script("echo x; until test -e go; do sleep 0.01; done; touch ready", outputSegmentSize=1)
+    stack.cancel(source)
+    stack.create(source.hash, trace="1" * 32)
+    with stack.worker(executor=with_lease(stack, 3, Faulty)) as worker:
+        with worker.running():
+            assert failed.wait(30)
+            (folder,) = stack.work.glob("*/job")
+            (folder / "go").touch()
+        stack.add_script("true")
+        worker.run_next()
+    lines = [json.loads(line) for line in caplog.text.splitlines()]
+    first = [line for line in lines if line.get("trace") == "1" * 32]
+    assert {line["action"] for line in first} == {"claim", "slot", "renew", "output", "finish"}
+    assert [line["action"] for line in lines if "trace" not in line] == ["claim", "slot", "finish"]

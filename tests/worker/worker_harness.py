@@ -107,8 +107,8 @@ class Stack:
             entries[name] = ArtifactFile(blob.metadata.content_hash, size, ContentType.OBJECT)
         return self.create(self.blobs.create_metadata(BlobMetadata.for_artifact("source", entries)).hash)
 
-    def create(self, job_hash: str, *labels: str) -> Job:
-        return self.executor.create(job_hash, labels)[0]
+    def create(self, job_hash: str, *labels: str, trace: str | None = None) -> Job:
+        return self.executor.create(job_hash, labels, trace=trace)[0]
 
     def get(self, job: Job) -> Job:
         return self.executor.get(job.hash)

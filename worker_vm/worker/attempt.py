@@ -7,6 +7,7 @@ import threading
 import time
 from enum import IntEnum
 
+from cloud_executor.jobs import log_fields
 from cloud_executor.model.job import Job
 
 PROVEN_SHARE = 5 / 6
@@ -59,12 +60,7 @@ class Attempt:
 
     def fields(self, action: str) -> dict[str, object]:
         """What a log line says of it."""
-        return {
-            "action": action,
-            "job_hash": self.job.hash,
-            "attempt": self.job.attempt,
-            "worker_id": self.job.worker,
-        }
+        return log_fields(self.job, action) | {"worker_id": self.job.worker}
 
     def proven(self, at: float) -> None:
         """Note that the job was still ours then, on the monotonic clock."""

@@ -26,6 +26,7 @@ from datetime import datetime
 
 from cloud_executor.blobs import BlobStore
 from cloud_executor.jobs import Executor, Outcome
+from cloud_executor.json_logging import logged_with
 from cloud_executor.model.errors import CloudExecutorError, Unavailable
 from cloud_executor.model.executor_config import ExecutorConfig
 from cloud_executor.model.job import Durations, Job, NotClaimable, StaleAttempt, Status
@@ -105,7 +106,12 @@ class JobRunner:
         if attempt is None:
             return
         # The files go last: nobody has to wait for that.
-        with closing(attempt), ExitStack() as folders, self.heartbeat.keep(attempt):
+        with (
+            logged_with(trace=attempt.job.trace),
+            closing(attempt),
+            ExitStack() as folders,
+            self.heartbeat.keep(attempt),
+        ):
             try:
                 outcome = self._outcome(attempt, folders)
                 self._finish(attempt, outcome)
