@@ -7,18 +7,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 import msgspec
 from flask import Request, Response
 
 from cloud_executor.jobs import Executor
+from cloud_executor.json_logging import logged_with
 from cloud_executor.model.job import Job, OutputSegment, WorkerRecord
 from cloud_executor.model.pool import WorkerPool
 from functions import executor_fields, responses
 from functions.auth import check_nonce
 from functions.errors import NoSuchRoute, error_response
 from functions.request_body import json_fields
+from functions.request_trace import trace_of
 from functions.target import Target, decoded
 
 LARGEST_PAGE = 1000
@@ -44,7 +46,8 @@ class ExecutorRoutes:
             check_nonce(request, self.nonce)
             response = self._route(request, target, rest)
         except Exception as error:  # the edge of the service: error_response logs what is our fault
-            response = error_response(error)
+            with logged_with(job_hash=_job_hash(rest)):
+                response = error_response(error)
         response.headers.set(*_MEDIA_TYPE)
         return response
 
@@ -55,7 +58,7 @@ class ExecutorRoutes:
             case "GET" | "HEAD", ():
                 return self._list(target.query)
             case "POST", ("create", job_hash):
-                return self._create(decoded(job_hash), json_fields(request))
+                return self._create(decoded(job_hash), json_fields(request), trace_of(request.environ))
             case "POST", ("update", job_hash):
                 self.executor.update(decoded(job_hash), executor_fields.job_update(json_fields(request)))
                 return responses.text("OK")
@@ -73,8 +76,8 @@ class ExecutorRoutes:
                 return self._check_in(json_fields(request))
         raise NoSuchRoute
 
-    def _create(self, job_hash: str, fields: Mapping[str, object]) -> Response:
-        job, created = self.executor.create(job_hash, executor_fields.labels(fields))
+    def _create(self, job_hash: str, fields: Mapping[str, object], trace: str | None) -> Response:
+        job, created = self.executor.create(job_hash, executor_fields.labels(fields), trace=trace)
         return _json({**job.document(), "secret": job.secret} if created else job.document())
 
     def _list(self, query: Mapping[str, str]) -> Response:
@@ -116,6 +119,11 @@ class ExecutorRoutes:
                 "jobsToCancel": orders.jobs_to_cancel,
             }
         )
+
+
+def _job_hash(rest: tuple[str, ...]) -> str | None:
+    """Of the job that the address is about."""
+    return unquote(rest[1]) if len(rest) == 2 else None
 
 
 def _worker(worker: WorkerRecord, jobs: Sequence[Job]) -> dict[str, object]:

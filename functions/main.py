@@ -19,9 +19,11 @@ from cloud_executor.settings import Settings
 from functions import responses
 from functions.errors import NoSuchRoute, error_response
 from functions.request_body import discard
+from functions.request_trace import traced
 from functions.target import Target
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
     from cloudevents.http import CloudEvent
 
 _settings = Settings.from_env(os.environ)
@@ -131,6 +133,7 @@ _HTTP: dict[str, tuple[Callable[[Request], Response], tuple[Callable[[], object]
     "sweep": (sweep, (_sweep_route,)),
 }
 _target = flask.current_app.name
+_application: WSGIApplication = flask.current_app.wsgi_app
 if _target == "dead_letter":
     _executor()
 elif _target in _HTTP:
@@ -138,4 +141,5 @@ elif _target in _HTTP:
     # What it needs is opened while it loads, by this one thread; what it does not need is not even imported.
     for _open in _needed:
         _open()
-    flask.current_app.wsgi_app = _serve  # type: ignore[method-assign]  # as Flask says
+    _application = _serve
+flask.current_app.wsgi_app = traced(_application)  # type: ignore[assignment, method-assign]  # as Flask says

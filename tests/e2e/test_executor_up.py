@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 from stack_process import COMMAND, StackProcess, StartStack, environment, job_folder, processes_of, run, until
 
@@ -16,6 +18,7 @@ from cloud_executor.client import JobInfo
 from cloud_executor.model.errors import CloudExecutorError
 
 LONG = "echo started; sleep 600"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 def start_job(stack: StackProcess, folder: Path, script: str = LONG) -> JobInfo:
@@ -82,6 +85,31 @@ def test_it_is_quiet_unless_it_is_told_not_to_be(start_stack: StartStack, tmp_pa
     stack = start_stack("--slots", "1", "--verbose")
     assert stack.stop() == 0
     assert "worker started" in stack.errors.read_text()
+
+
+@pytest.mark.parametrize(
+    ("project", "field", "value"),
+    [("", "trace", TRACE), ("my-project", "logging.googleapis.com/trace", f"projects/my-project/traces/{TRACE}")],
+    ids=["no project", "a project"],
+)
+def test_every_line_about_a_job_has_the_trace_of_the_request_that_created_it(
+    start_stack: StartStack, tmp_path: Path, project: str, field: str, value: str
+) -> None:
+    stack = start_stack("--slots", "1", "--verbose", EXECUTOR_PROJECT=project, GOOGLE_CLOUD_PROJECT="")
+    with stack.client as client:
+        job_hash = client.upload_folder(job_folder(tmp_path / "job", "exit 3"))
+        untraced = client.upload_folder(job_folder(tmp_path / "other", "exit 4"))
+        headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+        httpx.post(f"{stack.url}/rest/executor/create/{job_hash}", headers=headers).raise_for_status()
+        client.create_job(untraced)
+        for job in (job_hash, untraced):
+            assert client.wait(job, 30).status == "FAILED_TO_EXECUTE"
+    assert stack.stop() == 0
+    lines = [json.loads(line) for line in stack.errors.read_text().splitlines()]
+    about = [line for line in lines if line.get("job_hash") == job_hash]
+    assert [(line["component"], line["action"]) for line in about] == [("worker", "claim"), ("worker", "finish")]
+    assert [line for line in lines if line.get(field) == value] == about
+    assert not any(line.keys() & {"trace", "logging.googleapis.com/trace"} for line in lines if line not in about)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
