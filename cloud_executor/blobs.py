@@ -166,14 +166,15 @@ class BlobStore:
                 return self.create_metadata(BlobMetadata.for_file(name, size, content_hash))
         content = b"".join(head)
         content_hash = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-        metadata = BlobMetadata.for_file(name, size, content_hash)
-        self.objects.put_all({content_key(content_hash): content, metadata_key(metadata.hash): metadata.canonical})
-        return self._stored(metadata)
+        blob = self._new(BlobMetadata.for_file(name, size, content_hash))
+        self.objects.put_all({content_key(content_hash): content, metadata_key(blob.hash): blob.canonical})
+        return blob
 
     def create_metadata(self, metadata: BlobMetadata) -> StoredBlob:
         """Store a metadata document durably; what it points to need not be there."""
-        self.objects.put(metadata_key(metadata.hash), (metadata.canonical,))
-        return self._stored(metadata)
+        blob = self._new(metadata)
+        self.objects.put(metadata_key(blob.hash), (blob.canonical,))
+        return blob
 
     def _put_large_content(self, chunks: Iterator[bytes]) -> tuple[str, int]:
         digest = hashlib.sha1(usedforsecurity=False)
@@ -192,7 +193,7 @@ class BlobStore:
         self.objects.move(temporary, content_key(content_hash))
         return content_hash, size
 
-    def _stored(self, metadata: BlobMetadata) -> StoredBlob:
+    def _new(self, metadata: BlobMetadata) -> StoredBlob:
         return StoredBlob(metadata.hash, metadata.canonical, self.clock())
 
     # Reading ------------------------------------------------------------------------------------------------------

@@ -10,11 +10,12 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, Self, TypeGuard, TypeVar
+
+import msgspec
 
 from cloud_executor.model import javascript
 from cloud_executor.model.errors import Invalid, NotFound
@@ -64,14 +65,11 @@ _NO_FILES: Mapping[str, ContentEntry] = MappingProxyType({})
 _PROTOTYPE = "__proto__"
 
 
-@dataclass(frozen=True, slots=True)
-class BlobMetadata:
+class BlobMetadata(msgspec.Struct, frozen=True):
     """What is known of a blob. Make it with one of the class methods."""
 
     canonical: bytes
     """the text that is stored"""
-    hash: str
-    """SHA-1 of `canonical`: the blob's name"""
     name: str | None
     """may hold lone surrogates; None if there is none"""
     size: float
@@ -86,6 +84,11 @@ class BlobMetadata:
     files: Mapping[str, ContentEntry]
     """of an artifact, by path, in canonical order; else empty"""
 
+    @property
+    def hash(self) -> str:
+        """SHA-1 of `canonical`: the blob's name."""
+        return hashlib.sha1(self.canonical, usedforsecurity=False).hexdigest()
+
     @classmethod
     def for_file(cls, name: str, size: int, content_hash: str) -> Self:
         """The metadata of an uploaded file."""
@@ -95,7 +98,7 @@ class BlobMetadata:
             f'"content":"{content_hash}","contentType":"object"}}'
         ).encode()
         content_type = ContentType.OBJECT
-        return cls(canonical, _sha1(canonical), name, size, mime, False, (), content_type, content_hash, _NO_FILES)
+        return cls(canonical, name, size, mime, False, (), content_type, content_hash, _NO_FILES)
 
     @classmethod
     def for_artifact(cls, name: str, files: Mapping[str, tuple[str, int, ContentType]]) -> Self:
@@ -181,7 +184,6 @@ class BlobMetadata:
         size, tags = document.get("size"), document.get("tags")
         return cls(
             canonical=stored,
-            hash=_sha1(stored),
             name=_text(document.get("name")),
             size=size if isinstance(size, int | float) and not isinstance(size, bool) else 0,
             mime=_text(document.get("mime")) or "",
@@ -220,7 +222,6 @@ class BlobMetadata:
         ).encode()
         return cls(
             canonical=canonical,
-            hash=_sha1(canonical),
             name=name,
             size=size,
             mime=mime,
@@ -251,10 +252,6 @@ def parse_hash(text: str) -> str:
     if not is_hash(text):
         raise NotFound
     return text
-
-
-def _sha1(canonical: bytes) -> str:
-    return hashlib.sha1(canonical, usedforsecurity=False).hexdigest()
 
 
 def _canonical_order(paths: Iterable[str]) -> list[str]:
