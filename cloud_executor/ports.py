@@ -162,7 +162,7 @@ class JobStore(Protocol):
         """Delete the segments of this job, and of no other. Repeating it is harmless."""
 
     def put_worker(self, worker: WorkerRecord) -> None:
-        """Record a worker, replacing what was known of it."""
+        """Record a worker, replacing what was known of it. Raises TooLarge."""
 
     def workers(self) -> Iterator[WorkerRecord]:
         """All known workers, by client id; those of one beginning of 1000 bytes in any order."""

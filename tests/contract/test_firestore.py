@@ -19,6 +19,7 @@ from google.cloud.firestore_v1.types import StructuredQuery
 
 from cloud_executor.backends import firestore as backend
 from cloud_executor.backends.firestore import FirestoreJobStore
+from cloud_executor.backends.firestore_documents import piece_id
 from cloud_executor.local_stack.emulators import firestore_emulator
 from cloud_executor.model.errors import Invalid, QuotaExceeded, TooLarge, Unavailable
 from cloud_executor.model.job import Job, OutputSegment, WorkerRecord
@@ -197,9 +198,9 @@ def test_what_is_left_of_a_cleared_segment_is_no_output(store: FirestoreJobStore
     put(store, 1, "next")
     for number in range(10, 40):
         put(store, number, "x" * 250_001)
-        database.document(f"jobs/a/output/{backend._piece_id(number, 0)}").delete()
+        database.document(f"jobs/a/output/{piece_id(number, 0)}").delete()
     put(store, 50, "last")
-    database.document(f"jobs/a/output/{backend._piece_id(0, 0)}").delete()
+    database.document(f"jobs/a/output/{piece_id(0, 0)}").delete()
     assert [segment.number for segment in store.output("a")] == [1, 50]
 
 
@@ -227,6 +228,8 @@ def test_what_no_document_can_hold_is_too_large(store: FirestoreJobStore) -> Non
         put(store, 0, "é" * 1_500_001)
     with pytest.raises(TooLarge):
         store.transact("a", lambda _: new_job("a", error="x" * 1_000_000))
+    with pytest.raises(TooLarge):
+        store.put_worker(WorkerRecord("w", datetime.now(UTC), labels=("x" * 1_000_000,)))
     assert list(store.output("a")) == []
 
 
@@ -326,11 +329,11 @@ def test_contention_that_does_not_end_is_given_up(
 
 
 def test_an_emulator_that_comes_back_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "_REPEATED", {"retry": None, "timeout": 1.0})
     with firestore_emulator() as address:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", address)
         store = FirestoreJobStore("test", "(default)")
         insert(store, "a")
+    monkeypatch.setattr(backend, "_REPEATED", {"retry": None, "timeout": 1.0})
     with pytest.raises(Unavailable):
         store.get("a")
     with firestore_emulator(int(address.partition(":")[2])):

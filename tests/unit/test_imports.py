@@ -22,6 +22,7 @@ USE_CASES = {
 }
 SQLITE = {"cloud_executor.backends.sqlite", "cloud_executor.backends.sqlite_schema", "cloud_executor.backends.wake"}
 GCS = {f"cloud_executor.backends.{name}" for name in ("gcs_faults", "gcs_reader", "gcs_upload")}
+FIRESTORE = {"cloud_executor.backends.firestore_documents"}
 FAULTS = {"cloud_executor.backends.google_faults", "cloud_executor.backends.os_faults"}
 
 
@@ -65,8 +66,9 @@ def allowed(importer: str, imported: str) -> bool:
     if importer in USE_CASES:
         return package in ("model", "ports") or imported in USE_CASES
     if importer.startswith("cloud_executor.backends"):
-        shared = FAULTS | (SQLITE if ".sqlite" in importer else GCS if ".gcs" in importer else set())
-        return package in ("model", "ports") or imported in shared
+        family = importer.removeprefix("cloud_executor.backends.").partition("_")[0]
+        own = {"sqlite": SQLITE, "gcs": GCS, "firestore": FIRESTORE}.get(family, set())
+        return package in ("model", "ports") or imported in FAULTS | own
     if importer.startswith("cloud_executor.client"):
         return package in ("client", "model") or (
             importer == "cloud_executor.client.command" and imported == "cloud_executor.local_stack.stack"
