@@ -33,7 +33,8 @@ def job_update(fields: Fields) -> JobUpdate:
         finish_time=_text(fields, "finishTime"),
         worker=_text(fields, "worker"),
         labels=labels(fields) or None,
-        output_number=None if fields.get("outputNumber") is None else _whole_number(fields, "outputNumber"),
+        # Unlike the others, its 0 says something.
+        output_number=None if fields.get("outputNumber") in (None, "", []) else _whole_number(fields, "outputNumber"),
     )
 
 
@@ -53,7 +54,7 @@ def check_in(fields: Fields) -> CheckIn:
         raise Invalid("availableProcesses must be a number.")
     return CheckIn(
         client_id=_text(fields, "clientId") or "",
-        available_processes=max(0, int(min(free, _MAX_SAFE_INTEGER))),
+        available_processes=int(min(max(free, 0), _MAX_SAFE_INTEGER)),
         labels=labels(fields),
         running_jobs=tuple(_checked("runningJobs", job_hash) for job_hash in running),
     )
@@ -69,7 +70,7 @@ def page_limit(text: str | None, largest: int) -> int | None:
     """How many jobs a page may have; None: no pages are asked for."""
     if not text:
         return None
-    if not text.isdecimal() or not text.isascii() or not 1 <= int(text[:9]) <= largest:
+    if len(text) > 9 or not text.isdecimal() or not text.isascii() or not 1 <= int(text) <= largest:
         raise Invalid(f"limit must be a number from 1 to {largest}.")
     return int(text)
 

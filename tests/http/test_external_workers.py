@@ -133,6 +133,11 @@ def test_a_field_of_the_wrong_type_is_400(server: Server, fields: dict[str, obje
     assert "wrong" not in server.get("/rest/executor/worker").json
 
 
+def test_less_than_nothing_is_free(server: Server) -> None:
+    body = b'{"clientId": "%b", "availableProcesses": -1e999}' % new_id().encode()
+    assert server.send("POST", "/rest/executor/worker", body, {"Content-Type": "application/json"}).status == 200
+
+
 def test_a_request_without_a_body_is_400(server: Server) -> None:
     assert server.send("POST", "/rest/executor/worker", b"").status == 400
 

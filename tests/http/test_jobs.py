@@ -173,6 +173,8 @@ def test_an_update_changes_what_it_names_and_unsets_nothing(server: Server) -> N
     del before["secret"], before["waitingFor"]
     assert running == before | fields | {"outputNumber": 0, "resultHashes": {}}
     update(server, job, status=None, worker="", startTime=0, labels=[], resultHashes=[], outputNumber=None)
+    update(server, job, outputNumber="")
+    update(server, job, outputNumber=[])
     update(server, job, userId=["eve"], createTime="1999", secret="x", hash="y", _id="z", cancelRequested=True)
     assert info(server, job) == running
 
@@ -342,7 +344,11 @@ def test_pages_lead_through_all_jobs(start_server: StartServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=1001", "limit=-1", "limit=x", "limit=1.5", "limit=%C2%B2", "limit=9&after=x"]
+    "query",
+    [
+        *("limit=0", "limit=1001", "limit=-1", "limit=x", "limit=1.5", "limit=%C2%B2", "limit=9&after=x"),
+        *("limit=000000001999999", f"limit={'9' * 5000}"),
+    ],
 )
 def test_a_page_that_is_none_is_400(server: Server, query: str) -> None:
     answer = server.get(f"/rest/executor/?{query}")
