@@ -93,7 +93,7 @@ def _executor_routes() -> _Routes:
 def _sweep_route() -> _Routes:
     from functions.sweep_route import SweepRoute
 
-    return SweepRoute(_executor(), _blob_store())
+    return SweepRoute(_executor())
 
 
 def _answer(request: Request, *parts: _Routes) -> Response:

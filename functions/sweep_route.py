@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from flask import Request, Response
 
-from cloud_executor.blobs import BlobStore
 from cloud_executor.jobs import Executor
 from functions import responses
 from functions.errors import NoSuchRoute
@@ -17,19 +16,16 @@ from functions.target import Target
 
 @dataclass(frozen=True, slots=True)
 class SweepRoute:
-    """Answers a POST to any address with what was mended and cleared away; each request does a bounded part of it.
+    """Answers a POST to any address with what was mended; each request does a bounded part of it.
 
     Two at once do no harm. Who may ask is the platform's affair: nothing of a request counts but that it came.
     """
 
     executor: Executor
-    blobs: BlobStore
 
     def answer(self, request: Request, target: Target) -> Response:
         """Raises NoSuchRoute, Unavailable."""
         if request.method != "POST":
             raise NoSuchRoute
         report = dataclasses.asdict(self.executor.sweep())
-        report["uploads_deleted"] = self.blobs.delete_abandoned_uploads()
-        report["zips_deleted"] = self.blobs.delete_old_zips()
         return responses.answer(json.dumps(report).encode(), responses.BLOB_JSON)

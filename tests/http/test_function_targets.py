@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -15,7 +14,7 @@ import httpx
 import pytest
 from function_process import function
 
-from cloud_executor.composition import open_blob_store, open_executor
+from cloud_executor.composition import open_executor
 from cloud_executor.model.job import Status
 from cloud_executor.model.message import encode_message
 from cloud_executor.settings import Settings
@@ -73,15 +72,6 @@ def test_a_sweep_mends_and_reports(clean_environment: Path, tmp_path: Path) -> N
         again = client.post("/any/address").raise_for_status().json()
         assert set(again.values()) == {0}
         assert client.get("/").status_code == 404
-
-
-def test_a_sweep_clears_abandoned_uploads(clean_environment: Path, tmp_path: Path) -> None:
-    open_blob_store(Settings(data=tmp_path)).objects.put("wg-temp/left", [b"x"])
-    old = (datetime.now(UTC) - timedelta(days=2)).timestamp()
-    os.utime(tmp_path / "blobs/wg-temp/left", (old, old))
-    with started(clean_environment, tmp_path, "sweep") as client:
-        assert client.post("/").raise_for_status().json()["uploads_deleted"] == 1
-    assert not (tmp_path / "blobs/wg-temp/left").exists()
 
 
 def test_a_dead_letter_ends_its_job(clean_environment: Path, tmp_path: Path) -> None:
