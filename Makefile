@@ -69,7 +69,7 @@ clean: ## remove the virtual environment and caches
 $(VENV)/server: pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name it: make demo PYTHON=python3.12"; exit 2; }
-	@test -x $(BIN)/python || { echo "Setting up $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Setting up $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
 	@$(INSTALL) -c requirements.txt --editable '.[server]'
 	@touch $@
 
