@@ -1,7 +1,8 @@
 """From a project to a URL: `make deploy PROJECT=my-project`.
 
 What cloudbuild.yaml does for a push, a person does by this: build the worker's image, plan, and apply with the image's
-digest. It asks once, before it makes anything, and says what that will cost.
+digest. It asks once, and says what that will cost. Until then it only switches on the APIs without which there is no
+plan.
 """
 
 from __future__ import annotations
@@ -27,7 +28,24 @@ NEEDED = {
     "docker": "Docker builds the worker's image: https://docs.docker.com/engine/install",
 }
 
-REGISTRY = "google_artifact_registry_repository.images"
+SIGN_IN = "You are not signed in: run `gcloud auth login` and `gcloud auth application-default login`."
+READY = (
+    (["docker", "info"], "Docker does not run, or you may not use it: start it, and see that `docker info` works."),
+    (["gcloud", "auth", "print-access-token"], SIGN_IN),
+    (["gcloud", "auth", "application-default", "print-access-token"], SIGN_IN),
+)
+
+# Without these Terraform can look at no project, and so neither plan nor switch the others on.
+APIS = ("cloudresourcemanager.googleapis.com", "serviceusage.googleapis.com")
+
+# The image needs the registry. Google's own accounts, once asked for, need the minutes that the image takes.
+FIRST = ("google_artifact_registry_repository.images", "google_project_service_identity.agent")
+
+
+class NotReady(click.ClickException):
+    """This machine lacks something; nothing was done."""
+
+    exit_code = 2
 
 
 @click.command()
@@ -43,13 +61,13 @@ def main(project: str, region: str | None, state_bucket: str | None, name: str |
     _check_programs()
     given = {"project_id": project, "region": region, "name": name}
     variables = [f"-var={variable}={value}" for variable, value in given.items() if value is not None]
+    _run(["gcloud", "services", "enable", *APIS, f"--project={project}"])
     _init(state_bucket, name or "cloud-executor")
     plan = _plan(variables)
     _say_costs(plan["planned_values"]["root_module"]["resources"])
     if not yes:
         click.confirm(f"Deploy to the project {project}?", abort=True)
-    # The image needs a registry, and the workers need the image.
-    _terraform("apply", "-auto-approve", "-input=false", f"-target={REGISTRY}", *variables)
+    _terraform("apply", "-auto-approve", "-input=false", *(f"-target={target}" for target in FIRST), *variables)
     image = _push_image(plan["planned_values"]["outputs"]["registry"]["value"])
     _plan([*variables, f"-var=worker_image={image}"])
     _terraform("apply", "-input=false", "plan")
@@ -60,16 +78,10 @@ def main(project: str, region: str | None, state_bucket: str | None, name: str |
 def _check_programs() -> None:
     for program, sentence in NEEDED.items():
         if shutil.which(program) is None:
-            raise click.ClickException(f"{program} is not installed. {sentence}")
-    for command, sentence in (
-        (["docker", "info"], "Docker does not run, or you may not use it: start it, and see that `docker info` works."),
-        (
-            ["gcloud", "auth", "application-default", "print-access-token"],
-            "You are not signed in: run `gcloud auth login` and `gcloud auth application-default login`.",
-        ),
-    ):
+            raise NotReady(f"{program} is not installed. {sentence}")
+    for command, sentence in READY:
         if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-            raise click.ClickException(sentence)
+            raise NotReady(sentence)
 
 
 def _init(state_bucket: str | None, name: str) -> None:
@@ -95,7 +107,7 @@ def _say_costs(resources: Sequence[costs.Resource]) -> None:
     click.echo(f"  {'together' + unknown:<56} {sum(cost.dollars or 0.0 for cost in found):8.2f}")
     click.echo("\n1,000 jobs of a minute each, and one of the lines about VMs:")
     _say(costs.thousand_jobs(resources))
-    click.echo("\nWhat leaves Google's network, large results and idle minutes of VMs come on top.\n")
+    click.echo("\nOn top come large results, idle VMs, and what leaves Google's network or passes a load balancer.\n")
 
 
 def _say(found: Sequence[costs.Cost]) -> None:

@@ -78,7 +78,7 @@ class Deployment:
     def calls(self) -> list[str]:
         """Since the checks, which change nothing."""
         found = (self.folder / "calls").read_text().splitlines()
-        return [call for call in found if call != "docker info" and "application-default" not in call]
+        return [call for call in found if call != "docker info" and "print-access-token" not in call]
 
 
 @pytest.fixture
@@ -94,11 +94,12 @@ def test_it_costs_then_asks_then_builds_then_applies(deployment: Deployment) -> 
     assert done.stdout.endswith("curl https://api.example\n")
     image = f"{REGISTRY}/worker"
     assert deployment.calls == [
+        "gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com --project=my-project",
         "terraform init -input=false",
         "terraform plan -input=false -out=plan -var=project_id=my-project",
         "terraform show -json plan",
         "terraform apply -auto-approve -input=false -target=google_artifact_registry_repository.images"
-        " -var=project_id=my-project",
+        " -target=google_project_service_identity.agent -var=project_id=my-project",
         "gcloud auth configure-docker us-central1-docker.pkg.dev --quiet",
         "docker build --platform=linux/amd64 --file=worker_vm/Dockerfile --build-arg=REVISION=unknown"
         f" --tag={image}:unknown --tag={image}:latest .",
@@ -130,7 +131,7 @@ def test_who_said_yes_before_is_not_asked(deployment: Deployment) -> None:
 
 def test_the_state_can_be_where_cloud_build_keeps_it(deployment: Deployment) -> None:
     assert deployment.run("--yes", "--state-bucket", "states").returncode == 0
-    init = deployment.calls[0]
+    init = deployment.calls[1]
     assert init == "terraform init -input=false -backend-config=bucket=states -backend-config=prefix=cloud-executor"
     assert 'backend "gcs"' in deployment.backend.read_text()
 
@@ -144,25 +145,38 @@ def test_without_a_bucket_the_state_stays_here(deployment: Deployment) -> None:
 def test_a_missing_program_is_named_before_anything_is_done(deployment: Deployment, program: str) -> None:
     (deployment.programs / program).unlink()
     done = deployment.run("--yes")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith(f"Error: {program} is not installed. ")
     assert done.stderr.count("\n") == 1
     assert not (deployment.folder / "calls").exists()
 
 
 @pytest.mark.parametrize(
-    ("fails", "sentence"), [("docker info", "Docker does not run"), ("gcloud*print-access-token", "not signed in")]
+    ("fails", "sentence"),
+    [
+        ("docker info", "Docker does not run"),
+        ("gcloud auth print-access-token", "not signed in"),
+        ("gcloud auth application-default print-access-token", "not signed in"),
+    ],
 )
 def test_what_must_be_ready_is_named_before_anything_is_done(deployment: Deployment, fails: str, sentence: str) -> None:
     done = deployment.run("--yes", fails=fails)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
     assert deployment.calls == []
 
 
 @pytest.mark.parametrize(
-    "fails", ["terraform init*", "terraform plan*", "terraform apply*-target*", "docker build*", "docker push*"]
+    "fails",
+    [
+        "gcloud services*",
+        "terraform init*",
+        "terraform plan*",
+        "terraform apply*-target*",
+        "docker build*",
+        "docker push*",
+    ],
 )
 def test_a_step_that_fails_is_the_last(deployment: Deployment, fails: str) -> None:
     done = deployment.run("--yes", fails=fails)
