@@ -8,7 +8,11 @@ from typing import Any
 
 Resource = Mapping[str, Any]
 
-AS_OF = "list prices of us-central1 in US dollars, November 2026, without free tiers; the price list of Google is right"
+AS_OF = (
+    "list prices of us-central1 in US dollars, as known in November 2026, without free tiers; the price list of Google "
+    "is right"
+)
+"""docs/scaling.md says which of the prices here were read where"""
 
 HOURS = 730
 """in a month"""
@@ -19,7 +23,8 @@ DOCUMENT_READ, DOCUMENT_WRITE, DOCUMENT_DELETE = 0.03e-5, 0.09e-5, 0.01e-5
 OBJECT_WRITE, OBJECT_READ, GIB_MONTH = 5e-6, 0.4e-6, 0.020
 SCHEDULED_JOB, SECRET_VERSION, IMAGE_GIB_MONTH, ALERT_CONDITION = 0.10, 0.06, 0.10, 1.50
 FORWARDING_RULES_HOUR, SECURITY_POLICY, SECURITY_RULE = 0.025, 5.0, 1.0
-NAT_VM_HOUR = 0.0014
+NAT_VM_HOUR = 0.0014 + 0.005
+"""a VM's part of the gateway, and an address, which up to a thousand VMs share"""
 
 MACHINE_HOUR = {
     "e2": (0.021812, 0.002924),

@@ -61,11 +61,11 @@ def template(pool: str, machine_type: str, *, spot: bool = False, gpu: str | Non
 @pytest.mark.parametrize(
     ("machine_type", "options", "dollars_an_hour"),
     [
-        ("e2-standard-4", {}, 0.134 + 0.0114),
-        ("e2-highcpu-4", {}, 0.099 + 0.0114),
-        ("n1-standard-8", {}, 0.380 + 0.0114),
-        ("e2-standard-4", {"spot": True}, 0.0536 + 0.0114),
-        ("n1-standard-8", {"gpu": "nvidia-tesla-t4"}, 0.380 + 0.70 + 0.0114),
+        ("e2-standard-4", {}, 0.134 + 0.0164),
+        ("e2-highcpu-4", {}, 0.099 + 0.0164),
+        ("n1-standard-8", {}, 0.380 + 0.0164),
+        ("e2-standard-4", {"spot": True}, 0.0536 + 0.0164),
+        ("n1-standard-8", {"gpu": "nvidia-tesla-t4"}, 0.380 + 0.70 + 0.0164),
     ],
 )
 def test_vms_are_paid_by_the_slot(machine_type: str, options: Document, dollars_an_hour: float) -> None:
@@ -85,7 +85,7 @@ def test_what_has_no_known_price_is_not_guessed(machine_type: str, gpu: str | No
 
 def test_vms_that_are_kept_cost_money_while_idle() -> None:
     resources = [scaler("a", 4, kept=2), template("a", "e2-standard-4")]
-    assert by_name(idle(resources))["2 VMs kept in the pool a"] == pytest.approx(2 * 730 * 0.1454, rel=0.01)
+    assert by_name(idle(resources))["2 VMs kept in the pool a"] == pytest.approx(2 * 730 * 0.1504, rel=0.01)
 
 
 def test_functions_that_are_kept_warm_cost_money_while_idle() -> None:
