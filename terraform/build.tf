@@ -57,12 +57,13 @@ resource "google_cloudbuild_trigger" "deploy" {
     _STATE_BUCKET = var.build.state_bucket
   }
 
-  depends_on = [google_project_iam_member.deployer, google_storage_bucket_iam_member.deployer]
+  depends_on = [google_project_iam_member.deployer, google_project_iam_member.manage_queues, google_storage_bucket_iam_member.deployer]
 }
 
 # What a push may change: functions, pools, queues, indexes, alerts. It reads all else, to compare, but gives no roles, makes
 # no accounts, opens no network and cannot change its own trigger: a person applies that, and until then a deployment that
-# needs it fails. So whoever may push gets what our functions and workers may do, and no more of the project.
+# needs it fails, as that of a new pool does, whose queue needs roles. So whoever may push gets what our functions and
+# workers may do, and beside it the VMs, functions and queues of the project, for which there is nothing smaller.
 locals {
   deployer_project_roles = toset(var.build == null ? [] : [
     "roles/browser",
@@ -76,7 +77,6 @@ locals {
     "roles/logging.configWriter",
     "roles/logging.logWriter",
     "roles/monitoring.editor",
-    "roles/pubsub.admin",
     "roles/serviceusage.serviceUsageConsumer",
   ])
 
@@ -93,6 +93,28 @@ resource "google_project_iam_member" "deployer" {
 
   project = var.project_id
   role    = each.key
+  member  = google_service_account.this["deployer"].member
+}
+
+# Topics and subscriptions, also of a new pool; but not who may use them, nor their messages. Pub/Sub knows no conditions.
+resource "google_project_iam_custom_role" "manage_queues" {
+  count = var.build == null ? 0 : 1
+
+  project     = var.project_id
+  role_id     = "${replace(var.name, "-", "_")}_manage_queues"
+  title       = "Cloud Executor: manage topics and subscriptions"
+  description = "What a push needs to change the queues of the worker pools"
+  permissions = concat(
+    [for verb in ["attachSubscription", "create", "delete", "get", "update"] : "pubsub.topics.${verb}"],
+    [for verb in ["create", "delete", "get", "update"] : "pubsub.subscriptions.${verb}"],
+  )
+}
+
+resource "google_project_iam_member" "manage_queues" {
+  count = var.build == null ? 0 : 1
+
+  project = var.project_id
+  role    = google_project_iam_custom_role.manage_queues[0].name
   member  = google_service_account.this["deployer"].member
 }
 
@@ -114,19 +136,21 @@ resource "google_artifact_registry_repository_iam_member" "deployer" {
   member     = google_service_account.this["deployer"].member
 }
 
-# Terraform compares the secret with that of its state, which the account reads anyway.
+# Terraform compares the secrets with those of its state, which the account reads anyway.
 resource "google_secret_manager_secret_iam_member" "deployer" {
-  for_each = toset(var.build != null && var.require_nonce ? ["roles/secretmanager.viewer", "roles/secretmanager.secretAccessor"] : [])
+  for_each = {
+    for pair in setproduct(var.build == null ? [] : keys(local.secrets), ["secretAccessor", "viewer"]) : "${pair[0]}/${pair[1]}" => { secret = pair[0], role = pair[1] }
+  }
 
   project   = var.project_id
-  secret_id = google_secret_manager_secret.nonce[0].secret_id
-  role      = each.key
+  secret_id = local.secrets[each.value.secret]
+  role      = "roles/secretmanager.${each.value.role}"
   member    = google_service_account.this["deployer"].member
 }
 
-# To deploy in the name of an account is a right over that account.
+# To deploy in the name of an account is a right over that account. The call of sweep is not deployed by a push.
 resource "google_service_account_iam_member" "deployer" {
-  for_each = var.build == null ? {} : { for account, _ in local.accounts : account => account if account != "deployer" }
+  for_each = toset(var.build == null ? [] : [for account in keys(local.accounts) : account if !contains(["deployer", "scheduler"], account)])
 
   service_account_id = google_service_account.this[each.key].name
   role               = "roles/iam.serviceAccountUser"

@@ -135,6 +135,7 @@ resource "google_cloudfunctions2_function" "service" {
   depends_on = [
     google_artifact_registry_repository_iam_member.this,
     google_project_iam_member.this,
+    google_pubsub_topic_iam_member.publisher, # a pool that it knows is one that it may publish to
     google_secret_manager_secret_iam_member.nonce,
     google_storage_bucket_iam_member.this,
   ]
@@ -178,6 +179,7 @@ resource "google_cloudfunctions2_function" "sweep" {
   depends_on = [
     google_artifact_registry_repository_iam_member.this,
     google_project_iam_member.this,
+    google_pubsub_topic_iam_member.publisher,
     google_storage_bucket_iam_member.this,
   ]
 }
@@ -251,6 +253,7 @@ resource "google_cloudfunctions2_function" "dead_letter" {
   depends_on = [
     google_artifact_registry_repository_iam_member.this,
     google_project_iam_member.this,
+    google_project_service_identity.agent,
     google_storage_bucket_iam_member.this,
   ]
 }

@@ -26,11 +26,15 @@ locals {
     }
   }
 
+  # Cloud Functions builds from a copy of the source, in a bucket of its own that it makes with the first function.
+  build_bucket = "projects/_/buckets/gcf-v2-sources-${data.google_project.this.number}-${var.region}"
+
   project_roles = merge(local.database_roles, {
     # Write-only, and not to be had on anything smaller than a project.
     "worker/logs"    = { account = "worker", role = "roles/logging.logWriter", condition = null }
     "worker/metrics" = { account = "worker", role = "roles/monitoring.metricWriter", condition = null }
     "builder/logs"   = { account = "builder", role = "roles/logging.logWriter", condition = null }
+    "builder/copies" = { account = "builder", role = "roles/storage.objectViewer", condition = "resource.name.startsWith(\"${local.build_bucket}\")" }
     "events/receive" = { account = "events", role = "roles/eventarc.eventReceiver", condition = null }
   })
 
@@ -147,7 +151,8 @@ resource "google_project_iam_custom_role" "leave_group" {
   role_id     = "${replace(var.name, "-", "_")}_leave_group"
   title       = "Cloud Executor: leave the worker group"
   description = "What a worker needs to remove its own VM from its managed instance group"
-  permissions = ["compute.instanceGroupManagers.get", "compute.instanceGroupManagers.update", "compute.instances.delete"]
+  # Of a group, so VMs that are in none are out of reach: the group deletes the VM, in the name of Google's own account.
+  permissions = ["compute.instanceGroupManagers.update"]
 }
 
 # Instance groups have no permissions of their own, nor do conditions know them.
@@ -193,49 +198,6 @@ locals {
     var.allow_unauthenticated ? ["allUsers"] : [],
     nonsensitive(var.iap != null) ? [local.service_agents.iap] : [],
   )
-}
-
-# The shared secret of the executor API -------------------------------------------------------------------------------
-
-resource "random_password" "nonce" {
-  count = var.require_nonce ? 1 : 0
-
-  length  = 40
-  special = false # it travels in a header
-}
-
-resource "google_secret_manager_secret" "nonce" {
-  count = var.require_nonce ? 1 : 0
-
-  project   = var.project_id
-  secret_id = "${var.name}-nonce"
-  labels    = local.labels
-
-  replication {
-    user_managed {
-      replicas {
-        location = var.region
-      }
-    }
-  }
-
-  depends_on = [google_project_service.required]
-}
-
-resource "google_secret_manager_secret_version" "nonce" {
-  count = var.require_nonce ? 1 : 0
-
-  secret      = google_secret_manager_secret.nonce[0].id
-  secret_data = random_password.nonce[0].result
-}
-
-resource "google_secret_manager_secret_iam_member" "nonce" {
-  count = var.require_nonce ? 1 : 0
-
-  project   = var.project_id
-  secret_id = google_secret_manager_secret.nonce[0].secret_id
-  role      = "roles/secretmanager.secretAccessor"
-  member    = google_service_account.this[local.serve_jobs].member
 }
 
 # A key of yours ------------------------------------------------------------------------------------------------------

@@ -38,8 +38,13 @@ output "try_it" {
   value       = <<-EOT
     export EXECUTOR_URL=${local.url}
     headers=()
+    %{~if nonsensitive(var.iap != null)}
+    : "$${ACCOUNT:?set it to a service account among the invokers in whose name you may act}"
+    headers+=(--header "Authorization: Bearer $(gcloud auth print-identity-token --impersonate-service-account="$ACCOUNT" --audiences=${nonsensitive(try(var.iap.client_id, ""))} --include-email)")
+    %{~else}
     %{~if !var.allow_unauthenticated}
     headers+=(--header "Authorization: Bearer $(gcloud auth print-identity-token)")
+    %{~endif}
     %{~endif}
     %{~if var.require_nonce}
     export EXECUTOR_NONCE=$(gcloud secrets versions access latest --project=${var.project_id} --secret=${one(google_secret_manager_secret.nonce[*].secret_id)})

@@ -26,7 +26,7 @@ variable "region" {
 # Names ---------------------------------------------------------------------------------------------------------------
 
 variable "name" {
-  description = "What the names of all resources start with. Another one makes a second, separate deployment in the same project."
+  description = "What the names of all resources start with. Another one makes a second, separate deployment in the same project, which needs a `firestore_database` of its own too."
   type        = string
   default     = "cloud-executor"
   nullable    = false
@@ -144,7 +144,7 @@ variable "requests_per_minute" {
 }
 
 variable "cors_origins" {
-  description = "Origins of web pages that send to and read from the bucket directly, beside the API's own."
+  description = "Origins of web pages that send to and read from the bucket directly, beside that of `domain`. Without a domain, name the API's own here too, once you know it."
   type        = list(string)
   default     = []
   nullable    = false
@@ -174,8 +174,8 @@ variable "function_limits" {
     error_message = "function_limits must have a memory_mib from 512 to 32768, and 1, 2, 4 or 8 cpus."
   }
   validation {
-    condition     = var.function_limits.concurrency >= 1 && var.function_limits.concurrency <= 1000
-    error_message = "function_limits must have a concurrency from 1 to 1000."
+    condition     = var.function_limits.concurrency >= 1 && var.function_limits.concurrency <= 1000 && floor(var.function_limits.concurrency) == var.function_limits.concurrency
+    error_message = "function_limits must have a concurrency from 1 to 1000, a whole number."
   }
   validation {
     condition     = var.function_limits.min_instances >= 0 && var.function_limits.max_instances >= max(1, var.function_limits.min_instances)
@@ -256,7 +256,7 @@ variable "point_in_time_recovery" {
 }
 
 variable "delete_protection" {
-  description = "Whether `terraform destroy` must leave data alone: it then lets the database be, and refuses to delete a bucket that holds anything."
+  description = "Whether `terraform destroy` must leave data alone: it then lets the database be, and refuses to delete a bucket that holds anything and the pepper of tokens."
   type        = bool
   default     = true
   nullable    = false
@@ -374,8 +374,8 @@ variable "pools" {
     error_message = "pools must have slots from 1 to 256, a whole number."
   }
   validation {
-    condition     = alltrue([for pool in var.pools : pool.min_workers >= 0 && pool.max_workers >= 1 && pool.max_workers <= 2000 && pool.min_workers <= pool.max_workers])
-    error_message = "pools must have max_workers from 1 to 2000, and min_workers from 0 to max_workers."
+    condition     = alltrue([for pool in var.pools : pool.min_workers >= 0 && pool.max_workers >= 1 && pool.max_workers <= 2000 && pool.min_workers <= pool.max_workers && floor(pool.min_workers) == pool.min_workers && floor(pool.max_workers) == pool.max_workers])
+    error_message = "pools must have max_workers from 1 to 2000, and min_workers from 0 to max_workers, whole numbers."
   }
   validation {
     condition     = alltrue([for pool in var.pools : pool.idle_minutes >= 1 && pool.idle_minutes <= 1440])

@@ -35,6 +35,7 @@ provider "google" {
   user_project_override = true
 }
 
+# Asked of the Cloud Resource Manager, whose API must be on before there can be a plan.
 data "google_project" "this" {
   project_id = var.project_id
 }
@@ -80,11 +81,12 @@ resource "google_project_service" "required" {
   disable_on_destroy = false
 }
 
-# These exist only once somebody asks for them.
+# These exist only once somebody asks for them. Eventarc's needs minutes until it may do what the first trigger asks of it.
 resource "google_project_service_identity" "agent" {
   provider = google-beta
   for_each = toset(concat(nonsensitive(var.iap != null) ? ["iap.googleapis.com"] : [], [
     "artifactregistry.googleapis.com",
+    "eventarc.googleapis.com",
     "pubsub.googleapis.com",
   ]))
 

@@ -162,6 +162,7 @@ resource "google_compute_region_instance_group_manager" "pool" {
     google_compute_router_nat.workers,
     google_project_iam_member.this,
     google_pubsub_subscription_iam_member.worker,
+    google_pubsub_topic_iam_member.publisher,
     google_storage_bucket_iam_member.this,
   ]
 }

@@ -54,6 +54,10 @@ run "nobody_may_call_it" {
     error_message = "Requests to the executor API must carry a secret."
   }
   assert {
+    condition     = keys(google_secret_manager_secret_iam_member.deployer) == [] && google_secret_manager_secret_iam_member.nonce[0].secret_id == "cloud-executor-nonce"
+    error_message = "Nobody reads the pepper of tokens, and only the API the secret."
+  }
+  assert {
     condition     = google_storage_bucket.blobs.public_access_prevention == "enforced" && google_storage_bucket.source.public_access_prevention == "enforced"
     error_message = "No bucket may ever be public."
   }
@@ -73,6 +77,25 @@ run "data_outlives_the_deployment" {
   assert {
     condition     = google_firestore_database.jobs.deletion_policy == "ABANDON" && google_firestore_database.jobs.delete_protection_state == "DELETE_PROTECTION_ENABLED"
     error_message = "The database must be let be."
+  }
+  assert {
+    condition     = google_secret_manager_secret.pepper.deletion_protection && google_secret_manager_secret_version.pepper.deletion_policy == "ABANDON"
+    error_message = "The pepper of tokens must stay as long as the database that holds them."
+  }
+}
+
+run "data_goes_where_that_is_asked_for" {
+  command = plan
+  variables {
+    delete_protection = false
+  }
+
+  assert {
+    condition = (
+      google_storage_bucket.blobs.force_destroy && google_firestore_database.jobs.deletion_policy == "DELETE" &&
+      !google_secret_manager_secret.pepper.deletion_protection && google_secret_manager_secret_version.pepper.deletion_policy == "DELETE"
+    )
+    error_message = "Nothing is left of a deployment whose data may go."
   }
 }
 

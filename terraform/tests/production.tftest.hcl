@@ -126,6 +126,10 @@ run "a_push_deploys_where_that_is_asked_for" {
     condition     = google_cloudbuild_trigger.deploy[0].approval_config[0].approval_required && google_cloudbuild_trigger.deploy[0].filename == "cloudbuild.yaml"
     error_message = "A person approves a deployment."
   }
+  assert {
+    condition     = keys(google_secret_manager_secret_iam_member.deployer) == ["nonce/secretAccessor", "nonce/viewer", "pepper/secretAccessor", "pepper/viewer"]
+    error_message = "Terraform compares both secrets with its state."
+  }
 }
 
 run "people_sign_in_where_that_is_asked_for" {
@@ -145,6 +149,10 @@ run "people_sign_in_where_that_is_asked_for" {
   assert {
     condition     = contains(keys(google_cloud_run_v2_service_iam_member.invoker), "executor/serviceAccount:service-123456789012@gcp-sa-iap.iam.gserviceaccount.com")
     error_message = "It calls the functions in its own name."
+  }
+  assert {
+    condition     = strcontains(output.try_it, "--impersonate-service-account=\"$ACCOUNT\" --audiences=client --include-email)")
+    error_message = "The commands to try it must pass the proxy."
   }
 }
 

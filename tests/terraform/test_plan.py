@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections import Counter
@@ -39,8 +40,8 @@ MINIMAL = {
     "google_project_iam_custom_role": ["leave_group"],
     "google_pubsub_subscription": ["dead_letter", "pool default"],
     "google_pubsub_topic": ["dead_letter", "pool default"],
-    "google_secret_manager_secret": ["nonce 0"],
-    "google_secret_manager_secret_version": ["nonce 0"],
+    "google_secret_manager_secret": ["nonce 0", "pepper"],
+    "google_secret_manager_secret_version": ["nonce 0", "pepper"],
     "google_service_account": [
         "this api",
         "this builder",
@@ -52,6 +53,7 @@ MINIMAL = {
     ],
     "google_storage_bucket": ["blobs", "source"],
     "google_storage_bucket_object": ["source"],
+    "random_bytes": ["pepper"],
     "random_password": ["nonce 0"],
 }
 """Name and key of each resource by its type, without indexes, roles and services."""
@@ -82,6 +84,7 @@ PRODUCTION = MINIMAL | {
         "oldest_job",
     ],
     "google_monitoring_notification_channel": ["email operations@example.com"],
+    "google_project_iam_custom_role": ["leave_group", "manage_queues 0"],
     "google_pubsub_subscription": ["dead_letter", "pool default", "pool gpu", "pool spot"],
     "google_pubsub_topic": ["dead_letter", "pool default", "pool gpu", "pool spot"],
     "google_service_account": [
@@ -286,6 +289,24 @@ def test_a_new_pool_leaves_what_is_there_alone(minimal_deployment: Terraform) ->
         "google_monitoring_dashboard",
     }
     assert not any("delete" in change["change"]["actions"] for change in changes)
+
+
+def test_the_pepper_of_tokens_is_never_made_anew(minimal_deployment: Terraform) -> None:
+    """Not even where its random value is: that would make every token invalid."""
+    plan = minimal_deployment.plan("-var-file=examples/minimal.tfvars", "-replace=random_bytes.pepper")
+    actions = {change["address"]: change["change"]["actions"] for change in plan["resource_changes"]}
+    assert actions["random_bytes.pepper"] == ["delete", "create"]
+    assert actions["google_secret_manager_secret.pepper"] == ["no-op"]
+    assert actions["google_secret_manager_secret_version.pepper"] == ["no-op"]
+
+
+def test_the_pepper_of_tokens_has_256_bits(minimal_deployment: Terraform) -> None:
+    (version,) = (
+        found["values"]
+        for found in of_type(minimal_deployment.applied(), "google_secret_manager_secret_version")
+        if found["name"] == "pepper"
+    )
+    assert len(base64.b64decode(version["secret_data"], validate=True)) == 32
 
 
 def test_only_settings_are_told(minimal_deployment: Terraform) -> None:
