@@ -87,6 +87,8 @@ def test_values_of_another_type_are_named_at_once(terraform: Terraform) -> None:
         (["pools={}"], "pools must name at least one pool"),
         (['pools={"Bad Name"={}}'], "pools must name at least one pool"),
         (["pools={dead-letter={}}"], '"dead-letter" is taken'),
+        (["pools={a={max_workers=1.5}}"], "from 0 to max_workers, whole numbers"),
+        (["function_limits={concurrency=1.5}"], "a concurrency from 1 to 1000, a whole number"),
         (["allow_unauthenticated=true", "require_nonce=false"], "anybody could run commands on your workers"),
         (["armor=true", 'iap={client_id="a",client_secret="b"}'], "armor needs a domain"),
     ],
