@@ -50,6 +50,7 @@ locals {
         timeout     = pool.job_timeout_seconds
         maxTimeout  = coalesce(pool.job_max_timeout_seconds, var.longest_job_seconds)
         idleMinutes = pool.idle_minutes
+        minWorkers  = pool.min_workers
       } : key => value if value != null
     }
   }

@@ -41,9 +41,7 @@ locals {
   bucket_roles = {
     "${local.serve_blobs}/blobs" = { account = local.serve_blobs, role = "roles/storage.objectUser", bucket = google_storage_bucket.blobs.name }
     "worker/blobs"               = { account = "worker", role = "roles/storage.objectUser", bucket = google_storage_bucket.blobs.name }
-    # It deletes what is left of uploads, and zips that nobody asks for any more.
-    "sweep/blobs"    = { account = "sweep", role = "roles/storage.objectUser", bucket = google_storage_bucket.blobs.name }
-    "builder/source" = { account = "builder", role = "roles/storage.objectViewer", bucket = google_storage_bucket.source.name }
+    "builder/source"             = { account = "builder", role = "roles/storage.objectViewer", bucket = google_storage_bucket.source.name }
   }
 
   registry_roles = {
@@ -152,7 +150,7 @@ resource "google_project_iam_custom_role" "leave_group" {
   title       = "Cloud Executor: leave the worker group"
   description = "What a worker needs to remove its own VM from its managed instance group"
   # Of a group, so VMs that are in none are out of reach: the group deletes the VM, in the name of Google's own account.
-  permissions = ["compute.instanceGroupManagers.update"]
+  permissions = ["compute.instanceGroupManagers.get", "compute.instanceGroupManagers.update"]
 }
 
 # Instance groups have no permissions of their own, nor do conditions know them.

@@ -325,7 +325,7 @@ variable "pools" {
     - `machine_type`, `disk_gb`, `disk_type`: of its VMs.
     - `slots`: jobs that one VM runs at once.
     - `min_workers`, `max_workers`: VMs. Those of `min_workers` cost money while idle.
-    - `idle_minutes`: how long a worker without a job stays.
+    - `idle_minutes`: how long a worker without a job stays that is none of `min_workers`.
     - `spot`: cheaper VMs that Google may take away; their jobs then start again elsewhere.
     - `accelerator_type`, `accelerator_count`: GPUs of each VM.
     - `zones`: of the region, where not all have the machine type. Empty: all.

@@ -46,6 +46,8 @@ class WorkerPool:
     """how long any may run; None: for ever"""
     idle: timedelta | None = None
     """how long a worker without jobs stays, where it can remove its own machine; None: for ever"""
+    min_workers: int = 0
+    """machines that stay, however idle"""
 
     def timeout_of(self, config: ExecutorConfig) -> timedelta | None:
         """How long the command may run; None: for ever."""
@@ -146,8 +148,8 @@ def _network(value: object) -> str:
     return str(value)
 
 
-def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def _count(value: object, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError
     return value
 
@@ -184,6 +186,7 @@ _FIELDS: dict[str, tuple[str, Callable[[object], object], str]] = {
     "diskMiB": ("disk_mib", _count, _COUNT),
     "timeout": ("timeout", lambda value: _duration(value, timedelta(seconds=1)), "seconds above 0"),
     "maxTimeout": ("max_timeout", lambda value: _duration(value, timedelta(seconds=1)), "seconds above 0"),
+    "minWorkers": ("min_workers", lambda value: _count(value, 0), "a whole number, or 0"),
     "idleMinutes": ("idle", lambda value: _duration(value, timedelta(minutes=1)), "minutes above 0"),
 }
 """name in the JSON -> field of a pool, how it is read, and what it must be"""

@@ -112,6 +112,7 @@ run "functions_and_workers_know_the_pool" {
       network     = "bridge"
       maxTimeout  = 86400
       idleMinutes = 10
+      minWorkers  = 0
     }]
     error_message = "A pool that says nothing leaves the limits of jobs to the code."
   }

@@ -107,7 +107,7 @@ def test_roles_of_our_own_reach_no_policy_no_message_and_no_vm_by_itself(product
         role["name"]: set(role["values"]["permissions"])
         for role in of_type(production_deployment.applied(), "google_project_iam_custom_role")
     }
-    assert roles["leave_group"] == {"compute.instanceGroupManagers.update"}
+    assert roles["leave_group"] == {f"compute.instanceGroupManagers.{verb}" for verb in ("get", "update")}
     verbs = {permission.rpartition(".")[2] for permission in roles["manage_queues"]}
     assert verbs == {"attachSubscription", "create", "delete", "get", "update"}
 

@@ -11,7 +11,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-REMOVE = "/compute/v1/projects/our-project/regions/us-central1/instanceGroupManagers/our-pool/deleteInstances"
+GROUP = "/compute/v1/projects/our-project/regions/us-central1/instanceGroupManagers/our-pool"
+REMOVE = f"{GROUP}/deleteInstances"
 
 
 @dataclass
@@ -27,6 +28,10 @@ class GoogleMachine:
     )
     answers: list[tuple[HTTPStatus, dict[str, Any]]] = field(default_factory=list)
     """of the Compute API, in order; afterwards it accepts everything"""
+    target_size: int = 1
+    """how many machines the group is to have"""
+    asked: int = 0
+    """how often somebody looked"""
     removals: list[tuple[str, Any]] = field(default_factory=list)
     """path and body of each request to it"""
 
@@ -37,6 +42,10 @@ def google_machine() -> Iterator[GoogleMachine]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.path.partition("?")[0] == GROUP:
+                machine.asked += 1
+                self._answer(HTTPStatus.OK, json.dumps({"targetSize": machine.target_size}).encode())
+                return
             value = machine.metadata.get(self.path.removeprefix("/computeMetadata/v1/"))
             if self.headers["Metadata-Flavor"] != "Google":
                 self._answer(HTTPStatus.FORBIDDEN, b"")

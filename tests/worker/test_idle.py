@@ -125,7 +125,7 @@ def test_elsewhere_there_is_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_machine_is_removed_by_its_name(machine: GoogleMachine) -> None:
     group = own_instance_group()
     assert group is not None
-    group.remove_this_machine()
+    group.remove_this_machine(0)
     assert machine.removals == [(REMOVE, {"instances": ["zones/us-central1-b/instances/our-pool-x1y2"]})]
 
 
@@ -141,16 +141,16 @@ def test_a_removal_that_is_refused_is_told(machine: GoogleMachine, answer: tuple
     group = own_instance_group()
     assert group is not None
     with pytest.raises(Unavailable, match="its group"):
-        group.remove_this_machine()
+        group.remove_this_machine(0)
 
 
 # The worker ---------------------------------------------------------------------------------------------------------
 
 
-def departure(machine: GoogleMachine, seconds: float = 0.5) -> Departure:
+def departure(machine: GoogleMachine, seconds: float = 0.5, least: int = 0) -> Departure:
     group = own_instance_group()
     assert group is not None
-    return Departure(seconds, group.remove_this_machine)
+    return Departure(seconds, partial(group.remove_this_machine, least))
 
 
 def test_an_idle_worker_removes_its_machine_and_takes_nothing_any_more(stack: Stack, machine: GoogleMachine) -> None:
@@ -181,6 +181,18 @@ def test_a_worker_that_cannot_leave_takes_jobs_and_tries_again(stack: Stack, mac
         worker.join()
     assert worker.ended == [True]
     assert len(machine.removals) == 3
+
+
+def test_an_idle_worker_stays_while_the_group_is_as_small_as_it_may_be(stack: Stack, machine: GoogleMachine) -> None:
+    machine.target_size = 2
+    with WorkerThread(runner_of(stack, stack.executor), departure=departure(machine, 0.05, least=2)) as worker:
+        until(lambda: machine.asked > 1)
+        assert stack.finished(stack.add_script("true")).status == Status.SUCCESS
+        assert machine.removals == []
+        machine.target_size = 3
+        worker.join()
+    assert worker.ended == [True]
+    assert [path for path, _ in machine.removals] == [REMOVE]
 
 
 def test_a_delivery_that_comes_while_it_takes_its_leave_keeps_it(stack: Stack) -> None:
@@ -219,7 +231,12 @@ def test_a_delivery_that_comes_while_it_takes_its_leave_keeps_it(stack: Stack) -
 
     jobs: list[Job] = []
     publishes = [lambda: jobs.append(stack.add_script("true"))]
-    going = Departure(0.5, lambda: left.append(stack.get(jobs[0]).status))
+
+    def leave() -> bool:
+        left.append(stack.get(jobs[0]).status)
+        return True
+
+    going = Departure(0.5, leave)
     with WorkerThread(runner_of(stack, stack.executor), queue=Queue(), departure=going) as worker:
         worker.join()
     job = stack.get(jobs[0])
@@ -229,7 +246,7 @@ def test_a_delivery_that_comes_while_it_takes_its_leave_keeps_it(stack: Stack) -
 def test_a_signal_to_stop_ends_an_idle_worker_that_cannot_leave(stack: Stack) -> None:
     tried = threading.Event()
 
-    def leave() -> None:
+    def leave() -> bool:
         tried.set()
         raise Unavailable
 

@@ -24,22 +24,25 @@ class InstanceGroup:
     instance: str
     """the machine, as the API names it: zones/<zone>/instances/<name>"""
 
-    def remove_this_machine(self) -> None:
-        """Have the machine deleted, and the group smaller by one. Raises Unavailable if that is not accepted.
+    def remove_this_machine(self, least: int) -> bool:
+        """Have the machine deleted, and the group smaller by one; False: then it would have less than `least` machines.
 
-        It ends within a minute or so, as every machine does: with a signal to its programs.
+        Several that ask at the same moment may all go; the autoscaler brings some back. The machine ends within a
+        minute or so, as every machine does: with a signal to its programs. Raises Unavailable if that is not accepted.
         """
         # They take more memory than all the rest of a worker, and are needed once.
         from google.api_core.exceptions import GoogleAPICallError
         from google.auth.exceptions import GoogleAuthError
         from google.cloud.compute_v1 import RegionInstanceGroupManagersClient
 
+        group = {"project": self.project, "region": self.region, "instance_group_manager": self.name}
         try:
-            operation = RegionInstanceGroupManagersClient().delete_instances_unary(
+            client = RegionInstanceGroupManagersClient()
+            if least and client.get(group, timeout=LEAVE_SECONDS).target_size <= least:
+                return False
+            operation = client.delete_instances_unary(
                 {
-                    "project": self.project,
-                    "region": self.region,
-                    "instance_group_manager": self.name,
+                    **group,
                     "region_instance_group_managers_delete_instances_request_resource": {"instances": [self.instance]},
                 },
                 timeout=LEAVE_SECONDS,
@@ -48,6 +51,7 @@ class InstanceGroup:
             raise Unavailable("The machine could not be removed from its group.") from error
         if operation.error.errors:
             raise Unavailable(f"The machine was not removed from its group: {operation.error.errors[0].message}")
+        return True
 
 
 def own_instance_group() -> InstanceGroup | None:

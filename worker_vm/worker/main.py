@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import click
@@ -145,7 +146,7 @@ def find_departure(pool: WorkerPool) -> Departure | None:
     group = None if pool.idle is None else own_instance_group()
     if pool.idle is None or group is None:
         return None
-    return Departure(pool.idle.total_seconds(), group.remove_this_machine)
+    return Departure(pool.idle.total_seconds(), partial(group.remove_this_machine, pool.min_workers))
 
 
 def open_worker(

@@ -44,8 +44,8 @@ class Departure:
     """That a worker leaves when it has had nothing to do for long."""
 
     idle_seconds: float
-    leave: Callable[[], None]
-    """gives up the machine; if that raises, the worker goes on, and tries it again after as long a time"""
+    leave: Callable[[], bool]
+    """gives up the machine; if it may not, or that raises, the worker goes on, and tries again after as long a time"""
 
 
 class Worker:
@@ -141,12 +141,13 @@ class Worker:
         if self._departure is None or self._slots.refused:
             return False
         try:
-            self._departure.leave()
+            left = self._departure.leave()
         except Exception:
             logger.exception("worker cannot leave, and goes on", extra=self._fields("leave"))
             return False
-        logger.info("worker was idle, and leaves", extra=self._fields("leave"))
-        return True
+        if left:
+            logger.info("worker was idle, and leaves", extra=self._fields("leave"))
+        return left
 
     def _slot(self, number: int, subscription: Subscription) -> None:
         delay = FIRST_DELAY_SECONDS
