@@ -17,8 +17,17 @@ from functools import partial
 from itertools import chain, islice
 from typing import BinaryIO
 
+import msgspec
+
 from cloud_executor.model.errors import NotFound, TooLarge
-from cloud_executor.model.metadata import BlobMetadata, ContentEntry, ContentType, metadata_answer, parse_hash
+from cloud_executor.model.metadata import (
+    BlobMetadata,
+    ContentEntry,
+    ContentType,
+    metadata_answer,
+    parse_hash,
+    read_content_entry,
+)
 from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import DirectTransfers, ObjectInfo, ObjectNotFound, ObjectStore
 from cloud_executor.zip_archive import ZipMember, archive_chunks, archive_size, member_name
@@ -64,8 +73,7 @@ class TooManyLinks(NotFound):
     """The links of this blob lead nowhere: they are a circle, or too many."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBlob:
+class StoredBlob(msgspec.Struct, frozen=True):
     """A blob's metadata document as it is stored."""
 
     hash: str
@@ -82,8 +90,7 @@ class StoredBlob:
         return metadata_answer(self.canonical, self.last_modified)
 
 
-@dataclass(frozen=True, slots=True)
-class ContentDownload:
+class ContentDownload(msgspec.Struct, frozen=True):
     """A download of stored bytes."""
 
     name: str
@@ -98,8 +105,7 @@ class ContentDownload:
         return self.content_hash
 
 
-@dataclass(frozen=True, slots=True)
-class ZipDownload:
+class ZipDownload(msgspec.Struct, frozen=True):
     """A download of an artifact."""
 
     name: str
@@ -118,8 +124,7 @@ class ZipDownload:
         return archive_chunks(self.members)
 
 
-@dataclass(frozen=True, slots=True)
-class ArtifactMember(ZipMember):
+class ArtifactMember(ZipMember, frozen=True):
     """One file of an artifact's zip."""
 
     source: ContentDownload | ZipDownload
@@ -273,10 +278,15 @@ class BlobStore:
         if entry.content_type != ContentType.SOFT_LINK:
             raise ContentMissing
         try:
-            blob = self.metadata(entry.content_hash).metadata
+            stored = self.metadata(entry.content_hash)
+            content = read_content_entry(stored.canonical)
+            if content is None:
+                blob = stored.metadata
         except NotFound:
             raise ContentMissing from None
-        return self._resolve(entry.content_hash, blob, path, name, way)
+        if content is None:
+            return self._resolve(entry.content_hash, blob, path, name, way)
+        return self._resolve_entry(content, path, name, way.to(entry.content_hash))
 
     def _members(self, artifact_hash: str, blob: BlobMetadata, way: _Way) -> tuple[ArtifactMember, ...]:
         inside = replace(way, outermost=False)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import BinaryIO, Protocol
+
+import msgspec
 
 from cloud_executor.model.errors import NotFound
 from cloud_executor.model.job import Job, OutputSegment, WorkerRecord
@@ -29,8 +30,7 @@ class JobNotFound(NotFound):
     """No job has this hash."""
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(msgspec.Struct, frozen=True):
     """What is known of a stored object without reading it."""
 
     key: str
@@ -103,8 +103,7 @@ class DirectTransfers(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class JobPage:
+class JobPage(msgspec.Struct, frozen=True):
     """Part of a list of jobs, ordered by createTime and hash; hashes of one beginning of 1000 bytes in any order."""
 
     jobs: tuple[Job, ...]

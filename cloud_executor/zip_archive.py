@@ -13,7 +13,8 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 WHOLE_LIMIT = 1024 * 1024
 """bytes up to which a member is held in memory"""
@@ -41,8 +42,7 @@ _END_64_LOCATOR = struct.Struct("<4sLQL")
 _END = struct.Struct("<4s4H2LH")
 
 
-@dataclass(frozen=True, slots=True)
-class ZipMember:
+class ZipMember(msgspec.Struct, frozen=True):
     """One file of an archive."""
 
     name: str

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from io import FileIO
 from pathlib import Path
 from urllib.parse import urlencode
 from uuid import uuid4
+
+from msgspec.structs import replace
 
 from cloud_executor.backends.files import FileObjectStore
 from cloud_executor.ports import ObjectInfo

@@ -25,6 +25,7 @@ from cloud_executor.model.mime import mime_type
 _Value = TypeVar("_Value")
 
 _HASH = re.compile("[0-9a-f]{40}")
+_CONTENT_LAST = re.compile(rb',"content":"([0-9a-f]{40})","contentType":"(object|softLink)"}\Z')
 _SHOWN_PATH = 100
 """so many characters of a path are shown in an error"""
 
@@ -240,6 +241,16 @@ class BlobMetadata(msgspec.Struct, frozen=True):
 def metadata_answer(canonical: bytes, last_modified: datetime) -> bytes:
     """`BlobMetadata.answer` from what a store holds, whatever that is, without reading it."""
     return b'%b,"lastModified":"%b"}' % (canonical[:-1], javascript.iso_time(last_modified).encode())
+
+
+def read_content_entry(stored: bytes) -> ContentEntry | None:
+    """Where a stored document leads, at a tenth of the time that reading all of it takes; None: read it.
+
+    An artifact of many files is as many documents, each of which ends with this if WebGME or we wrote it. No text in a
+    document can look like it: there a quotation mark has a backslash before it.
+    """
+    found = _CONTENT_LAST.search(stored)
+    return None if found is None else ContentEntry(found[1].decode(), _CONTENT_TYPES[found[2].decode()])
 
 
 def is_hash(value: object) -> TypeGuard[str]:

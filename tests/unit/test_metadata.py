@@ -17,6 +17,7 @@ from cloud_executor.model.metadata import (
     is_hash,
     metadata_answer,
     parse_hash,
+    read_content_entry,
 )
 
 CASES = recorded("metadata_hashes_public.json")["cases"]
@@ -295,3 +296,26 @@ def test_nothing_has_a_name_that_is_no_hash(text):
 def test_a_hash_is_taken_as_it_is():
     assert parse_hash(HASH) == HASH
     assert not is_hash(None)
+
+
+@pytest.mark.parametrize("content_type", ["object", "softLink"])
+def test_the_end_of_a_stored_document_says_where_it_leads(content_type):
+    document = {"name": "a", "content": "1" * 40, "contentType": content_type}
+    assert read_content_entry(BlobMetadata.parse(json.dumps(document).encode()).canonical) == ("1" * 40, content_type)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        BlobMetadata.for_artifact("a", {"b": ("1" * 40, 1, ContentType.OBJECT)}).canonical,
+        b'{"content":"%b","contentType":"object","name":"x"}' % (b"1" * 40),
+        b'{"content":"%b","contentType":"object"}}' % (b"1" * 40),
+        b'{"contentType":"object","content":"%b"}' % (b"1" * 40),
+        b'{"name":",\\"content\\":\\"%b\\",\\"contentType\\":\\"object\\"}"}' % (b"1" * 40),
+        b'{"name":"a","content":"../../etc/passwd","contentType":"object"}',
+        b'{"name":"a","content":"%b","contentType":"complex"}' % (b"1" * 40),
+        b"",
+    ],
+)
+def test_a_document_that_does_not_end_so_has_to_be_read(stored):
+    assert read_content_entry(stored) is None
