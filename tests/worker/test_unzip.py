@@ -55,6 +55,16 @@ def test_a_name_that_leaves_the_folder_is_refused(stack: Stack, name: str, tmp_p
     assert not list(tmp_path.rglob("evil"))
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", [0o100644, LINK])
+@pytest.mark.parametrize("name", [".", "./.", ""])
+def test_a_file_or_link_that_is_the_folder_itself_is_refused(stack: Stack, name: str, kind: int) -> None:
+    job = stack.run(add(stack, {name: "x"}, {name: kind}))
+    shown = name if kind != LINK else "."
+    error = f"The file '{shown}' of the source could not be written: a folder has the same name."
+    assert (job.status, job.error) == (Status.FAILED_UNZIP, error)
+
+
 @pytest.mark.parametrize("name", ["..\\evil", "C:\\evil", "\\evil", "a\\..\\..\\evil"])
 def test_names_of_windows_that_leave_the_folder_are_refused(stack: Stack, name: str, tmp_path: Path) -> None:
     content = zip_of({"executor_config.json": LIST, name: "x"})
@@ -230,7 +240,7 @@ def test_of_two_files_with_one_name_the_last_stays(stack: Stack) -> None:
 
 
 def test_names_are_cleaned_of_what_means_nothing(stack: Stack) -> None:
-    job = stack.run(add(stack, {"./a//b/./c": "x", "folder/": "", "empty//": ""}))
+    job = stack.run(add(stack, {"./a//b/./c": "x", "folder/": "", "empty//": "", "./": ""}))
     assert listed(stack, job) == [b"./a/b/c"]
 
 

@@ -84,7 +84,9 @@ class FileTree:
 
     def _make_folder(self, path: str) -> None:
         missing = []
-        while path not in self._folders:
+        # Never above the root, where the way up would not end: a file or link that has the root's own name is refused by
+        # the system, since a folder has that name.
+        while len(path) > len(self._root) and path not in self._folders:
             missing.append(path)
             path = os.path.dirname(path)
         for folder in reversed(missing):
