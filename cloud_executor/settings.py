@@ -169,7 +169,10 @@ class Settings:
         timedelta(seconds=30), _seconds, "seconds", "how long a worker may be silent before its job goes to another"
     )
     max_losses: int = _setting(
-        3, _count, "a number", "how often a job whose worker vanished is tried again before it has failed"
+        3,
+        _count,
+        "a number",
+        "how often a job whose worker vanished, or waited for the storage in vain, is tried again before it has failed",
     )
 
     sandbox: str = _setting(

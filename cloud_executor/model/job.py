@@ -109,7 +109,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     attempt: int = 0
     """how often it was claimed; a write in the name of an older attempt is refused"""
     losses: int = 0
-    """how many attempts ended because their worker vanished"""
+    """how many attempts ended because their worker vanished, or lacked what it needed"""
     retries: int | None = None
     """how many of them its own files allow; None: as many as the settings do"""
     lease_expires: datetime | None = None
@@ -321,9 +321,10 @@ def hand_over(job: Job, attempt: int, pool: str | None) -> Job:
     return msgspec.structs.replace(waiting, pool=pool, later_pools=later)
 
 
-def lose(job: Job, now: datetime, max_losses: int) -> Job:
-    """Take the job back from a worker that vanished; after `max_losses`, or its own `retries`, more it has failed.
+def lose(job: Job, now: datetime, max_losses: int, cause: str | None = None) -> Job:
+    """Take the job back from a worker that vanished, or (`cause`, a sentence) that lacked what it needed.
 
+    After `max_losses`, or its own `retries`, more it has failed.
     A job whose cancel was requested ends as canceled: nobody is left to interrupt it.
     """
     if job.cancel_requested:
@@ -331,6 +332,8 @@ def lose(job: Job, now: datetime, max_losses: int) -> Job:
     if job.losses >= (max_losses if job.retries is None else job.retries):
         times = "once" if job.losses == 0 else f"{job.losses + 1} times"
         reason = f"The workers that ran it vanished {times}: it may take its machine down."
+        if cause is not None:
+            reason = f"Workers gave it up or vanished {times}; the last one for this reason: {cause}"
         return _ended(job, Status.FAILED_TO_EXECUTE, now, reason)
     return msgspec.structs.replace(_waiting(job), losses=job.losses + 1)
 

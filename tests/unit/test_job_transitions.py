@@ -299,6 +299,12 @@ def test_a_job_that_says_how_often_it_may_be_lost_is_believed(retries: int, time
     assert f"vanished {times}:" in (job.error or "")
 
 
+def test_a_loss_too_many_for_want_of_something_says_of_what() -> None:
+    job = transitions.lose(replace(RUNNING, losses=MAX_LOSSES), NOON, MAX_LOSSES, "The storage is away.")
+    assert job.status == "FAILED_TO_EXECUTE"
+    assert job.error == "Workers gave it up or vanished 3 times; the last one for this reason: The storage is away."
+
+
 def test_a_claim_that_finds_one_loss_too_many_ends_the_job() -> None:
     job = claimed(replace(RUNNING, losses=MAX_LOSSES), "other", EXPIRED)
     assert job.status == "FAILED_TO_EXECUTE"

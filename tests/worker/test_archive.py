@@ -12,8 +12,8 @@ from worker_harness import ALL, Stack, zip_of
 from cloud_executor.backends.files import FileObjectStore
 from cloud_executor.blobs import BlobStore
 from cloud_executor.jobs import system_clock
-from cloud_executor.model.errors import StorageFull, Unavailable
 from cloud_executor.model.job import Job, Status
+from cloud_executor.ports import ObjectNotFound
 
 MADE = [{"name": "made", "resultPatterns": ["made/**"]}]
 
@@ -174,29 +174,22 @@ class BrokenStore(FileObjectStore):
             raise self._error
 
 
-def run_on(stack: Stack, store: BrokenStore, monkeypatch: pytest.MonkeyPatch, patience: float) -> Job:
-    monkeypatch.setattr("worker_vm.worker.patience.persist.__defaults__", (patience,))
+def run_on(stack: Stack, store: BrokenStore) -> Job:
     job = stack.add_script("echo x", ALL)
     with stack.worker(blobs=BlobStore(store, system_clock)) as worker:
         worker.run_next()
     return stack.get(job)
 
 
-def test_a_storage_that_fails_for_a_while_is_tried_again(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = run_on(stack, BrokenStore(stack.data / "blobs", "wg-", Unavailable(), 2), monkeypatch, 30)
-    assert (job.status, job.error) == (Status.SUCCESS, None)
-    assert stack.results(job)["job_stdout.txt"] == b"x\n"
-
-
-def test_a_full_storage_fails_the_job_with_a_sentence(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = run_on(stack, BrokenStore(stack.data / "blobs", "wg-content", StorageFull(), 99), monkeypatch, 0.1)
+def test_a_result_that_cannot_be_stored_fails_the_job_with_a_sentence(stack: Stack) -> None:
+    job = run_on(stack, BrokenStore(stack.data / "blobs", "wg-content", ObjectNotFound(), 99))
     assert job.status == Status.FAILED_TO_ARCHIVE_FILE
-    assert (job.error or "").endswith("was not stored: The storage is full; free some space and try again.")
+    assert (job.error or "").endswith("was not stored: No object has this key.")
 
 
 def test_an_artifact_that_cannot_be_stored_has_its_own_status(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker_vm.worker.archive._wanted_files", lambda *_: iter(()))
-    job = run_on(stack, BrokenStore(stack.data / "blobs", "wg-metadata", Unavailable(), 99), monkeypatch, 0.1)
+    job = run_on(stack, BrokenStore(stack.data / "blobs", "wg-metadata", ObjectNotFound(), 99))
     assert job.status == Status.FAILED_TO_SAVE_ARTIFACT
     assert (job.error or "").startswith("The results were not stored: ")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from cloud_executor.blobs import READ_BYTES, SMALL_CONTENT_BYTES, BlobStore
-from cloud_executor.model.errors import CloudExecutorError
+from cloud_executor.model.errors import CloudExecutorError, Unavailable
 from cloud_executor.model.executor_config import ResultArtifact
 from cloud_executor.model.job import Status
 from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
@@ -47,11 +46,10 @@ def archive(
     artifacts: tuple[ResultArtifact, ...],
     job_folder: Path,
     attempt: Attempt,
-    stopping: threading.Event,
 ) -> Results:
     """Store each file that an artifact takes, once, and the artifacts: soft links to them.
 
-    What cannot be read is missing from them, and is the failure. Raises Interrupted.
+    What cannot be read is missing from them, and is the failure. Raises Interrupted, and Unavailable.
     """
     results = Results()
     files: dict[str, dict[str, ArtifactFile]] = {artifact.name: {} for artifact in artifacts}
@@ -60,10 +58,12 @@ def archive(
         attempt.check_archiving()
         shown = quoted_name(wanted.file.path)
         try:
-            stored = persist(lambda: _store_file(blobs, wanted.file, attempt), stopping)
+            stored = persist(lambda: _store_file(blobs, wanted.file, attempt), attempt)
         except OSError as error:
             reason = (error.strerror or "unknown fault").lower()
             results.failed(_failure(f"The result file {shown} could not be read: {reason}."))
+        except Unavailable:
+            raise
         except CloudExecutorError as error:
             raise _failure(f"The result file {shown} was not stored: {error}") from error
         else:
@@ -74,7 +74,7 @@ def archive(
         _for_each(_wanted_files(artifacts, job_folder, results), store, blobs.objects.concurrency)
         for name, entries in files.items():
             attempt.check_archiving()
-            results.hashes[name] = _store_artifact(blobs, BlobMetadata.for_artifact(name, entries), stopping)
+            results.hashes[name] = _store_artifact(blobs, BlobMetadata.for_artifact(name, entries), attempt)
     except JobFailed as failure:
         results.failed(failure)
     return results
@@ -139,9 +139,11 @@ def _store_file(blobs: BlobStore, file: ResultFile, attempt: Attempt) -> Artifac
         return ArtifactFile(blob.hash, size, ContentType.SOFT_LINK)
 
 
-def _store_artifact(blobs: BlobStore, metadata: BlobMetadata, stopping: threading.Event) -> str:
+def _store_artifact(blobs: BlobStore, metadata: BlobMetadata, attempt: Attempt) -> str:
     try:
-        return persist(lambda: blobs.create_metadata(metadata), stopping).hash
+        return persist(lambda: blobs.create_metadata(metadata), attempt).hash
+    except Unavailable:
+        raise
     except CloudExecutorError as error:
         raise JobFailed(Status.FAILED_TO_SAVE_ARTIFACT, f"The results were not stored: {error}") from error
 

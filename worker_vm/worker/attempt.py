@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import select
 import threading
 import time
 from enum import IntEnum
@@ -94,6 +96,14 @@ class Attempt:
         reason = self.interruption
         if reason is not None:
             raise Interrupted(reason)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, for `persist`. Raises Interrupted as soon as the attempt is."""
+        poll = select.poll()
+        poll.register(self._readable, select.POLLIN)
+        poll.poll(math.ceil(1000 * min(seconds, self.seconds_left)))
+        self.check()
+        return False
 
     def check_archiving(self) -> None:
         """Raises Interrupted if results must not, or need not, be stored any more."""

@@ -84,8 +84,8 @@ class FileTree:
 
     def _make_folder(self, path: str) -> None:
         missing = []
-        # Never above the root, where the way up would not end: a file or link that has the root's own name is refused by
-        # the system, since a folder has that name.
+        # Never above the root, where the way up would not end. The system itself refuses a file or link that has the
+        # root's own name: a folder has it.
         while len(path) > len(self._root) and path not in self._folders:
             missing.append(path)
             path = os.path.dirname(path)

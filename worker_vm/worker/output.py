@@ -23,6 +23,10 @@ SEGMENT_BYTES = 256 * 1024
 """of output in one segment; as UTF-8 it is at most three times as much, if none of the bytes are UTF-8"""
 
 
+PATIENCE_SECONDS = 30.0
+"""how long a segment waits for the storage: all output is among the results too"""
+
+
 class OutputSender:
     """Posts what comes into a file as numbered segments: one at a time, in order, by a thread of its own."""
 
@@ -120,5 +124,5 @@ class OutputSender:
     def _send(self, text: str) -> None:
         if not text or self._abandoned or self._attempt.interruption is Interruption.LOST:
             return
-        persist(lambda: self._post(self._number, text), self._stopping)
+        persist(lambda: self._post(self._number, text), self._stopping, PATIENCE_SECONDS)
         self._number += 1

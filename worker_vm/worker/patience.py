@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from cloud_executor.model.errors import Unavailable
 
@@ -14,16 +13,21 @@ T = TypeVar("T")
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 5.0
 
-STORAGE_PATIENCE_SECONDS = 30.0
-"""how long a step of a job waits for the storage"""
+STORAGE_PATIENCE_SECONDS = 900.0
+"""how long a step of a job, and its outcome, wait for the storage: to repeat the job would cost more"""
 
 
-def persist(
-    action: Callable[[], T], stopping: threading.Event, patience_seconds: float = STORAGE_PATIENCE_SECONDS
-) -> T:
+class Waiting(Protocol):
+    """An attempt, or the event that the worker stops: what ends a wait at once."""
+
+    def wait(self, seconds: float, /) -> bool:
+        """Wait so long; whether that has ended before, if it raises no error of its own then."""
+
+
+def persist(action: Callable[[], T], waiting: Waiting, patience_seconds: float = STORAGE_PATIENCE_SECONDS) -> T:
     """What `action` gives, which is repeated while it raises Unavailable, at growing intervals.
 
-    The error leaves once patience is at its end, or the worker stops.
+    The error leaves once patience is at its end, or the wait is.
     """
     end = time.monotonic() + patience_seconds
     delay = FIRST_DELAY_SECONDS
@@ -31,6 +35,6 @@ def persist(
         try:
             return action()
         except Unavailable:
-            if time.monotonic() + delay >= end or stopping.wait(delay):
+            if time.monotonic() + delay >= end or waiting.wait(delay):
                 raise
         delay = min(2 * delay, LONGEST_DELAY_SECONDS)

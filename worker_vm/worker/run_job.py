@@ -11,7 +11,8 @@
 
 A step that fails says so by JobFailed; the attempt ends with that status. Interrupted means that the job was canceled,
 or that it goes to another worker: then nothing is recorded, and the job and its delivery are given back.
-BelongsElsewhere means that it is handed over to another pool.
+BelongsElsewhere means that it is handed over to another pool. Unavailable means that a service has been away for longer
+than a step waits: that is no fault of the job, which counts the attempt as lost and is run again.
 """
 
 from __future__ import annotations
@@ -44,11 +45,8 @@ from worker_vm.worker.work_folder import AttemptFolder, WorkFolder
 
 logger = logging.getLogger(__name__)
 
-FINISH_PATIENCE_SECONDS = 900.0
-"""how long an outcome waits for the storage: to repeat the job would cost more"""
-
 SETTLE_PATIENCE_SECONDS = 1.0
-"""and how long a job or a delivery that is given back: if that fails, the lease's end does it"""
+"""how long a job or a delivery that is given back waits for the storage: if that fails, the lease's end does it"""
 
 
 _NEVER_BEGUN = frozenset(
@@ -124,12 +122,9 @@ class JobRunner:
             except (StaleAttempt, JobNotFound):
                 logger.warning("job belongs to another worker", extra=attempt.fields("finish"))
                 self._settle(delivery.ack)
-            except Unavailable:
-                # The end of the lease brings the job to another worker.
-                logger.exception(
-                    "storage does not answer: the job is left to another worker", extra=attempt.fields("finish")
-                )
-                self._settle(delivery.nack)
+            except Unavailable as error:
+                logger.exception("job lost for want of what it needs", extra=attempt.fields("lose"))
+                self._lose(attempt, delivery, str(error))
             else:
                 self._settle(delivery.ack)
 
@@ -198,7 +193,7 @@ class JobRunner:
         progress.start_time = self.executor.clock()
         config = read_config(folder)
         self._check_place(attempt, config)
-        job = persist(lambda: self.executor.started(attempt.job_hash, attempt.number, config.retries), self.stopping)
+        job = persist(lambda: self.executor.started(attempt.job_hash, attempt.number, config.retries), attempt)
         if job.cancel_requested:
             attempt.interrupt(Interruption.CANCELED)
         attempt.check()
@@ -206,7 +201,7 @@ class JobRunner:
             command = self.commands.run(config, folder, attempt)
         progress.finish_time, progress.ending = command.finish_time, command.ending
         with progress.timed("archive"):
-            results = archive(self.blobs, config.result_artifacts, folder.job, attempt, self.stopping)
+            results = archive(self.blobs, config.result_artifacts, folder.job, attempt)
         progress.result_hashes = results.hashes
         if results.failure is None:
             return command.status, command.error
@@ -216,14 +211,14 @@ class JobRunner:
 
     def fetch(self, attempt: Attempt, folders: ExitStack) -> AttemptFolder:
         """A folder with the source in it. Raises JobFailed, Interrupted, Unavailable."""
-        source = fetch_source(self.blobs, attempt.job_hash, self.stopping)
+        source = fetch_source(self.blobs, attempt)
         attempt.check()
         try:
             folder = folders.enter_context(self.work.attempt())
         except OSError as error:
             message = f"The worker could not make a folder for the job: {(error.strerror or 'unknown fault').lower()}."
             raise JobFailed(Status.FAILED_CREATING_SOURCE_ZIP, message) from error
-        unpack_source(self.blobs, source, folder, attempt, self.stopping)
+        unpack_source(self.blobs, source, folder, attempt)
         return folder
 
     def _check_place(self, attempt: Attempt, config: ExecutorConfig) -> None:
@@ -236,11 +231,7 @@ class JobRunner:
         raise JobFailed(Status.FAILED_EXECUTOR_CONFIG, reason)
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
-        persist(
-            lambda: self.executor.finish(attempt.job_hash, attempt.number, outcome),
-            self.stopping,
-            FINISH_PATIENCE_SECONDS,
-        )
+        persist(lambda: self.executor.finish(attempt.job_hash, attempt.number, outcome), self.stopping)
         said = {"status": outcome.status, "seconds": round(attempt.seconds, 3)}
         logger.info("job finished", extra=attempt.fields("finish") | said)
 
@@ -265,6 +256,23 @@ class JobRunner:
         except Unavailable:
             # The end of the lease brings the job to another worker.
             logger.warning("job was not handed over", extra=attempt.fields("hand_over"), exc_info=True)
+            self._settle(delivery.nack)
+        else:
+            self._settle(delivery.ack)
+
+    def _lose(self, attempt: Attempt, delivery: Delivery, cause: str) -> None:
+        """The attempt cannot go on, through no fault of the job: another one begins, unless too many were lost."""
+        try:
+            persist(
+                lambda: self.executor.lose(attempt.job_hash, attempt.number, cause),
+                self.stopping,
+                SETTLE_PATIENCE_SECONDS,
+            )
+        except JobNotFound:
+            self._settle(delivery.ack)
+        except Unavailable:
+            # The end of the lease counts it.
+            logger.warning("loss was not recorded", extra=attempt.fields("lose"), exc_info=True)
             self._settle(delivery.nack)
         else:
             self._settle(delivery.ack)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cloud_executor.blobs import READ_BYTES, BlobStore, ContentDownload, ZipDownload
-from cloud_executor.model.errors import CloudExecutorError, NotFound, Unavailable
+from cloud_executor.model.errors import NotFound
 from cloud_executor.model.job import Status
 from cloud_executor.zip_archive import SizeChanged, ZipMember
 from worker_vm.worker.attempt import Attempt
@@ -23,34 +22,30 @@ from worker_vm.worker.unzip import MAX_FILES, MAX_TOTAL_BYTES, unzip
 from worker_vm.worker.work_folder import AttemptFolder
 
 
-def fetch_source(blobs: BlobStore, job_hash: str, stopping: threading.Event) -> ContentDownload | ZipDownload:
-    """Find out what the source is. Raises JobFailed."""
+def fetch_source(blobs: BlobStore, attempt: Attempt) -> ContentDownload | ZipDownload:
+    """Find out what the source is. Raises JobFailed, Interrupted, and Unavailable."""
     try:
-        persist(lambda: blobs.metadata(job_hash), stopping)
-    except CloudExecutorError as error:
+        persist(lambda: blobs.metadata(attempt.job_hash), attempt)
+    except NotFound as error:
         raise JobFailed(Status.FAILED_TO_GET_SOURCE_METADATA, str(error)) from error
     with _obtaining():
-        return persist(lambda: blobs.download(job_hash), stopping)
+        return persist(lambda: blobs.download(attempt.job_hash), attempt)
 
 
 def unpack_source(
-    blobs: BlobStore,
-    source: ContentDownload | ZipDownload,
-    folder: AttemptFolder,
-    attempt: Attempt,
-    stopping: threading.Event,
+    blobs: BlobStore, source: ContentDownload | ZipDownload, folder: AttemptFolder, attempt: Attempt
 ) -> None:
-    """Fill the job's folder. Raises JobFailed, and Interrupted."""
+    """Fill the job's folder. Raises JobFailed, Interrupted, and Unavailable."""
     tree = FileTree(str(folder.job))
     if isinstance(source, ZipDownload):
-        _write_artifact(source, tree, attempt, stopping)
+        _write_artifact(source, tree, attempt)
     else:
-        with _open_zip(blobs, source, folder.source_zip, attempt, stopping) as archive:
+        with _open_zip(blobs, source, folder.source_zip, attempt) as archive:
             unzip(archive, tree, attempt)
     tree.close()
 
 
-def _write_artifact(source: ZipDownload, tree: FileTree, attempt: Attempt, stopping: threading.Event) -> None:
+def _write_artifact(source: ZipDownload, tree: FileTree, attempt: Attempt) -> None:
     """Write the files of an artifact, as unpacking its zip would do it."""
     if not source.members:
         raise JobFailed(Status.FAILED_UNZIP, "The source is an artifact without files.")
@@ -64,22 +59,20 @@ def _write_artifact(source: ZipDownload, tree: FileTree, attempt: Attempt, stopp
 
     for member in source.members:
         with _obtaining():
-            persist(partial(write, member), stopping)
+            persist(partial(write, member), attempt)
 
 
 @contextmanager
-def _open_zip(
-    blobs: BlobStore, source: ContentDownload, spool: Path, attempt: Attempt, stopping: threading.Event
-) -> Iterator[BinaryIO]:
+def _open_zip(blobs: BlobStore, source: ContentDownload, spool: Path, attempt: Attempt) -> Iterator[BinaryIO]:
     """The uploaded zip as a file in which one can go back and forth."""
     with ExitStack() as stack:
         with _obtaining():
-            content = stack.enter_context(persist(lambda: blobs.open_content(source.content_hash), stopping))
+            content = stack.enter_context(persist(lambda: blobs.open_content(source.content_hash), attempt))
         if isinstance(content, io.FileIO):
             yield content  # it is on this machine already
             return
         with _obtaining():
-            persist(lambda: _copy(blobs, source, spool, attempt), stopping)
+            persist(lambda: _copy(blobs, source, spool, attempt), attempt)
         with spool.open("rb") as file:
             yield file
 
@@ -106,7 +99,7 @@ def _checked(chunks: Iterator[bytes], attempt: Attempt) -> Iterator[bytes]:
 def _obtaining() -> Iterator[None]:
     try:
         yield
-    except (NotFound, Unavailable) as error:
+    except NotFound as error:
         raise JobFailed(Status.FAILED_SOURCE_COULD_NOT_BE_OBTAINED, str(error)) from error
     except SizeChanged as error:
         message = "A part of the source is damaged in the storage."

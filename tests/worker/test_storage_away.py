@@ -1,0 +1,233 @@
+"""A storage that is away for a while: no job fails for that."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from io import FileIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from worker_harness import InProcessWorker, Stack, config
+
+from cloud_executor.backends.files import FileObjectStore
+from cloud_executor.blobs import BlobStore
+from cloud_executor.jobs import Executor, Outcome, system_clock
+from cloud_executor.model.errors import QuotaExceeded, StorageFull, Unavailable
+from cloud_executor.model.job import Job, Status
+from cloud_executor.ports import ObjectInfo
+from worker_vm.worker.patience import persist
+
+FOR_EVER = 10**9
+FETCH = ["read", "stat", "open"]
+ARCHIVE = ["put", "put_all"]
+
+
+class AwayStore(FileObjectStore):
+    """Refuses what is asked for, as often as it is told to."""
+
+    concurrency = 4
+
+    def __init__(self, root: Path, calls: Collection[str], times: int, error: Exception) -> None:
+        super().__init__(root)
+        self.times = times
+        self.refused = threading.Event()
+        self._calls, self._error = calls, error
+
+    def read(self, key: str) -> tuple[bytes, ObjectInfo]:
+        self._refuse("read")
+        return super().read(key)
+
+    def stat(self, key: str) -> ObjectInfo:
+        self._refuse("stat")
+        return super().stat(key)
+
+    def open(self, key: str, start: int = 0) -> FileIO:
+        self._refuse("open")
+        return super().open(key, start)
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> None:
+        self._refuse("put")
+        super().put(key, chunks)
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        self._refuse("put_all")
+        super().put_all(objects)
+
+    def _refuse(self, call: str) -> None:
+        if call in self._calls and self.times:
+            self.times -= 1
+            self.refused.set()
+            raise self._error
+
+
+def away(
+    stack: Stack, call: str, *, times: int = FOR_EVER, error: Exception | None = None
+) -> tuple[AwayStore, BlobStore]:
+    store = AwayStore(stack.data / "blobs", [call], times, error or Unavailable())
+    return store, BlobStore(store, system_clock)
+
+
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_vm.worker.patience.persist.__defaults__", (0.2,))
+
+
+def add(stack: Stack, **fields: object) -> Job:
+    """A job whose source is an artifact, all of whose files are results."""
+    return stack.add_artifact({"executor_config.json": config("echo ran", **fields)})
+
+
+@pytest.mark.parametrize("kind", ["artifact", "zip"])
+@pytest.mark.parametrize("call", FETCH + ARCHIVE)
+def test_one_that_comes_back_in_time_is_waited_for(stack: Stack, call: str, kind: str) -> None:
+    _, blobs = away(stack, call, times=3)
+    job = add(stack) if kind == "artifact" else stack.add_script("echo ran")
+    with stack.worker(blobs=blobs) as worker:
+        worker.run_next()
+        assert worker.next(0) is None
+    job = stack.get(job)
+    assert (job.status, job.attempt, job.losses) == (Status.SUCCESS, 1, 0)
+    assert stack.results(job)["job_stdout.txt"] == b"ran\n"
+
+
+@pytest.mark.parametrize("call", FETCH + ARCHIVE)
+def test_a_job_that_waited_in_vain_runs_again(stack: Stack, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient(monkeypatch)
+    store, blobs = away(stack, call)
+    job = add(stack)
+    with stack.worker(blobs=blobs) as worker:
+        worker.run_next()
+        waiting = stack.get(job)
+        assert (waiting.status, waiting.losses, waiting.error) == (Status.CREATED, 1, None)
+        assert list(stack.work.iterdir()) == []
+        store.times = 0
+        worker.run_next()
+        assert worker.next(0) is None
+    job = stack.get(job)
+    assert (job.status, job.attempt) == (Status.SUCCESS, 2)
+    assert stack.results(job)["job_stdout.txt"] == b"ran\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [("read", QuotaExceeded()), ("open", Unavailable()), ("put", Unavailable()), ("put_all", StorageFull())],
+)
+def test_a_job_that_waited_in_vain_too_often_says_for_what(
+    stack: Stack, call: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient(monkeypatch)
+    _, blobs = away(stack, call, error=error)
+    job = add(stack)
+    attempts = stack.executor.options.max_losses + 1
+    with stack.worker(blobs=blobs) as worker:
+        for _ in range(attempts):
+            assert not stack.get(job).finished
+            worker.run_next()
+        assert worker.next(0) is None
+    job = stack.get(job)
+    assert (job.status, job.attempt) == (Status.FAILED_TO_EXECUTE, attempts)
+    assert job.error == f"Workers gave it up or vanished {attempts} times; the last one for this reason: {error}"
+
+
+def test_a_job_that_allows_no_loss_ends_with_the_first(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient(monkeypatch)
+    _, blobs = away(stack, "put_all")
+    job = add(stack, retries=0)
+    with stack.worker(blobs=blobs) as worker:
+        worker.run_next()
+        assert worker.next(0) is None
+    assert (stack.get(job).status, stack.get(job).attempt) == (Status.FAILED_TO_EXECUTE, 1)
+
+
+def test_an_outcome_that_cannot_be_recorded_is_a_loss_too(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient(monkeypatch)
+
+    class Unrecorded(Executor):
+        def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
+            raise Unavailable
+
+    executor = Unrecorded(stack.executor.store, stack.executor.queue, stack.executor.pools)
+    job = add(stack)
+    with stack.worker(executor=executor) as worker:
+        worker.run_next()
+        assert worker.next(0) is not None, "it was published anew"
+    assert (stack.get(job).status, stack.get(job).losses) == (Status.CREATED, 1)
+
+
+def test_a_loss_that_cannot_be_recorded_is_left_to_the_end_of_the_lease(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient(monkeypatch)
+
+    class Unrecorded(Executor):
+        def lose(self, job_hash: str, attempt: int, cause: str) -> None:
+            raise Unavailable
+
+    executor = Unrecorded(stack.executor.store, stack.executor.queue, stack.executor.pools)
+    _, blobs = away(stack, "read")
+    job = add(stack)
+    with stack.worker(executor=executor, blobs=blobs) as worker:
+        worker.run_next()
+        delivery = worker.next()
+        assert delivery is not None and delivery.job_hash == job.hash
+    assert (stack.get(job).status, stack.get(job).losses) == (Status.RUNNING, 0)
+
+
+def test_an_outage_of_minutes_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("worker_vm.worker.patience.time", clock)
+
+    class Sleeper:
+        def wait(self, seconds: float) -> bool:
+            clock.now += seconds
+            return False
+
+    def ends_at(seconds: float) -> bool:
+        if clock.now < seconds:
+            raise Unavailable
+        return True
+
+    assert persist(lambda: ends_at(880), Sleeper())
+    with pytest.raises(Unavailable):
+        persist(lambda: ends_at(880 + 920), Sleeper())
+    assert clock.now < 880 + 910
+
+
+# Nobody waits for the storage longer than for what ends the attempt ---------------------------------------------------
+
+
+def interrupted_while_waiting(
+    stack: Stack, call: str, interrupt: Callable[[InProcessWorker, Job], None], monkeypatch: pytest.MonkeyPatch
+) -> Job:
+    monkeypatch.setattr("worker_vm.worker.heartbeat.LOOK_EVERY_SECONDS", 0.1)
+    store, blobs = away(stack, call)
+    job = add(stack)
+    # Its patience lasts longer than the test waits for the thread.
+    with stack.worker(blobs=blobs) as worker, worker.running():
+        assert store.refused.wait(30)
+        interrupt(worker, job)
+    assert list(stack.work.iterdir()) == []
+    return stack.get(job)
+
+
+@pytest.mark.parametrize("call", FETCH + ARCHIVE)
+def test_a_cancel_ends_the_wait(stack: Stack, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = interrupted_while_waiting(stack, call, lambda _, job: stack.cancel(job), monkeypatch)
+    assert (job.status, job.error, job.result_hashes) == (Status.CANCELED, None, None)
+
+
+@pytest.mark.parametrize("call", FETCH + ARCHIVE)
+def test_a_worker_that_stops_gives_the_job_back(stack: Stack, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = interrupted_while_waiting(stack, call, lambda worker, _: worker.heartbeat.release_all(), monkeypatch)
+    assert (job.status, job.losses, job.error) == (Status.CREATED, 0, None)
+
+
+@pytest.mark.parametrize("call", ["stat", "put_all"])
+def test_a_job_that_is_anothers_is_left_alone(stack: Stack, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(_: InProcessWorker, job: Job) -> None:
+        stack.executor.release(job.hash, 1)
+        stack.executor.claim(job.hash, "another")
+
+    job = interrupted_while_waiting(stack, call, taken, monkeypatch)
+    assert (job.status, job.worker, job.losses) == (Status.RUNNING, "another", 0)
