@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -97,7 +98,7 @@ def machine(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     with google_machine() as found:
         found.metadata["instance/service-accounts/default/token"] = json.dumps({"access_token": TOKEN})
         monkeypatch.setenv("GCE_METADATA_HOST", found.address)
-        monkeypatch.setattr(registry_credentials, "_GOOGLE", (registry.host,))
+        monkeypatch.setattr(registry_credentials, "_GOOGLE", re.compile(re.escape(f"{registry.host}/")))
         yield
 
 
