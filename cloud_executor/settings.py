@@ -189,7 +189,10 @@ class Settings:
         1024, _at_least_one, "a number", "how many processes and threads a job's container may have at once"
     )
     job_disk: int = _setting(
-        10240, _at_least_one, "MiB", "how much a job's folder may hold, in a container or not, before the job is ended"
+        10240,
+        _at_least_one,
+        "MiB",
+        "how much a job's folder may hold, in a container or not, before it is ended; a larger source is not fetched",
     )
     pools: tuple[WorkerPool, ...] = _setting((), str, "a JSON list", "the worker pools, in order of preference")
 

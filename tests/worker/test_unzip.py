@@ -151,12 +151,6 @@ def test_a_source_of_too_many_files_is_refused(stack: Stack, monkeypatch: pytest
         assert stack.run(add_files(files)).error == "The source has more than 3 files."
 
 
-def test_a_source_that_is_too_large_is_refused(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker_vm.worker.unzip.MAX_TOTAL_BYTES", 1000)
-    job = stack.run(add(stack, {"a": "x" * 1001}))
-    assert (job.status, job.error) == (Status.FAILED_UNZIP, "The source is larger than 0 GiB when it is unpacked.")
-
-
 def test_a_directory_too_large_for_memory_is_refused(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker_vm.worker.unzip.MAX_DIRECTORY_BYTES", 100)
     job = stack.run(add(stack, {"a" * 60: "x"}))

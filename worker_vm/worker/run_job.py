@@ -218,7 +218,7 @@ class JobRunner:
         except OSError as error:
             message = f"The worker could not make a folder for the job: {(error.strerror or 'unknown fault').lower()}."
             raise JobFailed(Status.FAILED_CREATING_SOURCE_ZIP, message) from error
-        unpack_source(self.blobs, source, folder, attempt)
+        unpack_source(self.blobs, source, folder, attempt, self.commands.pool.disk_mib)
         return folder
 
     def _check_place(self, attempt: Attempt, config: ExecutorConfig) -> None:

@@ -18,7 +18,7 @@ from worker_vm.worker.failures import JobFailed
 from worker_vm.worker.file_names import native_name
 from worker_vm.worker.file_tree import FILE_MODE, FileTree
 from worker_vm.worker.patience import persist
-from worker_vm.worker.unzip import MAX_FILES, MAX_TOTAL_BYTES, unzip
+from worker_vm.worker.unzip import MAX_FILES, check_disk, unzip
 from worker_vm.worker.work_folder import AttemptFolder
 
 
@@ -33,26 +33,32 @@ def fetch_source(blobs: BlobStore, attempt: Attempt) -> ContentDownload | ZipDow
 
 
 def unpack_source(
-    blobs: BlobStore, source: ContentDownload | ZipDownload, folder: AttemptFolder, attempt: Attempt
+    blobs: BlobStore,
+    source: ContentDownload | ZipDownload,
+    folder: AttemptFolder,
+    attempt: Attempt,
+    disk_mib: int,
 ) -> None:
-    """Fill the job's folder. Raises JobFailed, Interrupted, and Unavailable."""
+    """Fill the job's folder, with no more than the job may have of the disk.
+
+    Raises JobFailed, Interrupted, and Unavailable.
+    """
     tree = FileTree(str(folder.job))
     if isinstance(source, ZipDownload):
-        _write_artifact(source, tree, attempt)
+        _write_artifact(source, tree, attempt, disk_mib)
     else:
-        with _open_zip(blobs, source, folder.source_zip, attempt) as archive:
-            unzip(archive, tree, attempt)
+        with _open_zip(blobs, source, folder.source_zip, attempt, disk_mib) as (archive, used_bytes):
+            unzip(archive, tree, attempt, disk_mib, used_bytes)
     tree.close()
 
 
-def _write_artifact(source: ZipDownload, tree: FileTree, attempt: Attempt) -> None:
+def _write_artifact(source: ZipDownload, tree: FileTree, attempt: Attempt, disk_mib: int) -> None:
     """Write the files of an artifact, as unpacking its zip would do it."""
     if not source.members:
         raise JobFailed(Status.FAILED_UNZIP, "The source is an artifact without files.")
     if len(source.members) > MAX_FILES:
         raise JobFailed(Status.FAILED_UNZIP, f"The source has more than {MAX_FILES} files.")
-    if sum(member.size for member in source.members) > MAX_TOTAL_BYTES:
-        raise JobFailed(Status.FAILED_UNZIP, f"The source is larger than {MAX_TOTAL_BYTES // 1024**3} GiB.")
+    check_disk(sum(member.size for member in source.members), disk_mib, Status.FAILED_UNZIP)
 
     def write(member: ZipMember) -> None:
         tree.write_file(native_name(member.name), FILE_MODE, _checked(member.read(), attempt))
@@ -63,18 +69,22 @@ def _write_artifact(source: ZipDownload, tree: FileTree, attempt: Attempt) -> No
 
 
 @contextmanager
-def _open_zip(blobs: BlobStore, source: ContentDownload, spool: Path, attempt: Attempt) -> Iterator[BinaryIO]:
-    """The uploaded zip as a file in which one can go back and forth."""
+def _open_zip(
+    blobs: BlobStore, source: ContentDownload, spool: Path, attempt: Attempt, disk_mib: int
+) -> Iterator[tuple[BinaryIO, int]]:
+    """The uploaded zip as a file in which one can go back and forth, and what that takes of the job's disk."""
     with ExitStack() as stack:
         with _obtaining():
             content = stack.enter_context(persist(lambda: blobs.open_content(source.content_hash), attempt))
         if isinstance(content, io.FileIO):
-            yield content  # it is on this machine already
+            yield content, 0  # it is on this machine already
             return
+        check_disk(source.size, disk_mib, Status.FAILED_CREATING_SOURCE_ZIP)
         with _obtaining():
             persist(lambda: _copy(blobs, source, spool, attempt), attempt)
         with spool.open("rb") as file:
-            yield file
+            spool.unlink()  # its disk is free once it is unpacked
+            yield file, source.size
 
 
 def _copy(blobs: BlobStore, source: ContentDownload, spool: Path, attempt: Attempt) -> None:

@@ -16,12 +16,10 @@ from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.failures import JobFailed
 from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.file_tree import FILE_MODE, FileTree
+from worker_vm.worker.sandbox.limits import MIB
 
 MAX_FILES = 200_000
 """files, folders and links in a source"""
-
-MAX_TOTAL_BYTES = 64 * 1024**3
-"""of a source, unpacked"""
 
 MAX_RATIO = 200
 """unpacked to packed; sparse data reaches tens, a bomb a thousand and more"""
@@ -49,15 +47,26 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, O
 know, such as another compression"""
 
 
-def unzip(source: BinaryIO, tree: FileTree, attempt: Attempt) -> None:
-    """Fill the tree. Raises JobFailed with FAILED_UNZIP, and Interrupted."""
+def unzip(source: BinaryIO, tree: FileTree, attempt: Attempt, disk_mib: int, used_bytes: int) -> None:
+    """Fill the tree; `used_bytes` are gone already of the disk that the job may have.
+
+    Raises JobFailed with FAILED_UNZIP, and Interrupted.
+    """
     size = source.seek(0, os.SEEK_END)
     with _open(source) as archive:
         members = archive.infolist()
         _check_limits(members, size)
+        # Sizes that lie low are no way around: no member gives more bytes than it says.
+        check_disk(used_bytes + sum(member.file_size for member in members), disk_mib, Status.FAILED_UNZIP)
         for member in members:
             attempt.check()
             _unpack(archive, member, tree, attempt)
+
+
+def check_disk(size: int, disk_mib: int, status: Status) -> None:
+    """Raises JobFailed with the status if a source takes more of the disk, in bytes, than its job may have."""
+    if size > disk_mib * MIB:
+        raise JobFailed(status, f"The source takes more than the {disk_mib} MiB of disk that a job may have.")
 
 
 def _open(source: BinaryIO) -> zipfile.ZipFile:
@@ -70,14 +79,11 @@ def _open(source: BinaryIO) -> zipfile.ZipFile:
 
 
 def _check_limits(members: list[zipfile.ZipInfo], size: int) -> None:
-    # Sizes that lie low are no way around: no member gives more bytes than it says here.
     total = sum(member.file_size for member in members)
     if not members:
         raise _refused("The source is an empty zip archive.")
     if len(members) > MAX_FILES:
         raise _refused(f"The source has more than {MAX_FILES} files.")
-    if total > MAX_TOTAL_BYTES:
-        raise _refused(f"The source is larger than {MAX_TOTAL_BYTES // 1024**3} GiB when it is unpacked.")
     if total > MAX_BYTES_AT_ANY_RATIO and total > MAX_RATIO * size:
         raise _refused(f"The source grows more than {MAX_RATIO} times when it is unpacked; store it uncompressed.")
 

@@ -1,0 +1,98 @@
+"""A source takes no more of the disk than its job may have."""
+
+from __future__ import annotations
+
+import os
+from io import BufferedReader
+from pathlib import Path
+
+import pytest
+from worker_harness import Stack, config, zip_of
+
+from cloud_executor.backends.files import FileObjectStore
+from cloud_executor.blobs import BlobStore
+from cloud_executor.jobs import system_clock
+from cloud_executor.model.job import Job, Status
+
+DISK = 2**20
+ERROR = "The source takes more than the 1 MiB of disk that a job may have."
+CONFIG = config("ls .. | tr '\\n' ' '; ls | wc -l")
+
+
+class RemoteStore(FileObjectStore):
+    """Its objects are not on the worker's own disk, and are counted as they are read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.read_bytes = 0
+
+    def open(self, key: str, start: int = 0) -> BufferedReader:  # type: ignore[override] - as other stores do
+        return _Counted(super().open(key, start), self)
+
+
+class _Counted(BufferedReader):
+    def __init__(self, file: object, store: RemoteStore) -> None:
+        super().__init__(file)  # type: ignore[arg-type] - a FileIO
+        self._store = store
+
+    def read(self, size: int | None = -1) -> bytes:
+        found = super().read(size)
+        self._store.read_bytes += len(found)
+        return found
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    return Stack(tmp_path, EXECUTOR_JOB_DISK="1")
+
+
+@pytest.fixture
+def store(stack: Stack) -> RemoteStore:
+    return RemoteStore(stack.data / "blobs")
+
+
+def run(stack: Stack, store: RemoteStore, job: Job) -> Job:
+    with stack.worker(blobs=BlobStore(store, system_clock)) as worker:
+        worker.run_next()
+        assert worker.next(0) is None
+    assert list(stack.work.iterdir()) == []
+    return stack.get(job)
+
+
+def source(packed: int = 0, unpacked: int = 0) -> bytes:
+    """A zip with a file of so many bytes that cannot be packed, and one that nearly vanishes."""
+    return zip_of({"executor_config.json": CONFIG, "random": os.urandom(packed), "zeros": bytes(unpacked)})
+
+
+def test_a_zip_that_is_too_large_is_not_fetched(stack: Stack, store: RemoteStore) -> None:
+    job = run(stack, store, stack.add_zip(source(packed=DISK)))
+    assert (job.status, job.error) == (Status.FAILED_CREATING_SOURCE_ZIP, ERROR)
+    assert store.read_bytes == 0
+
+
+@pytest.mark.parametrize(("packed", "unpacked"), [(0, DISK), (DISK * 2 // 5, DISK // 4)])
+def test_a_zip_that_is_too_large_with_what_is_in_it_is_not_unpacked(
+    stack: Stack, store: RemoteStore, packed: int, unpacked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker_vm.worker.file_tree.FileTree.write_file", None)
+    job = run(stack, store, stack.add_zip(source(packed, unpacked)))
+    assert (job.status, job.error) == (Status.FAILED_UNZIP, ERROR)
+
+
+def test_a_zip_on_the_workers_own_disk_takes_none_of_the_jobs(stack: Stack) -> None:
+    assert stack.run(stack.add_zip(source(DISK * 2 // 5, DISK // 4))).error is None
+    job = stack.run(stack.add_zip(source(unpacked=DISK)))
+    assert (job.status, job.error) == (Status.FAILED_UNZIP, ERROR)
+
+
+def test_an_artifact_that_is_too_large_is_not_fetched(stack: Stack, store: RemoteStore) -> None:
+    files = {"executor_config.json": CONFIG, "a": "x" * (DISK // 2), "b": "y" * (DISK // 2)}
+    job = run(stack, store, stack.add_artifact(files))
+    assert (job.status, job.error) == (Status.FAILED_UNZIP, ERROR)
+    assert store.read_bytes == 0
+
+
+def test_a_fetched_zip_is_gone_when_the_command_runs(stack: Stack, store: RemoteStore) -> None:
+    job = run(stack, store, stack.add_zip(source(packed=DISK // 4)))
+    assert stack.results(job)["job_stdout.txt"] == b"job tmp 5\n"
+    assert store.read_bytes > DISK // 4
