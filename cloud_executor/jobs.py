@@ -284,8 +284,8 @@ class Executor:
         )
 
     def release(self, job_hash: str, attempt: int) -> None:
-        """Give a job back unfinished; its delivery is then to be nacked. Raises StaleAttempt."""
-        self._transact(job_hash, lambda job: transitions.release(job, attempt))
+        """Give a job back unfinished: it is published anew, and its delivery is then done. Raises StaleAttempt."""
+        self._try_to_publish(self._transact(job_hash, lambda job: transitions.release(job, attempt)))
 
     def lose(self, job_hash: str, attempt: int, cause: str) -> None:
         """Count an attempt as lost that cannot go on through no fault of the job; its delivery is then done.

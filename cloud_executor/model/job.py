@@ -306,9 +306,11 @@ def finish(
 
 
 def release(job: Job, attempt: int) -> Job:
-    """Give the job back unfinished, as a worker that stops does: its message stays. Raises StaleAttempt."""
-    owned = _owned(job, attempt)
-    return msgspec.structs.replace(_waiting(owned), published_at=owned.published_at)
+    """Give the job back unfinished, as a worker that stops does; it is still to be published. Raises StaleAttempt.
+
+    Its message need not be there any more: whoever got it a second time found the job running, and acked it.
+    """
+    return _waiting(_owned(job, attempt))
 
 
 def hand_over(job: Job, attempt: int, pool: str | None) -> Job:

@@ -501,6 +501,34 @@ def test_a_released_job_can_be_claimed_at_once(executor: Executor) -> None:
     assert (again.attempt, again.losses) == (2, 0)
 
 
+def lose_message(executor: Executor) -> None:
+    """What a worker does with a second delivery of a running job, if both are of one message."""
+    with executor.queue.subscribe("plain", 1) as subscription:
+        delivery = subscription.next(0)
+        assert delivery is not None
+        delivery.ack()
+
+
+def test_a_released_job_is_in_the_queue_though_its_message_was_acked(executor: Executor) -> None:
+    executor.create("j")
+    attempt = executor.claim("j", "w").attempt
+    lose_message(executor)
+    executor.release("j", attempt)
+    assert waiting(executor.queue) == ["j"]
+
+
+def test_a_job_whose_queue_fails_while_it_is_released_is_published_by_the_sweep(
+    executor: Executor, clock: Clock
+) -> None:
+    executor.create("j")
+    attempt = executor.claim("j", "w").attempt
+    lose_message(executor)
+    replace(executor, queue=BrokenQueue(Unavailable())).release("j", attempt)
+    clock.advance(UNPUBLISHED_AFTER)
+    assert executor.sweep().republished == 1
+    assert waiting(executor.queue) == ["j"]
+
+
 def test_a_job_that_is_handed_over_is_in_the_queue_of_the_other_pool(executor: Executor) -> None:
     executor.create("j")
     with executor.queue.subscribe("plain", 1) as subscription:

@@ -177,3 +177,18 @@ def test_a_worker_that_stops_gives_its_job_back_and_records_nothing(stack: Stack
     assert (job.status, job.attempt, job.losses, job.worker) == (Status.CREATED, 1, 0, None)
     assert (job.start_time, job.finish_time, job.result_hashes, job.error) == (None, None, None, None)
     assert list(stack.work.iterdir()) == []
+
+
+def test_a_job_that_is_given_back_is_delivered_though_another_delivery_of_it_was_done_meanwhile(stack: Stack) -> None:
+    job = stack.add_script("touch ready; sleep 60")
+    with stack.worker() as worker:
+        with worker.running():
+            until(lambda: list(stack.work.glob("*/job/ready")))
+            # Whoever gets it now finds the job running, and has done with the message.
+            stack.executor.queue.publish(stack.executor.pools[0].name, job.hash)
+            worker.run_next()
+            worker.runner.stopping.set()
+            worker.heartbeat.release_all()
+        delivery = worker.next()
+        assert delivery is not None and delivery.job_hash == job.hash
+        assert worker.next(0) is None

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -22,6 +23,12 @@ WAITS = "touch ready; echo $$ > pid; exec sleep 60"
 def with_lease(stack: Stack, seconds: float, kind: type[Executor] = Executor) -> Executor:
     options = ExecutorOptions(lease=timedelta(seconds=seconds))
     return kind(stack.executor.store, stack.executor.queue, stack.executor.pools, options)
+
+
+def take_over(executor: Executor, job_hash: str) -> Job:
+    """What another worker does once the lease has ended."""
+    late = replace(executor, clock=lambda: executor.clock() + 2 * executor.options.lease)
+    return late.claim(job_hash, "another")
 
 
 def until_ready(stack: Stack) -> None:
@@ -46,8 +53,7 @@ def test_a_job_that_was_taken_away_is_stopped_and_nothing_is_recorded(stack: Sta
     with stack.worker() as worker:
         with worker.running():
             until_ready(stack)
-            stack.executor.release(job.hash, 1)
-            taken = stack.executor.claim(job.hash, "another")
+            taken = take_over(stack.executor, job.hash)
         assert worker.next(0) is None
     job = stack.get(job)
     assert (job.status, job.worker, job.attempt) == (Status.RUNNING, "another", taken.attempt)
@@ -57,8 +63,7 @@ def test_a_job_that_was_taken_away_is_stopped_and_nothing_is_recorded(stack: Sta
 def test_an_outcome_in_the_name_of_an_old_attempt_is_not_recorded(stack: Stack) -> None:
     class Overtaken(Executor):
         def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
-            self.release(job_hash, attempt)
-            self.claim(job_hash, "another")
+            take_over(stack.executor, job_hash)
             return super().finish(job_hash, attempt, outcome)
 
     job = stack.add_script("echo x")

@@ -246,7 +246,7 @@ class JobRunner:
             logger.warning("job was not given back", extra=attempt.fields("release"), exc_info=True)
             self._settle(delivery.nack)
         else:
-            self._settle(delivery.nack)
+            self._settle(delivery.ack)
 
     def _hand_over(self, attempt: Attempt, delivery: Delivery, pool: str | None) -> None:
         try:

@@ -54,6 +54,25 @@ def test_a_job_whose_function_was_killed_before_the_publish_is_published_by_the_
             assert subscription.next(1) is None
 
 
+def test_a_job_that_is_given_back_is_delivered_though_its_message_was_acked_while_it_ran(deploy: NewDeployment) -> None:
+    deployment = deploy()
+    with deployment.here() as here:
+        deployment.create()
+        executor = here.executor
+        executor.create(JOB)
+        with executor.queue.subscribe(executor.pools[0].name, 1) as subscription:
+            delivery = subscription.next(WAIT_SECONDS)
+            assert delivery is not None
+            attempt = executor.claim(JOB, "worker").attempt
+            # So does whoever gets the message a second time.
+            delivery.ack()
+            executor.release(JOB, attempt)
+            again = subscription.next(WAIT_SECONDS)
+            assert again is not None
+            assert again.job_hash == JOB
+            again.ack()
+
+
 def test_a_job_that_was_delivered_too_often_has_failed_and_says_so(emulated: NewDeployment) -> None:
     deployment = emulated()
     settings = Settings.from_env(deployment.variables)
