@@ -154,8 +154,9 @@ def departure(machine: GoogleMachine, seconds: float = 0.5, least: int = 0) -> D
 
 
 def test_an_idle_worker_removes_its_machine_and_takes_nothing_any_more(stack: Stack, machine: GoogleMachine) -> None:
+    added = stack.add_script("true")
     with WorkerThread(runner_of(stack, stack.executor), slots=2, departure=departure(machine)) as worker:
-        job = stack.finished(stack.add_script("true"))
+        job = stack.finished(added)
         worker.join()
         late = stack.add_script("true # late")
     assert worker.ended == [True]
@@ -164,8 +165,9 @@ def test_an_idle_worker_removes_its_machine_and_takes_nothing_any_more(stack: St
 
 
 def test_a_worker_with_a_job_stays_however_long_that_takes(stack: Stack, machine: GoogleMachine) -> None:
+    added = stack.add_script("sleep 1")
     with WorkerThread(runner_of(stack, stack.executor), slots=2, departure=departure(machine, 0.2)) as worker:
-        job = stack.finished(stack.add_script("sleep 1"))
+        job = stack.finished(added)
         assert (job.status, machine.removals) == (Status.SUCCESS, [])
         worker.join()
     assert len(machine.removals) == 1
