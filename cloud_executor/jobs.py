@@ -287,13 +287,14 @@ class Executor:
         """Give a job back unfinished: it is published anew, and its delivery is then done. Raises StaleAttempt."""
         self._try_to_publish(self._transact(job_hash, lambda job: transitions.release(job, attempt)))
 
-    def lose(self, job_hash: str, attempt: int, cause: str) -> None:
-        """Count an attempt as lost that cannot go on through no fault of the job; its delivery is then done.
+    def abandon(self, job_hash: str, attempt: int, cause: str) -> None:
+        """Count an attempt as lost that cannot go on through no fault of its job; its delivery is then done.
 
-        The job is published anew, or has failed because of too many losses. An attempt that no longer owns it changes
-        nothing.
+        The job has failed because of too many losses, or is published by the next sweep, if its store does not do so at
+        once: what it lacked has until then to come back. Raises StaleAttempt.
         """
-        self._lose(job_hash, lambda found: found.attempt == attempt, cause)
+        now = self.clock()
+        self._transact(job_hash, lambda job: transitions.abandon(job, attempt, now, self.options.max_losses, cause))
 
     def hand_over(self, job_hash: str, attempt: int, pool: str | None) -> None:
         """Give a job to a later pool, or (None) to external workers; its delivery is then done. Raises StaleAttempt."""
@@ -345,21 +346,20 @@ class Executor:
                 report.returned += self._lose(job.hash, lambda found: _runs_externally(found, lost))
         report.workers_forgotten += sum(self.store.delete_worker(worker, lost_before) for worker in lost)
 
-    def _lose(self, job_hash: str, still: Callable[[Job], bool], cause: str | None = None) -> int:
-        """Return a job of a lost attempt, if it is still lost when looked at again; how many were returned."""
+    def _lose(self, job_hash: str, still: Callable[[Job], bool]) -> int:
+        """Return a job of a vanished worker, if it is still lost when looked at again; how many were returned."""
         now = self.clock()
         lost: Job | None = None
 
         def change(job: Job) -> Job | None:
             nonlocal lost
             lost = job if job.status == Status.RUNNING and still(job) else None
-            return transitions.lose(job, now, self.options.max_losses, cause) if lost is not None else None
+            return transitions.lose(job, now, self.options.max_losses) if lost is not None else None
 
         job = self._transact(job_hash, change)
         if lost is None:
             return 0
-        if cause is None:
-            _log_vanished(lost, job.status)
+        _log_vanished(lost, job.status)
         if job.status == Status.CREATED:
             self._publish(job)
         return 1

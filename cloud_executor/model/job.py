@@ -6,7 +6,7 @@ state machine exists once, here:
     CREATED --claim--> RUNNING --finish--> SUCCESS, CANCELED, FAILED_…
        ^                  |
        +- release, lose, -+
-          hand over               CREATED --cancel--> CANCELED --create--> CREATED
+        abandon, hand over       CREATED --cancel--> CANCELED --create--> CREATED
 
 A finished status is never left, except that creating a canceled job again makes a new one.
 """
@@ -323,10 +323,17 @@ def hand_over(job: Job, attempt: int, pool: str | None) -> Job:
     return msgspec.structs.replace(waiting, pool=pool, later_pools=later)
 
 
-def lose(job: Job, now: datetime, max_losses: int, cause: str | None = None) -> Job:
-    """Take the job back from a worker that vanished, or (`cause`, a sentence) that lacked what it needed.
+def abandon(job: Job, attempt: int, now: datetime, max_losses: int, cause: str) -> Job:
+    """Give the job back as lost, by an attempt that lacked what is no part of the job: `cause`, a sentence.
 
-    After `max_losses`, or its own `retries`, more it has failed.
+    Raises StaleAttempt.
+    """
+    return lose(_owned(job, attempt), now, max_losses, cause)
+
+
+def lose(job: Job, now: datetime, max_losses: int, cause: str | None = None) -> Job:
+    """Take the job back from a worker that vanished; after `max_losses`, or its own `retries`, more it has failed.
+
     A job whose cancel was requested ends as canceled: nobody is left to interrupt it.
     """
     if job.cancel_requested:

@@ -304,18 +304,22 @@ def test_a_job_that_kills_its_workers_ends(executor: Executor, clock: Clock) -> 
             executor.claim(job_hash, "w")
 
 
-def test_an_attempt_that_gives_up_is_a_loss_and_the_job_is_published_anew(executor: Executor) -> None:
+def test_an_abandoned_attempt_is_a_loss_and_the_sweep_publishes_its_job(executor: Executor, clock: Clock) -> None:
     executor.create("j")
     old = executor.claim("j", "w").attempt
     with executor.queue.subscribe("plain", 4) as subscription:
         delivery = subscription.next(0)
         assert delivery is not None
-        executor.lose("j", old, "It rains.")
+        executor.abandon("j", old, "It rains.")
         delivery.ack()
     assert (executor.get("j").status, executor.get("j").losses) == (Status.CREATED, 1)
+    assert waiting(executor.queue) == []
+    clock.advance(UNPUBLISHED_AFTER)
+    assert executor.sweep().republished == 1
     assert waiting(executor.queue) == ["j"]
     now = executor.claim("j", "w").attempt
-    executor.lose("j", old, "It rains.")
+    with pytest.raises(StaleAttempt):
+        executor.abandon("j", old, "It rains.")
     assert (executor.get("j").status, executor.get("j").attempt, executor.get("j").losses) == (Status.RUNNING, now, 1)
 
 

@@ -301,7 +301,7 @@ def test_a_job_that_says_how_often_it_may_be_lost_is_believed(retries: int, time
 
 
 def test_a_loss_too_many_for_want_of_something_says_of_what() -> None:
-    job = transitions.lose(replace(RUNNING, losses=MAX_LOSSES), NOON, MAX_LOSSES, "The storage is away.")
+    job = transitions.abandon(replace(RUNNING, losses=MAX_LOSSES), 1, NOON, MAX_LOSSES, "The storage is away.")
     assert job.status == "FAILED_TO_EXECUTE"
     assert job.error == "Workers gave it up or vanished 3 times; the last one for this reason: The storage is away."
 
@@ -428,7 +428,7 @@ class AnyHistory(RuleBasedStateMachine):
         assert self.apply(lambda job: finished(job, status, attempt)) == owned
 
     @precondition(lambda self: self.attempts)
-    @rule(data=st.data(), step=st.sampled_from(["renew", "release", "started", "hand over"]))
+    @rule(data=st.data(), step=st.sampled_from(["renew", "release", "started", "hand over", "abandon"]))
     def an_attempt_goes_on(self, data: st.DataObject, step: str) -> None:
         attempt = data.draw(st.sampled_from(self.attempts))
         steps: dict[str, Step] = {
@@ -436,6 +436,7 @@ class AnyHistory(RuleBasedStateMachine):
             "release": lambda job: transitions.release(job, attempt),
             "started": lambda job: transitions.started(job, attempt, self.now, MAX_LOSSES),
             "hand over": lambda job: transitions.hand_over(job, attempt, next(iter(job.later_pools), None)),
+            "abandon": lambda job: transitions.abandon(job, attempt, self.now, MAX_LOSSES, "It rains."),
         }
         self.apply(steps[step])
 

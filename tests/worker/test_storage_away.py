@@ -161,7 +161,7 @@ def test_a_loss_that_cannot_be_recorded_is_left_to_the_end_of_the_lease(
     impatient(monkeypatch)
 
     class Unrecorded(Executor):
-        def lose(self, job_hash: str, attempt: int, cause: str) -> None:
+        def abandon(self, job_hash: str, attempt: int, cause: str) -> None:
             raise Unavailable
 
     executor = Unrecorded(stack.executor.store, stack.executor.queue, stack.executor.pools)

@@ -123,8 +123,8 @@ class JobRunner:
                 logger.warning("job belongs to another worker", extra=attempt.fields("finish"))
                 self._settle(delivery.ack)
             except Unavailable as error:
-                logger.exception("job lost for want of what it needs", extra=attempt.fields("lose"))
-                self._lose(attempt, delivery, str(error))
+                logger.exception("job abandoned for want of what it needs", extra=attempt.fields("abandon"))
+                self._abandon(attempt, delivery, str(error))
             else:
                 self._settle(delivery.ack)
 
@@ -260,19 +260,19 @@ class JobRunner:
         else:
             self._settle(delivery.ack)
 
-    def _lose(self, attempt: Attempt, delivery: Delivery, cause: str) -> None:
+    def _abandon(self, attempt: Attempt, delivery: Delivery, cause: str) -> None:
         """The attempt cannot go on, through no fault of the job: another one begins, unless too many were lost."""
         try:
             persist(
-                lambda: self.executor.lose(attempt.job_hash, attempt.number, cause),
+                lambda: self.executor.abandon(attempt.job_hash, attempt.number, cause),
                 self.stopping,
                 SETTLE_PATIENCE_SECONDS,
             )
-        except JobNotFound:
+        except (StaleAttempt, JobNotFound):
             self._settle(delivery.ack)
         except Unavailable:
             # The end of the lease counts it.
-            logger.warning("loss was not recorded", extra=attempt.fields("lose"), exc_info=True)
+            logger.warning("job was not abandoned", extra=attempt.fields("abandon"), exc_info=True)
             self._settle(delivery.nack)
         else:
             self._settle(delivery.ack)
