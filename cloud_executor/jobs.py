@@ -52,7 +52,7 @@ class ExecutorOptions:
     lease: timedelta = timedelta(seconds=30)
     """how long one of our workers may be silent before its job goes to another"""
     max_losses: int = 3
-    """how often a job whose worker vanished, or waited for the storage in vain, is tried again"""
+    """how often a job whose worker vanished, or waited in vain for a service, is tried again"""
     clear_output_after: timedelta | None = timedelta(seconds=60)
     """output segments of finished jobs are deleted after this; None: never"""
 

@@ -172,7 +172,7 @@ class Settings:
         3,
         _count,
         "a number",
-        "how often a job whose worker vanished, or waited for the storage in vain, is tried again before it has failed",
+        "how often a job whose worker vanished, or waited in vain for a service, is tried again before it has failed",
     )
 
     sandbox: str = _setting(

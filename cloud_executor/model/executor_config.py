@@ -66,7 +66,7 @@ class ExecutorConfig:
     cpus: float | None
     memory_mib: int | None
     retries: int | None
-    """how often the job is tried again whose worker vanished, or waited for the storage in vain"""
+    """how often the job is tried again whose worker vanished, or waited in vain for a service"""
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:

@@ -26,6 +26,7 @@ from cloud_executor.settings import Settings
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.run_command import CommandRunner
 from worker_vm.worker.run_job import JobRunner
+from worker_vm.worker.sandbox.port import Sandbox
 from worker_vm.worker.sandbox.process import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
 
@@ -139,13 +140,15 @@ class Stack:
     # Workers --------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def worker(self, *, executor: Executor | None = None, blobs: BlobStore | None = None) -> Iterator[InProcessWorker]:
-        """A worker in this process, for jobs one by one; with other use cases than those of the stack if need be."""
+    def worker(
+        self, *, executor: Executor | None = None, blobs: BlobStore | None = None, sandbox: Sandbox | None = None
+    ) -> Iterator[InProcessWorker]:
+        """A worker in this process, for jobs one by one; with other parts than those of the stack if need be."""
         executor = executor or self.executor
         stopping = threading.Event()
         heartbeat = Heartbeat(executor, WORKER_ID, executor.pools[0].labels)
         commands = CommandRunner(
-            ProcessSandbox(), executor.pools[0], executor.put_output, ORIGIN_URL, executor.clock, stopping
+            sandbox or ProcessSandbox(), executor.pools[0], executor.put_output, ORIGIN_URL, executor.clock, stopping
         )
         runner = JobRunner(
             executor, blobs or self.blobs, commands, WorkFolder(self.work), heartbeat, WORKER_ID, stopping

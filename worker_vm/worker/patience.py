@@ -1,4 +1,4 @@
-"""Calls to the storage that are repeated while it cannot be reached."""
+"""Calls that are repeated while what they need, such as the storage, cannot be reached."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ T = TypeVar("T")
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 5.0
 
-STORAGE_PATIENCE_SECONDS = 900.0
-"""how long a step of a job, and its outcome, wait for the storage: to repeat the job would cost more"""
+PATIENCE_SECONDS = 900.0
+"""how long a step of a job, and its outcome, wait for what is away: to repeat the job would cost more"""
 
 
 class Waiting(Protocol):
@@ -24,7 +24,13 @@ class Waiting(Protocol):
         """Wait so long; whether that has ended before, if it raises no error of its own then."""
 
 
-def persist(action: Callable[[], T], waiting: Waiting, patience_seconds: float = STORAGE_PATIENCE_SECONDS) -> T:
+def persist(
+    action: Callable[[], T],
+    waiting: Waiting,
+    patience_seconds: float = PATIENCE_SECONDS,
+    *,
+    longest_delay_seconds: float = LONGEST_DELAY_SECONDS,
+) -> T:
     """What `action` gives, which is repeated while it raises Unavailable, at growing intervals.
 
     The error leaves once patience is at its end, or the wait is.
@@ -37,4 +43,4 @@ def persist(action: Callable[[], T], waiting: Waiting, patience_seconds: float =
         except Unavailable:
             if time.monotonic() + delay >= end or waiting.wait(delay):
                 raise
-        delay = min(2 * delay, LONGEST_DELAY_SECONDS)
+        delay = min(2 * delay, longest_delay_seconds)

@@ -87,10 +87,11 @@ def test_more_processes_than_allowed(container_bench: Bench) -> None:
 
 
 def test_an_image_that_is_not_there_and_cannot_be_pulled(
-    container_bench: Bench, containers: Callable[..., Sandbox]
+    container_bench: Bench, containers: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("worker_vm.worker.patience.persist.__defaults__", (0.5,))
     container_bench.sandbox = containers(image="127.0.0.1:9/no/such:image")
-    with pytest.raises(CommandNotStarted) as raised:
+    with pytest.raises(Unavailable) as raised:
         container_bench.script("true")
     error = "The image '127.0.0.1:9/no/such:image' could not be pulled: its registry cannot be reached."
     assert str(raised.value) == error
@@ -104,8 +105,11 @@ def test_a_command_may_have_another_image(
     assert container_bench.script("echo ran").stdout == b"ran\n"
 
 
-def test_what_is_no_name_of_an_image(container_bench: Bench, containers: Callable[..., Sandbox]) -> None:
-    container_bench.sandbox = containers(image="Not An Image")
+@pytest.mark.parametrize(
+    "image", ["Not An Image", "a@sha256:0", "a@md5:" + 64 * "0", "a" * 300, "https://gcr.io/a", "a:"]
+)
+def test_what_is_no_name_of_an_image(container_bench: Bench, containers: Callable[..., Sandbox], image: str) -> None:
+    container_bench.sandbox = containers(image=image)
     with pytest.raises(CommandNotStarted, match="could not be pulled: that is no name of an image"):
         container_bench.script("true")
 

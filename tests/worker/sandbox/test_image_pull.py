@@ -7,10 +7,15 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import docker
@@ -21,6 +26,8 @@ from requirement import lacking
 from sandbox_bench import Bench
 from worker_harness import Stack, until
 
+from cloud_executor.model.job import Status
+from worker_vm.worker.attempt import Interruption
 from worker_vm.worker.sandbox import registry_credentials
 from worker_vm.worker.sandbox.port import CommandNotStarted, Sandbox
 
@@ -134,3 +141,128 @@ def test_an_image_that_the_registry_does_not_have_is_told(
     container_bench.sandbox = containers(image=image)
     with pytest.raises(CommandNotStarted, match="could not be pulled: there is no such image"):
         container_bench.script("true")
+
+
+# A registry that does not give an image just now ---------------------------------------------------------------------
+
+
+FOR_EVER = 10**9
+
+
+@dataclass
+class Door:
+    """In front of the registry; it answers in its place while it is shut."""
+
+    image: str
+    times: int
+    """how often it does so"""
+    tried: threading.Event
+    """once it has"""
+
+
+@pytest.fixture
+def door(registry: Registry, engine: docker.APIClient, request: pytest.FixtureRequest) -> Iterator[Door]:
+    status, text = request.param
+    authorization = "Basic " + b64encode(f"oauth2accesstoken:{TOKEN}".encode()).decode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "/manifests/" in self.path and found.times:
+                found.times -= 1
+                found.tried.set()
+                self.answer(status, {"Content-Type": "application/json"}, text.encode())
+                return
+            with closing(HTTPConnection(registry.host)) as connection:
+                accept = ", ".join(self.headers.get_all("Accept", []))
+                connection.request(self.command, self.path, headers={"Accept": accept, "Authorization": authorization})
+                answer = connection.getresponse()
+                self.answer(answer.status, dict(answer.getheaders()), answer.read())
+
+        do_HEAD = do_GET
+
+        def answer(self, code: int, headers: Mapping[str, str], body: bytes) -> None:
+            self.send_response(code)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        found = Door(f"127.0.0.1:{server.server_address[1]}/busybox:1", FOR_EVER, threading.Event())
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield found
+        finally:
+            server.shutdown()
+            thread.join()
+            if engine.images(found.image):
+                engine.remove_image(found.image)
+
+
+def errors(code: str, message: str) -> str:
+    return json.dumps({"errors": [{"code": code, "message": message}]})
+
+
+BUSY = (429, errors("TOOMANYREQUESTS", "You have reached your unauthenticated pull rate limit: access denied."))
+AWAY = (503, errors("UNAVAILABLE", "The service was not found."))
+GONE = (404, errors("MANIFEST_UNKNOWN", "manifest unknown"))
+
+
+@pytest.mark.parametrize("door", [BUSY, (429, "access denied"), AWAY], indirect=True)
+def test_one_that_gives_it_a_little_later_is_waited_for(
+    door: Door, container_bench: Bench, containers: Callable[..., Sandbox]
+) -> None:
+    door.times = 3
+    container_bench.sandbox = containers(image=door.image)
+    assert container_bench.script("echo ran").stdout == b"ran\n"
+    assert door.times == 0
+
+
+@pytest.mark.parametrize(
+    ("door", "reason"),
+    [(BUSY, "its registry takes no more requests at the moment"), (AWAY, "its registry cannot be reached")],
+    indirect=["door"],
+)
+def test_one_that_does_not_give_it_for_long_is_no_fault_of_the_job(
+    door: Door, reason: str, stack: Stack, containers: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker_vm.worker.patience.persist.__defaults__", (0.5,))
+    job = stack.add_script("echo ran")
+    with stack.worker(sandbox=containers(image=door.image)) as worker:
+        worker.run_next()
+        assert (stack.get(job).status, stack.get(job).losses, stack.get(job).error) == (Status.CREATED, 1, None)
+        for _ in range(stack.executor.options.max_losses):
+            worker.run_next()
+    job = stack.get(job)
+    assert job.status == Status.FAILED_TO_EXECUTE
+    assert (job.error or "").endswith(f"this reason: The image '{door.image}' could not be pulled: {reason}.")
+
+
+@pytest.mark.parametrize("door", [GONE], indirect=True)
+def test_one_that_does_not_have_it_is_asked_once(door: Door, stack: Stack, containers: Callable[..., Sandbox]) -> None:
+    job = stack.add_script("echo ran")
+    with stack.worker(sandbox=containers(image=door.image)) as worker:
+        worker.run_next()
+        assert worker.next(0) is None
+    job = stack.get(job)
+    reason = "could not be pulled: there is no such image, or the worker may not read it."
+    assert (job.status, job.error) == (Status.FAILED_TO_EXECUTE, f"The image '{door.image}' {reason}")
+    assert FOR_EVER - door.times <= 2, "engines may ask for the head first"
+
+
+@pytest.mark.parametrize("reason", list(Interruption))
+@pytest.mark.parametrize("door", [AWAY], indirect=True)
+def test_the_wait_ends_with_the_attempt(
+    door: Door, reason: Interruption, container_bench: Bench, containers: Callable[..., Sandbox]
+) -> None:
+    container_bench.sandbox = containers(image=door.image)
+    with container_bench.running("echo ran") as ran:
+        assert door.tried.wait(30)
+        container_bench.attempt.interrupt(reason)
+    assert ran[0].ending.interrupted
+    assert ran[0].stdout == b""

@@ -18,13 +18,13 @@ from pathlib import Path
 from docker.errors import ImageNotFound
 
 from cloud_executor.model.errors import Unavailable
-from worker_vm.worker.attempt import Attempt, Interruption
+from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
+from worker_vm.worker.patience import persist
 from worker_vm.worker.sandbox.command_run import INTERRUPT_SECONDS, TERMINATE_SECONDS
 from worker_vm.worker.sandbox.container_engine import (
     KILLED,
     ContainerEngine,
     Isolation,
-    PullInterrupted,
     job_user,
 )
 from worker_vm.worker.sandbox.container_output import ContainerOutput
@@ -40,6 +40,9 @@ KILL_SECONDS = 5
 
 MEMORY_LOOK_SECONDS = 1.0
 """between two looks at what a command has; a shorter one is not seen by any"""
+
+PULL_AGAIN_SECONDS = 60.0
+"""between two pulls of an image at the most: a registry counts them"""
 
 _POLITELY = ((signal.SIGINT, INTERRUPT_SECONDS), (signal.SIGTERM, TERMINATE_SECONDS))
 _KILL = ((signal.SIGKILL, KILL_SECONDS),)
@@ -82,7 +85,7 @@ class ContainerSandbox:
                 self._engine.start(container)
                 run.follow()
                 return self._ending(command, container, run, output)
-        except PullInterrupted:
+        except Interrupted:
             return Ending(exit_code=None, signal=signal.SIGKILL, interrupted=True)
 
     def end_leftovers(self, folder: Path) -> None:
@@ -114,7 +117,11 @@ class ContainerSandbox:
             try:
                 container = self._engine.create(image, command, self._isolation)
             except ImageNotFound:
-                self._engine.pull(image, lambda: attempt.interruption is not None)
+                persist(
+                    lambda: self._engine.pull(image, attempt.check),
+                    attempt,
+                    longest_delay_seconds=PULL_AGAIN_SECONDS,
+                )
                 container = self._engine.create(image, command, self._isolation)
         except Unavailable:
             # It may have been made all the same.

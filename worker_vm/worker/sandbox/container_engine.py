@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,27 @@ ENGINE_SECONDS = 60.0
 PULL_SECONDS = 900.0
 """how long an image may take to arrive"""
 
+_NO_NAME = (
+    "invalid reference",
+    "invalid repository name",
+    "repository name must",
+    "invalid checksum digest",
+    "unsupported digest algorithm",
+)
+_REFUSED = (
+    "denied",
+    "unauthorized",
+    "forbidden",
+    "no basic auth credentials",
+    "not found",
+    "manifest unknown",
+    "name unknown",
+    "does not exist",
+)
+_BUSY = re.compile(r"toomanyrequests|too many requests|http 429")
+_AT_FAULT = re.compile(r": 5\d\d ")
+"""the status of a registry that is at fault itself, whatever it says besides"""
+
 LOOK_AGAIN_SECONDS = 0.1
 
 JOB_USER = 65532
@@ -57,10 +79,6 @@ JOB_USER = 65532
 
 KILLED = 128 + signal.SIGKILL
 """the exit code of what was killed"""
-
-
-class PullInterrupted(Exception):
-    """The attempt was interrupted while its image was on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +150,7 @@ class ContainerEngine:
             made: dict[str, Any] = self._client.create_container(image, **options)
             return made
         except APIError as error:
-            if "invalid reference format" in str(error.explanation):
+            if _has_one_of(_NO_NAME, str(error.explanation)):
                 raise _not_pulled(image, str(error.explanation)) from error
             raise
 
@@ -199,22 +217,23 @@ class ContainerEngine:
             found: list[dict[str, Any]] = self._client.containers(all=True, filters={"label": FOLDER_LABEL})
         return {container["Id"]: Path(container["Labels"][FOLDER_LABEL]) for container in found}
 
-    def pull(self, image: str, interrupted: Callable[[], bool]) -> None:
-        """Fetch an image. Raises CommandNotStarted with why that failed, and PullInterrupted."""
+    def pull(self, image: str, check: Callable[[], None]) -> None:
+        """Fetch an image. Whatever `check` raises ends that.
+
+        Raises CommandNotStarted if there is no such image for us, and Unavailable if it cannot be fetched now.
+        """
         name, tag = _parts(image)
         end = time.monotonic() + PULL_SECONDS
         # One at a time: a second slot finds that the first has brought it.
         while not self._pulling.acquire(timeout=LOOK_AGAIN_SECONDS):
-            if interrupted():
-                raise PullInterrupted
+            check()
         try:
             with suppress(ImageNotFound), _faults():
                 self._client.inspect_image(image)  # type: ignore[no-untyped-call]
                 return
             logger.info("image pulled", extra={"action": "pull", "image": image})
             for event in self._client.pull(name, tag, stream=True, decode=True, auth_config=credentials_for(image)):
-                if interrupted():
-                    raise PullInterrupted
+                check()
                 if "error" in event:
                     raise _not_pulled(image, str(event["error"]))
                 if time.monotonic() > end:
@@ -234,22 +253,28 @@ def _parts(image: str) -> tuple[str, str | None]:
     return head + slash + name, tag or "latest"
 
 
-def _not_pulled(image: str, reason: str) -> CommandNotStarted:
+def _not_pulled(image: str, reason: str) -> CommandNotStarted | Unavailable:
     """What registries and engines say is for the operator's log; its owner learns which kind of fault it is."""
     logger.warning("image was not pulled", extra={"action": "pull", "image": image, "reason": reason})
     text = reason.lower()
-    refused = ("denied", "unauthorized", "credentials", "forbidden", "not found", "unknown", "does not exist")
-    if any(word in text for word in refused):
-        why = "there is no such image, or the worker may not read it"
-    elif "invalid reference" in text or "must be lowercase" in text:
-        why = "that is no name of an image"
+    kind: type[CommandNotStarted | Unavailable] = Unavailable
+    if _has_one_of(_NO_NAME, text):
+        kind, why = CommandNotStarted, "that is no name of an image"
+    elif _BUSY.search(text):
+        why = "its registry takes no more requests at the moment"
+    elif _has_one_of(_REFUSED, text) and not _AT_FAULT.search(text):
+        kind, why = CommandNotStarted, "there is no such image, or the worker may not read it"
     elif "no space left" in text:
         why = "the worker's disk is full"
     elif "too long" in text:
         why = "it took too long"
     else:
         why = "its registry cannot be reached"
-    return CommandNotStarted(f"The image {quoted_name(image)} could not be pulled: {why}.")
+    return kind(f"The image {quoted_name(image)} could not be pulled: {why}.")
+
+
+def _has_one_of(words: Iterable[str], text: str) -> bool:
+    return any(word in text for word in words)
 
 
 @contextmanager
