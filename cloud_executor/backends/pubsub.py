@@ -157,6 +157,8 @@ class _Delivery:
         self.ack_id = ack_id
         self.extended_until = extended_until
         """on the monotonic clock"""
+        self.void = False
+        """whether it is extended no more: others get the message, while a slot may still be busy with it"""
         self._subscription = subscription
 
     def ack(self) -> None:
@@ -240,8 +242,9 @@ class _Subscription:
         with self._changed:
             if delivery not in self._held:
                 return
-        with _faults():
-            call(subscription=self._path, ack_ids=[delivery.ack_id], **arguments, **_REPEATED)
+        if not delivery.void:
+            with _faults():
+                call(subscription=self._path, ack_ids=[delivery.ack_id], **arguments, **_REPEATED)
         self._drop([delivery])
 
     def _drop(self, deliveries: Iterable[_Delivery]) -> None:
@@ -251,7 +254,7 @@ class _Subscription:
 
     def _give_back(self, deliveries: Collection[_Delivery]) -> None:
         """All by one call: who stops has no time. What cannot be given back returns when its lease ends."""
-        ack_ids = [delivery.ack_id for delivery in deliveries]
+        ack_ids = [delivery.ack_id for delivery in deliveries if not delivery.void]
         if not ack_ids:
             return
         with suppress(Unavailable), _faults():
@@ -317,12 +320,13 @@ class _Subscription:
         while not self._ended.wait(self._lease_seconds / EXTENSIONS_PER_LEASE):
             now = time.monotonic()
             with self._changed:
-                held = list(self._held)
+                held = [delivery for delivery in self._held if not delivery.void]
             given_up = [delivery for delivery in held if delivery.extended_until <= now]
             if given_up:
                 logger.warning("messages were held too long", extra={"action": "extend", "count": len(given_up)})
-                self._drop(given_up)
-            ack_ids = [delivery.ack_id for delivery in held if delivery.extended_until > now]
+            for delivery in given_up:
+                delivery.void = True
+            ack_ids = [delivery.ack_id for delivery in held if not delivery.void]
             # Nothing may end this thread: jobs would be delivered to others while they run.
             try:
                 if ack_ids:

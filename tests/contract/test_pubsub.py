@@ -122,14 +122,17 @@ def test_an_ack_that_fails_can_be_repeated(queue: PubSubJobQueue, monkeypatch: p
 
 
 def test_a_message_is_kept_from_others_no_longer_than_a_job_may_last(project: str) -> None:
-    queue = PubSubJobQueue(project, "executor", timedelta(seconds=1), timedelta(seconds=10))
+    lease_seconds = 10.0
+    queue = PubSubJobQueue(project, "executor", timedelta(seconds=1), timedelta(seconds=lease_seconds))
     queue.create(["pool"], max_deliveries=5)
     queue.publish("pool", "a")
-    with queue.subscribe("pool", 1) as subscription:
-        assert subscription.next(PATIENCE_SECONDS) is not None
-        again = subscription.next(PATIENCE_SECONDS)
-        assert again is not None
-        assert again.job_hash == "a"
+    with queue.subscribe("pool", 1) as busy:
+        assert busy.next(PATIENCE_SECONDS) is not None
+        assert busy.next(lease_seconds + 3) is None, "its slot still works, and holds no other"
+        with queue.subscribe("pool", 1) as other:
+            again = other.next(PATIENCE_SECONDS)
+            assert again is not None
+            assert again.job_hash == "a"
 
 
 def test_what_was_delivered_too_often_is_a_dead_letter(queue: PubSubJobQueue) -> None:
