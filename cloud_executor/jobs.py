@@ -233,16 +233,16 @@ class Executor:
         """Record that one of our workers is there."""
         self.store.put_worker(worker)
 
-    def claim(self, job_hash: str, worker: str) -> Job:
-        """Take a job to run it: the job, RUNNING, with a new attempt under a lease.
+    def claim(self, job_hash: str, worker: str, pool: str | None = None) -> Job:
+        """Take a job to run it: the job, RUNNING, with a new attempt under a lease. `pool`: whose delivery names it.
 
-        Raises JobNotFound, and NotClaimable if it is finished, another worker runs it, or it was lost too often (and
-        is then recorded as failed).
+        Raises JobNotFound, and NotClaimable if it is finished, another worker runs it, it is no longer for that pool,
+        or it was lost too often (and is then recorded as failed).
         """
         now = self.clock()
         job = self._transact(
             job_hash,
-            lambda stored: transitions.claim(stored, worker, now, self.options.lease, self.options.max_losses),
+            lambda stored: transitions.claim(stored, worker, now, self.options.lease, self.options.max_losses, pool),
             durable=False,
         )
         if job.finished:

@@ -58,7 +58,7 @@ class OutputRemains(Conflict):
 
 
 class NotClaimable(Conflict):
-    """The job is finished, or another worker runs it."""
+    """The job is finished, another worker runs it, or it is for another pool."""
 
 
 class Durations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -242,11 +242,17 @@ def undeliverable(job: Job, now: datetime) -> Job | None:
     return _ended(job, Status.FAILED_TO_EXECUTE, now, reason)
 
 
-def claim(job: Job, worker: str, now: datetime, lease: timedelta | None, max_losses: int) -> Job:
+def claim(
+    job: Job, worker: str, now: datetime, lease: timedelta | None, max_losses: int, pool: str | None = None
+) -> Job:
     """Give the job to a worker: CREATED, or RUNNING under a lease that has ended. `lease` None: an external worker.
+
+    `pool` is the one whose message brought it: one that the job has left since gets nothing. None: no message did.
 
     Raises NotClaimable. A job that was lost too often comes back finished instead of claimed: look at `status`.
     """
+    if pool is not None and job.pool != pool:
+        raise NotClaimable
     if job.status == Status.RUNNING and job.lease_expires is not None and job.lease_expires <= now:
         job = lose(job, now, max_losses)
         if job.finished:

@@ -214,6 +214,16 @@ def test_a_live_lease_keeps_others_out() -> None:
         claimed(EXTERNAL, "other", NOON + timedelta(days=1000))
 
 
+@pytest.mark.parametrize("job", [CREATED, RUNNING, replace(CREATED, pool=None)], ids=["waits", "lost", "external"])
+def test_a_delivery_of_another_pool_claims_nothing(job: Job) -> None:
+    with pytest.raises(NotClaimable):
+        transitions.claim(job, "w", EXPIRED, LEASE, MAX_LOSSES, "other")
+
+
+def test_a_delivery_of_its_pool_claims_a_job() -> None:
+    assert transitions.claim(CREATED, "w", NOON, LEASE, MAX_LOSSES, "default") == RUNNING
+
+
 def test_an_expired_lease_can_be_taken_over_and_the_old_attempt_is_not_heard() -> None:
     taken = claimed(replace(RUNNING, start_time="old start"), "other", EXPIRED)
     assert (taken.worker, taken.attempt, taken.losses, taken.start_time) == ("other", 2, 1, None)

@@ -102,6 +102,17 @@ def test_a_job_that_is_handed_over_runs_in_the_other_pool(pools: Stack) -> None:
     assert (job.status, job.worker, job.attempt, job.pool) == (Status.SUCCESS, large.id, 2, "large")
 
 
+def test_a_message_of_the_pool_that_a_job_has_left_is_done(pools: Stack) -> None:
+    """It returns if the worker dies before its ack."""
+    job = add(pools, resources={"cpus": 3})
+    attempt = pools.executor.claim(job.hash, "dead").attempt
+    pools.executor.hand_over(job.hash, attempt, "large")
+    handed_over = pools.get(job)
+    assert pools.run(job) == handed_over
+    with pools.program("--pool", "large"):
+        assert pools.finished(job).status == Status.SUCCESS
+
+
 def test_a_job_that_was_lost_while_it_was_handed_over_stays_with_its_new_owner(pools: Stack) -> None:
     class TakenMeanwhile(Executor):
         def hand_over(self, job_hash: str, attempt: int, pool: str | None) -> None:

@@ -146,7 +146,7 @@ def test_a_delivery_of_no_job_is_done(stack: Stack) -> None:
 
 def test_a_claim_that_fails_leaves_the_delivery(stack: Stack) -> None:
     class NoClaims(Executor):
-        def claim(self, job_hash: str, worker: str) -> Job:
+        def claim(self, job_hash: str, worker: str, pool: str | None = None) -> Job:
             raise Unavailable
 
     job = stack.add_script("echo x")

@@ -27,12 +27,12 @@ def test_a_slot_survives_what_goes_wrong(stack: Stack, error: Exception) -> None
     left = 2
 
     class Faulty(Executor):
-        def claim(self, job_hash: str, worker: str) -> Job:
+        def claim(self, job_hash: str, worker: str, pool: str | None = None) -> Job:
             nonlocal left
             if left:
                 left -= 1
                 raise error
-            return super().claim(job_hash, worker)
+            return super().claim(job_hash, worker, pool)
 
     executor = Faulty(stack.executor.store, stack.executor.queue, stack.executor.pools)
     with WorkerThread(runner_of(stack, executor)) as worker:

@@ -131,9 +131,9 @@ class JobRunner:
     def _claim(self, delivery: Delivery) -> Attempt | None:
         before = time.monotonic()
         try:
-            job = self.executor.claim(delivery.job_hash, self.worker_id)
+            job = self.executor.claim(delivery.job_hash, self.worker_id, self.commands.pool.name)
         except (NotClaimable, JobNotFound):
-            # Somebody else's, or finished. Should its worker be lost, it is published anew.
+            # Somebody else's, of another pool, or finished. Should its worker be lost, it is published anew.
             self._settle(delivery.ack)
             return None
         except Unavailable:

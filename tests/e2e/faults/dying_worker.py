@@ -52,6 +52,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "running": lambda: before(CommandRunner, "run", threading.Timer(INTO_THE_COMMAND_SECONDS, die).start),
     "archiving": lambda: after(BlobStore, "create_file"),
     "before the outcome": lambda: before(Executor, "finish"),
+    "handed over": lambda: after(Executor, "hand_over"),
     "before the ack": lambda: after(Executor, "finish"),
 }
 

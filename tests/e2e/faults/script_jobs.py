@@ -14,23 +14,23 @@ from cloud_executor.model.job import Job
 RESULT = "result.txt"
 
 
-def config_of(script: str) -> bytes:
+def config_of(script: str, **fields: object) -> bytes:
     artifacts = [{"name": "result", "resultPatterns": [RESULT]}]
-    return json.dumps({"cmd": "sh", "args": ["-c", script], "resultArtifacts": artifacts}).encode()
+    return json.dumps({"cmd": "sh", "args": ["-c", script], "resultArtifacts": artifacts, **fields}).encode()
 
 
-def zip_of(script: str, files: Mapping[str, bytes]) -> bytes:
+def zip_of(script: str, files: Mapping[str, bytes], **fields: object) -> bytes:
     """A job's source."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in {"executor_config.json": config_of(script), **files}.items():
+        for name, content in {"executor_config.json": config_of(script, **fields), **files}.items():
             archive.writestr(name, content)
     return buffer.getvalue()
 
 
-def create_script(here: Here, script: str, files: Mapping[str, bytes] | None = None) -> str:
-    """The hash of a job that keeps what it writes to RESULT."""
-    source = here.blobs.create_file("job.zip", [zip_of(script, files or {})]).hash
+def create_script(here: Here, script: str, files: Mapping[str, bytes] | None = None, **fields: object) -> str:
+    """The hash of a job that keeps what it writes to RESULT; `fields` are more of its config."""
+    source = here.blobs.create_file("job.zip", [zip_of(script, files or {}, **fields)]).hash
     here.executor.create(source)
     return source
 

@@ -18,32 +18,40 @@ ENDS_WITHIN_SECONDS = 120.0
 
 SCRIPT = "sha256sum < input.txt > result.txt; sleep 1; echo {step}"
 
+HANDED_OVER = "handed over"
 AFTER_THE_OUTCOME = "before the ack"
+ATTEMPTS_AND_LOSSES = {HANDED_OVER: (2, 0), AFTER_THE_OUTCOME: (1, 0)}
+"""of the others: two attempts and a loss"""
+
+POOLS = '[{"name": "small", "memoryMiB": 100}, {"name": "large", "memoryMiB": 200}]'
 
 
 @pytest.mark.timeout(300)
 def test_a_job_whose_worker_is_killed_at_any_step_ends_once_with_the_right_result(
     deploy: NewDeployment, tmp_path: Path
 ) -> None:
-    deployment = deploy(EXECUTOR_LEASE="3")
+    deployment = deploy(EXECUTOR_LEASE="3", EXECUTOR_POOLS=POOLS)
     log = tmp_path / "workers.log"
     with deployment.here() as here:
         deployment.create()
         jobs = {step: _killed_at(step, deployment, here, log) for step in STEPS}
         recorded = here.executor.get(jobs[AFTER_THE_OUTCOME])
         with deployment.swept():
-            survivor = deployment.start(*WORKER, "--slots", "4", log=log)
+            survivors = [
+                deployment.start(*WORKER, "--pool", pool, "--slots", "4", log=log) for pool in ("small", "large")
+            ]
             try:
                 until(
                     lambda: all(here.executor.get(job_hash).finished for job_hash in jobs.values()),
                     ENDS_WITHIN_SECONDS,
                 )
             finally:
-                survivor.terminate()
-                assert survivor.wait(WAIT_SECONDS) == 0
+                for survivor in survivors:
+                    survivor.terminate()
+                assert [survivor.wait(WAIT_SECONDS) for survivor in survivors] == [0, 0]
         ended = {step: here.executor.get(job_hash) for step, job_hash in jobs.items()}
         assert {step: (job.status, job.attempt, job.losses) for step, job in ended.items()} == {
-            step: ("SUCCESS", 1, 0) if step == AFTER_THE_OUTCOME else ("SUCCESS", 2, 1) for step in STEPS
+            step: ("SUCCESS", *ATTEMPTS_AND_LOSSES.get(step, (2, 1))) for step in STEPS
         }
         assert ended[AFTER_THE_OUTCOME] == recorded
         for step, job in ended.items():
@@ -53,7 +61,8 @@ def test_a_job_whose_worker_is_killed_at_any_step_ends_once_with_the_right_resul
 
 def _killed_at(step: str, deployment: Deployment, here: Here, log: Path) -> str:
     """A job whose worker died there."""
-    job_hash = create_script(here, SCRIPT.format(step=step), {"input.txt": step.encode()})
+    fields = {"resources": {"memoryMiB": 200}} if step == HANDED_OVER else {}
+    job_hash = create_script(here, SCRIPT.format(step=step), {"input.txt": step.encode()}, **fields)
     worker = deployment.start(str(Path(__file__).with_name("dying_worker.py")), step, "--slots", "1", log=log)
     try:
         assert worker.wait(DIES_WITHIN_SECONDS) == -signal.SIGKILL, log.read_text()
