@@ -327,7 +327,7 @@ variable "pools" {
     - `min_workers`, `max_workers`: VMs. Those of `min_workers` cost money while idle.
     - `idle_minutes`: how long a worker without a job stays that is none of `min_workers`.
     - `spot`: cheaper VMs that Google may take away; their jobs then start again elsewhere.
-    - `accelerator_type`, `accelerator_count`: GPUs of each VM.
+    - `accelerator_type`, `accelerator_count`: GPUs of each VM. Each job gets all of them: with several `slots`, jobs share them.
     - `zones`: of the region, where not all have the machine type. Empty: all.
     - `image`: the container image in which its jobs run.
     - `image_patterns`: images that a job may choose instead.

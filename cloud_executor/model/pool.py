@@ -40,6 +40,8 @@ class WorkerPool:
     memory_mib: int = 2048
     processes: int = 1024
     disk_mib: int = 10240
+    gpus: int = 0
+    """of a worker's machine: the container of each job gets them all, so slots share them"""
     timeout: timedelta | None = None
     """how long the command of a job runs that does not say; None: as long as it may"""
     max_timeout: timedelta | None = None
@@ -184,6 +186,7 @@ _FIELDS: dict[str, tuple[str, Callable[[object], object], str]] = {
     "memoryMiB": ("memory_mib", _count, _COUNT),
     "processes": ("processes", _count, _COUNT),
     "diskMiB": ("disk_mib", _count, _COUNT),
+    "gpus": ("gpus", _count, _COUNT),
     "timeout": ("timeout", lambda value: _duration(value, timedelta(seconds=1)), "seconds above 0"),
     "maxTimeout": ("max_timeout", lambda value: _duration(value, timedelta(seconds=1)), "seconds above 0"),
     "minWorkers": ("min_workers", lambda value: _count(value, 0), "a whole number, or 0"),

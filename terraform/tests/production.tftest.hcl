@@ -90,6 +90,10 @@ run "pools_are_told_in_their_order" {
     condition     = jsondecode(local.function_settings.EXECUTOR_POOLS)[0].cpus == 8 && jsondecode(local.function_settings.EXECUTOR_POOLS)[0].memoryMiB == 16384
     error_message = "What a pool says of the limits of its jobs is told."
   }
+  assert {
+    condition     = [for pool in jsondecode(local.function_settings.EXECUTOR_POOLS) : try(pool.gpus, 0)] == [1, 0, 0]
+    error_message = "Workers are told of their machines' GPUs, where there are any."
+  }
 }
 
 run "pools_differ_in_their_machines" {

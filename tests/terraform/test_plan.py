@@ -337,6 +337,7 @@ def test_the_limits_of_pools_are_told(production: list[Document]) -> None:
         assert list(pools) == ["default", "gpu", "spot"]
         assert (pools["gpu"].cpus, pools["gpu"].memory_mib, pools["gpu"].disk_mib) == (8, 26624, 102400)
         assert (pools["gpu"].slots, pools["gpu"].network) == (1, "bridge")
+        assert (pools["gpu"].gpus, pools["default"].gpus) == (1, 0)
         assert pools["spot"].images == ("europe-west4-docker.pkg.dev/my-project/*",)
         assert pools["spot"].idle == timedelta(minutes=10)
         assert pools["default"].max_timeout == timedelta(days=1)

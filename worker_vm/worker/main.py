@@ -123,7 +123,7 @@ def open_sandbox(pool: WorkerPool, work: Path) -> Sandbox:
     from worker_vm.worker.sandbox.container import ContainerSandbox
     from worker_vm.worker.sandbox.container_engine import ContainerEngine
 
-    sandbox = ContainerSandbox(ContainerEngine(), pool.image, pool.network)
+    sandbox = ContainerSandbox(ContainerEngine(), pool.image, pool.network, pool.gpus)
     sandbox.end_strays(work)
     return sandbox
 

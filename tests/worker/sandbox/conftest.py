@@ -44,7 +44,7 @@ def engine(engine_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[doc
 
 
 def container_sandbox(image: str = IMAGE, network: str = "none") -> Sandbox:
-    return ContainerSandbox(ContainerEngine(), image, network)
+    return ContainerSandbox(ContainerEngine(), image, network, gpus=0)
 
 
 @pytest.fixture

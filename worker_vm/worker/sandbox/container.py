@@ -65,11 +65,11 @@ class ContainerSandbox:
     at once.
     """
 
-    def __init__(self, engine: ContainerEngine, image: str, network: str) -> None:
-        """`image`: of the commands that do not want another."""
+    def __init__(self, engine: ContainerEngine, image: str, network: str, gpus: int) -> None:
+        """`image`: of the commands that do not want another. `gpus`: of the machine; each command gets all of them."""
         self._engine = engine
         self._image = image
-        self._isolation = Isolation(network, *job_user())
+        self._isolation = Isolation(network, *job_user(), gpus)
         self._lock = threading.Lock()
         self._running: set[str] = set()
 

@@ -27,6 +27,7 @@ from docker.utils import kwargs_from_env
 
 from cloud_executor.model.errors import Unavailable
 from worker_vm.worker.file_names import quoted_name
+from worker_vm.worker.sandbox.gpus import driver_folders, gpu_devices, library_path
 from worker_vm.worker.sandbox.limits import MIB
 from worker_vm.worker.sandbox.port import Command, CommandNotStarted
 from worker_vm.worker.sandbox.registry_credentials import credentials_for
@@ -89,6 +90,8 @@ class Isolation:
     """`none`, or `bridge`: then the machine's firewall has to keep containers from its metadata server"""
     user: int
     group: int
+    gpus: int
+    """of the machine, all of which each command gets"""
 
 
 class ContainerEngine:
@@ -107,6 +110,9 @@ class ContainerEngine:
         if limits.disk_mib is not None:
             ulimits.append(Ulimit(name="fsize", soft=limits.disk_mib * MIB, hard=limits.disk_mib * MIB))
         owner = f"uid={isolation.user},gid={isolation.group}"
+        mounts = [Mount(JOB_FOLDER, str(command.folder.job), type="bind")]
+        if isolation.gpus:
+            mounts += [Mount(*folders, type="bind", read_only=True) for folders in driver_folders().items()]
         temporary = f"rw,exec,nosuid,nodev,mode=1777,{owner},size={limits.memory_mib or TEMPORARY_MIB}m"
         with _faults():
             host = self._client.create_host_config(
@@ -117,7 +123,8 @@ class ContainerEngine:
                 security_opt=["no-new-privileges:true"],
                 read_only=True,
                 tmpfs={TEMPORARY_FOLDER: temporary},
-                mounts=[Mount(JOB_FOLDER, str(command.folder.job), type="bind")],
+                mounts=mounts,
+                devices=gpu_devices(isolation.gpus) if isolation.gpus else None,
                 mem_limit=memory,
                 memswap_limit=memory,
                 pids_limit=limits.processes,
@@ -135,6 +142,7 @@ class ContainerEngine:
                 environment={
                     "HOME": JOB_FOLDER,
                     "TMPDIR": TEMPORARY_FOLDER,
+                    **(self._gpu_environment(image) if isolation.gpus else {}),
                     **command.env,
                     "ORIGIN_URL": command.origin_url,
                     "TINI_KILL_PROCESS_GROUP": "1",  # the init process hands signals to the command's whole group
@@ -144,6 +152,11 @@ class ContainerEngine:
                 host_config=host,
             )
             return str(made["Id"])
+
+    def _gpu_environment(self, image: str) -> dict[str, str]:
+        """Raises ImageNotFound."""
+        found: dict[str, Any] = self._client.inspect_image(image)  # type: ignore[no-untyped-call]
+        return {"LD_LIBRARY_PATH": library_path(found["Config"].get("Env") or ())}
 
     def _made(self, image: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - they are the engine's
         try:
