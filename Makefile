@@ -60,7 +60,7 @@ bench: $(VENV)/dev ## measure the stack beside the limits of this machine
 
 MINUTES ?= 10
 
-soak: $(VENV)/dev ## storms of faults over the local stack: make soak MINUTES=30, SEED=7 to have one again
+soak: $(VENV)/dev ## storms of faults over the local stack: make soak MINUTES=30 SANDBOX=container, SEED=7 for one again
 	@PYTHONPATH=.:tests:tests/e2e $(BIN)/python tests/e2e/faults/soak.py $(MINUTES)
 
 clean: ## remove the virtual environment and caches

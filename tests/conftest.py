@@ -14,7 +14,14 @@ import pytest
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
 
-pytest_plugins = ["emulators.gcs", "emulators.firestore", "emulators.pubsub", "emulators.s3", "function_process"]
+pytest_plugins = [
+    "docker_engine",
+    "emulators.gcs",
+    "emulators.firestore",
+    "emulators.pubsub",
+    "emulators.s3",
+    "function_process",
+]
 
 
 @pytest.fixture

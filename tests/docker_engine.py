@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import docker
+import pytest
+from requirement import lacking
 
 IMAGE = "cloud-executor-tests:busybox"
 START_SECONDS = 60.0
@@ -21,6 +23,20 @@ START_SECONDS = 60.0
 
 class EngineMissing(Exception):
     """The text says what is missing."""
+
+
+@pytest.fixture(scope="session")
+def engine_address() -> Iterator[str]:
+    """That of the engine of all tests."""
+    engine = docker_engine()
+    try:
+        address = engine.__enter__()
+    except EngineMissing as error:
+        lacking("docker", str(error))
+    try:
+        yield address
+    finally:
+        engine.__exit__(None, None, None)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import docker
 import pytest
 import yaml
 from debian_base import BaseMissing, build_image, import_debian
-from docker_engine import IMAGE, EngineMissing, docker_engine
+from docker_engine import IMAGE
 from emulators.projects import new_project
 from requirement import lacking
 from stack_process import PROJECT, StackProcess, job_folder, run, until
@@ -42,26 +42,16 @@ class Engine:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
+def engine(engine_address: str) -> Iterator[Engine]:
     if shutil.which("docker") is None:
         lacking("docker", "The worker is started by the docker command, which is not installed.")
-    running = docker_engine()
-    try:
-        address = running.__enter__()
-    except EngineMissing as error:
-        lacking("docker", str(error))
-    try:
-        with closing(docker.APIClient(base_url=address, timeout=BUILD_SECONDS)) as client:
-            try:
-                import_debian(address, BASE)
-            except BaseMissing as error:
-                lacking("docker", str(error))
-            build_image(
-                client, path=str(PROJECT), dockerfile="worker_vm/Dockerfile", tag=WORKER, buildargs={"BASE": BASE}
-            )
-            yield Engine(address, client)
-    finally:
-        running.__exit__(None, None, None)
+    with closing(docker.APIClient(base_url=engine_address, timeout=BUILD_SECONDS)) as client:
+        try:
+            import_debian(engine_address, BASE)
+        except BaseMissing as error:
+            lacking("docker", str(error))
+        build_image(client, path=str(PROJECT), dockerfile="worker_vm/Dockerfile", tag=WORKER, buildargs={"BASE": BASE})
+        yield Engine(engine_address, client)
 
 
 class WorkerMachine:

@@ -23,6 +23,11 @@ from cloud_executor.settings import Settings
 STORAGE, FIRESTORE, PUBSUB = EMULATORS = ("STORAGE_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
 """variables, by which the clients' libraries find the emulators"""
 
+DOCKER = "DOCKER_HOST"
+"""the variable by which a worker finds the Docker Engine"""
+
+_SCHEMES = {STORAGE: "http://", DOCKER: "tcp://"}
+
 WORKER = ("-m", "worker_vm.worker.main")
 
 
@@ -37,7 +42,7 @@ class Here:
 @dataclass(frozen=True)
 class Deployment:
     variables: Mapping[str, str]
-    """settings, and where the emulators are, if there are any"""
+    """settings, and where the emulators and the Docker Engine are, if there are any"""
 
     @property
     def work(self) -> Path:
@@ -97,7 +102,7 @@ NewDeployment = Callable[..., Deployment]
 
 
 class Proxies:
-    """One program's ways to the emulators."""
+    """One program's ways to the emulators, and to the Docker Engine."""
 
     def __init__(self, ways: Mapping[str, TcpProxy]) -> None:
         self.ways = ways
@@ -105,7 +110,7 @@ class Proxies:
 
     @property
     def variables(self) -> dict[str, str]:
-        return {name: f"http://{way.address}" if name == STORAGE else way.address for name, way in self.ways.items()}
+        return {name: _SCHEMES.get(name, "") + way.address for name, way in self.ways.items()}
 
     def cut(self) -> None:
         for way in self.ways.values():
@@ -122,12 +127,12 @@ class Proxies:
 
 @contextmanager
 def proxies_to(deployment: Deployment) -> Iterator[Proxies]:
-    """None where there are no emulators: nothing is far away then."""
+    """None where there is neither: nothing is far away then."""
     with ExitStack() as stack:
         yield Proxies(
             {
-                name: stack.enter_context(closing(TcpProxy(deployment.variables[name].removeprefix("http://"))))
-                for name in EMULATORS
+                name: stack.enter_context(closing(TcpProxy(deployment.variables[name].rpartition("://")[2])))
+                for name in (*EMULATORS, DOCKER)
                 if name in deployment.variables
             }
         )

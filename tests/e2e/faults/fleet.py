@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from deployment import WORKER, Deployment, Proxies, proxies_to
+from deployment import DOCKER, WORKER, Deployment, Proxies, proxies_to
 from stack_process import WAIT_SECONDS, processes_of, until
 
 CANNOT_BEGIN = 2
@@ -22,6 +22,7 @@ class FleetWorker:
         self.proxies = proxies
         self.busy = False
         """whether a fault is being done to it"""
+        self._struck = False
         self._deployment = deployment
         self._slots = slots
         self._log = log
@@ -31,11 +32,27 @@ class FleetWorker:
         self.end()
         self.process = self._start()
 
+    def strike(self, request: bytes, seconds: float, struck: Callable[[], None]) -> None:
+        """Kill it so long after its next request of this kind to the engine; `struck` hears of it."""
+
+        def kill() -> None:
+            if self.process.poll() is None:
+                self._struck = True
+                self.process.kill()
+                struck()
+
+        self.proxies.ways[DOCKER].when_sent(request, seconds, kill)
+
+    def spare(self) -> None:
+        """Strike it no more, should such a request not have come."""
+        self.proxies.ways[DOCKER].forget()
+
     def look_after(self) -> None:
-        """Start it again if it could not begin, as one that meets no storage says by its exit code."""
+        """Start it again if it was struck, or could not begin, as one that meets no storage says by its exit code."""
         code = self.process.poll()
         if code is not None:
-            assert code == CANNOT_BEGIN, f"a worker ended by itself, with {code}"
+            assert self._struck or code == CANNOT_BEGIN, f"a worker ended by itself, with {code}"
+            self._struck = False
             self.process = self._start()
 
     def freeze(self) -> None:

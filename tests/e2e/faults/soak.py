@@ -1,7 +1,7 @@
 """Storms over the local stack for as long as one likes: `make soak MINUTES=30`, with `SEED=` to have one again.
 
 Rounds on the embedded and on the emulated stack take turns: even seeds and odd ones. Each has
-a stack of its own, and is checked at its end.
+a stack of its own, and is checked at its end. With `SANDBOX=container` the commands run in containers.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
+from docker_engine import EngineMissing, docker_engine
 from storm import Report, run_round
 
-JOBS = 400
+JOBS = {"process": 400, "container": 150}
 STORM_SECONDS = 60.0
 KINDS: tuple[tuple[str, ...], ...] = ((), ("--emulators",))
 
@@ -27,25 +29,36 @@ KINDS: tuple[tuple[str, ...], ...] = ((), ("--emulators",))
 @click.option(
     "--seed", "first", type=int, envvar="SEED", help="What is done, and in which order.  [default: another each time]"
 )
-@click.option("--jobs", type=click.IntRange(1), default=JOBS, show_default=True, help="In a round.")
+@click.option("--jobs", type=click.IntRange(1), help=f"In a round.  [default: {JOBS}]")
 @click.option("--storm", type=click.FloatRange(0), default=STORM_SECONDS, show_default=True, help="Seconds of it.")
-def main(minutes: float, first: int | None, jobs: int, storm: float) -> None:
+@click.option("--sandbox", type=click.Choice(list(JOBS)), default="process", show_default=True, envvar="SANDBOX")
+def main(minutes: float, first: int | None, jobs: int | None, storm: float, sandbox: str) -> None:
     """Round after round, until MINUTES are over. The exit code is 1 once something does not hold."""
     first = random.SystemRandom().randrange(10**6) if first is None else first
-    click.echo(f"SEED={first}")
-    end = time.monotonic() + 60 * minutes
+    click.echo(f"SEED={first} SANDBOX={sandbox}")
+    with ExitStack() as stack:
+        try:
+            engine = stack.enter_context(docker_engine()) if sandbox == "container" else None
+        except EngineMissing as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(2)
+        _print_total(_rounds(60 * minutes, first, jobs or JOBS[sandbox], storm, engine))
+
+
+def _rounds(seconds: float, first: int, jobs: int, storm: float, engine: str | None) -> list[Report]:
+    end = time.monotonic() + seconds
     reports: list[Report] = []
     while not reports or time.monotonic() < end:
         seed = first + len(reports)
         folder = Path(tempfile.mkdtemp(prefix="soak-"))
         try:
-            reports.append(run_round(folder, KINDS[seed % len(KINDS)], seed, jobs, storm))
+            reports.append(run_round(folder, KINDS[seed % len(KINDS)], seed, jobs, storm, engine))
         except AssertionError as failure:
             click.echo(f"SEED={seed}: {failure}\nIts files are in {folder}.", err=True)
             sys.exit(1)
         shutil.rmtree(folder, ignore_errors=True)
         _print_row(reports[-1], heading=len(reports) == 1)
-    _print_total(reports)
+    return reports
 
 
 def _print_row(report: Report, *, heading: bool) -> None:

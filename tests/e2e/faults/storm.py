@@ -1,6 +1,6 @@
 """Jobs in a storm: workers are killed, frozen and cut off, messages come twice, the server dies; then all is counted.
 
-What a job does can be checked by its result alone, and it leaves a line each time it runs.
+What a job does can be checked by its result alone, and a witness knows how often it has run.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from deployment import Deployment, Here, environment_of
+from deployment import DOCKER, Deployment, Here, environment_of
 from fleet import FleetWorker, assert_nothing_is_left, fleet
-from stack_process import StackProcess, job_folder, processes_of
+from stack_process import StackProcess, job_folder, processes_of, until
+from witness import Witness, assert_no_command_is_left, witness
 
 from cloud_executor.client import CloudExecutor, JobInfo
 from cloud_executor.model.errors import CloudExecutorError
@@ -42,8 +44,11 @@ PATIENCE_SECONDS = 120.0
 """after the storm, until all jobs have ended"""
 DUPLICATES = 10
 
+REQUEST_SECONDS = 0.15
+"""what the engine takes for one, about: within that a worker is killed that has sent it"""
+
 SCRIPT = """
-echo begin >> {witness}
+echo begin >> "$WITNESS"
 sha256sum < input.txt > result.txt
 sleep {seconds}
 echo end
@@ -57,6 +62,8 @@ class Report:
 
     kind: str
     seed: int
+    faults: tuple[str, ...]
+    """that there are"""
     done: Counter[str] = field(default_factory=Counter)
     jobs: int = 0
     runs: int = 0
@@ -66,7 +73,7 @@ class Report:
     seconds: float = 0.0
 
     def row(self) -> dict[str, object]:
-        faults = {name: self.done[name] for name in FAULTS}
+        faults = {name: self.done[name] for name in self.faults}
         return {
             "stack": self.kind,
             "seed": self.seed,
@@ -80,23 +87,38 @@ class Report:
         }
 
 
-def run_round(folder: Path, options: tuple[str, ...], seed: int, jobs: int, storm_seconds: float) -> Report:
-    """A stack of its own, a storm over it, and what must hold afterwards. Raises AssertionError."""
-    report = Report("emulated" if options else "embedded", seed)
+def run_round(
+    folder: Path, options: tuple[str, ...], seed: int, jobs: int, storm_seconds: float, engine: str | None = None
+) -> Report:
+    """A stack of its own, a storm over it, and what must hold afterwards. Raises AssertionError.
+
+    `engine`: the address of a Docker Engine that is to run the commands, in containers.
+    """
+    report = Report("emulated" if options else "embedded", seed, tuple(FAULTS if engine is None else CONTAINER_FAULTS))
+    log = folder / "workers.log"
     started = time.monotonic()
-    with closing(StackProcess(folder / "data", "--slots", "0", *options, settings=SETTINGS)) as stack:
+    with (
+        witness(engine, folder / "commands") as seen,
+        closing(StackProcess(folder / "data", "--slots", "0", *options, settings=SETTINGS | seen.settings)) as stack,
+    ):
         server = stack.pid_of("functions.serve")
         assert server is not None
         used = {name: value for name, value in environment_of(server).items() if name.startswith("EXECUTOR_")}
         used |= {name: value for name, value in environment_of(server).items() if name.endswith("_EMULATOR_HOST")}
-        deployment = Deployment(used)
-        with deployment.here() as here, fleet(deployment, WORKERS, SLOTS, folder / "workers.log") as workers:
-            storm = _Storm(stack, here, workers, random.Random(seed), report, folder)
+        deployment = Deployment(used if engine is None else used | {DOCKER: engine})
+        with deployment.here() as here, fleet(deployment, WORKERS, SLOTS, log) as workers:
+            storm = _Storm(stack, here, workers, random.Random(seed), report, seen)
             storm.run(jobs, storm_seconds)
             storm.check()
-            codes = [worker.stop() for worker in workers]
-            assert codes == [0] * len(workers), codes
-            assert_nothing_is_left(deployment)
+            assert [worker.stop() for worker in workers] == [0] * WORKERS
+        if engine is not None:
+            # A container that a killed worker's last request made is removed when a worker starts.
+            last_log = folder / "last.log"
+            with fleet(deployment, 1, 1, last_log) as (last,):
+                until(lambda: "worker started" in last_log.read_text())
+                assert last.stop() == 0
+        assert_no_command_is_left(seen)
+        assert_nothing_is_left(deployment)
         assert stack.stop() == 0
         assert processes_of(stack.data) == {}
     report.seconds = time.monotonic() - started
@@ -150,16 +172,14 @@ class _Storm:
         workers: list[FleetWorker],
         chance: random.Random,
         report: Report,
-        folder: Path,
+        seen: Witness,
     ) -> None:
         self._stack = stack
         self._here = here
         self._workers = workers
         self._chance = chance
         self._report = report
-        self._folder = folder
-        self._witnesses = folder / "witnesses"
-        self._witnesses.mkdir()
+        self._witness = seen
         self._watch = _Watch(here)
         self._expected: dict[str, tuple[int, str]] = {}
         """job -> its number, and what its result has to be"""
@@ -205,7 +225,7 @@ class _Storm:
         for job_hash, (number, result) in self._expected.items():
             job = jobs[job_hash]
             assert self._result_of(job) == result, job
-            runs = len((self._witnesses / str(number)).read_text().splitlines())
+            runs = self._witness.runs(number)
             assert 1 <= runs <= job.attempt, (runs, job)
             assert job.losses < job.attempt, job
             self._report.runs += runs
@@ -240,8 +260,8 @@ class _Storm:
 
     def _submit(self, client: CloudExecutor, folder: Path, number: int) -> None:
         text = f"job {number} of {self._report.seed}\n" * (1 + number % 50)
-        script = SCRIPT.format(witness=self._witnesses / str(number), seconds=(number % 8) / 10)
-        job_folder(folder, script, ARTIFACTS)
+        script = SCRIPT.format(seconds=(number % 8) / 10)
+        job_folder(folder, script, ARTIFACTS, **self._witness.job_fields(number))
         (folder / "input.txt").write_text(text)
         # A job is its owner's once it was answered for; before that its owner tries again.
         job_hash = _persistently(lambda: client.upload_folder(folder, "job.zip"))
@@ -255,8 +275,12 @@ class _Storm:
     # Faults -------------------------------------------------------------------------------------------------------
 
     def _begin_fault(self) -> None:
-        name = self._chance.choice(list(FAULTS))
-        if FAULTS[name](self):
+        faults = self._report.faults
+        # Each moment comes once before anything else, so that a short storm has them all.
+        name = self._chance.choice(
+            [name for name in faults if name in MOMENTS and not self._report.done[name]] or faults
+        )
+        if CONTAINER_FAULTS[name](self):
             self._report.done[name] += 1
 
     def _end_faults(self, now: float) -> None:
@@ -289,6 +313,14 @@ class _Storm:
             # It needs a moment to be of any use.
             self._later(worker, self._chance.uniform(2, 5), lambda: None)
         return worker is not None
+
+    def _strike(self, moment: str) -> bool:
+        worker = self._idle_worker()
+        if worker is not None:
+            counted = partial(self._report.done.update, [moment])
+            worker.strike(MOMENTS[moment], self._chance.uniform(0, REQUEST_SECONDS), counted)
+            self._later(worker, self._chance.uniform(2, 5), worker.spare)
+        return False
 
     def _freeze(self) -> bool:
         worker = self._idle_worker()
@@ -329,7 +361,7 @@ class _Storm:
         return True
 
 
-FAULTS: Mapping[str, Callable[[_Storm], bool]] = {
+FAULTS: dict[str, Callable[[_Storm], bool]] = {
     "killed": _Storm._kill,
     "frozen": _Storm._freeze,
     "cut off": _Storm._cut,
@@ -337,6 +369,11 @@ FAULTS: Mapping[str, Callable[[_Storm], bool]] = {
     "doubled": _Storm._duplicate,
     "server killed": _Storm._kill_server,
 }
+
+MOMENTS = {"killed creating": b"/containers/create", "killed starting": b"/start HTTP", "killed removing": b"DELETE /"}
+"""at which a worker is killed, and the requests to the engine that are then on the way"""
+
+CONTAINER_FAULTS = FAULTS | {moment: partial(_Storm._strike, moment=moment) for moment in MOMENTS}
 
 
 def _persistently(action: Callable[[], str | JobInfo]) -> str:

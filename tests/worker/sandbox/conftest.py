@@ -5,8 +5,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from docker_engine import IMAGE, EngineMissing, docker_engine
-from requirement import lacking
+from docker_engine import IMAGE
 from sandbox_bench import Bench
 from worker_harness import Stack
 
@@ -14,19 +13,6 @@ from worker_vm.worker.sandbox.container import ContainerSandbox
 from worker_vm.worker.sandbox.container_engine import ContainerEngine
 from worker_vm.worker.sandbox.port import Sandbox
 from worker_vm.worker.sandbox.process import ProcessSandbox
-
-
-@pytest.fixture(scope="session")
-def engine_address() -> Iterator[str]:
-    engine = docker_engine()
-    try:
-        address = engine.__enter__()
-    except EngineMissing as error:
-        lacking("docker", str(error))
-    try:
-        yield address
-    finally:
-        engine.__exit__(None, None, None)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from docker.errors import ImageNotFound
@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 KILL_SECONDS = 5
 """how long the engine may take to end what was killed"""
+
+ENGINE_PATIENCE_SECONDS = 30.0
+"""how long a command waits for an engine that is away; it does not wait once it was started"""
 
 MEMORY_LOOK_SECONDS = 1.0
 """between two looks at what a command has; a shorter one is not seen by any"""
@@ -72,6 +75,8 @@ class ContainerSandbox:
         self._isolation = Isolation(network, *job_user(), gpus)
         self._lock = threading.Lock()
         self._running: set[str] = set()
+        self._strays = False
+        """whether a container may be left of a call that failed"""
 
     def run(self, command: Command, attempt: Attempt, on_output: Callable[[bytes], None] | None) -> Ending:
         self._hand_over(command.folder.job)
@@ -92,7 +97,7 @@ class ContainerSandbox:
         self._remove_if(lambda of: of == folder)
 
     def end_strays(self, work: Path) -> None:
-        """End the containers of attempts whose folders in this work folder are gone."""
+        """End the containers of attempts whose folders in this work folder are gone. Raises Unavailable."""
         work = work.resolve()
         self._remove_if(lambda of: of.parent == work and not of.exists())
 
@@ -114,20 +119,10 @@ class ContainerSandbox:
         """A container, while this lasts."""
         image = command.image or self._image
         try:
-            try:
-                container = self._engine.create(image, command, self._isolation)
-            except ImageNotFound:
-                persist(
-                    lambda: self._engine.pull(image, attempt.check),
-                    attempt,
-                    longest_delay_seconds=PULL_AGAIN_SECONDS,
-                )
-                container = self._engine.create(image, command, self._isolation)
-        except Unavailable:
-            # It may have been made all the same.
-            with suppress(Unavailable):
-                self.end_leftovers(command.folder.root)
-            raise
+            container = self._create(image, command, attempt)
+        except ImageNotFound:
+            persist(lambda: self._engine.pull(image, attempt.check), attempt, longest_delay_seconds=PULL_AGAIN_SECONDS)
+            container = self._create(image, command, attempt)
         with self._lock:
             self._running.add(container)
         try:
@@ -137,11 +132,28 @@ class ContainerSandbox:
             with self._lock:
                 self._running.discard(container)
 
+    def _create(self, image: str, command: Command, attempt: Attempt) -> str:
+        """Make the container. Raises ImageNotFound, Interrupted, CommandNotStarted, Unavailable."""
+
+        def create() -> str:
+            try:
+                if self._strays:
+                    self._strays = False
+                    self.end_strays(command.folder.root.parent)
+                return self._engine.create(image, command, self._isolation)
+            except Unavailable:
+                # It may have been made all the same.
+                self._strays = True
+                raise
+
+        return persist(create, attempt, ENGINE_PATIENCE_SECONDS)
+
     def _remove(self, container: str) -> None:
         try:
             self._engine.remove(container)
         except Unavailable:
-            # The next start of a worker here does it.
+            # The next command does it, or the next start of a worker here.
+            self._strays = True
             logger.exception("container was not removed", extra={"action": "remove", "container": container})
 
     def _hand_over(self, folder: Path) -> None:
@@ -155,7 +167,7 @@ class ContainerSandbox:
                 os.chown(os.path.join(top, name), *owner, follow_symlinks=False)
 
     def _ending(self, command: Command, container: str, run: _ContainerRun, output: ContainerOutput) -> Ending:
-        """Raises CommandNotStarted."""
+        """Raises CommandNotStarted, Unavailable."""
         code = run.exit_code()
         number = code - 128 if code in _SIGNALS else None
         exceeded = run.exceeded
@@ -195,6 +207,7 @@ class _ContainerRun:
         self._disk = DiskUsage(command.folder.root, command.limits.disk_mib)
         self._time = TimeLimit(command.limits)
         self._look_at = 0.0
+        self._signaled = False
 
     def follow(self) -> None:
         """Until the container's output has ended, which its init process holds, or it was killed and does not end."""
@@ -203,6 +216,7 @@ class _ContainerRun:
             if self._output.fileno() in _readable([self._output.fileno(), self._attempt.fileno()], seconds):
                 return
             self._look_at_memory()
+        self._signaled = True
         for number, seconds in signals:
             self._engine.kill(self._container, number)
             if _readable([self._output.fileno()], seconds):
@@ -214,9 +228,12 @@ class _ContainerRun:
             self.peak_bytes = max(self.peak_bytes, self._engine.memory_bytes(self._container) or 0)
 
     def exit_code(self) -> int:
+        """Raises Unavailable."""
         code = self._engine.exit_code(self._container, KILL_SECONDS)
+        if code is None and not self._signaled:
+            # It runs on: the connection was lost, and with it what else there was to be read.
+            raise Unavailable("The container engine has dropped the command's output; try again.")
         if code is None:
-            # It has closed the output of its init process, and runs on.
             self._engine.kill(self._container, signal.SIGKILL)
             code = self._engine.exit_code(self._container, KILL_SECONDS)
         return KILLED if code is None else code

@@ -220,9 +220,10 @@ class ContainerEngine:
             try:
                 self._client.remove_container(container, force=True, v=True)
             except APIError as error:
-                # Somebody else removes it just now.
                 if "is already in progress" not in str(error.explanation):
                     raise
+                # Somebody else does it: a worker that was killed meanwhile, for instance.
+                self._client.wait(container, condition="removed", timeout=int(ENGINE_SECONDS))
 
     def containers(self) -> dict[str, Path]:
         """All containers of attempts on this machine, those of other workers included, and the attempts' folders."""

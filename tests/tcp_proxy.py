@@ -1,10 +1,10 @@
-"""A way to a TCP service that can be cut, or go silent, and come back."""
+"""A way to a service that can be cut, or go silent, and come back."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 
 class TcpProxy:
-    """Listens on a free port for `target` (host:port). `close` it."""
+    """Listens on a free port for `target` (host:port, or the path of a socket). `close` it."""
 
     def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = (host, int(port))
+        self._target = target
         self._cut = False
+        self._awaited: tuple[bytes, float, Callable[[], None]] | None = None
         self._connections: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -40,6 +40,14 @@ class TcpProxy:
 
     def restore(self) -> None:
         self._call(self._set(cut=False, flowing=True))
+
+    def when_sent(self, words: bytes, seconds: float, action: Callable[[], None]) -> None:
+        """Call this once, so long after a request with these words has gone to the service."""
+        self._awaited = words, seconds, action
+
+    def forget(self) -> None:
+        """Wait for no request any more."""
+        self._awaited = None
 
     def close(self) -> None:
         self._call(self._end())
@@ -76,7 +84,7 @@ class TcpProxy:
             writer.transport.abort()
             return
         try:
-            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            far_reader, far_writer = await self._open()
         except OSError:
             writer.transport.abort()
             return
@@ -84,17 +92,34 @@ class TcpProxy:
         self._connections.update(ends)
         try:
             with suppress(asyncio.CancelledError):
-                await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+                await asyncio.gather(
+                    self._pump(reader, far_writer, self._notice), self._pump(far_reader, writer, lambda _: None)
+                )
         finally:
             self._connections.difference_update(ends)
             for end in ends:
                 end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._target.startswith("/"):
+            return await asyncio.open_unix_connection(self._target)
+        host, _, port = self._target.rpartition(":")
+        return await asyncio.open_connection(host, int(port))
+
+    def _notice(self, data: bytes) -> None:
+        if self._awaited is not None and self._awaited[0] in data:
+            _, seconds, action = self._awaited
+            self._awaited = None
+            self._loop.call_later(seconds, action)
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, notice: Callable[[bytes], None]
+    ) -> None:
         with suppress(OSError):
             while data := await reader.read(READ_BYTES):
                 await self._flowing.wait()
                 writer.write(data)
                 await writer.drain()
+                notice(data)
             if writer.can_write_eof():
                 writer.write_eof()

@@ -1,0 +1,110 @@
+"""An engine that goes away, and comes back: no command is taken for ended by that, and no container is left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import docker
+import pytest
+from docker_engine import IMAGE
+from sandbox_bench import Bench
+from tcp_proxy import TcpProxy
+from worker_harness import WAIT_SECONDS, Stack
+
+from cloud_executor.model.errors import Unavailable
+from worker_vm.worker.attempt import Interruption
+from worker_vm.worker.sandbox.container_engine import ContainerEngine
+from worker_vm.worker.sandbox.port import Sandbox
+
+AWAY_SECONDS = 1.0
+
+
+@pytest.fixture
+def way(engine: docker.APIClient, engine_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpProxy]:
+    """By which the worker reaches the engine; the test's own client has another."""
+    with closing(TcpProxy(engine_address.removeprefix("unix://"))) as proxy:
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://{proxy.address}")
+        yield proxy
+
+
+@pytest.fixture
+def far_bench(way: TcpProxy, tmp_path: Path, containers: Callable[..., Sandbox]) -> Iterator[Bench]:
+    with Bench(Stack(tmp_path), containers()) as found:
+        yield found
+
+
+def test_a_command_waits_for_an_engine_that_is_away(way: TcpProxy, far_bench: Bench) -> None:
+    way.cut()
+    back = threading.Timer(AWAY_SECONDS, way.restore)
+    back.start()
+    assert far_bench.script("echo fine").stdout == b"fine\n"
+    back.join()
+
+
+def test_one_that_waits_for_the_engine_can_be_interrupted(way: TcpProxy, far_bench: Bench) -> None:
+    way.cut()
+    interrupt = threading.Timer(AWAY_SECONDS, far_bench.attempt.interrupt, [Interruption.RELEASED])
+    start = time.monotonic()
+    interrupt.start()
+    assert far_bench.script("true").ending.interrupted
+    assert time.monotonic() - start < 2 * AWAY_SECONDS
+    interrupt.join()
+
+
+@contextmanager
+def broken(way: TcpProxy, *, back: bool) -> Iterator[None]:
+    """The connections to the engine break once the command of this block runs; whether new ones can be made."""
+    running = threading.Event()
+
+    def breaks() -> None:
+        assert running.wait(WAIT_SECONDS)
+        way.cut()
+        if back:
+            way.restore()
+
+    # Only the memory of what runs is looked at.
+    way.when_sent(b"/stats?", 0, running.set)
+    thread = threading.Thread(target=breaks)
+    thread.start()
+    yield
+    thread.join(WAIT_SECONDS)
+
+
+def test_a_connection_that_breaks_is_not_the_end_of_the_command(way: TcpProxy, far_bench: Bench) -> None:
+    with broken(way, back=True), pytest.raises(Unavailable):
+        far_bench.script("sleep 60")
+
+
+def test_a_container_that_could_not_be_removed_goes_when_the_next_command_comes(
+    way: TcpProxy, far_bench: Bench, engine: docker.APIClient
+) -> None:
+    with broken(way, back=False), pytest.raises(Unavailable):
+        far_bench.script("sleep 60")
+    far_bench.__exit__(None, None, None)
+    assert len(engine.containers()) == 1
+    way.restore()
+    with Bench(far_bench.stack, far_bench.sandbox) as following:
+        assert following.script("echo fine").stdout == b"fine\n"
+    assert engine.containers(all=True) == []
+
+
+def remove_anyhow(engine: docker.APIClient, container: str) -> None:
+    # Either may come first.
+    with suppress(docker.errors.APIError):
+        engine.remove_container(container, force=True)
+
+
+def test_who_removes_what_another_removes_just_now_waits_for_it(engine: docker.APIClient) -> None:
+    ours = ContainerEngine()
+    for _ in range(5):
+        container = engine.create_container(IMAGE, "sleep 60", healthcheck={"test": ["NONE"]})["Id"]
+        engine.start(container)
+        other = threading.Thread(target=remove_anyhow, args=(engine, container))
+        other.start()
+        ours.remove(container)
+        assert [found["Id"] for found in engine.containers(all=True)] == []
+        other.join()
