@@ -9,20 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from cloud_executor.job_log import log_fields, log_vanished
 from cloud_executor.model import job as transitions
 from cloud_executor.model.errors import Invalid, Unavailable
 from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import (
-    GUEST,
-    Durations,
-    Job,
-    JobUpdate,
-    NotClaimable,
-    OutputSegment,
-    Status,
-    WorkerRecord,
-)
+from cloud_executor.model.job import GUEST, Durations, Job, JobUpdate, NotClaimable, OutputSegment, Status
 from cloud_executor.model.pool import WorkerPool, pools_with
+from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobNotFound, JobPage, JobQueue, JobStore
 
 logger = logging.getLogger(__name__)
@@ -246,7 +239,7 @@ class Executor:
             durable=False,
         )
         if job.finished:
-            _log_vanished(job, job.status)
+            log_vanished(job, job.status)
             raise NotClaimable
         return job
 
@@ -285,7 +278,8 @@ class Executor:
 
     def release(self, job_hash: str, attempt: int) -> None:
         """Give a job back unfinished: it is published anew, and its delivery is then done. Raises StaleAttempt."""
-        self._try_to_publish(self._transact(job_hash, lambda job: transitions.release(job, attempt)))
+        now = self.clock()
+        self._try_to_publish(self._transact(job_hash, lambda job: transitions.release(job, attempt, now)))
 
     def abandon(self, job_hash: str, attempt: int, cause: str) -> None:
         """Count an attempt as lost that cannot go on through no fault of its job; its delivery is then done.
@@ -298,7 +292,8 @@ class Executor:
 
     def hand_over(self, job_hash: str, attempt: int, pool: str | None) -> None:
         """Give a job to a later pool, or (None) to external workers; its delivery is then done. Raises StaleAttempt."""
-        self._try_to_publish(self._transact(job_hash, lambda job: transitions.hand_over(job, attempt, pool)))
+        now = self.clock()
+        self._try_to_publish(self._transact(job_hash, lambda job: transitions.hand_over(job, attempt, pool, now)))
 
     def give_up(self, job_hash: str) -> None:
         """The queue no longer delivers the job's message: end the job, unless a worker has it. Raises JobNotFound."""
@@ -309,31 +304,46 @@ class Executor:
     # Upkeep -------------------------------------------------------------------------------------------------------
 
     def sweep(self) -> SweepReport:
-        """Mend what crashes left: lost leases and workers, jobs never published, old output. Safe to run twice."""
+        """Mend what crashes left: lost leases and workers, jobs never published, old output. Safe to run twice.
+
+        Raises Unavailable at the end if jobs could not be published.
+        """
         now = self.clock()
         report = SweepReport()
         for job in self.store.with_expired_lease(now, SWEEP_LIMIT):
             report.returned += self._lose(job.hash, lambda found: _lease_expired(found, now))
         self._forget_lost_workers(now, report)
-        self._publish_again(now, report)
+        faults = self._publish_again(now, report)
         for job in self.store.with_expired_output(now, SWEEP_LIMIT):
+            # Looked at again: a canceled one may have been made anew meanwhile, and its output be the new run's.
+            if transitions.output_cleared(self.store.get(job.hash), now) is None:
+                continue
             self.store.clear_output(job.hash)
             self._transact(job.hash, lambda found: transitions.output_cleared(found, now))
             report.outputs_cleared += 1
         if report != SweepReport():
             logger.info("swept", extra={"action": "sweep", "report": str(report)})
+        if faults:
+            raise Unavailable
         return report
 
-    def _publish_again(self, now: datetime, report: SweepReport) -> None:
+    def _publish_again(self, now: datetime, report: SweepReport) -> int:
+        """How many could not be published."""
         faults = 0
+        known = {pool.name for pool in self.pools}
         for job in self.store.unpublished(now - UNPUBLISHED_AFTER, SWEEP_LIMIT):
-            # One whose pool is gone must not keep the others waiting.
-            if self._try_to_publish(job):
+            if self._try_to_publish(job if job.pool in known else self._rerouted(job)):
                 report.republished += 1
             else:
                 faults += 1
             if faults == SWEEP_FAULTS:
-                raise Unavailable
+                break
+        return faults
+
+    def _rerouted(self, job: Job) -> Job:
+        """A job whose pool the operator has taken away, with the pools that have its labels now."""
+        gone, pools = str(job.pool), pools_with(self._labels_of_pools(job.labels), self.pools)
+        return self._transact(job.hash, lambda found: transitions.rerouted(found, gone, pools))
 
     def _forget_lost_workers(self, now: datetime, report: SweepReport) -> None:
         lost_before = now - self.options.worker_timeout
@@ -359,9 +369,8 @@ class Executor:
         job = self._transact(job_hash, change)
         if lost is None:
             return 0
-        _log_vanished(lost, job.status)
-        if job.status == Status.CREATED:
-            self._publish(job)
+        log_vanished(lost, job.status)
+        self._try_to_publish(job)
         return 1
 
     def _labels_of_pools(self, labels: Iterable[str]) -> frozenset[str]:
@@ -419,18 +428,6 @@ class Executor:
 
     def _transact(self, job_hash: str, change: Callable[[Job], Job | None], *, durable: bool = True) -> Job:
         return _existing(self.store.transact(job_hash, lambda stored: change(_existing(stored)), durable=durable))
-
-
-def log_fields(job: Job, action: str) -> dict[str, object]:
-    """What every log line about a job says of it."""
-    fields: dict[str, object] = {"action": action, "job_hash": job.hash, "attempt": job.attempt}
-    return fields if job.trace is None else fields | {"trace": job.trace}
-
-
-def _log_vanished(job: Job, status: str) -> None:
-    """`job` as its worker had it, and its status now."""
-    fields = log_fields(job, "lose") | {"worker_id": job.worker, "status": status}
-    logger.warning("worker of a job vanished", extra=fields)
 
 
 def _existing(job: Job | None) -> Job:

@@ -15,7 +15,8 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from cloud_executor.model.errors import NotFound
-from cloud_executor.model.job import Job, OutputSegment, WorkerRecord
+from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.worker import WorkerRecord
 
 JobChange = Callable[[Job | None], Job | None]
 """A transition: the stored job (None: there is none) to the job to store (None: leave it). May raise to refuse; may

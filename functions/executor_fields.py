@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from cloud_executor.jobs import CheckIn
 from cloud_executor.model.errors import Invalid
-from cloud_executor.model.job import JobUpdate, OutputSegment, parse_labels
+from cloud_executor.model.job import JobUpdate, OutputSegment
 
 Fields = Mapping[str, object]
 
@@ -19,10 +19,12 @@ _MAX_SAFE_INTEGER = 2**53 - 1
 
 
 def labels(fields: Fields) -> tuple[str, ...]:
-    found = parse_labels(fields.get("labels"))
-    for label in found:
-        _checked("labels", label)
-    return found
+    found = fields.get("labels")
+    if not found:
+        return ()
+    if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
+        raise Invalid("labels must be a list of texts.")
+    return tuple(_checked("labels", label) for label in found)
 
 
 def job_update(fields: Fields) -> JobUpdate:

@@ -14,8 +14,9 @@ from flask import Request, Response
 
 from cloud_executor.jobs import Executor
 from cloud_executor.json_logging import logged_with
-from cloud_executor.model.job import Job, OutputSegment, WorkerRecord
+from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.worker import WorkerRecord
 from functions import executor_fields, responses
 from functions.auth import check_nonce
 from functions.errors import NoSuchRoute, error_response

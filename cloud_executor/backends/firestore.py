@@ -45,7 +45,8 @@ from cloud_executor.backends.firestore_documents import (
 from cloud_executor.backends.google_faults import google_faults, with_google_faults
 from cloud_executor.model.errors import Invalid, TooLarge, Unavailable
 from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Job, OutputSegment, WorkerRecord, published
+from cloud_executor.model.job import Job, OutputSegment, published
+from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobChange, JobNotFound, JobPage
 
 CALL_SECONDS = 10.0

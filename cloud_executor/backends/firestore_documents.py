@@ -14,7 +14,8 @@ import msgspec
 from google.cloud import firestore
 
 from cloud_executor.model.errors import Invalid, TooLarge
-from cloud_executor.model.job import Job, OutputSegment, Status, WorkerRecord
+from cloud_executor.model.job import Job, OutputSegment, Status
+from cloud_executor.model.worker import WorkerRecord
 
 T = TypeVar("T")
 

@@ -16,7 +16,8 @@ from cloud_executor.backends.sqlite import SqliteDatabase, Value
 from cloud_executor.backends.sqlite_schema import loaded_text, stored_moment, stored_text
 from cloud_executor.model.errors import Invalid
 from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Job, OutputSegment, Status, WorkerRecord, published
+from cloud_executor.model.job import Job, OutputSegment, Status, published
+from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobChange, JobNotFound, JobPage
 
 T = TypeVar("T")

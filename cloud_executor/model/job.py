@@ -20,7 +20,7 @@ from enum import StrEnum
 
 import msgspec
 
-from cloud_executor.model.errors import Conflict, Forbidden, Invalid
+from cloud_executor.model.errors import Conflict, Forbidden
 from cloud_executor.model.javascript import iso_time
 
 GUEST = "guest"
@@ -178,19 +178,6 @@ class OutputSegment(msgspec.Struct, frozen=True):
     """may hold lone surrogates: it comes from JavaScript"""
 
 
-class WorkerRecord(msgspec.Struct, frozen=True):
-    """A worker as it was last seen."""
-
-    client_id: str
-    last_seen: datetime
-    labels: tuple[str, ...] = ()
-    user_id: str = GUEST
-    pool: str | None = None
-    """of one of our workers"""
-    slots: int | None = None
-    """how many jobs it runs at once; None: it does not say"""
-
-
 def create(
     stored: Job | None,
     job_hash: str,
@@ -224,6 +211,13 @@ def create(
         attempt=stored.attempt if stored is not None else 0,
         trace=trace,
     )
+
+
+def rerouted(job: Job, gone: str, pools: tuple[str, ...]) -> Job | None:
+    """Give a waiting job whose pool is gone to those `pools`, or to external workers; None: it is not waiting there."""
+    if job.status != Status.CREATED or job.pool != gone:
+        return None
+    return msgspec.structs.replace(job, pool=pools[0] if pools else None, later_pools=pools[1:])
 
 
 def published(job: Job, now: datetime) -> Job | None:
@@ -311,20 +305,24 @@ def finish(
     return _schedule_clearing(finished, now, clear_output_after)
 
 
-def release(job: Job, attempt: int) -> Job:
+def release(job: Job, attempt: int, now: datetime) -> Job:
     """Give the job back unfinished, as a worker that stops does; it is still to be published. Raises StaleAttempt.
 
     Its message need not be there any more: whoever got it a second time found the job running, and acked it.
+    A job whose cancel was requested ends as canceled: its owner was told so.
     """
-    return _waiting(_owned(job, attempt))
+    owned = _owned(job, attempt)
+    return _ended(owned, Status.CANCELED, now, None) if owned.cancel_requested else _waiting(owned)
 
 
-def hand_over(job: Job, attempt: int, pool: str | None) -> Job:
+def hand_over(job: Job, attempt: int, pool: str | None, now: datetime) -> Job:
     """Give the job to one of its later pools, or (None) to external workers; it is still to be published there.
 
-    It never comes back to a pool, so no job is handed round. Raises StaleAttempt.
+    It never comes back to a pool, so no job is handed round. Otherwise as `release`.
     """
-    waiting = _waiting(_owned(job, attempt))
+    waiting = release(job, attempt, now)
+    if waiting.finished:
+        return waiting
     later = () if pool is None else job.later_pools[job.later_pools.index(pool) + 1 :]
     return msgspec.structs.replace(waiting, pool=pool, later_pools=later)
 
@@ -416,15 +414,6 @@ def output_cleared(job: Job, now: datetime) -> Job | None:
     if job.output_expires is None or job.output_expires > now:
         return None
     return output_dropped(job)
-
-
-def parse_labels(value: object) -> tuple[str, ...]:
-    """The `labels` of a request. Raises Invalid."""
-    if not value:
-        return ()
-    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
-        raise Invalid("labels must be a list of texts.")
-    return tuple(value)
 
 
 def _owned(job: Job, attempt: int) -> Job:

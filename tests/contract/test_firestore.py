@@ -22,7 +22,8 @@ from cloud_executor.backends.firestore import FirestoreJobStore
 from cloud_executor.backends.firestore_documents import piece_id
 from cloud_executor.local_stack.emulators import firestore_emulator
 from cloud_executor.model.errors import Invalid, QuotaExceeded, TooLarge, Unavailable
-from cloud_executor.model.job import Job, OutputSegment, WorkerRecord
+from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.worker import WorkerRecord
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 DECLARED = json.loads(Path(backend.__file__).with_name("firestore_indexes.json").read_text())

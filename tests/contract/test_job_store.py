@@ -16,7 +16,8 @@ from contract_backends import PATIENCE_SECONDS, SPAWN, JobBackend, in_process, i
 from cloud_executor.model import job as transitions
 from cloud_executor.model.errors import Conflict, Invalid
 from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Durations, Job, JobUpdate, OutputSegment, Status, WorkerRecord
+from cloud_executor.model.job import Durations, Job, JobUpdate, OutputSegment, Status
+from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobNotFound, JobStore
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -14,11 +14,12 @@ import pytest
 from cloud_executor.backends.sqlite import SqliteDatabase
 from cloud_executor.backends.sqlite_jobs import SqliteJobStore
 from cloud_executor.backends.sqlite_queue import SqliteJobQueue
-from cloud_executor.jobs import UNPUBLISHED_AFTER, CheckIn, Executor, ExecutorOptions, Outcome
+from cloud_executor.jobs import SWEEP_FAULTS, UNPUBLISHED_AFTER, CheckIn, Executor, ExecutorOptions, Outcome
 from cloud_executor.model.errors import Forbidden, Invalid, Unavailable
-from cloud_executor.model.job import JobUpdate, NotClaimable, OutputSegment, StaleAttempt, Status, WorkerRecord
+from cloud_executor.model.job import Job, JobUpdate, NotClaimable, OutputSegment, StaleAttempt, Status
 from cloud_executor.model.pool import WorkerPool
-from cloud_executor.ports import JobNotFound, JobQueue
+from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.ports import JobNotFound, JobQueue, JobStore
 
 OPTIONS = ExecutorOptions(
     refresh_period=timedelta(seconds=5),
@@ -240,6 +241,33 @@ def test_a_job_that_was_never_published_is_published_by_the_sweep(
     assert executor.sweep().republished == 1
     assert waiting(executor.queue) == ["j"]
     assert executor.sweep().republished == 0
+
+
+def test_jobs_of_a_pool_that_was_taken_away_go_to_those_that_are_there(executor: Executor, clock: Clock) -> None:
+    before = replace(executor, queue=BrokenQueue(Unavailable()), pools=(WorkerPool("gone"), *POOLS[1:]))
+    before.create("j")
+    before.create("labeled", ("gpu",))
+    clock.advance(UNPUBLISHED_AFTER)
+    now = replace(executor, pools=POOLS[:1])
+    assert now.sweep().republished == 2
+    assert waiting(executor.queue) == ["j"]
+    assert executor.get("labeled").document()["waitingFor"] == ("gpu",)
+    assert now.sweep().republished == 0
+
+
+def test_jobs_that_cannot_be_published_keep_no_other_chore_from_being_done(executor: Executor, clock: Clock) -> None:
+    failing = replace(executor, queue=BrokenQueue(Unavailable()))
+    for number in range(SWEEP_FAULTS + 1):
+        failing.create(f"{number}")
+        failing.claim(f"{number}", "w")
+    executor.create("done")
+    put_output(executor, "done")
+    finish(executor, "done")
+    clock.advance(timedelta(minutes=2))
+    with pytest.raises(Unavailable):
+        failing.sweep()
+    assert output(executor, "done") == []
+    assert executor.sweep().republished == SWEEP_FAULTS + 1
 
 
 def test_a_job_for_external_workers_is_never_published(executor: Executor, clock: Clock) -> None:
@@ -615,6 +643,37 @@ def test_a_crash_while_output_is_cleared_is_mended_by_the_next_sweep(
     assert executor.sweep().outputs_cleared == 1
     assert output(executor, "j") == []
     assert executor.get("j").output_number is None
+
+
+class Meanwhile:
+    """A store to whose jobs something happens after a sweep has listed them."""
+
+    def __init__(self, store: JobStore, happens: Callable[[], object]) -> None:
+        self._store = store
+        self._happens = happens
+
+    def with_expired_output(self, now: datetime, limit: int) -> tuple[Job, ...]:
+        found = self._store.with_expired_output(now, limit)
+        self._happens()
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def test_the_output_of_a_new_run_is_not_taken_for_that_of_the_canceled_one(executor: Executor, clock: Clock) -> None:
+    job, _ = executor.create("j")
+    put_output(executor, "j")
+    executor.cancel("j", job.secret)
+    clock.advance(timedelta(minutes=2))
+
+    def run_anew() -> None:
+        executor.create("j")
+        put_output(executor, "j", 7)
+
+    store: Any = Meanwhile(executor.store, run_anew)
+    assert replace(executor, store=store).sweep().outputs_cleared == 0
+    assert output(executor, "j") == ["j 7"]
 
 
 def test_output_that_comes_after_the_end_is_cleared_too(executor: Executor, clock: Clock) -> None:

@@ -15,6 +15,7 @@ USE_CASES = {
     "cloud_executor.blobs",
     "cloud_executor.composed_zip",
     "cloud_executor.crc32_combine",
+    "cloud_executor.job_log",
     "cloud_executor.jobs",
     "cloud_executor.parallel",
     "cloud_executor.uploads",

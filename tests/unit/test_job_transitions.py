@@ -21,8 +21,8 @@ from cloud_executor.model.job import (
     OutputRemains,
     StaleAttempt,
     Status,
-    parse_labels,
 )
+from functions.executor_fields import labels as request_labels
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
@@ -82,9 +82,9 @@ STEPS: dict[str, Step] = {
     "take over": lambda job: claimed(job, "other", EXPIRED),
     "started": lambda job: transitions.started(job, job.attempt, NOON, None),
     "renew": lambda job: transitions.renew(job, job.attempt, NOON, LEASE),
-    "hand over": lambda job: transitions.hand_over(job, job.attempt, None),
+    "hand over": lambda job: transitions.hand_over(job, job.attempt, None, NOON),
     "finish": finished,
-    "release": lambda job: transitions.release(job, job.attempt),
+    "release": lambda job: transitions.release(job, job.attempt, NOON),
     "cancel": lambda job: transitions.cancel(job, SECRET, NOON),
     "give up": lambda job: transitions.undeliverable(job, NOON),
     "report success": lambda job: updated(job, status="SUCCESS"),
@@ -229,8 +229,8 @@ def test_an_expired_lease_can_be_taken_over_and_the_old_attempt_is_not_heard() -
     assert (taken.worker, taken.attempt, taken.losses, taken.start_time) == ("other", 2, 1, None)
     stale: list[Step] = [
         lambda job: finished(job, attempt=1),
-        lambda job: transitions.release(job, 1),
-        lambda job: transitions.hand_over(job, 1, None),
+        lambda job: transitions.release(job, 1, NOON),
+        lambda job: transitions.hand_over(job, 1, None, NOON),
         lambda job: transitions.started(job, 1, NOON, None),
         lambda job: transitions.renew(job, 1, NOON, LEASE),
         lambda job: transitions.output_received(job, 0, 1, NOON, KEEP),
@@ -269,7 +269,7 @@ def test_a_finish_records_the_outcome_and_ends_the_lease() -> None:
 
 def test_a_released_job_waits_again_and_is_published_again() -> None:
     """Its message may be gone: a second delivery of a running job is acked."""
-    job = transitions.release(replace(RUNNING, start_time="x"), 1)
+    job = transitions.release(replace(RUNNING, start_time="x"), 1, NOON)
     assert (job.status, job.worker, job.start_time, job.lease_expires) == ("CREATED", None, None, None)
     assert (job.attempt, job.losses, job.published_at) == (1, 0, None)
 
@@ -277,10 +277,10 @@ def test_a_released_job_waits_again_and_is_published_again() -> None:
 @pytest.mark.parametrize(("pool", "later"), [("other", ("last",)), ("last", ()), (None, ())])
 def test_a_job_that_is_handed_over_waits_and_is_still_to_be_published(pool: str | None, later: tuple[str, ...]) -> None:
     """No earlier pool comes again: a job is never handed round."""
-    running = replace(RUNNING, start_time="x", cancel_requested=True, losses=1, later_pools=("other", "last"))
-    job = transitions.hand_over(running, 1, pool)
+    running = replace(RUNNING, start_time="x", losses=1, later_pools=("other", "last"))
+    job = transitions.hand_over(running, 1, pool, NOON)
     waiting = replace(CREATED, pool=pool, later_pools=later, published_at=None, attempt=1, losses=1)
-    assert job == replace(waiting, cancel_requested=True)
+    assert job == waiting
 
 
 def test_a_lost_job_waits_again_and_is_published_again() -> None:
@@ -381,6 +381,20 @@ def test_output_is_to_be_cleared_some_time_after_the_end() -> None:
     assert late.output_expires == NOON + 3 * KEEP
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda job: transitions.release(job, 1, NOON),
+        lambda job: transitions.hand_over(job, 1, "other", NOON),
+        lambda job: transitions.hand_over(job, 1, None, NOON),
+    ],
+)
+def test_a_job_that_is_given_back_after_a_cancel_is_canceled(step: Step) -> None:
+    job = step(replace(RUNNING, cancel_requested=True, later_pools=("other",)))
+    assert job is not None
+    assert (job.status, job.cancel_requested, job.finish_time) == ("CANCELED", False, iso_time(NOON))
+
+
 def test_output_is_kept_where_nobody_wants_it_cleared() -> None:
     job = transitions.output_received(IN_STATUS[Status.SUCCESS], 0, None, NOON, None)
     assert job.output_expires is None
@@ -388,13 +402,13 @@ def test_output_is_kept_where_nobody_wants_it_cleared() -> None:
 
 @pytest.mark.parametrize(("value", "labels"), [(None, ()), ([], ()), ("", ()), (0, ()), (["a", "b"], ("a", "b"))])
 def test_labels_are_a_list_of_texts(value: object, labels: tuple[str, ...]) -> None:
-    assert parse_labels(value) == labels
+    assert request_labels({"labels": value}) == labels
 
 
 @pytest.mark.parametrize("value", ["a", 5, {"a": 1}, [5], [None], True])
 def test_other_labels_are_invalid(value: object) -> None:
     with pytest.raises(Invalid):
-        parse_labels(value)
+        request_labels({"labels": value})
 
 
 def test_times_are_utc_with_milliseconds() -> None:
@@ -443,9 +457,9 @@ class AnyHistory(RuleBasedStateMachine):
         attempt = data.draw(st.sampled_from(self.attempts))
         steps: dict[str, Step] = {
             "renew": lambda job: transitions.renew(job, attempt, self.now, LEASE),
-            "release": lambda job: transitions.release(job, attempt),
+            "release": lambda job: transitions.release(job, attempt, self.now),
             "started": lambda job: transitions.started(job, attempt, self.now, MAX_LOSSES),
-            "hand over": lambda job: transitions.hand_over(job, attempt, next(iter(job.later_pools), None)),
+            "hand over": lambda job: transitions.hand_over(job, attempt, next(iter(job.later_pools), None), self.now),
             "abandon": lambda job: transitions.abandon(job, attempt, self.now, MAX_LOSSES, "It rains."),
         }
         self.apply(steps[step])

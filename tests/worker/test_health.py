@@ -22,7 +22,7 @@ from worker_thread import WorkerThread, runner_of
 from cloud_executor.jobs import Executor, ExecutorOptions
 from cloud_executor.json_logging import JsonFormatter
 from cloud_executor.model.errors import Unavailable
-from cloud_executor.model.job import WorkerRecord
+from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import Delivery, Subscription
 from worker_vm.worker.health import health_page
 from worker_vm.worker.run_job import JobRunner

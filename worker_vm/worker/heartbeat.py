@@ -14,7 +14,8 @@ from contextlib import contextmanager
 
 from cloud_executor.jobs import Executor
 from cloud_executor.model.errors import Unavailable
-from cloud_executor.model.job import Job, StaleAttempt, Status, WorkerRecord
+from cloud_executor.model.job import Job, StaleAttempt, Status
+from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobNotFound
 from worker_vm.worker.attempt import Attempt, Interruption
 
