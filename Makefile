@@ -7,7 +7,7 @@ BENCH ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-emulators up test lint checkov format lock deploy bench soak clean
+.PHONY: help demo demo-emulators up test lint checkov format lock deploy bench soak hostile clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ MINUTES ?= 10
 
 soak: $(VENV)/dev ## storms of faults over the local stack: make soak MINUTES=30 SANDBOX=container, SEED=7 for one again
 	@PYTHONPATH=.:tests:tests/e2e $(BIN)/python tests/e2e/faults/soak.py $(MINUTES)
+
+# Several minutes, and 20 GiB of disk.
+hostile: $(VENV)/dev ## jobs that do much too much, at full size: time, and memory of the worker
+	@FULL_SIZE=1 $(BIN)/python -m pytest -s -v tests/worker/sandbox/test_full_size.py
 
 clean: ## remove the virtual environment and caches
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

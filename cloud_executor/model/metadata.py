@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -107,21 +107,15 @@ class BlobMetadata(msgspec.Struct, frozen=True):
 
         A file `__proto__` is left out, as WebGME's worker does.
         """
-        kept = {path: ArtifactFile(*file) for path, file in files.items() if path != _PROTOTYPE}
         return cls._build(
             name_field=f'"name":{quote(name + ".zip")},',
             name=name + ".zip",
-            size=sum(file.size for file in kept.values()),
+            size=sum(size for path, (_, size, _) in files.items() if path != _PROTOTYPE),
             mime="application/zip",
             content_type=ContentType.COMPLEX,
             content_type_text=ContentType.COMPLEX,
-            entries={
-                path: (
-                    ContentEntry(file.content_hash, file.content_type),
-                    f'{{"content":"{file.content_hash}","contentType":"{file.content_type}"}}',
-                )
-                for path, file in kept.items()
-            },
+            entries={path: ContentEntry(content, kind) for path, (content, _, kind) in files.items()},
+            entry_text=lambda path: f'{{"content":"{files[path][0]}","contentType":"{files[path][2]}"}}',
         )
 
     @classmethod
@@ -139,11 +133,11 @@ class BlobMetadata(msgspec.Struct, frozen=True):
         content_type_text = _or_default(document, "contentType", str, "object")
         content_type = _CONTENT_TYPES.get(content_type_text)
         content = document.get("content")
-        content_hash, entries = "", {}
+        content_hash, files = "", {}
         if content_type is ContentType.COMPLEX:
             if not isinstance(content, dict):
                 raise Invalid("The content of a complex blob must be an object.")
-            entries = {path: (_parse_entry(path, entry), _entry_text(entry)) for path, entry in content.items()}
+            files = content
         elif is_hash(content):
             content_hash = content
         else:
@@ -158,7 +152,8 @@ class BlobMetadata(msgspec.Struct, frozen=True):
             content_type=content_type,
             content_type_text=content_type_text,
             content_hash=content_hash,
-            entries=entries,
+            entries={path: _parse_entry(path, entry) for path, entry in files.items()},
+            entry_text=lambda path: _entry_text(files[path]),
         )
 
     @classmethod
@@ -205,22 +200,25 @@ class BlobMetadata(msgspec.Struct, frozen=True):
         mime: str,
         content_type: ContentType | None,
         content_type_text: str,
-        entries: Mapping[str, tuple[ContentEntry, str]],
+        entries: Mapping[str, ContentEntry],
+        entry_text: Callable[[str], str],
         is_public: bool = False,
         tags: tuple[str, ...] = (),
         content_hash: str = "",
     ) -> Self:
-        """Write the canonical text; each entry comes with its own."""
+        """Write the canonical text, in which each entry has its own."""
         paths = [path for path in _canonical_order(entries) if path != _PROTOTYPE]
         if content_type is ContentType.COMPLEX:
-            content = "{" + ",".join([f"{quote(path)}:{entries[path][1]}" for path in paths]) + "}"
+            # Of 100,000 files this is large, and as one text a single letter beyond the first plane makes it four times
+            # that.
+            content = b"{%b}" % b",".join([f"{quote(path)}:{entry_text(path)}".encode() for path in paths])
         else:
-            content = f'"{content_hash}"'
-        canonical = (
+            content = f'"{content_hash}"'.encode()
+        head = (
             f'{{{name_field}"size":{javascript.number_text(size)},"mime":{quote(mime)},'
             f'"isPublic":{"true" if is_public else "false"},"tags":[{",".join(map(quote, tags))}],'
-            f'"content":{content},"contentType":{quote(content_type_text)}}}'
-        ).encode()
+        )
+        canonical = b'%b"content":%b,"contentType":%b}' % (head.encode(), content, quote(content_type_text).encode())
         return cls(
             canonical=canonical,
             name=name,
@@ -230,7 +228,7 @@ class BlobMetadata(msgspec.Struct, frozen=True):
             tags=tags,
             content_type=content_type,
             content_hash=content_hash,
-            files=MappingProxyType({path: entries[path][0] for path in paths}),
+            files=MappingProxyType({path: entries[path] for path in paths}),
         )
 
     def answer(self, last_modified: datetime) -> bytes:

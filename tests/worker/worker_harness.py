@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -222,6 +223,13 @@ class WorkerProgram:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self.id = f"{socket.gethostname()}_{process.pid}"
+
+    @property
+    def peak_memory_mib(self) -> int:
+        """The most that it had until now."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        (found,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+        return int(found) // 1024
 
     def wait(self) -> int:
         return self.process.wait(WAIT_SECONDS)

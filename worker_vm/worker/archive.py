@@ -22,7 +22,10 @@ from worker_vm.worker.patience import persist
 from worker_vm.worker.result_files import ResultFile, result_files
 
 MAX_FILES = 100_000
-"""in the results of a job: each has its place in the artifacts, and takes a KiB of memory"""
+"""in the results of a job, counted in each artifact that takes them: a place there takes up to a KiB of memory"""
+
+MAX_NAMES_MIB = 10
+"""of the paths of all these files; a hostile one takes up to eight times as much memory"""
 
 FILES_AT_ONCE = 256
 """handed to the threads together, where the store is worth several"""
@@ -71,7 +74,7 @@ def archive(
                 files[name][wanted.file.path] = stored
 
     try:
-        _for_each(_wanted_files(artifacts, job_folder, results), store, blobs.objects.concurrency)
+        _for_each(_wanted_files(artifacts, job_folder, attempt, results), store, blobs.objects.concurrency)
         for name, entries in files.items():
             attempt.check_archiving()
             results.hashes[name] = _store_artifact(blobs, BlobMetadata.for_artifact(name, entries), attempt)
@@ -88,17 +91,24 @@ class _Wanted:
     takers: tuple[str, ...]
 
 
-def _wanted_files(artifacts: tuple[ResultArtifact, ...], job_folder: Path, results: Results) -> Iterator[_Wanted]:
+def _wanted_files(
+    artifacts: tuple[ResultArtifact, ...], job_folder: Path, attempt: Attempt, results: Results
+) -> Iterator[_Wanted]:
     if not artifacts:
         return
-    count = 0
+    count = size = 0
     for file in result_files(job_folder, results.failed):
+        attempt.check_archiving()
         takers = tuple(artifact.name for artifact in artifacts if artifact.patterns.matches(file.path))
         if not takers:
             continue
-        count += 1
+        count += len(takers)
         if count > MAX_FILES:
             results.failed(_failure(f"The results have more than {MAX_FILES} files: ask for fewer, or pack them."))
+            return
+        size += len(file.path.encode())
+        if size > MAX_NAMES_MIB * 2**20:
+            results.failed(_failure(f"The names of the results take more than {MAX_NAMES_MIB} MiB: pack the files."))
             return
         yield _Wanted(file, takers)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 from cloud_executor.model.job import Status
 from worker_vm.worker.failures import JobFailed
 from worker_vm.worker.file_names import quoted_name, text_name
+
+MAX_WAITING_MIB = 32
+"""of memory for the paths of folders that were found, and not looked into yet"""
 
 MAX_ENTRIES = 5_000_000
 """files and folders that are looked at; links to folders can make more than there are"""
@@ -35,6 +39,11 @@ class _Folder:
     linked_from: tuple[str, ...]
     """the folders whose links led here"""
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory, about."""
+        return sys.getsizeof(self.path) + sys.getsizeof(self.location)
+
 
 def result_files(job_folder: Path, failed: Callable[[JobFailed], None]) -> Iterator[ResultFile]:
     """The files below the folder, in no order, those behind links within it included.
@@ -47,9 +56,11 @@ def result_files(job_folder: Path, failed: Callable[[JobFailed], None]) -> Itera
     if os.path.realpath(top) != top or not os.path.isdir(top):
         return
     waiting = [_Folder("", top, ())]
+    size = waiting[0].size
     looked_at = 0
     while waiting:
         folder = waiting.pop()
+        size -= folder.size
         try:
             with os.scandir(folder.location) as entries:
                 for entry in entries:
@@ -65,6 +76,10 @@ def result_files(job_folder: Path, failed: Callable[[JobFailed], None]) -> Itera
                         is_folder, is_file = os.path.isdir(location), os.path.isfile(location)
                     if is_folder:
                         waiting.append(_Folder(path + "/", location, linked_from))
+                        size += waiting[-1].size
+                        if size > MAX_WAITING_MIB * 2**20:
+                            failed(_failure("The job has left more folders in one than can be looked through."))
+                            return
                     elif is_file:
                         yield ResultFile(text_name(path), location)
         except OSError as error:

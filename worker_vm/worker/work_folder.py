@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,6 +25,11 @@ _PREFIX = "attempt-"
 
 REMOVAL_SECONDS = 600
 """how long the removal of one folder may take, before it is left to the next start"""
+
+LEVELS = 100
+"""of folders that are removed without a program's help; each takes descriptors meanwhile"""
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +97,17 @@ class WorkFolder:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove it whatever is in it: folders without permissions, or deeper than a path can name."""
+    """Remove it whatever is in it: folders without permissions, a million files, or deeper than a path can name."""
     try:
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        return
-    except (OSError, RecursionError):
+        folder = os.open(path, _FOLDER)
+        try:
+            _clear(folder, LEVELS)
+        finally:
+            os.close(folder)
+        path.rmdir()
+    except OSError:
+        if not os.path.lexists(path):
+            return
         for command in (("chmod", "-R", "u+rwX", "--", path), ("rm", "-rf", "--", path)):
             try:
                 subprocess.run(
@@ -112,10 +122,27 @@ def remove_folder(path: Path) -> None:
                 logger.warning("folder not removed", extra={"action": "remove", "folder": path.name}, exc_info=True)
 
 
+def _clear(folder: int, levels: int) -> None:
+    """Remove what is in it, without ever having all its names in memory. Raises OSError."""
+    if not levels:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                inner = os.open(entry.name, _FOLDER, dir_fd=folder)
+                try:
+                    _clear(inner, levels - 1)
+                finally:
+                    os.close(inner)
+                os.rmdir(entry.name, dir_fd=folder)
+            else:
+                os.unlink(entry.name, dir_fd=folder)
+
+
 def _lock(path: Path) -> int | None:
     """Lock the folder; None: it is another's, or gone."""
     try:
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        folder = os.open(path, _FOLDER)
     except OSError:
         return None
     try:

@@ -39,6 +39,19 @@ def test_one_that_fills_the_disk(bench: Bench) -> None:
     assert ran.ending.exceeded == "The command used more than 32 MiB of disk."
 
 
+def test_one_that_fills_the_disk_deeper_than_a_path_can_name(bench: Bench) -> None:
+    down = "d=$(printf %0200d 0); i=0; while [ $i -lt 30 ]; do mkdir $d; cd $d; i=$((i+1)); done"
+    ran = bench.script(f"{down}; i=0; while :; do head -c 4000000 /dev/zero > $i; i=$((i+1)); sleep 0.05; done")
+    assert ran.ending.exceeded == "The command used more than 32 MiB of disk."
+
+
+def test_one_that_makes_very_deep_folders(bench: Bench) -> None:
+    ran = bench.script("while :; do mkdir d; cd d; done")
+    assert (
+        ran.ending.exceeded == "The command made more than 100 levels of folders: what is in them cannot be looked at."
+    )
+
+
 def test_one_with_a_file_that_is_too_large(bench: Bench) -> None:
     ran = bench.script("exec head -c 2000000000 /dev/zero > file")
     assert ran.ending.exceeded == "The command used more than 32 MiB of disk."

@@ -86,7 +86,7 @@ class CommandRun:
         self.interrupted = False
         self._limits = command.limits
         self._exceeded: str | None = None
-        self._disk = DiskUsage(command.folder.root, command.limits.disk_mib)
+        self._disk = DiskUsage(command.folder.root, command.limits)
         self._time = TimeLimit(command.limits)
         self._process = process
         self._attempt = attempt
@@ -141,8 +141,8 @@ class CommandRun:
         if self._time.seconds_left == 0:
             self._exceeded = self._limits.time_exceeded()
             return (*_POLITELY, *_KILL)
-        if self._disk.exceeded():
-            self._exceeded = self._limits.disk_exceeded()
+        if exceeded := self._disk.exceeded():
+            self._exceeded = exceeded
             return _KILL
         return _KILL if self._pipe is not None and self._pipe.error is not None else ()
 

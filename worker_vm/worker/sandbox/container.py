@@ -204,7 +204,7 @@ class _ContainerRun:
         self._attempt = attempt
         self._output = output
         self._limits = command.limits
-        self._disk = DiskUsage(command.folder.root, command.limits.disk_mib)
+        self._disk = DiskUsage(command.folder.root, command.limits)
         self._time = TimeLimit(command.limits)
         self._look_at = 0.0
         self._signaled = False
@@ -247,8 +247,8 @@ class _ContainerRun:
         if self._time.seconds_left == 0:
             self.exceeded = self._limits.time_exceeded()
             return (*_POLITELY, *_KILL)
-        if self._disk.exceeded():
-            self.exceeded = self._limits.disk_exceeded()
+        if exceeded := self._disk.exceeded():
+            self.exceeded = exceeded
             return _KILL
         return _KILL if self._output.error is not None else ()
 
