@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from cloud_executor.blobs import BlobStore
 from cloud_executor.jobs import Executor, Outcome
@@ -37,7 +38,7 @@ from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
 from worker_vm.worker.config import read_config
 from worker_vm.worker.failures import JobFailed
 from worker_vm.worker.heartbeat import Heartbeat
-from worker_vm.worker.patience import persist
+from worker_vm.worker.patience import PATIENCE_SECONDS, persist
 from worker_vm.worker.run_command import CommandRunner
 from worker_vm.worker.sandbox.port import Ending
 from worker_vm.worker.source import fetch_source, unpack_source
@@ -115,16 +116,18 @@ class JobRunner:
                 self._finish(attempt, outcome)
             except Interrupted as interrupted:
                 logger.info("job given back", extra=attempt.fields("release") | {"reason": interrupted.reason.name})
-                self._give_back(attempt, delivery)
+                self._part(attempt, delivery, "release", self.executor.release)
             except BelongsElsewhere as found:
                 logger.info("job handed over", extra=attempt.fields("hand_over") | {"pool": found.pool})
-                self._hand_over(attempt, delivery, found.pool)
+                hand_over = partial(self.executor.hand_over, pool=found.pool)
+                self._part(attempt, delivery, "hand_over", hand_over, PATIENCE_SECONDS)
             except (StaleAttempt, JobNotFound):
                 logger.warning("job belongs to another worker", extra=attempt.fields("finish"))
                 self._settle(delivery.ack)
             except Unavailable as error:
                 logger.exception("job abandoned for want of what it needs", extra=attempt.fields("abandon"))
-                self._abandon(attempt, delivery, str(error))
+                # Another attempt begins, unless too many were lost.
+                self._part(attempt, delivery, "abandon", partial(self.executor.abandon, cause=str(error)))
             else:
                 self._settle(delivery.ack)
 
@@ -235,47 +238,25 @@ class JobRunner:
         said = {"status": outcome.status, "seconds": round(attempt.seconds, 3)}
         logger.info("job finished", extra=attempt.fields("finish") | said)
 
-    def _give_back(self, attempt: Attempt, delivery: Delivery) -> None:
+    def _part(
+        self,
+        attempt: Attempt,
+        delivery: Delivery,
+        action: str,
+        change: Callable[[str, int], None],
+        patience_seconds: float = SETTLE_PATIENCE_SECONDS,
+    ) -> None:
+        """Let go of the job unfinished, by this change of it, and then of its delivery."""
         try:
-            persist(
-                lambda: self.executor.release(attempt.job_hash, attempt.number), self.stopping, SETTLE_PATIENCE_SECONDS
-            )
+            persist(lambda: change(attempt.job_hash, attempt.number), self.stopping, patience_seconds)
         except (StaleAttempt, JobNotFound):
-            self._settle(delivery.ack)
-        except Unavailable:
-            logger.warning("job was not given back", extra=attempt.fields("release"), exc_info=True)
-            self._settle(delivery.nack)
-        else:
-            self._settle(delivery.ack)
-
-    def _hand_over(self, attempt: Attempt, delivery: Delivery, pool: str | None) -> None:
-        try:
-            persist(lambda: self.executor.hand_over(attempt.job_hash, attempt.number, pool), self.stopping)
-        except (StaleAttempt, JobNotFound):
-            self._settle(delivery.ack)
+            logger.warning("job belongs to another worker", extra=attempt.fields(action))
         except Unavailable:
             # The end of the lease brings the job to another worker.
-            logger.warning("job was not handed over", extra=attempt.fields("hand_over"), exc_info=True)
+            logger.warning("job was not given back", extra=attempt.fields(action), exc_info=True)
             self._settle(delivery.nack)
-        else:
-            self._settle(delivery.ack)
-
-    def _abandon(self, attempt: Attempt, delivery: Delivery, cause: str) -> None:
-        """The attempt cannot go on, through no fault of the job: another one begins, unless too many were lost."""
-        try:
-            persist(
-                lambda: self.executor.abandon(attempt.job_hash, attempt.number, cause),
-                self.stopping,
-                SETTLE_PATIENCE_SECONDS,
-            )
-        except (StaleAttempt, JobNotFound):
-            self._settle(delivery.ack)
-        except Unavailable:
-            # The end of the lease counts it.
-            logger.warning("job was not abandoned", extra=attempt.fields("abandon"), exc_info=True)
-            self._settle(delivery.nack)
-        else:
-            self._settle(delivery.ack)
+            return
+        self._settle(delivery.ack)
 
     def _settle(self, action: Callable[[], None]) -> None:
         """Ack or nack. If that fails the message comes again, which is harmless."""
