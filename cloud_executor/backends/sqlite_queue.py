@@ -199,6 +199,9 @@ class _Subscription:
         try:
             while not self._closed:
                 self._listener.clear()
+                # Once more: the call of `close` may be one of those that were cleared.
+                if self._closed:
+                    return None
                 seconds = self._pool.seconds_to_next()
                 if seconds is not None and seconds <= 0:
                     message = self._pool.take()

@@ -16,7 +16,7 @@ from cloud_executor.backends import sqlite_queue
 from cloud_executor.backends.sqlite import SqliteDatabase
 from cloud_executor.backends.sqlite_queue import SqliteJobQueue
 from cloud_executor.backends.sqlite_schema import stored_moment
-from cloud_executor.backends.wake import WakeFolder
+from cloud_executor.backends.wake import Listener, WakeFolder
 from cloud_executor.model.errors import StorageFull
 from cloud_executor.ports import Delivery, Subscription
 
@@ -232,6 +232,19 @@ def test_no_call_is_lost_between_looking_and_waiting(queue: SqliteJobQueue, monk
             other.close()
         for worker in working:
             worker.result()
+
+
+def test_a_close_between_looking_and_waiting_is_heard(queue: SqliteJobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_queue, "LOOK_EVERY_SECONDS", 10 * PATIENCE_SECONDS)
+    clear = Listener.clear
+    with queue.subscribe("pool", 1) as subscription, ThreadPoolExecutor(1) as pool:
+
+        def close_first(listener: Listener) -> None:
+            subscription.close()
+            clear(listener)
+
+        monkeypatch.setattr(Listener, "clear", close_first)
+        assert pool.submit(subscription.next, 10 * PATIENCE_SECONDS).result(PATIENCE_SECONDS) is None
 
 
 def test_a_message_whose_call_went_wrong_is_found(queue: SqliteJobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
