@@ -63,9 +63,9 @@ MINUTES ?= 10
 soak: $(VENV)/dev ## storms of faults over the local stack: make soak MINUTES=30 SANDBOX=container, SEED=7 for one again
 	@PYTHONPATH=.:tests:tests/e2e $(BIN)/python tests/e2e/faults/soak.py $(MINUTES)
 
-# Several minutes, and 20 GiB of disk.
+# Half an hour, and 21 GiB of disk.
 hostile: $(VENV)/dev ## jobs that do much too much, at full size: time, and memory of the worker
-	@FULL_SIZE=1 $(BIN)/python -m pytest -s -v tests/worker/sandbox/test_full_size.py
+	@FULL_SIZE=1 $(BIN)/python -m pytest -s -vv tests/worker/sandbox/test_full_size.py
 
 clean: ## remove the virtual environment and caches
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

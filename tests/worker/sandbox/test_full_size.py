@@ -124,7 +124,7 @@ def test_output_without_measure(worker: Worker) -> None:
 def test_a_million_files(worker: Worker) -> None:
     # All artifacts want all files: of so many fewer are stored before there are too many.
     artifacts = [{"name": str(number), "resultPatterns": []} for number in range(1 if FULL else 5)]
-    job = worker.run(f"seq {FILES} | xargs touch", artifacts)
+    job = worker.run(f"seq {FILES} | sed s/^/{'x' * 90}/ | xargs touch", artifacts)
     error = "The results have more than 100000 files: ask for fewer, or pack them."
     assert (job.status, job.error) == (Status.FAILED_TO_ARCHIVE_FILE, error)
 
