@@ -2,7 +2,8 @@
 
 Keys are WebGME's own, so that a blob folder of WebGME can be taken over as it is: `wg-content/<2 hex>/<38 hex>` (bytes
 by their SHA-1), `wg-metadata/<2>/<38>` (canonical metadata by its SHA-1), `wg-temp/<uuid>` (uploads in flight). Ours
-are `wg-zip/<2>/<38>.zip` (zips of artifacts that were composed in the store).
+are `wg-zip/<2>/<38>.zip` (zips of artifacts that were composed in the store) and `wg-zip/<2>/<38>.manifest` (lists of
+what is in them).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,7 +20,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from cloud_executor.model.errors import NotFound, TooLarge
+from cloud_executor.model.errors import NotFound, StorageFull, TooLarge, Unavailable
 from cloud_executor.model.metadata import (
     BlobMetadata,
     ContentEntry,
@@ -27,10 +28,12 @@ from cloud_executor.model.metadata import (
     metadata_answer,
     parse_hash,
     read_content_entry,
+    read_name,
 )
 from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import DirectTransfers, ObjectInfo, ObjectNotFound, ObjectStore
 from cloud_executor.zip_archive import ZipMember, archive_chunks, archive_size, member_name
+from cloud_executor.zip_manifest import ManifestEntry, decode_manifest, encode_manifest, manifest_entry
 
 SMALL_CONTENT_BYTES = 1024 * 1024
 """contents up to this size are hashed before they are stored, and so need no temporary object"""
@@ -48,7 +51,10 @@ TEMPORARY_LIFETIME = timedelta(days=1)
 """how long an upload may take before its remains are deleted"""
 
 ZIP_LIFETIME = timedelta(days=8)
-"""how long a composed zip is kept; it is made anew for whoever asks later"""
+"""how long a composed zip, or a manifest, is kept; it is made anew for whoever asks later"""
+
+MANIFEST_DOCUMENT_BYTES = 16 * 1024
+"""from this size on of the metadata document, about 170 files, an artifact has a manifest"""
 
 DELETED_AT_ONCE = 1000
 """objects that one call clears away; the next one goes on"""
@@ -178,7 +184,12 @@ class BlobStore:
     def create_metadata(self, metadata: BlobMetadata) -> StoredBlob:
         """Store a metadata document durably; what it points to need not be there."""
         blob = self._new(metadata)
-        self.objects.put(metadata_key(blob.hash), (blob.canonical,))
+        stored = {metadata_key(blob.hash): blob.canonical}
+        # Where each look-up is a round trip, whoever downloads the artifact first waits for them, and not its maker.
+        if self.objects.concurrency == 1 and len(blob.canonical) >= MANIFEST_DOCUMENT_BYTES:
+            with suppress(NotFound):  # a part that is yet to come
+                stored |= _manifest(blob.hash, self._resolve(blob.hash, metadata, None, "", _Way()))
+        self.objects.put_all(stored)
         return blob
 
     def _put_large_content(self, chunks: Iterator[bytes]) -> tuple[str, int]:
@@ -226,11 +237,36 @@ class BlobStore:
     def download(self, metadata_hash: str, path: str | None = None) -> ContentDownload | ZipDownload:
         """What a blob, or the file at `path` in an artifact, gives: everything is there, down to the last content.
 
-        Raises BlobNotFound, FileNotInArtifact, ContentMissing, TooManyLinks.
+        Of an artifact with a manifest it was there when that was made. Raises BlobNotFound, FileNotInArtifact,
+        ContentMissing, TooManyLinks.
         """
-        blob = self.metadata(metadata_hash).metadata
+        stored = self.metadata(metadata_hash)
+        listed = path is None and len(stored.canonical) >= MANIFEST_DOCUMENT_BYTES
+        if listed and (found := self._listed_download(stored)) is not None:
+            return found
+        blob = stored.metadata
         name = path.rpartition("/")[2] if path else blob.name or ""
-        return self._resolve(metadata_hash, blob, path, name, _Way())
+        download = self._resolve(metadata_hash, blob, path, name, _Way())
+        if listed:
+            # It is a help for the next download: this one works without.
+            with suppress(StorageFull, Unavailable):
+                self.objects.put_all(_manifest(metadata_hash, download))
+        return download
+
+    def _listed_download(self, stored: StoredBlob) -> ZipDownload | None:
+        """The zip of an artifact that has a manifest."""
+        name = read_name(stored.canonical)
+        try:
+            entries = decode_manifest(self.objects.read(manifest_key(stored.hash))[0])
+        except ObjectNotFound:
+            return None
+        if name is None or entries is None:
+            return None
+        return ZipDownload(name, stored.hash, tuple(map(self._listed_member, entries)))
+
+    def _listed_member(self, entry: ManifestEntry) -> ArtifactMember:
+        source = ContentDownload(entry.name, entry.size, entry.content_hash, entry.crc32)
+        return ArtifactMember(source.name, source.size, partial(self._read_content, source.content_hash), source)
 
     def open_content(self, content_hash: str, start: int = 0) -> AbstractContextManager[BinaryIO]:
         """The bytes of a content from offset `start` on. Raises ContentMissing."""
@@ -342,6 +378,24 @@ def content_key(content_hash: str) -> str:
 
 def metadata_key(metadata_hash: str) -> str:
     return f"wg-metadata/{metadata_hash[:2]}/{metadata_hash[2:]}"
+
+
+def manifest_key(artifact_hash: str) -> str:
+    return f"wg-zip/{artifact_hash[:2]}/{artifact_hash[2:]}.manifest"
+
+
+def _manifest(metadata_hash: str, download: ContentDownload | ZipDownload) -> dict[str, bytes]:
+    """The manifest to store, by its key; of a link, and of an artifact that holds artifacts, none."""
+    if not isinstance(download, ZipDownload) or download.artifact_hash != metadata_hash:
+        return {}
+    entries = [
+        manifest_entry(member.name, member.source.content_hash, member.source.size, member.source.crc32)
+        for member in download.members
+        if isinstance(member.source, ContentDownload)
+    ]
+    if len(entries) < len(download.members):
+        return {}
+    return {manifest_key(metadata_hash): encode_manifest(entries)}
 
 
 def zip_key(artifact_hash: str) -> str:

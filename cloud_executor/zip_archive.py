@@ -79,12 +79,13 @@ def archive_chunks(members: Sequence[ZipMember]) -> Iterator[bytes]:
     """The archive, in pieces. Raises SizeChanged."""
     pending: list[bytes] = []
     pending_bytes = 0
+    flush_bytes = 1  # the first piece goes at once
     for chunk in _pieces(members):
         pending.append(chunk)
         pending_bytes += len(chunk)
-        if pending_bytes >= FLUSH_BYTES:
+        if pending_bytes >= flush_bytes:
             yield b"".join(pending) if len(pending) > 1 else chunk
-            pending, pending_bytes = [], 0
+            pending, pending_bytes, flush_bytes = [], 0, FLUSH_BYTES
     if pending:
         yield b"".join(pending)
 

@@ -22,6 +22,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 
 from cloud_executor.model.errors import CloudExecutorError
+from cloud_executor.model.mime import mime_type
 
 KEEP_ALIVE_SECONDS = 75
 STALL_SECONDS = 120
@@ -99,6 +100,7 @@ def main(host: str, port: int, fd: int | None, workers: int) -> None:
     except CloudExecutorError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
+    mime_type("")  # loads the table, which the first answer would wait for
     # What is loaded stays: no collection has to look through it, nor, by that, copy its pages into every process.
     gc.collect()
     gc.freeze()

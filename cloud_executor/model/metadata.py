@@ -26,6 +26,7 @@ _Value = TypeVar("_Value")
 
 _HASH = re.compile("[0-9a-f]{40}")
 _CONTENT_LAST = re.compile(rb',"content":"([0-9a-f]{40})","contentType":"(object|softLink)"}\Z')
+_NAME_FIRST = re.compile(rb'{"name":("(?:[^"\\]|\\.)*"),')
 _SHOWN_PATH = 100
 """so many characters of a path are shown in an error"""
 
@@ -249,6 +250,12 @@ def read_content_entry(stored: bytes) -> ContentEntry | None:
     """
     found = _CONTENT_LAST.search(stored)
     return None if found is None else ContentEntry(found[1].decode(), _CONTENT_TYPES[found[2].decode()])
+
+
+def read_name(stored: bytes) -> str | None:
+    """The name in a stored document, without reading all of it; None: read it."""
+    found = _NAME_FIRST.match(stored)
+    return None if found is None else _text(javascript.parse_json(found[1]))
 
 
 def is_hash(value: object) -> TypeGuard[str]:

@@ -18,6 +18,7 @@ from cloud_executor.model.metadata import (
     metadata_answer,
     parse_hash,
     read_content_entry,
+    read_name,
 )
 
 CASES = recorded("metadata_hashes_public.json")["cases"]
@@ -319,3 +320,25 @@ def test_the_end_of_a_stored_document_says_where_it_leads(content_type):
 )
 def test_a_document_that_does_not_end_so_has_to_be_read(stored):
     assert read_content_entry(stored) is None
+
+
+@given(documents)
+def test_the_beginning_of_a_stored_document_says_its_name(document):
+    metadata = BlobMetadata.parse(json.dumps(document).encode())
+    assert read_name(metadata.canonical) == metadata.name
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"",
+        b"{}",
+        b'{"name":null,"size":1}',
+        b'{"size":1,"name":"a"}',
+        b'{"name":"a\\"',
+        b'{"name":"a\\",',
+        b' {"name":"a",',
+    ],
+)
+def test_a_document_that_does_not_begin_with_its_name_has_to_be_read(stored):
+    assert read_name(stored) is None

@@ -180,6 +180,8 @@ def test_a_large_member_is_passed_on_while_it_is_read() -> None:
             yield BLOCK
 
     chunks = archive_chunks([ZipMember("x", 100 * MIB, read)])
+    assert next(chunks).startswith(b"PK")
+    assert asked <= 1
     assert len(next(chunks)) >= MIB
     assert asked == 1
 
