@@ -1,7 +1,8 @@
 """Objects as files, in the layout of WebGME's file backend: an object's key is its path below the root.
 
-What is being written is a file of `wg-temp/` that nobody else knows. It gets its key, by a hard link, once its bytes
-are on the disk; a crash leaves it there, where it is found like every abandoned upload.
+What is being written is a file without a name (open(2), O_TMPFILE), of which a crash leaves nothing. It gets its key,
+by a hard link, once its bytes are on the disk. Where the file system cannot do that, it is a file of `wg-temp/` that
+nobody else knows, and what a crash leaves is found there like every abandoned upload.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from io import FileIO
 from itertools import chain
 from pathlib import Path
 from stat import S_ISREG
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
 from cloud_executor.backends.os_faults import os_fault, os_faults
@@ -38,7 +40,35 @@ FLUSH_EVERY = 32 << 20
 _SHARDS = frozenset(f"{number:02x}" for number in range(256))
 """the folders that contents and metadata are spread over"""
 
+_OPEN_FILES = "/proc/self/fd"
+
+_NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
+"""how a file system, or an old kernel, says that it has none"""
+
 _NO_OBJECT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+
+
+class _NewFile(NamedTuple):
+    """A file that nobody else knows, open for writing."""
+
+    descriptor: int
+    path: str | None
+    """its name in `wg-temp/`, if it had to have one"""
+
+    def link(self, path: str) -> None:
+        """Give it a name that stays."""
+        if self.path is not None:
+            os.link(self.path, path)
+        else:
+            # The directory, which an absolute path makes meaningless, has Python follow the link, as linkat(2) says.
+            os.link(f"{_OPEN_FILES}/{self.descriptor}", path, src_dir_fd=self.descriptor, follow_symlinks=True)
+
+    def discard(self) -> None:
+        """Close it, and remove the name it had."""
+        os.close(self.descriptor)
+        if self.path is not None:
+            with suppress(OSError):
+                os.unlink(self.path)
 
 
 class FileObjectStore:
@@ -50,39 +80,41 @@ class FileObjectStore:
         # Paths are texts here: for a small object, pathlib takes longer than the system does.
         self._root = str(root)
         self._durable: set[str] = set()
+        self._unnamed_files = hasattr(os, "O_TMPFILE") and os.path.isdir(_OPEN_FILES)
 
     def put(self, key: str, chunks: Iterable[bytes]) -> None:
         path = self._path(key)
         if not self._settled(path):
-            with self._temporary(chunks) as temporary, os_faults():
-                self._link(temporary, path)
-                _sync(_folder(path))
+            with os_faults():
+                new = self._new_file()
+            try:
+                _write(new.descriptor, chunks)
+                with os_faults():
+                    os.fsync(new.descriptor)
+                    self._name(path, new.link)
+                    _sync(_folder(path))
+            finally:
+                new.discard()
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
         missing = {path: data for key, data in objects.items() if not self._settled(path := self._path(key))}
         # Step by step for all of them, so that what one step takes to the disk takes the others' along; and without
         # the contexts of `put`, which for small objects cost as much as the system's calls.
-        temporaries: list[str] = []
-        files: list[int] = []
+        files: list[_NewFile] = []
         try:
             with os_faults():
                 for data in missing.values():
-                    path, file = self._create_temporary()
-                    temporaries.append(path)
-                    files.append(file)
-                    _write_batch(file, [data])
-                for file in files:
-                    os.fsync(file)
-                for temporary, path in zip(temporaries, missing, strict=True):
-                    self._link(temporary, path)
+                    files.append(self._new_file())
+                    _write_batch(files[-1].descriptor, [data])
+                for new in files:
+                    os.fsync(new.descriptor)
+                for new, path in zip(files, missing, strict=True):
+                    self._name(path, new.link)
                 for folder in {_folder(path) for path in missing}:
                     _sync(folder)
         finally:
-            for file in files:
-                os.close(file)
-            for temporary in temporaries:
-                with suppress(OSError):
-                    os.unlink(temporary)
+            for new in files:
+                new.discard()
 
     def open(self, key: str, start: int = 0) -> FileIO:
         """The file itself: its `fileno()` stands at `start`, ready for sendfile."""
@@ -126,7 +158,7 @@ class FileObjectStore:
         source_path, path = self._path(source), self._path(destination)
         with os_faults():
             try:
-                self._link(source_path, path)
+                self._name(path, partial(os.link, source_path))
                 _sync(_folder(path))
             except FileNotFoundError:
                 if not self._settled(path):
@@ -154,34 +186,27 @@ class FileObjectStore:
             _sync(folder)
             return True
 
-    @contextmanager
-    def _temporary(self, chunks: Iterable[bytes]) -> Iterator[str]:
-        """A file with these bytes, which are on the disk; it has this name only within the context."""
-        with os_faults():
-            path, file = self._create_temporary()
-        try:
+    def _new_file(self) -> _NewFile:
+        folder = f"{self._root}/wg-temp"
+        if self._unnamed_files:
+            flags = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
             try:
-                _write(file, chunks)
-                with os_faults():
-                    os.fsync(file)
-            finally:
-                os.close(file)
-            yield path
-        finally:
-            with suppress(OSError):
-                os.unlink(path)
-
-    def _create_temporary(self) -> tuple[str, int]:
-        """A new file that nobody else knows: its path and its descriptor."""
-        path = f"{self._root}/wg-temp/{uuid4()}"
+                file = self._inside(folder, lambda: os.open(folder, flags, 0o666))
+            except OSError as error:
+                if error.errno not in _NO_UNNAMED_FILES:
+                    raise
+                self._unnamed_files = False
+            else:
+                return _NewFile(file, None)
+        path = f"{folder}/{uuid4()}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        return path, self._inside(_folder(path), lambda: os.open(path, flags, 0o666))
+        return _NewFile(self._inside(folder, lambda: os.open(path, flags, 0o666)), path)
 
-    def _link(self, source: str, path: str) -> None:
-        """Give the source's bytes their name, unless it is taken."""
+    def _name(self, path: str, link: Callable[[str], None]) -> None:
+        """Have bytes get this path by a link, unless it is taken."""
         # A link, since a rename would replace what another writer has put there meanwhile.
         with suppress(FileExistsError):
-            self._inside(_folder(path), lambda: os.link(source, path))
+            self._inside(_folder(path), lambda: link(path))
 
     def _inside(self, folder: str, action: Callable[[], T]) -> T:
         """Do what needs the folder, after making it; also if somebody has cleared it away since."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from stat import S_IWUSR
 
 
 def processes_below(root: int) -> set[int]:
@@ -15,3 +16,17 @@ def processes_below(root: int) -> set[int]:
 def resident_bytes(process: int) -> int:
     fields = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
     return int(fields["VmRSS"].split()[0]) * 1024
+
+
+def files_being_written(root: int, folder: Path) -> set[Path]:
+    """What these processes have open for writing below the folder."""
+    found = set()
+    for process in processes_below(root):
+        for opened in Path(f"/proc/{process}/fd").iterdir():
+            try:
+                path = opened.readlink()
+            except FileNotFoundError:
+                continue  # closed meanwhile
+            if path.is_relative_to(folder) and opened.lstat().st_mode & S_IWUSR:
+                found.add(path)
+    return found

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from http_server import EMBEDDED, Server, StartServer, until
+from server_processes import files_being_written
 
 from functions.serve import KEEP_ALIVE_SECONDS
 
@@ -286,9 +287,10 @@ def test_an_upload_whose_client_vanishes_leaves_nothing(start_server: StartServe
     server = start_server()
     head = b"POST /rest/blob/createFile/broken.bin HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n"
     with server.raw(head, bytes(2 * 1024 * 1024)) as connection:
-        until(server.stored_files)  # the bytes that have come are on their way
+        until(lambda: files_being_written(server.process_id, server.blobs))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    until(lambda: not server.stored_files())
+    until(lambda: not files_being_written(server.process_id, server.blobs))
+    assert not server.stored_files()
 
 
 @EMBEDDED

@@ -10,6 +10,7 @@ import subprocess
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from re import fullmatch
 
 import pytest
 
@@ -27,8 +28,24 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data" / "blobs"
 
 
+@pytest.fixture(params=["files without a name", "files of wg-temp"])
+def unnamed_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether what is being written needs no name; if not, the file system says what one says that cannot do it."""
+    unnamed = request.param == "files without a name"
+    actual = os.open
+
+    def refuse(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return actual(path, flags, mode, dir_fd=dir_fd)
+
+    if not unnamed:
+        monkeypatch.setattr(os, "open", refuse)
+    return unnamed
+
+
 @pytest.fixture
-def store(root: Path) -> FileObjectStore:
+def store(root: Path, unnamed_files: bool) -> FileObjectStore:
     return FileObjectStore(root)
 
 
@@ -96,10 +113,12 @@ def test_a_prefix_that_leaves_the_root_is_refused(store: FileObjectStore, prefix
         store.list(prefix)
 
 
-def test_what_is_being_written_is_an_abandoned_upload_if_it_stays(store: FileObjectStore) -> None:
+def test_of_what_is_being_written_a_crash_leaves_at_most_an_abandoned_upload(
+    store: FileObjectStore, root: Path, unnamed_files: bool
+) -> None:
     def chunks() -> Iterator[bytes]:
         yield bytes(10)
-        assert len(list(store.list("wg-temp/"))) == 1
+        assert len(all_files(root)) == len(list(store.list("wg-temp/"))) == (0 if unnamed_files else 1)
 
     store.put(KEY, chunks())
     assert list(store.list("wg-temp/")) == []
@@ -126,20 +145,22 @@ def steps(monkeypatch: pytest.MonkeyPatch, root: Path) -> list[str]:
         if path == str(root.parent):
             return "(above)"
         key = os.path.relpath(path, root)
-        return "temporary" if key.startswith("wg-temp/") and len(key) == len("wg-temp/") + 36 else key
+        return "temporary" if "wg-temp/#" in key or fullmatch("wg-temp/.{36}", key) else key
 
     def record(step: str, describe: Callable[..., str]) -> None:
         actual = getattr(os, step)
 
-        def recorder(*arguments: object) -> object:
-            result = actual(*arguments)
-            steps.append(f"{step} {describe(*arguments)}")
+        def recorder(*arguments: object, **options: object) -> object:
+            described = describe(*arguments)
+            result = actual(*arguments, **options)
+            if described != "temporary" or step == "fsync":  # else the end of a name that only some file systems need
+                steps.append(f"{step} {described}")
             return result
 
         monkeypatch.setattr(os, step, recorder)
 
     record("fsync", lambda file: name(os.readlink(f"/proc/self/fd/{file}")))
-    record("link", lambda source, path: f"{name(source)} {name(path)}")
+    record("link", lambda source, path: f"{name(os.path.realpath(source))} {name(path)}")
     record("mkdir", lambda path, *_: name(path))
     record("unlink", name)
     return steps
@@ -155,7 +176,6 @@ def test_bytes_are_on_the_disk_before_they_get_their_key_and_the_key_before_put_
         "fsync temporary",
         f"link temporary {KEY}0",
         "fsync wg-content/ab",
-        "unlink temporary",
     ]
 
 
@@ -174,7 +194,6 @@ def test_the_folders_of_all_shards_are_on_the_disk_before_the_first_put_returns(
         "fsync wg-content",
         f"link temporary {KEY}",
         "fsync wg-content/ab",
-        "unlink temporary",
     ]
     assert steps.index("fsync wg-content") > steps.index(made[-1])
 
@@ -187,7 +206,7 @@ def test_the_folders_of_all_hashes_are_made_at_once(store: FileObjectStore, step
     assert "fsync wg-content" in steps[steps.index(made[-1]) :]
     steps.clear()
     store.put("wg-content/00/x", [b""])
-    assert steps == ["fsync temporary", "link temporary wg-content/00/x", "fsync wg-content/00", "unlink temporary"]
+    assert steps == ["fsync temporary", "link temporary wg-content/00/x", "fsync wg-content/00"]
 
 
 def test_the_first_put_makes_every_folder_durable(store: FileObjectStore, steps: list[str]) -> None:
@@ -204,7 +223,7 @@ def test_put_all_syncs_each_file_and_then_each_folder_once(store: FileObjectStor
     assert steps[:3] == ["fsync temporary"] * 3
     assert steps[3:6] == [f"link temporary {key}" for key in objects]
     assert sorted(steps[6:8]) == ["fsync wg-content/ab", "fsync wg-metadata/cd"]
-    assert steps[8:] == ["unlink temporary"] * 3
+    assert steps[8:] == []
 
 
 @pytest.mark.parametrize("again", [FileObjectStore.put, lambda store, key, _: store.put_all({key: b""})])
@@ -245,8 +264,8 @@ def test_a_large_object_is_sent_to_the_disk_while_it_comes(
         assert steps.count("fsync temporary") >= 3
 
     store.put("wg-temp/large", chunks())
-    assert steps[-3:] == ["link temporary wg-temp/large", "fsync wg-temp", "unlink temporary"]
-    assert steps[:-3] == ["fsync temporary"] * 5
+    assert steps[-2:] == ["link temporary wg-temp/large", "fsync wg-temp"]
+    assert steps[:-2] == ["fsync temporary"] * 5
 
 
 def test_a_large_object_takes_little_memory(store: FileObjectStore) -> None:
@@ -267,12 +286,12 @@ def failing(error: int, times: int, then: Callable[..., object]) -> Callable[...
     """`then`, but for so many first calls, which raise."""
     left = times
 
-    def call(*arguments: object) -> object:
+    def call(*arguments: object, **options: object) -> object:
         nonlocal left
         left -= 1
         if left >= 0:
             raise OSError(error, os.strerror(error))
-        return then(*arguments)
+        return then(*arguments, **options)
 
     return call
 
