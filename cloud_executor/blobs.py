@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -161,6 +162,8 @@ class BlobStore:
     clock: Callable[[], datetime]
     direct: DirectTransfers | None = None
     """what `objects` can do besides, if anything"""
+    background: Executor | None = None
+    """makes the manifests of new artifacts; None: their first download does"""
 
     # Storing ------------------------------------------------------------------------------------------------------
 
@@ -184,12 +187,10 @@ class BlobStore:
     def create_metadata(self, metadata: BlobMetadata) -> StoredBlob:
         """Store a metadata document durably; what it points to need not be there."""
         blob = self._new(metadata)
-        stored = {metadata_key(blob.hash): blob.canonical}
-        # Where each look-up is a round trip, whoever downloads the artifact first waits for them, and not its maker.
-        if self.objects.concurrency == 1 and len(blob.canonical) >= MANIFEST_DOCUMENT_BYTES:
-            with suppress(NotFound):  # a part that is yet to come
-                stored |= _manifest(blob.hash, self._resolve(blob.hash, metadata, None, "", _Way()))
-        self.objects.put_all(stored)
+        self.objects.put(metadata_key(blob.hash), (blob.canonical,))
+        if self.background is not None and len(blob.canonical) >= MANIFEST_DOCUMENT_BYTES:
+            with suppress(RuntimeError):  # this process is ending
+                self.background.submit(self.download, blob.hash)
         return blob
 
     def _put_large_content(self, chunks: Iterator[bytes]) -> tuple[str, int]:

@@ -6,6 +6,7 @@ installed for another.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from cloud_executor.blobs import BlobStore
@@ -23,7 +24,9 @@ def open_blob_store(settings: Settings) -> BlobStore:
     if settings.bucket is None:
         from cloud_executor.backends.files import FileObjectStore
 
-        return BlobStore(FileObjectStore(settings.data / "blobs"), system_clock)
+        # Not in the cloud, where a function has no processor once it has answered.
+        background = ThreadPoolExecutor(1, "manifests")
+        return BlobStore(FileObjectStore(settings.data / "blobs"), system_clock, background=background)
     try:
         if settings.objects == "s3":
             from cloud_executor.backends.s3 import S3ObjectStore

@@ -20,6 +20,7 @@ import click
 import functions_framework
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
+from werkzeug.test import Client
 
 from cloud_executor.model.errors import CloudExecutorError
 from cloud_executor.model.mime import mime_type
@@ -28,6 +29,8 @@ KEEP_ALIVE_SECONDS = 75
 STALL_SECONDS = 120
 """how long a client may neither send nor take a byte while its request is served"""
 STOP_SECONDS = 2
+PROCESSES = (os.cpu_count() or 1) + 1
+"""one more than could compute at once: the threads of a process often wait for each other, whatever cores are idle"""
 THREADS = 16
 
 YIELD_SECONDS = 0.0002
@@ -88,11 +91,16 @@ def _bound_waits(_: object, request: Any) -> None:  # noqa: ANN401 - gunicorn's 
     request.unreader.sock.settimeout(STALL_SECONDS)
 
 
+def _warm_up(worker: Any) -> None:  # noqa: ANN401 - as above
+    """Have the first answer of a process, which takes three times as long as the next ones, go to nobody."""
+    Client(worker.wsgi).get("/rest/blob/metadata/none")
+
+
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=8888, show_default=True)
 @click.option("--fd", type=click.IntRange(0), help="An inherited listening socket, instead of host and port.")
-@click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes.")
+@click.option("--workers", type=click.IntRange(1), default=PROCESSES, show_default=True, help="Processes.")
 def main(host: str, port: int, fd: int | None, workers: int) -> None:
     """Serve the entry point `api` until SIGTERM."""
     try:
@@ -117,6 +125,7 @@ def main(host: str, port: int, fd: int | None, workers: int) -> None:
         loglevel="error",
         limit_request_line=0,
         pre_request=_bound_waits,
+        post_worker_init=_warm_up,
         control_socket_disable=True,  # all servers of a user would share one file
     ).run()
 

@@ -6,7 +6,9 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -151,7 +153,7 @@ def test_a_small_file_needs_one_call_and_a_large_one_no_more_with_its_size(objec
     assert store.calls == {"put_all": 1}
     store.calls.clear()
     file(blobs, bytes(LARGE))
-    assert store.calls == {"put": 1, "move": 1, "put_all": 1}
+    assert store.calls == {"put": 2, "move": 1}
 
 
 @pytest.mark.parametrize("blob_hash", ["", "x", "0" * 40, "A" * 40, "../" * 13 + "x", "0" * 41, "\0" * 40])
@@ -361,11 +363,13 @@ def zip_of(blobs: BlobStore, blob_hash: str) -> bytes:
     return content
 
 
-def test_an_artifact_of_many_files_is_looked_up_when_it_is_made_and_not_when_it_is_downloaded(
+def test_an_artifact_of_many_files_is_looked_up_once_it_is_made_and_not_when_it_is_downloaded(
     objects: FileObjectStore,
 ) -> None:
-    blobs, store = counting(objects)
-    made = artifact(blobs, **many_files(blobs))
+    counted, store = counting(objects)
+    with ThreadPoolExecutor(1) as background:
+        blobs = replace(counted, background=background)
+        made = artifact(blobs, **many_files(blobs))
     store.calls.clear()
     found = blobs.download(made)
     assert store.calls == {"read": 2}
@@ -383,7 +387,8 @@ def test_an_artifact_of_many_files_is_looked_up_when_it_is_made_and_not_when_it_
 
 def test_a_manifest_waits_for_the_last_content(objects: FileObjectStore) -> None:
     blobs, store = counting(objects)
-    made = artifact(blobs, **many_files(blobs, start=1))
+    with ThreadPoolExecutor(1) as background:
+        made = artifact(replace(blobs, background=background), **many_files(blobs, start=1))
     for _ in range(2):
         with pytest.raises(ContentMissing):
             blobs.download(made)
@@ -394,12 +399,15 @@ def test_a_manifest_waits_for_the_last_content(objects: FileObjectStore) -> None
     assert store.calls == {"read": 2}
 
 
-def test_where_looking_up_takes_round_trips_the_first_download_does_it(objects: FileObjectStore) -> None:
-    blobs, store = counting(objects, 8)
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_where_nothing_runs_in_the_background_the_first_download_looks_up(
+    objects: FileObjectStore, concurrency: int
+) -> None:
+    blobs, store = counting(objects, concurrency)
     files = many_files(blobs)
     store.calls.clear()
     made = artifact(blobs, **files)
-    assert store.calls == {"put_all": 1}
+    assert store.calls == {"put": 1}
     blobs.download(made)
     store.calls.clear()
     blobs.download(made)
@@ -463,6 +471,13 @@ def test_a_manifest_is_kept_for_eight_days(blobs: BlobStore, objects: FileObject
     assert later.delete_old_zips() == 1
     assert zip_of(blobs, made) == content
     assert later.delete_old_zips() == 1
+
+
+def test_an_artifact_is_made_while_its_process_ends(blobs: BlobStore) -> None:
+    background = ThreadPoolExecutor(1)
+    background.shutdown()
+    made = artifact(replace(blobs, background=background), **many_files(blobs))
+    assert zip_of(blobs, made)
 
 
 def test_contents_are_asked_for_by_hash(blobs: BlobStore) -> None:
