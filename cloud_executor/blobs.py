@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,7 @@ from cloud_executor.model.metadata import (
 from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import DirectTransfers, ObjectInfo, ObjectNotFound, ObjectStore
 from cloud_executor.zip_archive import ZipMember, archive_chunks, archive_size, member_name
-from cloud_executor.zip_manifest import ManifestEntry, decode_manifest, encode_manifest, manifest_entry
+from cloud_executor.zip_manifest import ManifestEntry, ZipManifest, decode_manifest, encode_manifest, manifest_entry
 
 SMALL_CONTENT_BYTES = 1024 * 1024
 """contents up to this size are hashed before they are stored, and so need no temporary object"""
@@ -117,15 +117,13 @@ class ZipDownload(msgspec.Struct, frozen=True):
 
     name: str
     artifact_hash: str
-    members: tuple[ArtifactMember, ...]
+    members: Collection[ArtifactMember]
+    size: int
+    """bytes"""
 
     @property
     def identity(self) -> str:
         return self.artifact_hash
-
-    @property
-    def size(self) -> int:
-        return archive_size(self.members)
 
     def chunks(self) -> Iterator[bytes]:
         return archive_chunks(self.members)
@@ -135,6 +133,23 @@ class ArtifactMember(ZipMember, frozen=True):
     """One file of an artifact's zip."""
 
     source: ContentDownload | ZipDownload
+
+
+class _ListedMembers(Collection[ArtifactMember]):
+    """The files that a manifest lists, each made when it is come to: there may be a hundred thousand."""
+
+    def __init__(self, entries: Sequence[ManifestEntry], member: Callable[[ManifestEntry], ArtifactMember]) -> None:
+        self._entries = entries
+        self._member = member
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[ArtifactMember]:
+        return map(self._member, self._entries)
+
+    def __contains__(self, member: object) -> bool:
+        return any(member == listed for listed in self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,12 +273,12 @@ class BlobStore:
         """The zip of an artifact that has a manifest."""
         name = read_name(stored.canonical)
         try:
-            entries = decode_manifest(self.objects.read(manifest_key(stored.hash))[0])
+            manifest = decode_manifest(self.objects.read(manifest_key(stored.hash))[0])
         except ObjectNotFound:
             return None
-        if name is None or entries is None:
+        if name is None or manifest is None:
             return None
-        return ZipDownload(name, stored.hash, tuple(map(self._listed_member, entries)))
+        return ZipDownload(name, stored.hash, _ListedMembers(manifest.entries, self._listed_member), manifest.zip_bytes)
 
     def _listed_member(self, entry: ManifestEntry) -> ArtifactMember:
         source = ContentDownload(entry.name, entry.size, entry.content_hash, entry.crc32)
@@ -300,7 +315,8 @@ class BlobStore:
         if blob.content_type != ContentType.COMPLEX:
             return self._resolve_entry(ContentEntry(blob.content_hash, blob.content_type), path, name, way)
         if path is None:
-            return ZipDownload(name, metadata_hash, self._members(metadata_hash, blob, way))
+            members = self._members(metadata_hash, blob, way)
+            return ZipDownload(name, metadata_hash, members, archive_size(members))
         entry = blob.files.get(path)
         if entry is None:
             raise FileNotInArtifact
@@ -396,7 +412,7 @@ def _manifest(metadata_hash: str, download: ContentDownload | ZipDownload) -> di
     ]
     if len(entries) < len(download.members):
         return {}
-    return {manifest_key(metadata_hash): encode_manifest(entries)}
+    return {manifest_key(metadata_hash): encode_manifest(ZipManifest(download.size, entries))}
 
 
 def zip_key(artifact_hash: str) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -75,7 +75,7 @@ def archive_size(members: Iterable[ZipMember]) -> int:
     return offset + directory + len(_end_of_archive(count, directory, offset))
 
 
-def archive_chunks(members: Sequence[ZipMember]) -> Iterator[bytes]:
+def archive_chunks(members: Iterable[ZipMember]) -> Iterator[bytes]:
     """The archive, in pieces. Raises SizeChanged."""
     pending: list[bytes] = []
     pending_bytes = 0
@@ -90,7 +90,7 @@ def archive_chunks(members: Sequence[ZipMember]) -> Iterator[bytes]:
         yield b"".join(pending)
 
 
-def _pieces(members: Sequence[ZipMember]) -> Iterator[bytes]:
+def _pieces(members: Iterable[ZipMember]) -> Iterator[bytes]:
     layout = ArchiveLayout()
     for member in members:
         if member.size <= WHOLE_LIMIT:

@@ -6,8 +6,6 @@ first of them. None of them ever changes or goes, so what was found once holds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 
@@ -26,18 +24,26 @@ class ManifestEntry(msgspec.Struct, frozen=True, array_like=True):
         return self.encoded_name.decode("utf-8", "surrogatepass")
 
 
+class ZipManifest(msgspec.Struct, frozen=True, array_like=True):
+    """What is in a zip."""
+
+    zip_bytes: int
+    entries: list[ManifestEntry]
+    """in the order of the zip"""
+
+
 def manifest_entry(name: str, content_hash: str, size: int, crc32: int | None) -> ManifestEntry:
     return ManifestEntry(name.encode("utf-8", "surrogatepass"), content_hash, size, crc32)
 
 
-def encode_manifest(entries: Sequence[ManifestEntry]) -> bytes:
+def encode_manifest(manifest: ZipManifest) -> bytes:
     """As it is stored, in MessagePack."""
-    return msgspec.msgpack.encode(entries)
+    return msgspec.msgpack.encode(manifest)
 
 
-def decode_manifest(stored: bytes) -> list[ManifestEntry] | None:
+def decode_manifest(stored: bytes) -> ZipManifest | None:
     """What `encode_manifest` was given; None if these bytes, stored by somebody else, are no manifest."""
     try:
-        return msgspec.msgpack.decode(stored, type=list[ManifestEntry])
+        return msgspec.msgpack.decode(stored, type=ZipManifest)
     except msgspec.DecodeError:
         return None

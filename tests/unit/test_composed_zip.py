@@ -34,7 +34,7 @@ from cloud_executor.composed_zip import FRESH, INLINED_BYTES, LARGEST_ZIP_BYTES,
 from cloud_executor.crc32_combine import crc32_combine
 from cloud_executor.model.errors import TooLarge
 from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
-from cloud_executor.zip_archive import SizeChanged
+from cloud_executor.zip_archive import SizeChanged, archive_size
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -251,7 +251,7 @@ def pretended(name: str, size: int) -> ArtifactMember:
 
 def test_sizes_beyond_4_gib_are_written_as_zip64(composer: ZipComposer, store: DirectFileStore) -> None:
     members = (pretended("a", 5 * GIB), pretended("b", 100 * GIB), pretended("c", 2 * MIB))
-    archive = ZipDownload("art.zip", "1" * 40, members)
+    archive = ZipDownload("art.zip", "1" * 40, members, archive_size(members))
     for member in members:
         assert isinstance(member.source, ContentDownload)
         store.put(content_key(member.source.content_hash), [b""])
@@ -309,7 +309,8 @@ class SparseFile(io.RawIOBase):
 
 
 def test_a_zip_that_no_object_can_hold_is_refused(composer: ZipComposer, store: DirectFileStore) -> None:
-    archive = ZipDownload("art.zip", "1" * 40, tuple(pretended(str(n), LARGEST_ZIP_BYTES // 4) for n in range(4)))
+    members = tuple(pretended(str(n), LARGEST_ZIP_BYTES // 4) for n in range(4))
+    archive = ZipDownload("art.zip", "1" * 40, members, archive_size(members))
     with pytest.raises(TooLarge, match="one by one"):
         composer.compose(archive)
     assert store.calls["compose"] == 0
