@@ -20,6 +20,7 @@ USE_CASES = {
     "cloud_executor.parallel",
     "cloud_executor.uploads",
     "cloud_executor.zip_archive",
+    "cloud_executor.zip_manifest",
 }
 SQLITE = {"cloud_executor.backends.sqlite", "cloud_executor.backends.sqlite_schema", "cloud_executor.backends.wake"}
 GCS = {f"cloud_executor.backends.{name}" for name in ("gcs_faults", "gcs_reader", "gcs_upload")}

@@ -1,34 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
-from deployment import FIRESTORE, PUBSUB, STORAGE, Deployment, NewDeployment
-from emulators.projects import new_project
+from deployment import FIRESTORE, PUBSUB, STORAGE, Deployment, NewDeployment, emulated_deployment
+
+
+@pytest.fixture(scope="session")
+def emulators(storage_address: str, firestore_address: str, pubsub_address: str) -> Mapping[str, str]:
+    """Where the emulators of all tests are, by the variables that say so."""
+    return {STORAGE: f"http://{storage_address}", FIRESTORE: firestore_address, PUBSUB: pubsub_address}
 
 
 @pytest.fixture
-def emulated(tmp_path: Path, storage_address: str, firestore_address: str, pubsub_address: str) -> NewDeployment:
+def emulated(tmp_path: Path, emulators: Mapping[str, str]) -> NewDeployment:
     """Makes a deployment of the test's own on the emulators of all tests, with settings by keyword."""
-
-    def make(**settings: str) -> Deployment:
-        project = new_project()
-        return Deployment(
-            {
-                "EXECUTOR_DATA": str(tmp_path / "data"),
-                "EXECUTOR_OBJECTS": "gcs",
-                "EXECUTOR_JOBS": "firestore",
-                "EXECUTOR_QUEUE": "pubsub",
-                "EXECUTOR_PROJECT": project,
-                "EXECUTOR_BUCKET": project,
-                STORAGE: f"http://{storage_address}",
-                FIRESTORE: firestore_address,
-                PUBSUB: pubsub_address,
-                **settings,
-            }
-        )
-
-    return make
+    return partial(emulated_deployment, tmp_path / "data", emulators)
 
 
 @pytest.fixture(params=["embedded", "emulated"])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from emulators.projects import new_project
 from stack_process import PROJECT, environment
 from tcp_proxy import TcpProxy
 
@@ -99,6 +100,23 @@ class Deployment:
 
 NewDeployment = Callable[..., Deployment]
 """makes one, with settings by keyword"""
+
+
+def emulated_deployment(data: Path, emulators: Mapping[str, str], **settings: str) -> Deployment:
+    """A new one on these emulators, in a project of its own."""
+    project = new_project()
+    return Deployment(
+        {
+            "EXECUTOR_DATA": str(data),
+            "EXECUTOR_OBJECTS": "gcs",
+            "EXECUTOR_JOBS": "firestore",
+            "EXECUTOR_QUEUE": "pubsub",
+            "EXECUTOR_PROJECT": project,
+            "EXECUTOR_BUCKET": project,
+            **emulators,
+            **settings,
+        }
+    )
 
 
 class Proxies:

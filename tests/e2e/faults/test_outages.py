@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 
 import pytest
-from deployment import FIRESTORE, PUBSUB, STORAGE, Deployment, Here, NewDeployment, Proxies, proxies_to
+from deployment import (
+    EMULATORS,
+    FIRESTORE,
+    PUBSUB,
+    STORAGE,
+    Deployment,
+    Here,
+    NewDeployment,
+    Proxies,
+    emulated_deployment,
+    proxies_to,
+)
 from load import Load, load_on, server
 from stack_process import until
 
@@ -19,46 +32,61 @@ NOTICED_WITHIN_SECONDS = 60.0
 RECOVERS_WITHIN_SECONDS = 60.0
 DELIVERED_WITHIN_SECONDS = 120.0
 
+FAULTS = ("cut", "stall")
 NEEDS = {STORAGE: "upload", FIRESTORE: "create"}
 """what does not work without it"""
 
+Outages = Mapping[tuple[str, str], Future[None]]
+"""by service and fault"""
 
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize(
-    ("service", "fault"), [(STORAGE, "cut"), (STORAGE, "stall"), (FIRESTORE, "cut"), (FIRESTORE, "stall")]
-)
-def test_without_a_service_functions_answer_503_and_recover_and_lose_nothing_acknowledged(
-    emulated: NewDeployment, tmp_path: Path, service: str, fault: str
-) -> None:
-    deployment = emulated()
+
+@pytest.fixture(scope="module")
+def outages(tmp_path_factory: pytest.TempPathFactory, emulators: Mapping[str, str]) -> Iterator[Outages]:
+    """Every service away in every way, each from a deployment of its own. At once, since they are spent waiting."""
+
+    def outage(service: str, fault: str) -> None:
+        folder = tmp_path_factory.mktemp("outage")
+        _outage(service, fault, emulated_deployment(folder / "data", emulators), folder)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(EMULATORS) * len(FAULTS)) as threads:
+        # What each of them sets to the same must not be unset by the first that ends.
+        for name, address in emulators.items():
+            patch.setenv(name, address)
+        yield {
+            (service, fault): threads.submit(outage, service, fault) for service, fault in product(EMULATORS, FAULTS)
+        }
+
+
+def _outage(service: str, fault: str, deployment: Deployment, folder: Path) -> None:
     with deployment.here() as here, proxies_to(deployment) as proxies:
         deployment.create()
         way = proxies.ways[service]
-        with _loaded(deployment, proxies, tmp_path) as load:
+        with _loaded(deployment, proxies, folder) as load:
+            begin = time.monotonic()
             (way.cut if fault == "cut" else way.stall)()
-            _is_noticed(load, NEEDS[service])
+            if service in NEEDS:
+                _is_noticed(load, NEEDS[service])
+            else:
+                until(lambda: len(load.since(begin, "create", 200)) > CLIENTS, NOTICED_WITHIN_SECONDS)
+                assert any(job.published_at is None for job in here.executor.jobs())
             way.restore()
             _recovers(load)
         _nothing_is_lost(deployment, here, load)
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("fault", ["cut", "stall"])
-def test_jobs_are_stored_while_messages_cannot_be_sent_and_published_afterwards(
-    emulated: NewDeployment, tmp_path: Path, fault: str
+@pytest.mark.parametrize("service", [STORAGE, FIRESTORE])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_without_a_service_functions_answer_503_and_recover_and_lose_nothing_acknowledged(
+    outages: Outages, service: str, fault: str
 ) -> None:
-    deployment = emulated()
-    with deployment.here() as here, proxies_to(deployment) as proxies:
-        deployment.create()
-        way = proxies.ways[PUBSUB]
-        with _loaded(deployment, proxies, tmp_path) as load:
-            begin = time.monotonic()
-            (way.cut if fault == "cut" else way.stall)()
-            until(lambda: len(load.since(begin, "create", 200)) > CLIENTS, NOTICED_WITHIN_SECONDS)
-            assert any(job.published_at is None for job in here.executor.jobs())
-            way.restore()
-            _recovers(load)
-        _nothing_is_lost(deployment, here, load)
+    outages[service, fault].result()
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_jobs_are_stored_while_messages_cannot_be_sent_and_published_afterwards(outages: Outages, fault: str) -> None:
+    outages[PUBSUB, fault].result()
 
 
 @pytest.mark.timeout(240)
