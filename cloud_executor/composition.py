@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from cloud_executor.backends.pubsub import PubSubJobQueue
 
 
-def open_blob_store(settings: Settings) -> BlobStore:
-    """Blobs over the configured object store. Raises InvalidSetting if its library is not installed."""
+def open_blob_store(settings: Settings, *, serves: bool = False) -> BlobStore:
+    """Blobs over the configured object store. Raises InvalidSetting if its library is not installed.
+
+    `serves`: this process answers clients, for whom it makes manifests before they ask.
+    """
     if settings.bucket is None:
         from cloud_executor.backends.files import FileObjectStore
 
         # Not in the cloud, where a function has no processor once it has answered.
-        background = ThreadPoolExecutor(1, "manifests")
+        background = ThreadPoolExecutor(1, "manifests") if serves else None
         return BlobStore(FileObjectStore(settings.data / "blobs"), system_clock, background=background)
     try:
         if settings.objects == "s3":

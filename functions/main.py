@@ -67,7 +67,7 @@ def dead_letter(event: CloudEvent) -> None:
 
 @cache
 def _blob_store() -> BlobStore:
-    return composition.open_blob_store(_settings)
+    return composition.open_blob_store(_settings, serves=True)
 
 
 @cache

@@ -44,7 +44,7 @@ def open_client(
         patch.setattr(sys, "path", sys.path[:])
         patch.delitem(sys.modules, "main", raising=False)
         if blobs is not None:
-            patch.setattr(composition, "open_blob_store", lambda _: blobs)
+            patch.setattr(composition, "open_blob_store", lambda *_, **__: blobs)
         if executor is not None:
             patch.setattr(composition, "open_executor", lambda _: executor)
         try:
