@@ -11,8 +11,9 @@ import pytest
 from contract_backends import Gcs
 from requests.adapters import HTTPAdapter
 
-from cloud_executor.blobs import BlobStore
+from cloud_executor.blobs import BlobStore, ZipDownload
 from cloud_executor.jobs import system_clock
+from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
 
 OF_THE_BUCKET = re.compile(r"/storage/v1/b/[^/?]+(\?.*)?")
 
@@ -76,6 +77,22 @@ def test_a_download_is_three_calls(blobs: BlobStore, calls: list[str]) -> None:
     with blobs.open_content(download.content_hash) as content:
         assert content.read() == b"some bytes"
     assert len(calls) == 3
+
+
+def test_an_artifact_of_many_files_is_looked_up_once(blobs: BlobStore, calls: list[str]) -> None:
+    blob = blobs.create_file("a.txt", [b"some bytes"])
+    files = {f"{number}.txt": ArtifactFile(blob.hash, 10, ContentType.SOFT_LINK) for number in range(200)}
+    artifact = blobs.create_metadata(BlobMetadata.for_artifact("art", files))
+    calls.clear()
+    first = blobs.download(artifact.hash)
+    # The artifact, its manifest, which is not there, for each file two, and the manifest.
+    assert len(calls) == 2 + 2 * 200 + 1
+    calls.clear()
+    second = blobs.download(artifact.hash)
+    assert len(calls) == 2
+    assert isinstance(first, ZipDownload)
+    assert isinstance(second, ZipDownload)
+    assert b"".join(second.chunks()) == b"".join(first.chunks())
 
 
 def test_asking_what_is_missing_is_one_call_for_each_content(blobs: BlobStore, calls: list[str]) -> None:
