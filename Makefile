@@ -13,10 +13,10 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/server ## run a job through the five steps on this machine
-	@$(BIN)/python -m cloud_executor.client.demo
+	@$(BIN)/python -m cloud_executor.cli.demo
 
 demo-emulators: $(VENV)/dev ## the same with Google Cloud's client libraries, on emulators
-	@$(BIN)/python -m cloud_executor.client.demo --emulators
+	@$(BIN)/python -m cloud_executor.cli.demo --emulators
 
 up: $(VENV)/server ## start the local stack: executor up
 	@$(BIN)/executor up

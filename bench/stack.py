@@ -56,7 +56,7 @@ class OurStack:
 
     @contextmanager
     def start(self, data: Path, slots: int) -> Iterator[Stack]:
-        command = [sys.executable, "-m", "cloud_executor.client.command", "up", "--port", "0"]
+        command = [sys.executable, "-m", "cloud_executor.cli.main", "up", "--port", "0"]
         # What the user has set for a stack of their own must not change what is measured.
         env = {name: value for name, value in os.environ.items() if not name.startswith("EXECUTOR_")}
         log = data / "stack.log"

@@ -9,14 +9,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from cloud_executor.blobs import BlobStore
-from cloud_executor.jobs import Executor, ExecutorOptions, system_clock
-from cloud_executor.label_jobs import LabelJobs
+from cloud_executor.blobs.store import BlobStore
+from cloud_executor.jobs.clients import Executor, ExecutorOptions, system_clock
+from cloud_executor.jobs.label_jobs import LabelJobs
 from cloud_executor.ports import JobQueue, JobStore
 from cloud_executor.settings import InvalidSetting, Settings
 
 if TYPE_CHECKING:
-    from cloud_executor.backends.pubsub import PubSubJobQueue
+    from cloud_executor.backends.google.pubsub import PubSubJobQueue
 
 
 def open_blob_store(settings: Settings, *, serves: bool = False) -> BlobStore:
@@ -35,7 +35,7 @@ def open_blob_store(settings: Settings, *, serves: bool = False) -> BlobStore:
             from cloud_executor.backends.s3 import S3ObjectStore
 
             return BlobStore(S3ObjectStore(settings.bucket, settings.s3_endpoint), system_clock)
-        from cloud_executor.backends.gcs import GcsObjectStore
+        from cloud_executor.backends.google.storage.objects import GcsObjectStore
     except ModuleNotFoundError as error:
         raise _not_installed(
             "EXECUTOR_OBJECTS", settings.objects, "s3" if settings.objects == "s3" else "google"
@@ -62,9 +62,9 @@ def open_executor(settings: Settings) -> Executor:
 
 
 def _open_sqlite(settings: Settings) -> tuple[JobStore, JobQueue]:
-    from cloud_executor.backends.sqlite import SqliteDatabase
-    from cloud_executor.backends.sqlite_jobs import SqliteJobStore
-    from cloud_executor.backends.sqlite_queue import SqliteJobQueue
+    from cloud_executor.backends.sqlite.database import SqliteDatabase
+    from cloud_executor.backends.sqlite.jobs import SqliteJobStore
+    from cloud_executor.backends.sqlite.queue import SqliteJobQueue
 
     database = SqliteDatabase(settings.data / "executor.sqlite")
     queue = SqliteJobQueue(database, settings.data / "wake", system_clock)
@@ -73,7 +73,7 @@ def _open_sqlite(settings: Settings) -> tuple[JobStore, JobQueue]:
 
 def _open_google(settings: Settings) -> tuple[JobStore, JobQueue]:
     try:
-        from cloud_executor.backends.firestore import OUTPUT_LIFETIME, FirestoreJobStore
+        from cloud_executor.backends.google.firestore.jobs import OUTPUT_LIFETIME, FirestoreJobStore
     except ModuleNotFoundError as error:
         raise _not_installed("EXECUTOR_JOBS", settings.jobs, "google") from error
     lifetime = None if settings.clear_output_timeout is None else OUTPUT_LIFETIME
@@ -88,7 +88,7 @@ def create_in_emulators(settings: Settings, max_deliveries: int) -> JobQueue:
     """
     queue = _open_pubsub(settings)
     if settings.objects == "gcs":
-        from cloud_executor.backends.gcs import GcsObjectStore
+        from cloud_executor.backends.google.storage.objects import GcsObjectStore
 
         GcsObjectStore(settings.bucket or "", settings.project).create()
     queue.create([pool.name for pool in settings.worker_pools], max_deliveries)
@@ -97,7 +97,7 @@ def create_in_emulators(settings: Settings, max_deliveries: int) -> JobQueue:
 
 def _open_pubsub(settings: Settings) -> PubSubJobQueue:
     try:
-        from cloud_executor.backends.pubsub import PubSubJobQueue
+        from cloud_executor.backends.google.pubsub import PubSubJobQueue
     except ModuleNotFoundError as error:
         raise _not_installed("EXECUTOR_QUEUE", settings.queue, "google") from error
     # Settings are refused that choose it without a project.

@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
-from cloud_executor.model.errors import NotFound
+from cloud_executor.errors import NotFound
 from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.model.worker import WorkerRecord
 

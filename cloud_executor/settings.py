@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from cloud_executor.model.errors import Invalid
+from cloud_executor.errors import Invalid
 from cloud_executor.model.pool import NETWORKS, WorkerPool, parse_pools
 
 PREFIX = "EXECUTOR_"

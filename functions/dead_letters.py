@@ -7,7 +7,7 @@ import binascii
 import logging
 from collections.abc import Mapping
 
-from cloud_executor.jobs import Executor
+from cloud_executor.jobs.clients import Executor
 from cloud_executor.model.message import InvalidMessage, decode_message
 from cloud_executor.ports import JobNotFound
 

@@ -12,15 +12,15 @@ import functions_framework
 from flask import Request, Response
 
 from cloud_executor import composition
-from cloud_executor.blobs import BlobStore
-from cloud_executor.jobs import Executor
+from cloud_executor.blobs.store import BlobStore
+from cloud_executor.jobs.clients import Executor
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.settings import Settings
-from functions import responses
-from functions.errors import NoSuchRoute, error_response
-from functions.request_body import discard
-from functions.request_trace import traced
-from functions.target import Target
+from functions.transport import responses
+from functions.transport.errors import NoSuchRoute, error_response
+from functions.transport.request_body import discard
+from functions.transport.request_trace import traced
+from functions.transport.target import Target
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -77,14 +77,14 @@ def _executor() -> Executor:
 
 @cache
 def _blob_routes() -> _Routes:
-    from functions.blob_routes import BlobRoutes
+    from functions.blob.routes import BlobRoutes
 
     return BlobRoutes(_blob_store(), _settings.allow_list_all, _settings.inline_limit)
 
 
 @cache
 def _executor_routes() -> _Routes:
-    from functions.executor_routes import ExecutorRoutes
+    from functions.executor.routes import ExecutorRoutes
 
     return ExecutorRoutes(_executor(), _settings.nonce, _settings.pools)
 

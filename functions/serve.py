@@ -22,7 +22,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 from werkzeug.test import Client
 
-from cloud_executor.model.errors import CloudExecutorError
+from cloud_executor.errors import CloudExecutorError
 from cloud_executor.model.mime import mime_type
 
 KEEP_ALIVE_SECONDS = 75

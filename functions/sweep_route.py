@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from flask import Request, Response
 
-from cloud_executor.jobs import Executor
-from functions import responses
-from functions.errors import NoSuchRoute
-from functions.target import Target
+from cloud_executor.jobs.clients import Executor
+from functions.transport import responses
+from functions.transport.errors import NoSuchRoute
+from functions.transport.target import Target
 
 
 @dataclass(frozen=True, slots=True)

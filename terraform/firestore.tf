@@ -1,6 +1,6 @@
 locals {
   # Declared once, in the format of the Firebase command; the backend's tests read the same file.
-  firestore = jsondecode(file("${local.repository}/cloud_executor/backends/firestore_indexes.json"))
+  firestore = jsondecode(file("${local.repository}/cloud_executor/backends/google/firestore/indexes.json"))
 
   # Keyed by what they index, so that a new one does not move the others.
   firestore_indexes = {

@@ -22,8 +22,8 @@ from stat import S_ISREG
 from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
-from cloud_executor.backends.os_faults import os_fault, os_faults
-from cloud_executor.model.errors import CloudExecutorError
+from cloud_executor.backends.os_errors import os_fault, os_faults
+from cloud_executor.errors import CloudExecutorError
 from cloud_executor.ports import ObjectInfo, ObjectNotFound
 
 T = TypeVar("T")

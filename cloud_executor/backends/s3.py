@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.response import StreamingBody
 from urllib3.exceptions import HTTPError
 
-from cloud_executor.model.errors import CloudExecutorError, QuotaExceeded, Unavailable
+from cloud_executor.errors import CloudExecutorError, QuotaExceeded, Unavailable
 from cloud_executor.ports import ObjectInfo, ObjectNotFound
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 from cloud_executor.client.errors import InvalidSource, ServerFault
 from cloud_executor.client.transport import Transport, json_of
 from cloud_executor.client.upload import Source, stored_hash, upload
-from cloud_executor.model.errors import NotFound
+from cloud_executor.errors import NotFound
 
 ASKED_AT_ONCE = 10_000
 """contents: the server takes no more"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloud_executor.model.errors import (
+from cloud_executor.errors import (
     CloudExecutorError,
     Conflict,
     Forbidden,

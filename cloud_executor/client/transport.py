@@ -21,7 +21,7 @@ from cloud_executor.client.errors import (
     TransferBroken,
     WrongNonce,
 )
-from cloud_executor.model.errors import CloudExecutorError, NotFound, Unavailable
+from cloud_executor.errors import CloudExecutorError, NotFound, Unavailable
 
 TIMEOUT = httpx.Timeout(connect=10, read=120, write=120, pool=120)
 """in seconds, of silence; a large upload is answered once it is on the disk"""

@@ -17,7 +17,7 @@ import httpx
 
 from cloud_executor.client.errors import ServerFault, TransferBroken
 from cloud_executor.client.transport import Content, Transport, json_of, segment
-from cloud_executor.model.errors import NotFound, Unavailable
+from cloud_executor.errors import NotFound, Unavailable
 
 READ_BYTES = 1024 * 1024
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Self
 
+from cloud_executor.errors import Invalid
 from cloud_executor.model import javascript
-from cloud_executor.model.errors import Invalid
 from cloud_executor.model.javascript import is_truthy
-from cloud_executor.model.patterns import MAX_SIZE, ResultPatterns
+from cloud_executor.model.patterns.minimatch import MAX_SIZE, ResultPatterns
 
 MAX_BYTES = 1_048_576
 """so large the file may be"""

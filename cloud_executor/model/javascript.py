@@ -19,7 +19,7 @@ from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import NoReturn
 
-from cloud_executor.model.errors import Invalid
+from cloud_executor.errors import Invalid
 
 _EN_QUAD_TO_HAIR_SPACE = "".join(map(chr, range(0x2000, 0x200B)))
 WHITE_SPACE = f"\t\n\v\f\r \xa0\u1680{_EN_QUAD_TO_HAIR_SPACE}\u2028\u2029\u202f\u205f\u3000\ufeff"

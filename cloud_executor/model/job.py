@@ -20,7 +20,7 @@ from enum import StrEnum
 
 import msgspec
 
-from cloud_executor.model.errors import Conflict, Forbidden
+from cloud_executor.errors import Conflict, Forbidden
 from cloud_executor.model.javascript import iso_time
 
 GUEST = "guest"

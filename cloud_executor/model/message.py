@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from cloud_executor.model.errors import Invalid
+from cloud_executor.errors import Invalid
 
 
 class InvalidMessage(Invalid):

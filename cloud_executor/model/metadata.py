@@ -17,8 +17,8 @@ from typing import NamedTuple, Self, TypeGuard, TypeVar
 
 import msgspec
 
+from cloud_executor.errors import Invalid, NotFound
 from cloud_executor.model import javascript
-from cloud_executor.model.errors import Invalid, NotFound
 from cloud_executor.model.javascript import is_truthy, quote
 from cloud_executor.model.mime import mime_type
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
-from cloud_executor.model.errors import Invalid
+from cloud_executor.errors import Invalid
 from cloud_executor.model.executor_config import ExecutorConfig
 
 NETWORKS = ("none", "bridge")

@@ -19,13 +19,13 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Client
 
 from cloud_executor.backends.files import FileObjectStore
-from cloud_executor.backends.firestore import FirestoreJobStore
-from cloud_executor.backends.gcs import GcsObjectStore
-from cloud_executor.backends.pubsub import PubSubJobQueue
+from cloud_executor.backends.google.firestore.jobs import FirestoreJobStore
+from cloud_executor.backends.google.pubsub import PubSubJobQueue
+from cloud_executor.backends.google.storage.objects import GcsObjectStore
 from cloud_executor.backends.s3 import S3ObjectStore
-from cloud_executor.backends.sqlite import SqliteDatabase
-from cloud_executor.backends.sqlite_jobs import SqliteJobStore
-from cloud_executor.backends.sqlite_queue import SqliteJobQueue
+from cloud_executor.backends.sqlite.database import SqliteDatabase
+from cloud_executor.backends.sqlite.jobs import SqliteJobStore
+from cloud_executor.backends.sqlite.queue import SqliteJobQueue
 from cloud_executor.ports import JobQueue, JobStore, ObjectStore
 
 SPAWN = multiprocessing.get_context("spawn")

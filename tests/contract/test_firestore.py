@@ -17,16 +17,16 @@ from google.cloud.firestore import Client
 from google.cloud.firestore_v1.services.firestore import FirestoreClient
 from google.cloud.firestore_v1.types import StructuredQuery
 
-from cloud_executor.backends import firestore as backend
-from cloud_executor.backends.firestore import FirestoreJobStore
-from cloud_executor.backends.firestore_documents import piece_id
-from cloud_executor.local_stack.emulators import firestore_emulator
-from cloud_executor.model.errors import Invalid, QuotaExceeded, TooLarge, Unavailable
+from cloud_executor.backends.google.firestore import jobs as backend
+from cloud_executor.backends.google.firestore.documents import piece_id
+from cloud_executor.backends.google.firestore.jobs import FirestoreJobStore
+from cloud_executor.errors import Invalid, QuotaExceeded, TooLarge, Unavailable
 from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.model.worker import WorkerRecord
+from local_stack.emulators import firestore_emulator
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
-DECLARED = json.loads(Path(backend.__file__).with_name("firestore_indexes.json").read_text())
+DECLARED = json.loads(Path(backend.__file__).with_name("indexes.json").read_text())
 
 
 @pytest.fixture

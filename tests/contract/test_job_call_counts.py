@@ -12,9 +12,9 @@ from emulators.projects import new_project
 from google.cloud.firestore_v1.services.firestore import FirestoreClient
 from google.pubsub_v1 import PublisherClient
 
-from cloud_executor.backends.firestore import FirestoreJobStore
-from cloud_executor.backends.pubsub import PubSubJobQueue
-from cloud_executor.jobs import Executor, Outcome
+from cloud_executor.backends.google.firestore.jobs import FirestoreJobStore
+from cloud_executor.backends.google.pubsub import PubSubJobQueue
+from cloud_executor.jobs.clients import Executor, Outcome
 from cloud_executor.model.job import OutputSegment, Status
 from cloud_executor.model.pool import WorkerPool
 

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 from contract_backends import PATIENCE_SECONDS, SPAWN, JobBackend, in_process, in_processes
 
+from cloud_executor.errors import Conflict, Invalid
 from cloud_executor.model import job as transitions
-from cloud_executor.model.errors import Conflict, Invalid
 from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import Durations, Job, JobUpdate, OutputSegment, Status
 from cloud_executor.model.worker import WorkerRecord

@@ -12,8 +12,8 @@ from emulators.projects import new_project
 from google.api_core import exceptions
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
-from cloud_executor.backends.pubsub import PubSubJobQueue
-from cloud_executor.model.errors import QuotaExceeded, Unavailable
+from cloud_executor.backends.google.pubsub import PubSubJobQueue
+from cloud_executor.errors import QuotaExceeded, Unavailable
 
 PATIENCE_SECONDS = 20.0
 

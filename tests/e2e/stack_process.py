@@ -17,7 +17,7 @@ from cloud_executor.client import CloudExecutor
 
 PROJECT = Path(__file__).parents[2]
 WAIT_SECONDS = 30.0
-COMMAND = [sys.executable, "-m", "cloud_executor.client.command"]
+COMMAND = [sys.executable, "-m", "cloud_executor.cli.main"]
 
 ALL = [{"name": "all", "resultPatterns": []}]
 

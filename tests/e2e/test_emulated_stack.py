@@ -23,7 +23,7 @@ def emulators(storage_address: str, firestore_address: str, pubsub_address: str)
 
 
 def test_the_demo_runs_on_emulators(tmp_path: Path) -> None:
-    demo = [sys.executable, "-m", "cloud_executor.client.demo", "--emulators"]
+    demo = [sys.executable, "-m", "cloud_executor.cli.demo", "--emulators"]
     variables = environment(TMPDIR=str(tmp_path))
     finished = subprocess.run(demo, cwd=PROJECT, env=variables, capture_output=True, text=True, timeout=90)
     assert (finished.returncode, finished.stderr) == (0, "")

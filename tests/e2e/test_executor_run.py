@@ -262,7 +262,7 @@ def client_alone(tmp_path: Path) -> dict[str, str]:
 
 
 def test_the_client_needs_no_server_packages(client_alone: dict[str, str], url: str, tmp_path: Path) -> None:
-    python = [sys.executable, "-S", "-P", "-m", "cloud_executor.client.command"]
+    python = [sys.executable, "-S", "-P", "-m", "cloud_executor.cli.main"]
     without = subprocess.run(
         [*python, "up"], env=client_alone, cwd=tmp_path, capture_output=True, text=True, timeout=60
     )

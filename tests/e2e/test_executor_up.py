@@ -15,7 +15,7 @@ import pytest
 from stack_process import COMMAND, StackProcess, StartStack, environment, job_folder, processes_of, run, until
 
 from cloud_executor.client import JobInfo
-from cloud_executor.model.errors import CloudExecutorError
+from cloud_executor.errors import CloudExecutorError
 
 LONG = "echo started; sleep 600"
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -29,7 +29,7 @@ def shell(tmp_path: Path, stack: StackProcess):
             lacking(program, f"The README's commands need {program}, which is not installed.")
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     command = tmp_path / ".venv" / "bin" / "executor"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cloud_executor.client.command "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cloud_executor.cli.main "$@"\n')
     command.chmod(0o755)
 
     def run(line: str) -> str:

@@ -16,7 +16,7 @@ def test_the_walkthrough_as_it_is_written(stack: StackProcess, tmp_path: Path) -
 
 def test_the_demo_walks_through_it_and_leaves_nothing(tmp_path: Path) -> None:
     variables = environment(TMPDIR=str(tmp_path), EXECUTOR_NONCE="of another stack")
-    demo = [sys.executable, "-m", "cloud_executor.client.demo"]
+    demo = [sys.executable, "-m", "cloud_executor.cli.demo"]
     finished = subprocess.run(demo, cwd=PROJECT, env=variables, capture_output=True, text=True, timeout=90)
     assert (finished.returncode, finished.stderr) == (0, "")
     for part in (

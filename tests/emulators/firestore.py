@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from emulators.starting import started
 
-from cloud_executor.local_stack.emulators import firestore_emulator
+from local_stack.emulators import firestore_emulator
 
 
 @pytest.fixture(scope="session")

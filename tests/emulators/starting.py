@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from requirement import lacking
 
-from cloud_executor.local_stack.emulators import EmulatorMissing
+from local_stack.emulators import EmulatorMissing
 
 
 def started(emulator: AbstractContextManager[str]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import pytest
 
 from cloud_executor.composition import create_in_emulators, open_blob_store, open_executor
-from cloud_executor.model.errors import Unavailable
+from cloud_executor.errors import Unavailable
 from cloud_executor.ports import ObjectStore
 from cloud_executor.settings import Settings
 

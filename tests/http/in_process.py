@@ -14,8 +14,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from cloud_executor import composition
-from cloud_executor.blobs import BlobStore
-from cloud_executor.jobs import Executor
+from cloud_executor.blobs.store import BlobStore
+from cloud_executor.jobs.clients import Executor
 
 MAIN = Path(__file__).parents[2] / "functions" / "main.py"
 

@@ -18,10 +18,10 @@ import pytest
 from flask.testing import FlaskClient
 from in_process import open_client
 
-from cloud_executor.backends.gcs import GcsObjectStore
-from cloud_executor.blobs import BlobStore, content_key, zip_key
+from cloud_executor.backends.google.storage.objects import GcsObjectStore
+from cloud_executor.blobs.store import BlobStore, content_key, zip_key
 from cloud_executor.client import CloudExecutor, upload
-from cloud_executor.model.errors import Invalid
+from cloud_executor.errors import Invalid
 
 LIMIT = 1_000_000
 LARGE = bytes(range(256)) * 12_000
@@ -106,7 +106,7 @@ def test_a_large_file_passes_the_function_by_both_ways(
 
 
 def test_an_upload_whose_last_answer_is_lost_is_a_blob(client: CloudExecutor, network: Network) -> None:
-    # Only there: the emulator takes the question how far an upload got for its end. tests/unit/test_client_uploads.py
+    # Only there: the emulator takes the question how far an upload got for its end. tests/unit/client/test_upload.py
     # has a session that answers as the service does.
     network.breaks = [3]
     blob_hash = client.upload_file(io.BytesIO(LARGE), "large.bin")

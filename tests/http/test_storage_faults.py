@@ -10,10 +10,10 @@ from failing_stores import failing_jobs, failing_objects, failing_queue
 from http_server import run_server
 from in_process import open_client
 
-from cloud_executor.blobs import BlobStore
+from cloud_executor.blobs.store import BlobStore
 from cloud_executor.composition import open_blob_store, open_executor
-from cloud_executor.jobs import Executor
-from cloud_executor.model.errors import StorageFull, Unavailable
+from cloud_executor.errors import StorageFull, Unavailable
+from cloud_executor.jobs.clients import Executor
 from cloud_executor.settings import Settings
 
 HASH = "0" * 40

@@ -15,8 +15,8 @@ from failing_stores import failing_jobs
 from in_process import open_client
 
 from cloud_executor.composition import open_executor
-from cloud_executor.jobs import Executor
-from cloud_executor.model.errors import Unavailable
+from cloud_executor.errors import Unavailable
+from cloud_executor.jobs.clients import Executor
 from cloud_executor.model.message import encode_message
 from cloud_executor.settings import Settings
 

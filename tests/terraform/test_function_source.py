@@ -100,7 +100,7 @@ def _worker(made: list[Document], cloud: Settings, url: str, folder: Path) -> It
 def test_the_archive_has_what_functions_need_and_nothing_else(workspace: Path) -> None:
     assert {path.name for path in workspace.iterdir()} == {"cloud_executor", "functions", "requirements.txt"}
     assert not (workspace / "cloud_executor/client").exists()
-    assert not (workspace / "cloud_executor/local_stack").exists()
+    assert not (workspace / "local_stack").exists()
     # So an environment with the requirements of one has those of the other.
     assert (workspace / "requirements.txt").read_bytes() == (REPOSITORY / "requirements.txt").read_bytes()
 

@@ -144,7 +144,7 @@ def test_a_production_deployment_is_this(production: list[Document]) -> None:
 
 
 def test_the_indexes_are_those_of_the_shared_file(example: list[Document]) -> None:
-    shared = json.loads((REPOSITORY / "cloud_executor/backends/firestore_indexes.json").read_text())
+    shared = json.loads((REPOSITORY / "cloud_executor/backends/google/firestore/indexes.json").read_text())
     assert len(of_type(example, "google_firestore_index")) == len(shared["indexes"])
     overrides = {f"{field['collectionGroup']}/{field['fieldPath']}" for field in shared["fieldOverrides"]}
     assert {field["index"] for field in of_type(example, "google_firestore_field")} == overrides

@@ -10,8 +10,8 @@ import pytest
 from worker_harness import ALL, Stack, zip_of
 
 from cloud_executor.backends.files import FileObjectStore
-from cloud_executor.blobs import BlobStore
-from cloud_executor.jobs import system_clock
+from cloud_executor.blobs.store import BlobStore
+from cloud_executor.jobs.clients import system_clock
 from cloud_executor.model.job import Job, Status
 from cloud_executor.ports import ObjectNotFound
 
@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_read_is_told_and_the_others_are_kept(
 def test_a_failed_command_stays_the_reason_when_archiving_fails_too(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker_vm.worker.archive.MAX_FILES", 1)
+    monkeypatch.setattr("worker_vm.worker.results.archive.MAX_FILES", 1)
     job = stack.run(stack.add_script("exit 3"))
     assert job.status == Status.FAILED_TO_EXECUTE
     error = "The command exited with code 3. The results have more than 1 files: ask for fewer, or pack them."
@@ -188,7 +188,7 @@ def test_a_result_that_cannot_be_stored_fails_the_job_with_a_sentence(stack: Sta
 
 
 def test_an_artifact_that_cannot_be_stored_has_its_own_status(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker_vm.worker.archive._wanted_files", lambda *_: iter(()))
+    monkeypatch.setattr("worker_vm.worker.results.archive._wanted_files", lambda *_: iter(()))
     job = run_on(stack, BrokenStore(stack.data / "blobs", "wg-metadata", ObjectNotFound(), 99))
     assert job.status == Status.FAILED_TO_SAVE_ARTIFACT
     assert (job.error or "").startswith("The results were not stored: ")

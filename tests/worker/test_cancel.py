@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from worker_harness import Stack, is_running, until
 
-from cloud_executor.jobs import Executor
+from cloud_executor.jobs.clients import Executor
 from cloud_executor.model.job import Job, Status
 
 
@@ -108,7 +108,7 @@ HIDDEN = "exec env -i setsid sh -c 'echo $$; exec sleep 60' > \"$top/hidden\" 2>
 def test_background_processes_end_with_the_job(
     stack: Stack, left: str, segments: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker_vm.worker.sandbox.process.LEFTOVER_SECONDS", 0.1)
+    monkeypatch.setattr("worker_vm.worker.sandbox.process.sandbox.LEFTOVER_SECONDS", 0.1)
     job = stack.run(stack.add_script(left, **segments))
     assert job.status == Status.SUCCESS
     found = pids(stack, job)

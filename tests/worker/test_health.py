@@ -19,13 +19,13 @@ import pytest
 from worker_harness import PROJECT, Stack, until
 from worker_thread import WorkerThread, runner_of
 
-from cloud_executor.jobs import Executor, ExecutorOptions
+from cloud_executor.errors import Unavailable
+from cloud_executor.jobs.clients import Executor, ExecutorOptions
 from cloud_executor.json_logging import JsonFormatter
-from cloud_executor.model.errors import Unavailable
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import Delivery, Subscription
-from worker_vm.worker.health import health_page
-from worker_vm.worker.run_job import JobRunner
+from worker_vm.worker.job_runner import JobRunner
+from worker_vm.worker.machine.health import health_page
 
 
 def ask(port: int, path: str = "/healthz", method: str = "GET") -> tuple[int, str]:
@@ -80,7 +80,7 @@ def test_a_client_that_never_asks_keeps_nobody_from_it() -> None:
 def test_the_check_of_the_image_says_by_its_exit_code_what_the_page_says() -> None:
     def check(port: int) -> tuple[int, str]:
         done = subprocess.run(
-            [sys.executable, "-m", "worker_vm.worker.ask_health"],
+            [sys.executable, "-m", "worker_vm.worker.machine.ask_health"],
             cwd=PROJECT,
             env={**os.environ, "HEALTH_PORT": str(port), "http_proxy": "http://127.0.0.1:1"},
             capture_output=True,

@@ -17,11 +17,11 @@ from google_machine import REMOVE, GoogleMachine, google_machine
 from worker_harness import Stack, until
 from worker_thread import WorkerThread, runner_of
 
-from cloud_executor.model.errors import Unavailable
+from cloud_executor.errors import Unavailable
 from cloud_executor.model.job import Job, Status
 from cloud_executor.ports import Delivery, Subscription
-from worker_vm.worker.instance_group import InstanceGroup, own_instance_group
-from worker_vm.worker.metadata_server import HOST_VARIABLE
+from worker_vm.worker.machine.instance_group import InstanceGroup, own_instance_group
+from worker_vm.worker.machine.metadata_server import HOST_VARIABLE
 from worker_vm.worker.slots import Slots
 from worker_vm.worker.worker import Departure
 

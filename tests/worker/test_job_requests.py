@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from worker_harness import Stack, config, until, zip_of
 
-from cloud_executor.jobs import Executor
+from cloud_executor.jobs.clients import Executor
 from cloud_executor.model.job import Job, Status
 
 POOLS = """[

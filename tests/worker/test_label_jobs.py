@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from worker_harness import Stack, WorkerProgram, config, until, zip_of
 
-from cloud_executor.jobs import CheckIn
+from cloud_executor.jobs.clients import CheckIn
 from cloud_executor.model.job import Status
 
 

@@ -7,10 +7,10 @@ import sys
 import pytest
 from worker_harness import Stack, config, until
 
-from cloud_executor.jobs import Executor
-from cloud_executor.model.errors import Unavailable
+from cloud_executor.errors import Unavailable
+from cloud_executor.jobs.clients import Executor
 from cloud_executor.model.job import Job, OutputSegment, Status
-from worker_vm.worker.output import SEGMENT_BYTES
+from worker_vm.worker.command.output import SEGMENT_BYTES
 
 OUT = [{"name": "out", "resultPatterns": ["job_stdout.txt"]}]
 
@@ -149,7 +149,7 @@ def test_a_storage_that_fails_for_a_while_loses_no_output(stack: Stack) -> None:
 def test_output_that_cannot_be_stored_is_told_and_kept_with_the_results(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker_vm.worker.patience.FIRST_DELAY_SECONDS", 100)
+    monkeypatch.setattr("worker_vm.worker.retry.FIRST_DELAY_SECONDS", 100)
     job = stack.add_script("seq 3", outputSegmentSize=1)
     with stack.worker(executor=failing(stack, 1_000)) as worker:
         worker.run_next()

@@ -12,9 +12,9 @@ from datetime import timedelta
 import pytest
 from worker_harness import WORKER_ID, Stack, until
 
-from cloud_executor.jobs import Executor, ExecutorOptions, Outcome
+from cloud_executor.errors import Unavailable
+from cloud_executor.jobs.clients import Executor, ExecutorOptions, Outcome
 from cloud_executor.json_logging import JsonFormatter
-from cloud_executor.model.errors import Unavailable
 from cloud_executor.model.job import Job, OutputSegment, Status
 
 WAITS = "touch ready; echo $$ > pid; exec sleep 60"

@@ -11,14 +11,14 @@ import pytest
 from worker_harness import Stack, until
 from worker_thread import WorkerThread, runner_of
 
-from cloud_executor.jobs import Executor
-from cloud_executor.model.errors import Unavailable
+from cloud_executor.errors import Unavailable
+from cloud_executor.jobs.clients import Executor
 from cloud_executor.model.job import Job, Status
 from cloud_executor.ports import Delivery
 from worker_vm.worker.attempt import Attempt
-from worker_vm.worker.run_job import JobRunner
-from worker_vm.worker.sandbox.port import Command
-from worker_vm.worker.sandbox.process import ProcessSandbox
+from worker_vm.worker.job_runner import JobRunner
+from worker_vm.worker.sandbox.interface import Command
+from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
 
 

@@ -10,8 +10,8 @@ import pytest
 from worker_harness import Stack, config, zip_of
 
 from cloud_executor.backends.files import FileObjectStore
-from cloud_executor.blobs import BlobStore
-from cloud_executor.jobs import system_clock
+from cloud_executor.blobs.store import BlobStore
+from cloud_executor.jobs.clients import system_clock
 from cloud_executor.model.job import Job, Status
 
 DISK = 2**20
@@ -74,7 +74,7 @@ def test_a_zip_that_is_too_large_is_not_fetched(stack: Stack, store: RemoteStore
 def test_a_zip_that_is_too_large_with_what_is_in_it_is_not_unpacked(
     stack: Stack, store: RemoteStore, packed: int, unpacked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker_vm.worker.file_tree.FileTree.write_file", None)
+    monkeypatch.setattr("worker_vm.worker.source.file_tree.FileTree.write_file", None)
     job = run(stack, store, stack.add_zip(source(packed, unpacked)))
     assert (job.status, job.error) == (Status.FAILED_UNZIP, ERROR)
 

@@ -12,12 +12,12 @@ import pytest
 from worker_harness import InProcessWorker, Stack, config
 
 from cloud_executor.backends.files import FileObjectStore
-from cloud_executor.blobs import BlobStore
-from cloud_executor.jobs import Executor, Outcome, system_clock
-from cloud_executor.model.errors import QuotaExceeded, StorageFull, Unavailable
+from cloud_executor.blobs.store import BlobStore
+from cloud_executor.errors import QuotaExceeded, StorageFull, Unavailable
+from cloud_executor.jobs.clients import Executor, Outcome, system_clock
 from cloud_executor.model.job import Job, Status
 from cloud_executor.ports import ObjectInfo
-from worker_vm.worker.patience import persist
+from worker_vm.worker.retry import persist
 
 FOR_EVER = 10**9
 FETCH = ["read", "stat", "open"]
@@ -70,7 +70,7 @@ def away(
 
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker_vm.worker.patience.persist.__defaults__", (0.2,))
+    monkeypatch.setattr("worker_vm.worker.retry.persist.__defaults__", (0.2,))
 
 
 def add(stack: Stack, **fields: object) -> Job:
@@ -176,7 +176,7 @@ def test_a_loss_that_cannot_be_recorded_is_left_to_the_end_of_the_lease(
 
 def test_an_outage_of_minutes_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
-    monkeypatch.setattr("worker_vm.worker.patience.time", clock)
+    monkeypatch.setattr("worker_vm.worker.retry.time", clock)
 
     class Sleeper:
         def wait(self, seconds: float) -> bool:

@@ -144,15 +144,15 @@ def test_a_size_that_lies_is_damage_and_gives_no_more_bytes_than_it_says(stack: 
 
 
 def test_a_source_of_too_many_files_is_refused(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker_vm.worker.unzip.MAX_FILES", 3)
-    monkeypatch.setattr("worker_vm.worker.source.MAX_FILES", 3)
+    monkeypatch.setattr("worker_vm.worker.source.unzip.MAX_FILES", 3)
+    monkeypatch.setattr("worker_vm.worker.source.fetch.MAX_FILES", 3)
     files = {"executor_config.json": LIST, "a": "1", "b": "2", "c": "3"}
     for add_files in (stack.add, stack.add_artifact):
         assert stack.run(add_files(files)).error == "The source has more than 3 files."
 
 
 def test_a_directory_too_large_for_memory_is_refused(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker_vm.worker.unzip.MAX_DIRECTORY_BYTES", 100)
+    monkeypatch.setattr("worker_vm.worker.source.unzip.MAX_DIRECTORY_BYTES", 100)
     job = stack.run(add(stack, {"a" * 60: "x"}))
     assert (job.status, job.error) == (Status.FAILED_UNZIP, "The source has too many files.")
 

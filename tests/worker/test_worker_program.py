@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from worker_harness import PROJECT, WAIT_SECONDS, Stack, WorkerProgram, config, is_running, until, zip_of
 
-from cloud_executor.jobs import Executor, ExecutorOptions
+from cloud_executor.jobs.clients import Executor, ExecutorOptions
 from cloud_executor.model.job import Job, Status
-from worker_vm.worker.sandbox.process import ProcessSandbox
+from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
 
 WAITS = "echo $$ > pid; (setsid sleep 60 & echo $! >> pid); touch ready; trap '' INT; while :; do sleep 60; done"

@@ -17,18 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cloud_executor.blobs import BlobStore
+from cloud_executor.blobs.store import BlobStore
 from cloud_executor.composition import open_blob_store, open_executor
-from cloud_executor.jobs import Executor
+from cloud_executor.jobs.clients import Executor
 from cloud_executor.model.job import Job
 from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
 from cloud_executor.ports import Delivery, Subscription
 from cloud_executor.settings import Settings
+from worker_vm.worker.command.command_runner import CommandRunner
 from worker_vm.worker.heartbeat import Heartbeat
-from worker_vm.worker.run_command import CommandRunner
-from worker_vm.worker.run_job import JobRunner
-from worker_vm.worker.sandbox.port import Sandbox
-from worker_vm.worker.sandbox.process import ProcessSandbox
+from worker_vm.worker.job_runner import JobRunner
+from worker_vm.worker.sandbox.interface import Sandbox
+from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
 
 PROJECT = Path(__file__).parents[2]

@@ -6,13 +6,13 @@ import threading
 
 from worker_harness import Stack
 
-from cloud_executor.jobs import Executor, system_clock
+from cloud_executor.jobs.clients import Executor, system_clock
 from cloud_executor.ports import JobQueue
 from cloud_executor.settings import DEFAULT_POOL
+from worker_vm.worker.command.command_runner import CommandRunner
 from worker_vm.worker.heartbeat import Heartbeat
-from worker_vm.worker.run_command import CommandRunner
-from worker_vm.worker.run_job import JobRunner
-from worker_vm.worker.sandbox.process import ProcessSandbox
+from worker_vm.worker.job_runner import JobRunner
+from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
 from worker_vm.worker.worker import Departure, Worker
 

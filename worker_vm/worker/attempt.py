@@ -9,7 +9,7 @@ import threading
 import time
 from enum import IntEnum
 
-from cloud_executor.job_log import log_fields
+from cloud_executor.jobs.log_fields import log_fields
 from cloud_executor.model.job import Job
 
 PROVEN_SHARE = 5 / 6

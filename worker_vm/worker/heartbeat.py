@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from cloud_executor.jobs import Executor
-from cloud_executor.model.errors import Unavailable
+from cloud_executor.errors import Unavailable
+from cloud_executor.jobs.clients import Executor
 from cloud_executor.model.job import Job, StaleAttempt, Status
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobNotFound

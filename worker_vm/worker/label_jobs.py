@@ -15,12 +15,12 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
-from cloud_executor.model.errors import CloudExecutorError, Invalid
+from cloud_executor.errors import CloudExecutorError, Invalid
 from cloud_executor.model.job import Job, Status
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
-from worker_vm.worker.config import read_config
-from worker_vm.worker.failures import JobFailed
-from worker_vm.worker.run_job import JobRunner
+from worker_vm.worker.job_failed import JobFailed
+from worker_vm.worker.job_runner import JobRunner
+from worker_vm.worker.source.config import read_config
 
 logger = logging.getLogger(__name__)
 

@@ -18,18 +18,18 @@ from pathlib import Path
 import click
 
 from cloud_executor.composition import open_blob_store, open_executor
+from cloud_executor.errors import CloudExecutorError
 from cloud_executor.json_logging import configure_logging
-from cloud_executor.model.errors import CloudExecutorError
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.settings import InvalidSetting, Settings
 from cloud_executor.stop_signals import set_on_signals
-from worker_vm.worker.health import health_page
+from worker_vm.worker.command.command_runner import CommandRunner
 from worker_vm.worker.heartbeat import Heartbeat
-from worker_vm.worker.instance_group import own_instance_group
-from worker_vm.worker.run_command import CommandRunner
-from worker_vm.worker.run_job import JobRunner
-from worker_vm.worker.sandbox.port import Sandbox
-from worker_vm.worker.sandbox.process import ProcessSandbox
+from worker_vm.worker.job_runner import JobRunner
+from worker_vm.worker.machine.health import health_page
+from worker_vm.worker.machine.instance_group import own_instance_group
+from worker_vm.worker.sandbox.interface import Sandbox
+from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
 from worker_vm.worker.worker import Departure, Worker
 
@@ -120,8 +120,8 @@ def open_sandbox(pool: WorkerPool, work: Path) -> Sandbox:
     if pool.image is None:
         return ProcessSandbox()
     # What it imports is installed on the machines that have an engine.
-    from worker_vm.worker.sandbox.container import ContainerSandbox
-    from worker_vm.worker.sandbox.container_engine import ContainerEngine
+    from worker_vm.worker.sandbox.container.engine import ContainerEngine
+    from worker_vm.worker.sandbox.container.sandbox import ContainerSandbox
 
     sandbox = ContainerSandbox(ContainerEngine(), pool.image, pool.network, pool.gpus)
     sandbox.end_strays(work)

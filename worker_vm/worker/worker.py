@@ -9,13 +9,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from cloud_executor.errors import Unavailable
 from cloud_executor.json_logging import logged_with
-from cloud_executor.model.errors import Unavailable
 from cloud_executor.ports import Delivery, JobQueue, Subscription
 from worker_vm.worker.heartbeat import Heartbeat
+from worker_vm.worker.job_runner import JobRunner
 from worker_vm.worker.label_jobs import acquire_labels
-from worker_vm.worker.patience import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS
-from worker_vm.worker.run_job import JobRunner
+from worker_vm.worker.retry import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS
 from worker_vm.worker.slots import Slots
 
 logger = logging.getLogger(__name__)

@@ -15,11 +15,11 @@ from emulators.projects import new_project
 from stack_process import PROJECT, environment
 from tcp_proxy import TcpProxy
 
-from cloud_executor.blobs import BlobStore
+from cloud_executor.blobs.store import BlobStore
 from cloud_executor.composition import create_in_emulators, open_blob_store, open_executor
-from cloud_executor.jobs import Executor
-from cloud_executor.local_stack.upkeep import Upkeep
+from cloud_executor.jobs.clients import Executor
 from cloud_executor.settings import Settings
+from local_stack.upkeep import Upkeep
 
 STORAGE, FIRESTORE, PUBSUB = EMULATORS = ("STORAGE_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
 """variables, by which the clients' libraries find the emulators"""

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from cloud_executor.blobs import BlobStore
-from cloud_executor.jobs import Executor
-from worker_vm.worker import run_job
+from cloud_executor.blobs.store import BlobStore
+from cloud_executor.jobs.clients import Executor
+from worker_vm.worker import job_runner as run_job
+from worker_vm.worker.command.command_runner import CommandRunner
 from worker_vm.worker.main import main
-from worker_vm.worker.run_command import CommandRunner
 
 INTO_THE_COMMAND_SECONDS = 0.5
 

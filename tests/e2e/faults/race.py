@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cloud_executor.composition import open_executor
-from cloud_executor.jobs import Outcome
+from cloud_executor.jobs.clients import Outcome
 from cloud_executor.model.job import NotClaimable, Status
 from cloud_executor.settings import Settings
 

@@ -25,7 +25,7 @@ from stack_process import StackProcess, job_folder, processes_of, until
 from witness import Witness, assert_no_command_is_left, witness
 
 from cloud_executor.client import CloudExecutor, JobInfo
-from cloud_executor.model.errors import CloudExecutorError
+from cloud_executor.errors import CloudExecutorError
 from cloud_executor.model.job import Job
 
 LEASE_SECONDS = 5

@@ -12,15 +12,15 @@ from deployment import NewDeployment
 from stack_process import PROJECT, WAIT_SECONDS, environment, until
 
 from cloud_executor.composition import create_in_emulators
-from cloud_executor.jobs import UNPUBLISHED_AFTER
-from cloud_executor.local_stack.dead_letters import DeadLetters
+from cloud_executor.jobs.clients import UNPUBLISHED_AFTER
 from cloud_executor.settings import Settings
+from local_stack.dead_letters import DeadLetters
 
 JOB = "0123456789abcdef0123456789abcdef01234567"
 
 CREATE_AND_DIE = f"""
 import os, signal
-from cloud_executor.backends.pubsub import PubSubJobQueue
+from cloud_executor.backends.google.pubsub import PubSubJobQueue
 from cloud_executor.composition import open_executor
 from cloud_executor.settings import Settings
 PubSubJobQueue.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)

@@ -25,7 +25,7 @@ from deployment import (
 from load import Load, load_on, server
 from stack_process import until
 
-from cloud_executor.local_stack.emulators import storage_emulator
+from local_stack.emulators import storage_emulator
 
 CLIENTS = 3
 NOTICED_WITHIN_SECONDS = 60.0

@@ -9,10 +9,10 @@ from docker_engine import IMAGE
 from sandbox_bench import Bench
 from worker_harness import Stack
 
-from worker_vm.worker.sandbox.container import ContainerSandbox
-from worker_vm.worker.sandbox.container_engine import ContainerEngine
-from worker_vm.worker.sandbox.port import Sandbox
-from worker_vm.worker.sandbox.process import ProcessSandbox
+from worker_vm.worker.sandbox.container.engine import ContainerEngine
+from worker_vm.worker.sandbox.container.sandbox import ContainerSandbox
+from worker_vm.worker.sandbox.interface import Sandbox
+from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from pathlib import Path
 from worker_harness import WAIT_SECONDS, WORKER_ID, Stack
 
 from worker_vm.worker.attempt import Attempt
+from worker_vm.worker.sandbox.interface import Command, Ending, Sandbox
 from worker_vm.worker.sandbox.limits import Limits
-from worker_vm.worker.sandbox.port import Command, Ending, Sandbox
 from worker_vm.worker.work_folder import AttemptFolder, WorkFolder
 
 LEASE_SECONDS = 120

@@ -11,7 +11,7 @@ from sandbox_bench import Bench
 from worker_harness import until
 
 from worker_vm.worker.attempt import Interruption
-from worker_vm.worker.sandbox.port import Command, CommandNotStarted
+from worker_vm.worker.sandbox.interface import Command, CommandNotStarted
 
 
 def test_output_and_exit_code_arrive_apart(bench: Bench) -> None:

@@ -16,13 +16,13 @@ from docker_engine import IMAGE
 from sandbox_bench import Bench
 from worker_harness import PROJECT, Stack, until
 
-from cloud_executor.model.errors import Unavailable
+from cloud_executor.errors import Unavailable
 from cloud_executor.model.job import Status
 from worker_vm.worker.attempt import Interruption
-from worker_vm.worker.sandbox.container import ContainerSandbox
-from worker_vm.worker.sandbox.container_engine import FOLDER_LABEL
-from worker_vm.worker.sandbox.container_output import Demultiplexer
-from worker_vm.worker.sandbox.port import CommandNotStarted, Sandbox
+from worker_vm.worker.sandbox.container.engine import FOLDER_LABEL
+from worker_vm.worker.sandbox.container.output import Demultiplexer
+from worker_vm.worker.sandbox.container.sandbox import ContainerSandbox
+from worker_vm.worker.sandbox.interface import CommandNotStarted, Sandbox
 
 
 def test_a_command_is_nobody_and_can_become_no_other(container_bench: Bench) -> None:
@@ -89,7 +89,7 @@ def test_more_processes_than_allowed(container_bench: Bench) -> None:
 def test_an_image_that_is_not_there_and_cannot_be_pulled(
     container_bench: Bench, containers: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker_vm.worker.patience.persist.__defaults__", (0.5,))
+    monkeypatch.setattr("worker_vm.worker.retry.persist.__defaults__", (0.5,))
     container_bench.sandbox = containers(image="127.0.0.1:9/no/such:image")
     with pytest.raises(Unavailable) as raised:
         container_bench.script("true")

@@ -15,10 +15,10 @@ from sandbox_bench import Bench
 from tcp_proxy import TcpProxy
 from worker_harness import WAIT_SECONDS, Stack
 
-from cloud_executor.model.errors import Unavailable
+from cloud_executor.errors import Unavailable
 from worker_vm.worker.attempt import Interruption
-from worker_vm.worker.sandbox.container_engine import ContainerEngine
-from worker_vm.worker.sandbox.port import Sandbox
+from worker_vm.worker.sandbox.container.engine import ContainerEngine
+from worker_vm.worker.sandbox.interface import Sandbox
 
 AWAY_SECONDS = 1.0
 

@@ -15,7 +15,7 @@ from requirement import lacking
 from sandbox_bench import Bench
 from worker_harness import Stack
 
-from cloud_executor.model.errors import Unavailable
+from cloud_executor.errors import Unavailable
 from cloud_executor.model.pool import WorkerPool
 from worker_vm.worker.main import open_sandbox
 
@@ -40,8 +40,8 @@ def machine(engine: docker.APIClient, tmp_path: Path, monkeypatch: pytest.Monkey
     (driver / "bin/nvidia-smi").write_text("#!/bin/sh\necho driver\n")
     (driver / "bin/nvidia-smi").chmod(0o755)
     (driver / "lib64/libcuda.so.1").write_text("library\n")
-    monkeypatch.setattr("worker_vm.worker.sandbox.gpus.DEVICES", str(devices))
-    monkeypatch.setattr("worker_vm.worker.sandbox.gpus.DRIVER", str(driver))
+    monkeypatch.setattr("worker_vm.worker.sandbox.container.gpus.DEVICES", str(devices))
+    monkeypatch.setattr("worker_vm.worker.sandbox.container.gpus.DRIVER", str(driver))
     return devices
 
 

@@ -11,8 +11,8 @@ import pytest
 from sandbox_bench import Bench
 from worker_harness import is_running, until
 
-from worker_vm.worker.result_files import result_files
-from worker_vm.worker.sandbox.port import Sandbox
+from worker_vm.worker.results.result_files import result_files
+from worker_vm.worker.sandbox.interface import Sandbox
 from worker_vm.worker.work_folder import WorkFolder
 
 

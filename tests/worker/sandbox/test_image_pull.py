@@ -28,8 +28,8 @@ from worker_harness import Stack, until
 
 from cloud_executor.model.job import Status
 from worker_vm.worker.attempt import Interruption
-from worker_vm.worker.sandbox import registry_credentials
-from worker_vm.worker.sandbox.port import CommandNotStarted, Sandbox
+from worker_vm.worker.sandbox.container import registry_credentials
+from worker_vm.worker.sandbox.interface import CommandNotStarted, Sandbox
 
 TOKEN = "token of the machine"
 OF_TOKEN = "oauth2accesstoken:$2b$04$3UgoJp6ekB9yYsyHri0EAe0x10d25W27jfUA0hL0eufAzcazNolO."
@@ -231,7 +231,7 @@ def test_one_that_gives_it_a_little_later_is_waited_for(
 def test_one_that_does_not_give_it_for_long_is_no_fault_of_the_job(
     door: Door, reason: str, stack: Stack, containers: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker_vm.worker.patience.persist.__defaults__", (0.5,))
+    monkeypatch.setattr("worker_vm.worker.retry.persist.__defaults__", (0.5,))
     job = stack.add_script("echo ran")
     with stack.worker(sandbox=containers(image=door.image)) as worker:
         worker.run_next()

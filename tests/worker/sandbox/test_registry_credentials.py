@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from google_machine import google_machine
 
-from worker_vm.worker.sandbox.registry_credentials import credentials_for
+from worker_vm.worker.sandbox.container.registry_credentials import credentials_for
 
 TOKEN = {"username": "oauth2accesstoken", "password": "token of the machine"}
 

@@ -1,0 +1,54 @@
+"""What Google's services refuse, as the ports' own errors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from google.api_core import exceptions
+from google.auth.exceptions import GoogleAuthError
+
+from cloud_executor.errors import CloudExecutorError, Conflict, NotFound, QuotaExceeded, Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_KINDS: tuple[tuple[type[Exception], type[CloudExecutorError]], ...] = (
+    (exceptions.NotFound, NotFound),
+    (exceptions.Conflict, Conflict),
+    (exceptions.FailedPrecondition, Conflict),
+    (exceptions.PreconditionFailed, Conflict),
+    (exceptions.TooManyRequests, QuotaExceeded),
+)
+
+
+@contextmanager
+def google_faults() -> Iterator[None]:
+    """Turn an error of a client library into a port's. Wrap calls of ours only: a caller's own error is not ours.
+
+    What names no fault of the request (no rights, no connection, a deadline) is Unavailable; its cause is for the log.
+    """
+    try:
+        yield
+    except (exceptions.GoogleAPIError, GoogleAuthError) as error:
+        raise google_fault(error) from error
+
+
+def google_fault(error: Exception) -> CloudExecutorError:
+    """The port's error for one of a client library."""
+    if isinstance(error, exceptions.RetryError) and isinstance(error.cause, exceptions.GoogleAPIError):
+        return google_fault(error.cause)
+    return next((kind() for fault, kind in _KINDS if isinstance(error, fault)), Unavailable())
+
+
+def with_google_faults(function: Callable[P, T]) -> Callable[P, T]:
+    """`google_faults` around every call of a function."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: P.args, **named: P.kwargs) -> T:
+        with google_faults():
+            return function(*arguments, **named)
+
+    return wrapped

@@ -1,0 +1,1 @@
+"""Jobs, their output, and the workers in Firestore."""

@@ -1,0 +1,1 @@
+"""Jobs and the queue in one SQLite database: the embedded backend."""

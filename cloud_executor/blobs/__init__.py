@@ -1,0 +1,1 @@
+"""Use cases of the blob API: content addressing, artifacts, and their zips."""

@@ -1,0 +1,157 @@
+"""`{a,b}` and `{1..3}` in patterns, as the npm package `brace-expansion` 1.1 (MIT) that minimatch 3 uses expands them.
+
+`bracex` follows Bash more closely, so it cannot stand in. Here nothing after `${` is expanded (`${a,b}{c,d}`), no
+sequence in or after a group that stands for itself (`{x{1..3}}`, `{x}{1..3}`), and backslashes vanish.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from cloud_executor.errors import Invalid
+
+_MAX_WORK = 1_000_000
+"""characters built and braces looked at, for one pattern"""
+_MAX_DEPTH = 50
+_MAX_DIGITS = 15
+
+_NUMBERS = re.compile(r"(-?[0-9]+)\.\.(-?[0-9]+)(?:\.\.(-?[0-9]+))?")
+_LETTERS = re.compile(r"([a-zA-Z])\.\.([a-zA-Z])(?:\.\.(-?[0-9]+))?")
+_PADDED = re.compile("-?0[0-9]")
+_LINE_END = re.compile("[\n\r\u2028\u2029]")
+_SINGLE_COMMA = re.compile(",(?!,)")
+
+# What is escaped stands behind these characters meanwhile: in UTF-16 code units they do not occur.
+_ESCAPES = {"\\\\": "\U00010000", "\\{": "\U00010001", "\\}": "\U00010002", "\\,": "\U00010003", "\\.": "\U00010004"}
+_CLOSING = _ESCAPES["\\}"]
+_UNESCAPED = str.maketrans({hidden: escape[1] for escape, hidden in _ESCAPES.items()})
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """The patterns that this one, in UTF-16 code units, stands for. Raises Invalid if that is too much.
+
+    Where there are braces, a backslash before a brace, comma, dot or backslash vanishes.
+    """
+    if not _has(pattern, "{", "}"):
+        return [pattern]
+    text = "\\{\\}" + pattern[2:] if pattern.startswith("{}") else pattern
+    for escape, hidden in _ESCAPES.items():
+        text = text.replace(escape, hidden)
+    return [expansion.translate(_UNESCAPED) for expansion in _Expansion().expand(text, top=True)]
+
+
+class _Expansion:
+    """The expansion of one pattern, with a bound on its work."""
+
+    def __init__(self) -> None:
+        self._work = 0
+
+    def expand(self, text: str, *, top: bool, depth: int = 0) -> list[str]:
+        if depth > _MAX_DEPTH:
+            raise Invalid("The braces of a pattern are nested too deeply.")
+        expansions = [""]
+        drops_empty = None
+        while text:
+            group = self._first_group(text)
+            if group is None or text[: group[0]].endswith("$"):
+                return self._combined(expansions, [text], drops_empty)
+            before, body, after = text[: group[0]], text[group[0] + 1 : group[1]], text[group[1] + 1 :]
+            values = self._sequence(body)
+            is_sequence = values is not None
+            if values is None:
+                if "," not in body:
+                    return self._combined(expansions, self._literal_group(before, body, after, depth), drops_empty)
+                values = self._members(body, depth)
+            if drops_empty is None:
+                drops_empty = top and not is_sequence
+            expansions = self._combined(expansions, [before + value for value in values])
+            text = after
+        return self._combined(expansions, [""], drops_empty)
+
+    def _literal_group(self, before: str, body: str, after: str, depth: int) -> list[str]:
+        """`{a}` stands for itself, but in `{a},b}` its first brace belongs to the second closing one."""
+        if any(_SINGLE_COMMA.search(line, 0, line.rfind("}")) for line in _LINE_END.split(after) if "}" in line):
+            return self.expand(f"{before}{{{body}{_CLOSING}{after}", top=True, depth=depth + 1)
+        return [f"{before}{{{body}}}{after}"]
+
+    def _members(self, body: str, depth: int) -> list[str]:
+        members = self._split(body)
+        if len(members) == 1:
+            # {{a,b}} is {a} and {b}
+            members = [f"{{{inner}}}" for inner in self.expand(members[0], top=False, depth=depth + 1)]
+            if len(members) == 1:
+                return members
+        return [value for member in members for value in self.expand(member, top=False, depth=depth + 1)]
+
+    def _split(self, body: str) -> list[str]:
+        """The body at its commas, but for those in inner braces."""
+        parts = [""]
+        while (group := self._first_group(body)) is not None:
+            first, *others = body[: group[0]].split(",")
+            parts[-1] += first
+            parts += others
+            parts[-1] += body[group[0] : group[1] + 1]
+            body = body[group[1] + 1 :]
+        first, *others = body.split(",")
+        parts[-1] += first
+        return parts + others
+
+    def _sequence(self, body: str) -> Iterable[str] | None:
+        if numbers := _NUMBERS.fullmatch(body):
+            texts = [text for text in numbers.groups() if text is not None]
+            width = max(len(numbers[1]), len(numbers[2])) if any(map(_PADDED.match, texts)) else 0
+            return (str(value).zfill(width) for value in self._range(*map(_number, texts)))
+        if letters := _LETTERS.fullmatch(body):
+            step = _number(letters[3] or "1")
+            return (chr(code).replace("\\", "") for code in self._range(ord(letters[1]), ord(letters[2]), step))
+        return None
+
+    def _range(self, first: int, last: int, step: int = 1) -> range:
+        step = max(abs(step), 1)
+        self._spend(abs(last - first) // step + 1)
+        return range(first, last + 1, step) if first <= last else range(first, last - 1, -step)
+
+    def _combined(self, starts: Sequence[str], ends: Sequence[str], drops_empty: bool | None = False) -> list[str]:
+        self._spend(len(starts) * len(ends) + len(starts) * sum(map(len, ends)) + len(ends) * sum(map(len, starts)))
+        return [start + end for start in starts for end in ends if start or end or not drops_empty]
+
+    def _first_group(self, text: str) -> tuple[int, int] | None:
+        """Where the first pair of braces that belong together stands; one that is closed comes before its insides."""
+        opening, closing = text.find("{"), text.find("}", text.find("{") + 1)
+        if opening < 0 or closing < 0:
+            return None
+        opened: list[int] = []
+        found: tuple[int, int] | None = None
+        place = opening
+        while place >= 0:
+            self._spend(1)
+            if place == opening:
+                opened.append(place)
+                opening = text.find("{", place + 1)
+            elif len(opened) == 1:
+                return opened[0], closing
+            else:
+                inner = opened.pop()
+                if found is None or inner < found[0]:
+                    found = inner, closing
+                closing = text.find("}", place + 1)
+            place = opening if 0 <= opening < closing else closing
+        return found
+
+    def _spend(self, work: int) -> None:
+        self._work += work
+        if self._work > _MAX_WORK:
+            raise Invalid("The braces of a pattern stand for too much.")
+
+
+def _number(text: str) -> int:
+    digits = text.lstrip("-").lstrip("0") or "0"
+    if len(digits) > _MAX_DIGITS:
+        raise Invalid("A number in the braces of a pattern is too large.")
+    return -int(digits) if text.startswith("-") else int(digits)
+
+
+def _has(text: str, opening: str, closing: str) -> bool:
+    """Whether one is followed by the other in the same line."""
+    return any(opening in line[: line.rfind(closing) + 1] for line in _LINE_END.split(text))

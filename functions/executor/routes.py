@@ -1,0 +1,161 @@
+"""The executor API: addresses below `/rest/executor` to the use cases of `Executor` (protocol: Jobs)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import unquote, urlencode
+
+import msgspec
+from flask import Request, Response
+
+from cloud_executor.jobs.clients import Executor
+from cloud_executor.json_logging import logged_with
+from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.worker import WorkerRecord
+from functions.executor import fields as executor_fields
+from functions.executor.auth import check_nonce
+from functions.transport import responses
+from functions.transport.errors import NoSuchRoute, error_response
+from functions.transport.request_body import json_fields
+from functions.transport.request_trace import trace_of
+from functions.transport.target import Target, decoded
+
+LARGEST_PAGE = 1000
+
+_MEDIA_TYPE = ("X-WebGME-Media-Type", "webgme.v1")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorRoutes:
+    """Answers requests to the executor API."""
+
+    executor: Executor
+    nonce: str | None
+    shown_pools: Sequence[WorkerPool]
+    """those that are among the workers even if no worker of theirs lives"""
+
+    def answer(self, request: Request, target: Target) -> Response | None:
+        """None: the address is not below `/rest/executor`. Errors are answered here: they carry the same header."""
+        rest = target.below("rest", "executor")
+        if rest is None:
+            return None
+        try:
+            check_nonce(request, self.nonce)
+            response = self._route(request, target, rest)
+        except Exception as error:  # the edge of the service: error_response logs what is our fault
+            with logged_with(job_hash=_job_hash(rest)):
+                response = error_response(error)
+        response.headers.set(*_MEDIA_TYPE)
+        return response
+
+    def _route(self, request: Request, target: Target, rest: tuple[str, ...]) -> Response:
+        match request.method, rest:
+            case "GET" | "HEAD", ("info", job_hash):
+                return _json(self.executor.get(decoded(job_hash)).document())
+            case "GET" | "HEAD", ():
+                return self._list(target.query)
+            case "POST", ("create", job_hash):
+                return self._create(decoded(job_hash), json_fields(request), trace_of(request.environ))
+            case "POST", ("update", job_hash):
+                self.executor.update(decoded(job_hash), executor_fields.job_update(json_fields(request)))
+                return responses.text("OK")
+            case "POST", ("cancel", job_hash):
+                self.executor.cancel(decoded(job_hash), json_fields(request).get("secret"))
+                return responses.text("OK")
+            case "GET" | "HEAD", ("output", job_hash):
+                return self._output(decoded(job_hash), target.query)
+            case "POST", ("output", job_hash):
+                self.executor.put_output(executor_fields.output_segment(decoded(job_hash), json_fields(request)))
+                return responses.text("OK")
+            case "GET" | "HEAD", ("worker",):
+                return self._workers()
+            case "POST", ("worker",):
+                return self._check_in(json_fields(request))
+        raise NoSuchRoute
+
+    def _create(self, job_hash: str, fields: Mapping[str, object], trace: str | None) -> Response:
+        job, created = self.executor.create(job_hash, executor_fields.labels(fields), trace=trace)
+        return _json({**job.document(), "secret": job.secret} if created else job.document())
+
+    def _list(self, query: Mapping[str, str]) -> Response:
+        status = query.get("status") or None
+        limit = executor_fields.page_limit(query.get("limit"), LARGEST_PAGE)
+        if limit is None:
+            jobs = self.executor.jobs(status)
+            return responses.json_stream(b"{", map(_member, jobs), b"}", responses.EXECUTOR_JSON)
+        page = self.executor.page(status, query.get("after") or None, limit)
+        links = []
+        if page.next is not None:
+            again = {"status": status or "", "limit": str(limit), "after": page.next}
+            links.append(("Link", f'</rest/executor/?{urlencode(again)}>; rel="next"'))
+        return responses.json_stream(b"{", map(_member, page.jobs), b"}", responses.EXECUTOR_JSON, links)
+
+    def _output(self, job_hash: str, query: Mapping[str, str]) -> Response:
+        start, end = executor_fields.bound(query.get("start")), executor_fields.bound(query.get("end"))
+        segments = self.executor.output(job_hash, start, end)
+        return responses.json_stream(b"[", map(_segment, segments), b"]", responses.EXECUTOR_JSON)
+
+    def _workers(self) -> Response:
+        pools = map(self._shown, self.shown_pools)
+        workers = (_worker(worker, jobs) for worker, jobs in self.executor.workers())
+        return _json({str(entry["clientId"]): entry for entry in itertools.chain(pools, workers)})
+
+    def _shown(self, pool: WorkerPool) -> dict[str, object]:
+        """A pool as if it were a worker: DeepForge starts no job where none is listed, and a pool may have none now."""
+        labels = tuple(sorted(pool.labels | self.executor.label_jobs().keys()))
+        now = self.executor.clock()
+        return _worker(WorkerRecord(f"pool:{pool.name}", now, labels, pool=pool.name, slots=pool.slots), ())
+
+    def _check_in(self, fields: Mapping[str, object]) -> Response:
+        orders = self.executor.check_in(executor_fields.check_in(fields))
+        return _json(
+            {
+                "jobsToStart": orders.jobs_to_start,
+                "refreshPeriod": self.executor.options.refresh_period // timedelta(milliseconds=1),
+                "labelJobs": self.executor.label_jobs(),
+                "jobsToCancel": orders.jobs_to_cancel,
+            }
+        )
+
+
+def _job_hash(rest: tuple[str, ...]) -> str | None:
+    """Of the job that the address is about."""
+    return unquote(rest[1]) if len(rest) == 2 else None
+
+
+def _worker(worker: WorkerRecord, jobs: Sequence[Job]) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "clientId": worker.client_id,
+        "lastSeen": worker.last_seen.timestamp(),
+        "labels": worker.labels,
+        "userId": [worker.user_id],
+        "jobs": [job.document() for job in jobs],
+    }
+    if worker.pool is not None:
+        entry["pool"] = worker.pool
+    if worker.slots is not None:
+        entry["slots"] = worker.slots
+    return entry
+
+
+def _json(document: Mapping[str, object]) -> Response:
+    return responses.answer(msgspec.json.encode(document), responses.EXECUTOR_JSON)
+
+
+def _member(job: Job) -> bytes:
+    return msgspec.json.encode(job.hash) + b":" + msgspec.json.encode(job.document())
+
+
+def _segment(segment: OutputSegment) -> bytes:
+    document = {
+        "hash": segment.job_hash,
+        "outputNumber": segment.number,
+        "output": segment.output,
+        "_id": f"{segment.job_hash}+{segment.number}",
+    }
+    return json.dumps(document).encode()  # in ASCII: the text may hold lone surrogates

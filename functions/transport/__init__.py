@@ -1,0 +1,1 @@
+"""HTTP concerns that both APIs share: paths, bodies, responses, errors, and traces."""

@@ -1,0 +1,36 @@
+"""Kinds of errors as HTTP: one table, one form."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Response
+
+from cloud_executor import errors
+from functions.transport import responses
+
+logger = logging.getLogger(__name__)
+
+_STATUSES: tuple[tuple[type[Exception], int], ...] = (
+    (errors.Invalid, 400),
+    (errors.Forbidden, 403),
+    (errors.NotFound, 404),
+    (errors.Conflict, 409),
+    (errors.TooLarge, 413),
+    (errors.QuotaExceeded, 429),
+    (errors.StorageFull, 507),
+    (errors.Unavailable, 503),
+)
+
+
+class NoSuchRoute(errors.NotFound):
+    """There is nothing at this address for this method; the API is described in docs/api.md."""
+
+
+def error_response(error: Exception) -> Response:
+    """The answer to a request that failed: one sentence, of which nothing inside can be learned."""
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    if status >= 500:
+        logger.error("request failed", exc_info=error, extra={"action": "request_failed", "status": status})
+    message = str(error) if status != 500 else "Something went wrong here; the operator finds it in the log."
+    return responses.text(message, status, [("Retry-After", "5")] if status in (429, 503) else ())

@@ -1,0 +1,204 @@
+"""`executor up`: the supervisor of the local stack.
+
+    executor up          this process: the listening socket, the upkeep, and a watch over
+      functions.serve    the HTTP server, on that socket
+      worker_vm.worker   a worker for each pool, unless there are no slots
+      emulators          if asked for: Cloud Storage, Firestore and Pub/Sub
+
+Server and workers can be killed without harm: they are started again, and without their supervisor they stop. An
+emulator that ends takes the stack with it, for jobs and messages are only in its memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import httpx
+
+from cloud_executor.composition import create_in_emulators, open_blob_store, open_executor
+from cloud_executor.json_logging import configure_logging
+from cloud_executor.model.pool import WorkerPool
+from cloud_executor.settings import Settings
+from cloud_executor.stop_signals import set_on_signals
+from local_stack.data_folder import claimed
+from local_stack.dead_letters import DeadLetters
+from local_stack.emulated_cloud import emulated_cloud
+from local_stack.listener import Listener, open_listener
+from local_stack.service import Service, ServiceFailed, ServiceRefused
+from local_stack.upkeep import Upkeep
+
+STOPPED, FAILED, REFUSED = 0, 1, 2
+"""exit codes"""
+
+READY_SECONDS = 60.0
+"""how long the programs have to start"""
+
+LOOK_SECONDS = 0.1
+"""how often the programs are looked after"""
+
+PROBE_SECONDS = 0.5
+"""how long an answer may take while the server starts"""
+
+MAX_DELIVERIES = 20
+"""of a message of the emulators, as Terraform has it"""
+
+STOP_SECONDS = 8.0
+"""how long the programs have to stop before they are killed"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line says."""
+
+    host: str
+    port: int
+    data: Path
+    slots: int | None
+    """of each worker; 0: there is none; None: as the settings say"""
+    emulators: bool
+    """whether it uses Google's client libraries, on emulators that it starts"""
+    verbose: bool
+
+
+def run_stack(options: Options) -> int:
+    """Run until SIGINT, SIGTERM or SIGHUP; the exit code. Raises CloudExecutorError if it cannot be begun."""
+    log_level = logging.INFO if options.verbose else logging.WARNING
+    stopping = threading.Event()
+    set_on_signals(stopping, _stop_signals())
+    data = options.data.absolute()
+    environment: Mapping[str, str] = {**os.environ, "EXECUTOR_DATA": str(data)}
+    settings = Settings.from_env(environment)
+    with ExitStack() as stack:
+        listener = open_listener(options.host, options.port)
+        stack.enter_context(listener.socket)
+        stack.enter_context(claimed(data))
+        cloud = stack.enter_context(emulated_cloud(data, environment)) if options.emulators else None
+        if cloud is not None:
+            environment = cloud.environment
+            settings = Settings.from_env(environment)
+        configure_logging("supervisor", settings.project, log_level)
+        emulated_queue = create_in_emulators(settings, MAX_DELIVERIES) if _uses_emulators(settings) else None
+        executor = open_executor(settings)
+        upkeep = Upkeep(executor, open_blob_store(settings))
+        pools = () if options.slots == 0 else settings.worker_pools
+        server, workers = _services(options.slots, pools, listener, environment, log_level)
+        services = [server, *workers]
+        stack.callback(_stop, services)
+        for service in services:
+            service.start()
+        upkeep.start()
+        stack.callback(upkeep.stop)
+        if emulated_queue is not None:
+            dead_letters = DeadLetters(executor, emulated_queue)
+            dead_letters.start()
+            stack.callback(dead_letters.stop)
+        if not listener.is_private and settings.nonce is None:
+            click.echo("Whoever reaches this address can run commands here: EXECUTOR_NONCE sets a password.", err=True)
+        try:
+            if _wait_until_ready(services, workers, listener.url, settings.nonce, stopping):
+                click.echo(_ready_line(options, pools, data, listener.url))
+                while not stopping.wait(LOOK_SECONDS):
+                    for service in services:
+                        service.look_after(starting=False)
+                    if cloud is not None:
+                        cloud.look_after()
+            if sys.stderr.isatty():
+                click.echo("Stopping ...", err=True)
+        except ServiceRefused:
+            return REFUSED
+        except ServiceFailed as failure:
+            click.echo(f"Error: {failure}", err=True)
+            return FAILED
+        return STOPPED
+
+
+def _uses_emulators(settings: Settings) -> bool:
+    """Whether it is on the stack to do what Terraform, and the function for dead letters, do in the cloud."""
+    return settings.queue == "pubsub" and "PUBSUB_EMULATOR_HOST" in os.environ
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """SIGHUP only where it is not to be ignored, as `nohup` asks for."""
+    hang_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hang_up]
+
+
+def _services(
+    slots: int | None,
+    pools: Sequence[WorkerPool],
+    listener: Listener,
+    environment: Mapping[str, str],
+    log_level: int,
+) -> tuple[Service, list[Service]]:
+    """The server, and the workers."""
+    descriptor = listener.socket.fileno()
+    server = Service(
+        "server",
+        "functions.serve",
+        ["--fd", str(descriptor)],
+        environment,
+        log_level=log_level,
+        file_descriptors=[descriptor],
+    )
+    arguments = ["--origin-url", listener.url, *([] if slots is None else ["--slots", str(slots)])]
+    return server, [
+        Service("worker", "worker_vm.worker.main", ["--pool", pool.name, *arguments], environment, log_level=log_level)
+        for pool in pools
+    ]
+
+
+def _wait_until_ready(
+    services: list[Service], workers: list[Service], url: str, nonce: str | None, stopping: threading.Event
+) -> bool:
+    """False: it is to stop. Raises ServiceRefused, ServiceFailed."""
+    end = time.monotonic() + READY_SECONDS
+    headers = {} if nonce is None else {"x-executor-nonce": nonce}
+    with httpx.Client(base_url=url, headers=headers, timeout=PROBE_SECONDS, trust_env=False) as server:
+        while not stopping.is_set():
+            for service in services:
+                service.look_after(starting=True)
+            listed = _workers(server)
+            # The workers are known by their own names, since others may be listed too.
+            own = {f"{socket.gethostname() or 'unknown'}_{worker.pid}" for worker in workers}
+            if listed is not None and own <= listed:
+                return True
+            if time.monotonic() > end:
+                raise ServiceFailed("The server and the workers do not get ready, so everything is stopped.")
+            stopping.wait(LOOK_SECONDS)
+    return False
+
+
+def _workers(server: httpx.Client) -> set[str] | None:
+    """The workers that the server lists; None: it does not answer yet."""
+    try:
+        return set(server.get("/rest/executor/worker").raise_for_status().json())
+    except (httpx.HTTPError, ValueError):
+        return None
+
+
+def _ready_line(options: Options, pools: Sequence[WorkerPool], data: Path, url: str) -> str:
+    count = sum(options.slots or pool.slots or os.cpu_count() or 1 for pool in pools)
+    workers = "no worker" if not count else "1 slot" if count == 1 else f"{count} slots"
+    if len(pools) > 1:
+        workers += f" in {len(pools)} pools"
+    kept = f"emulators, blobs in {data}" if options.emulators else f"data in {data}"
+    return f"Cloud Executor is ready at {url} ({workers}, {kept}). Ctrl-C stops it."
+
+
+def _stop(services: list[Service]) -> None:
+    for service in services:
+        service.stop()
+    end = time.monotonic() + STOP_SECONDS
+    for service in services:
+        service.wait_until(end)

@@ -1,0 +1,481 @@
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+
+from cloud_executor.backends.sqlite import database as sqlite
+from cloud_executor.backends.sqlite.database import NewerDatabase, SqliteDatabase
+from cloud_executor.backends.sqlite.schema import MIGRATIONS
+from cloud_executor.errors import StorageFull, Unavailable
+
+SPAWN = multiprocessing.get_context("spawn")
+PATIENCE_SECONDS = 30
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "executor.sqlite"
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[SqliteDatabase]:
+    database = SqliteDatabase(path)
+    yield database
+    database.close()
+
+
+def put(database: SqliteDatabase, number: int, text: bytes = b"") -> None:
+    database.execute("INSERT OR REPLACE INTO output (job_hash, number, text) VALUES (x'', ?, ?)", (number, text))
+
+
+def numbers(database: SqliteDatabase) -> list[int]:
+    return [number for (number,) in database.rows("SELECT number FROM output ORDER BY number")]
+
+
+def assert_sound(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@contextmanager
+def other_writer(path: Path) -> Iterator[None]:
+    """Another process has its turn."""
+    with path.with_name(path.name + "-lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def queued(database: SqliteDatabase, count: int) -> None:
+    """Return once so many writes wait for their commit."""
+    pause = threading.Event()
+    for _ in range(PATIENCE_SECONDS * 100):
+        if len(database._pending) == count:
+            return
+        pause.wait(0.01)
+    pytest.fail("The writes did not queue up.")
+
+
+# Writes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_write_returns_what_its_work_does(database: SqliteDatabase) -> None:
+    assert database.write(lambda connection: connection.execute("SELECT 5").fetchone()) == (5,)
+    assert database.execute("UPDATE output SET number = 1") == 0
+
+
+def test_a_write_that_raises_stores_nothing(database: SqliteDatabase) -> None:
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO output (job_hash, number, text) VALUES (x'', 1, x'')")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        database.write(work)
+    assert numbers(database) == []
+    put(database, 2)
+    assert numbers(database) == [2]
+
+
+def test_a_write_is_seen_by_other_connections_and_processes(database: SqliteDatabase, path: Path) -> None:
+    put(database, 1)
+    other = SqliteDatabase(path)
+    assert numbers(other) == [1]
+    put(other, 2)
+    assert numbers(database) == [1, 2]
+    other.close()
+
+
+def test_writes_that_wait_share_a_commit(database: SqliteDatabase, path: Path) -> None:
+    put(database, 0)
+    log = path.with_name(path.name + "-wal")
+    size = log.stat().st_size
+    put(database, 0, b"x")
+    of_one_commit = log.stat().st_size - size
+    assert of_one_commit > 0
+    size = log.stat().st_size
+    with ThreadPoolExecutor(10) as pool:
+        with other_writer(path):
+            writes = [pool.submit(put, database, 0, b"%d" % number) for number in range(10)]
+            queued(database, 10)
+        for write in writes:
+            write.result()
+    # The same page changes each time; every commit logs it.
+    assert log.stat().st_size - size == of_one_commit
+
+
+def test_a_write_that_raises_does_so_alone(database: SqliteDatabase, path: Path) -> None:
+    class Refused(Exception):
+        pass
+
+    def refused(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM output")
+        raise Refused
+
+    def wrong(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM output")
+        connection.execute("no statement")
+
+    put(database, 0)
+    with ThreadPoolExecutor(6) as pool:
+        with other_writer(path):
+            good = [pool.submit(put, database, 1), pool.submit(put, database, 2)]
+            queued(database, 2)
+            bad: Future[None] = pool.submit(database.write, refused)
+            worse: Future[None] = pool.submit(database.write, wrong)
+            queued(database, 4)
+            good += [pool.submit(put, database, 3), pool.submit(put, database, 4)]
+            queued(database, 6)
+        for write in good:
+            write.result()
+        with pytest.raises(Refused):
+            bad.result()
+        with pytest.raises(sqlite3.OperationalError):
+            worse.result()
+    assert numbers(database) == [0, 1, 2, 3, 4]
+
+
+def test_an_interrupted_leader_takes_nobody_with_it_for_ever(database: SqliteDatabase, path: Path) -> None:
+    def interrupted(_: sqlite3.Connection) -> None:
+        raise KeyboardInterrupt
+
+    put(database, 0)
+    with ThreadPoolExecutor(2) as pool:
+        with other_writer(path):
+            leader: Future[None] = pool.submit(database.write, interrupted)
+            queued(database, 1)
+            follower = pool.submit(put, database, 1)
+            queued(database, 2)
+        with pytest.raises(KeyboardInterrupt):
+            leader.result()
+        with pytest.raises(Unavailable):
+            follower.result()
+    put(database, 2)
+    assert numbers(database) == [0, 2]
+
+
+def test_a_durable_write_waits_for_the_disk_and_so_does_whoever_shares_its_commit(
+    database: SqliteDatabase, path: Path
+) -> None:
+    def synchronous(connection: sqlite3.Connection) -> int:
+        (level,) = connection.execute("PRAGMA synchronous").fetchone()
+        assert isinstance(level, int)
+        return level
+
+    normal, full = 1, 2
+    assert database.write(synchronous) == full
+    assert database.write(synchronous, durable=False) == normal
+    assert database.write(synchronous) == full
+    with ThreadPoolExecutor(3) as pool:
+        with other_writer(path):
+            writes = [pool.submit(database.write, synchronous, durable=number == 1) for number in range(3)]
+            queued(database, 3)
+        assert [write.result() for write in writes] == [full] * 3
+
+
+def test_many_threads_write_and_read(database: SqliteDatabase) -> None:
+    def write_and_read(number: int) -> bool:
+        put(database, number)
+        return number in numbers(database)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(write_and_read, range(200)))
+    assert numbers(database) == list(range(200))
+
+
+def write_in_a_process(path: Path, start: Barrier, first: int) -> None:
+    database = SqliteDatabase(path)
+    start.wait(PATIENCE_SECONDS)
+    for number in range(first, first + 50):
+        put(database, number)
+    database.close()
+
+
+def test_processes_that_open_the_file_at_once_all_find_it_ready(path: Path) -> None:
+    start = SPAWN.Barrier(4)
+    processes = [SPAWN.Process(target=write_in_a_process, args=(path, start, 100 * number)) for number in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(PATIENCE_SECONDS)
+    assert [process.exitcode for process in processes] == [0] * 4
+    database = SqliteDatabase(path)
+    assert len(numbers(database)) == 200
+    database.close()
+    assert_sound(path)
+
+
+# Opening --------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_opened_before_it_is_used(path: Path) -> None:
+    database = SqliteDatabase(path)
+    assert not path.parent.exists()
+    database.close()
+    assert not path.parent.exists()
+
+
+def test_a_closed_database_opens_again(database: SqliteDatabase) -> None:
+    put(database, 1)
+    before = os.listdir("/proc/self/fd")
+    numbers(database)
+    assert os.listdir("/proc/self/fd") == before
+    database.close()
+    assert len(os.listdir("/proc/self/fd")) < len(before)
+    put(database, 2)
+    assert numbers(database) == [1, 2]
+
+
+def test_a_newer_database_is_refused_with_a_sentence_and_left_alone(database: SqliteDatabase, path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    before = path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(NewerDatabase, match=r"written by a newer version .* use that version"):
+            numbers(database)
+        with pytest.raises(NewerDatabase):
+            put(database, 1)
+    assert path.read_bytes() == before
+
+
+def test_an_older_database_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = SqliteDatabase(path)
+    put(old, 1)
+    old.close()
+    step = ("CREATE TABLE later (number INTEGER)", "INSERT INTO later SELECT number FROM output")
+    monkeypatch.setattr(sqlite, "MIGRATIONS", (*MIGRATIONS, step))
+    for _ in range(2):
+        new = SqliteDatabase(path)
+        assert new.rows("SELECT number FROM later") == [(1,)]
+        new.close()
+
+
+def test_a_step_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite, "MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE later (number INTEGER)", "no statement")))
+        with pytest.raises(sqlite3.OperationalError):
+            put(SqliteDatabase(path), 1)
+    database = SqliteDatabase(path)
+    assert database.rows("SELECT name FROM sqlite_master WHERE name = 'later'") == []
+    put(database, 1)
+    database.close()
+
+
+def test_the_log_is_written_ahead(database: SqliteDatabase) -> None:
+    assert database.rows("PRAGMA journal_mode") == [("wal",)]
+
+
+# Faults ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_no_database_is_unavailable(database: SqliteDatabase, path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(Unavailable):
+        numbers(database)
+    with pytest.raises(Unavailable):
+        put(database, 1)
+
+
+def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    database = SqliteDatabase(tmp_path / "file" / "database")
+    with pytest.raises(Unavailable):
+        numbers(database)
+
+
+def test_a_program_that_keeps_the_database_locked_makes_it_unavailable(
+    database: SqliteDatabase, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_SECONDS", 0.05)
+    put(database, 1)
+    database.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable):
+            put(database, 2)
+        assert numbers(database) == [1]
+    put(database, 3)
+    assert numbers(database) == [1, 3]
+
+
+def test_a_full_disk_is_told_and_loses_nothing(small_disk: Path) -> None:
+    path = small_disk / "database"
+    database = SqliteDatabase(path)
+    put(database, 0, bytes(1000))
+    with pytest.raises(StorageFull):
+        put(database, 1, bytes(40 << 20))
+    with pytest.raises(StorageFull):
+        for number in range(2, 1000):
+            put(database, number, bytes(50_000))
+    stored = numbers(database)
+    assert stored[0] == 0
+    assert 1 not in stored
+    assert stored[1:] == list(range(2, 2 + len(stored) - 1))
+    with pytest.raises(StorageFull):
+        put(database, 1000, bytes(50_000))
+    # Whoever has a connection can go on reading, and so can whoever comes.
+    other = SqliteDatabase(path)
+    assert numbers(other) == stored
+    other.close()
+    database.close()
+    assert_sound(path)
+
+
+def test_a_full_disk_fails_all_who_share_the_commit(small_disk: Path) -> None:
+    path = small_disk / "database"
+    database = SqliteDatabase(path)
+    put(database, 0)
+    with ThreadPoolExecutor(3) as pool:
+        with other_writer(path):
+            small = pool.submit(put, database, 1)
+            queued(database, 1)
+            large = pool.submit(put, database, 2, bytes(40 << 20))
+            queued(database, 2)
+        for write in (small, large):
+            with pytest.raises(StorageFull):
+                write.result()
+    assert numbers(database) == [0]
+    put(database, 3)
+    assert numbers(database) == [0, 3]
+    database.close()
+    assert_sound(path)
+
+
+def test_a_disk_that_cannot_be_written_is_unavailable_until_it_can(small_disk: Path) -> None:
+    database = SqliteDatabase(small_disk / "database")
+    put(database, 1)
+    database.close()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for store in (database, SqliteDatabase(small_disk / "database")):
+        with pytest.raises(Unavailable):
+            put(store, 2)
+        store.close()
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    put(database, 3)
+    assert numbers(database) == [1, 3]
+    database.close()
+
+
+# Processes ------------------------------------------------------------------------------------------------------------
+
+
+def run_on_its_own(program: str, path: Path) -> None:
+    """A fork copies whatever threads there are, so it is no thing for the process of the tests."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program), str(path)]
+    subprocess.run(command, check=True, timeout=PATIENCE_SECONDS)
+    assert_sound(path)
+
+
+def test_a_child_goes_on_after_its_parent_has_closed(path: Path) -> None:
+    program = """
+        import os, sys
+        from pathlib import Path
+        from cloud_executor.backends.sqlite.database import SqliteDatabase
+
+        database = SqliteDatabase(Path(sys.argv[1]))
+        put = "INSERT INTO output (job_hash, number, text) VALUES (x'', ?, x'')"
+        database.execute(put, (1,))
+        to_parent, to_child = os.pipe(), os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            database.execute(put, (2,))
+            os.write(to_parent[1], b"x")
+            os.read(to_child[0], 1)
+            database.execute(put, (3,))
+            database.close()
+            sys.exit(0)
+        os.read(to_parent[0], 1)
+        database.close()
+        other = SqliteDatabase(Path(sys.argv[1]))
+        other.execute(put, (4,))
+        other.close()
+        os.write(to_child[1], b"x")
+        assert os.waitpid(pid, 0)[1] == 0
+        assert database.rows("SELECT number FROM output ORDER BY number") == [(1,), (2,), (3,), (4,)]
+        database.close()
+    """
+    run_on_its_own(program, path)
+
+
+def test_a_fork_at_any_moment_harms_neither_side(path: Path) -> None:
+    program = """
+        import os, sys, threading
+        from pathlib import Path
+        from cloud_executor.backends.sqlite.database import SqliteDatabase
+
+        database = SqliteDatabase(Path(sys.argv[1]))
+        put = "INSERT INTO output (job_hash, number, text) VALUES (x'', ?, x'')"
+        count = "SELECT count(*) FROM output"
+        done = threading.Event()
+
+        def write_on(first):
+            number = first
+            while not done.is_set():
+                database.execute(put, (number,))
+                database.rows(count)
+                number += 1
+
+        writers = [threading.Thread(target=write_on, args=(first,)) for first in (10**6, 2 * 10**6)]
+        for writer in writers:
+            writer.start()
+        children = []
+        for child in range(10):
+            pid = os.fork()
+            if pid == 0:
+                for number in range(20):
+                    database.execute(put, (1000 * child + number,))
+                assert database.rows(count)[0][0] >= 20
+                database.close()
+                sys.exit(0)
+            children.append(pid)
+        codes = [os.waitpid(pid, 0)[1] for pid in children]
+        done.set()
+        for writer in writers:
+            writer.join()
+        assert codes == [0] * 10, codes
+        assert database.rows("SELECT count(*) FROM output WHERE number < 1000000") == [(200,)]
+        database.close()
+    """
+    run_on_its_own(program, path)
+
+
+def lead_for_ever(path: Path, leading: threading.Event) -> None:
+    database = SqliteDatabase(path)
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO output (job_hash, number, text) VALUES (x'', 1, x'')")
+        leading.set()
+        time.sleep(10 * PATIENCE_SECONDS)
+
+    database.write(work)
+
+
+def test_the_turn_of_a_killed_process_passes_on_at_once(database: SqliteDatabase, path: Path) -> None:
+    put(database, 0)
+    leading = SPAWN.Event()
+    process = SPAWN.Process(target=lead_for_ever, args=(path, leading))
+    process.start()
+    with ThreadPoolExecutor(1) as pool:
+        assert leading.wait(PATIENCE_SECONDS)
+        waiting = pool.submit(put, database, 2)
+        queued(database, 1)
+        process.kill()
+        process.join()
+        waiting.result(PATIENCE_SECONDS)
+    assert numbers(database) == [0, 2]
+    database.close()
+    assert_sound(path)

@@ -1,0 +1,184 @@
+"""How a SqliteJobStore finds what it is asked for; what it promises is in tests/contract/."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from cloud_executor.backends.sqlite.database import SqliteDatabase, Value
+from cloud_executor.backends.sqlite.jobs import SqliteJobStore
+from cloud_executor.errors import Invalid
+from cloud_executor.model.job import Job, OutputSegment
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+
+
+class ExplainedDatabase(SqliteDatabase):
+    """Keeps the plan of each query."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.plans: list[list[str]] = []
+
+    def rows(self, query: str, values: Sequence[Value] = ()) -> list[Any]:
+        plan = super().rows(f"EXPLAIN QUERY PLAN {query}", values)
+        self.plans.append([detail for *_, detail in plan])
+        return super().rows(query, values)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[ExplainedDatabase]:
+    database = ExplainedDatabase(tmp_path / "database")
+    yield database
+    database.close()
+
+
+def insert(store: SqliteJobStore, job: Job) -> None:
+    store.transact(job.hash, lambda _: job)
+
+
+def every_page(store: SqliteJobStore, *, status: str | None = None, user_id: str | None = None) -> None:
+    after = store.query(status=status, user_id=user_id, limit=1).next
+    assert after is not None
+    store.query(status=status, user_id=user_id, after=after)
+
+
+@pytest.mark.parametrize(
+    ("use", "expected"),
+    [
+        (lambda store: every_page(store, status="CREATED"), "SEARCH jobs USING INDEX jobs_of_status"),
+        (lambda store: every_page(store, user_id="guest"), "SEARCH jobs USING INDEX jobs_of_user"),
+        (
+            lambda store: every_page(store, user_id="guest", status="CREATED"),
+            "SEARCH jobs USING INDEX jobs_of_user_and_status",
+        ),
+        (lambda store: store.with_expired_lease(NOW, 5), "SEARCH jobs USING INDEX jobs_leased"),
+        (lambda store: store.unpublished(NOW, 5), "SEARCH jobs USING INDEX jobs_unpublished"),
+        (lambda store: store.with_expired_output(NOW, 5), "SEARCH jobs USING INDEX jobs_with_output"),
+    ],
+    ids=["status", "user", "user and status", "lease", "unpublished", "output"],
+)
+def test_a_query_touches_only_what_it_gives(
+    database: ExplainedDatabase, use: Callable[[SqliteJobStore], object], expected: str
+) -> None:
+    store = SqliteJobStore(database)
+    for number in range(3):
+        insert(store, Job(hash=str(number), create_time=str(number), secret=""))
+    database.plans.clear()
+    use(store)
+    assert database.plans
+    for plan in database.plans:
+        # One step, and no sorting after it.
+        assert len(plan) == 1
+        assert plan[0].startswith(expected + " ")
+
+
+def test_the_list_of_all_jobs_is_read_in_its_order(database: ExplainedDatabase) -> None:
+    store = SqliteJobStore(database)
+    for name in ("a", "b"):
+        insert(store, Job(hash=name, create_time="", secret=""))
+    every_page(store)
+    first, second = database.plans
+    assert first == ["SCAN jobs USING INDEX jobs_of_all"]
+    assert len(second) == 1
+    assert second[0].startswith("SEARCH jobs USING INDEX jobs_of_all (")
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
+def test_a_number_that_the_database_cannot_hold_is_invalid(database: ExplainedDatabase, number: int) -> None:
+    store = SqliteJobStore(database)
+    with pytest.raises(Invalid):
+        store.put_output(OutputSegment("a", number, ""), lambda _: None)
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63)])
+def test_the_utmost_numbers_are_held(database: ExplainedDatabase, number: int) -> None:
+    store = SqliteJobStore(database)
+    store.put_output(OutputSegment("a", number, "text"), lambda _: None)
+    assert list(store.output("a")) == [OutputSegment("a", number, "text")]
+
+
+def test_output_is_read_little_by_little(database: ExplainedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SqliteJobStore(database)
+    for number in range(6):
+        store.put_output(OutputSegment("a", number, "x" * 600_000), lambda _: None)
+    reads = 0
+    actual = database.read
+
+    def count(work: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return actual(work)
+
+    monkeypatch.setattr(database, "read", count)
+    segments = store.output("a")
+    assert [next(segments).number, next(segments).number] == [0, 1]
+    assert reads == 1
+    assert [segment.number for segment in segments] == [2, 3, 4, 5]
+    assert reads == 4
+
+
+class RecordingOutbox:
+    """Notes what it is told, and when."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+        self.added: list[tuple[str, str]] = []
+        self.stored_at_call: list[int] = []
+
+    def add(self, connection: sqlite3.Connection, pool: str, job_hash: str) -> datetime:
+        assert connection.in_transaction
+        self.added.append((pool, job_hash))
+        return NOW
+
+    def call(self, pool: str) -> None:
+        self.stored_at_call += [row[0] for row in self._database.rows("SELECT count(*) FROM jobs")]
+
+
+def waiting_job(pool: str | None = "pool") -> Job:
+    return Job(hash="job", create_time="2026-01-31T00:00:00.000Z", secret="secret", pool=pool)
+
+
+def test_a_new_job_is_published_by_the_commit_that_stores_it(database: ExplainedDatabase) -> None:
+    outbox = RecordingOutbox(database)
+    store = SqliteJobStore(database, outbox)
+    job = store.transact("job", lambda stored: waiting_job())
+    assert outbox.added == [("pool", "job")]
+    assert job is not None
+    assert job.published_at == NOW
+    assert store.get("job") == job
+    assert store.unpublished(datetime(2027, 1, 1, tzinfo=UTC), 5) == ()
+
+
+def test_those_who_wait_are_called_once_the_job_can_be_found(database: ExplainedDatabase) -> None:
+    outbox = RecordingOutbox(database)
+    SqliteJobStore(database, outbox).transact("job", lambda stored: waiting_job())
+    assert outbox.stored_at_call == [1]
+
+
+def test_a_job_that_is_published_or_has_no_pool_is_not_published_again(database: ExplainedDatabase) -> None:
+    outbox = RecordingOutbox(database)
+    store = SqliteJobStore(database, outbox)
+    store.transact("job", lambda stored: waiting_job(pool=None))
+    store.transact("job", lambda stored: msgspec.structs.replace(waiting_job(), published_at=NOW))
+    store.transact("job", lambda stored: None)
+    assert outbox.added == []
+    assert outbox.stored_at_call == []
+
+
+def test_a_refused_change_publishes_nothing(database: ExplainedDatabase) -> None:
+    outbox = RecordingOutbox(database)
+
+    def refuse(stored: Job | None) -> Job:
+        raise Invalid("No.")
+
+    with pytest.raises(Invalid):
+        SqliteJobStore(database, outbox).transact("job", refuse)
+    assert outbox.added == []
+    assert outbox.stored_at_call == []

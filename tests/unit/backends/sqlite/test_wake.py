@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cloud_executor.backends.sqlite.wake import Listener, WakeFolder
+
+LONG_SECONDS = 60.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "wake"
+
+
+@pytest.fixture
+def wake(folder: Path) -> WakeFolder:
+    return WakeFolder(folder)
+
+
+@pytest.fixture
+def listener(wake: WakeFolder) -> Iterator[Listener]:
+    listener = wake.listen("channel")
+    yield listener
+    listener.close()
+
+
+def called(listener: Listener, seconds: float = 0) -> bool:
+    """Whether `wait` returns before its time; a call stays until it is cleared."""
+    started = time.monotonic()
+    listener.wait(seconds or 0.02)
+    return time.monotonic() - started < (seconds or 0.02)
+
+
+def test_a_call_before_the_wait_is_heard(wake: WakeFolder, listener: Listener) -> None:
+    wake.call("channel")
+    assert called(listener, LONG_SECONDS)
+
+
+def test_a_call_during_the_wait_is_heard(wake: WakeFolder, listener: Listener) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(called, listener, LONG_SECONDS)
+        wake.call("channel")
+        assert waiting.result()
+
+
+def test_a_cleared_call_is_forgotten(wake: WakeFolder, listener: Listener) -> None:
+    wake.call("channel")
+    wake.call("channel")
+    listener.clear()
+    assert not called(listener)
+    wake.call("channel")
+    assert called(listener, LONG_SECONDS)
+
+
+def test_all_listeners_of_a_channel_are_called_and_no_other(wake: WakeFolder, folder: Path, listener: Listener) -> None:
+    second, other = WakeFolder(folder).listen("channel"), wake.listen("chan")
+    wake.call("channel")
+    assert called(listener, LONG_SECONDS)
+    assert called(second, LONG_SECONDS)
+    assert not called(other)
+    second.close()
+    other.close()
+
+
+def test_nobody_need_listen(wake: WakeFolder, folder: Path) -> None:
+    wake.call("channel")
+    wake.listen("channel").close()
+    wake.call("channel")
+    assert list(folder.iterdir()) == []
+
+
+def test_calls_that_nobody_clears_do_not_block_the_caller(wake: WakeFolder, listener: Listener) -> None:
+    for _ in range(70_000):
+        listener.call()
+    wake.call("channel")
+    assert called(listener, LONG_SECONDS)
+    listener.clear()
+    assert not called(listener)
+
+
+def test_the_pipe_of_a_dead_listener_is_removed_by_the_next_call(wake: WakeFolder, folder: Path) -> None:
+    dead = wake.listen("channel")
+    os.close(dead._pipe)
+    assert len(list(folder.iterdir())) == 1
+    wake.call("other channel")
+    assert len(list(folder.iterdir())) == 1
+    wake.call("channel")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_listener_that_is_just_beginning_is_not_taken_for_a_dead_one(wake: WakeFolder) -> None:
+    """Callers who find dead ones all the while never remove a pipe that is about to be opened."""
+    done = threading.Event()
+
+    def call_on() -> None:
+        while not done.is_set():
+            wake.call("channel")
+
+    with ThreadPoolExecutor(3) as pool:
+        calling = [pool.submit(call_on) for _ in range(3)]
+        try:
+            for _ in range(200):
+                listener = wake.listen("channel")
+                assert called(listener, LONG_SECONDS)
+                listener.close()
+        finally:
+            done.set()
+        for caller in calling:
+            caller.result()
+
+
+def test_a_folder_may_be_deep_and_a_channel_may_have_any_name(tmp_path: Path) -> None:
+    wake = WakeFolder(tmp_path / ("deep" * 20) / ("deeper" * 20) / ("deepest" * 20))
+    for channel in ("", "a/b", "../x", "\0", "\ud83d", "x" * 10_000):
+        listener = wake.listen(channel)
+        wake.call(channel)
+        assert called(listener, LONG_SECONDS)
+        listener.close()
+
+
+def test_a_call_to_a_closed_listener_does_nothing(listener: Listener, wake: WakeFolder, tmp_path: Path) -> None:
+    closed = wake.listen("channel")
+    closed.close()
+    # The next file that is opened gets the number of the pipe.
+    with (tmp_path / "another file").open("wb") as file:
+        closed.call()
+        assert file.tell() == 0
+    assert (tmp_path / "another file").read_bytes() == b""

@@ -1,0 +1,163 @@
+"""Manifests: what is in the zips of artifacts of many files."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from stored_blobs import NOON, artifact, counting, file, keys, link, sha1
+
+from cloud_executor.backends.files import FileObjectStore
+from cloud_executor.blobs.store import ZIP_LIFETIME, BlobStore, ContentMissing, ZipDownload, content_key, manifest_key
+from cloud_executor.errors import StorageFull
+from cloud_executor.model.metadata import BlobMetadata, ContentType
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> FileObjectStore:
+    return FileObjectStore(tmp_path)
+
+
+@pytest.fixture
+def blobs(objects: FileObjectStore) -> BlobStore:
+    return BlobStore(objects, lambda: NOON)
+
+
+def many_files(blobs: BlobStore, count: int = 300, start: int = 0) -> dict[str, tuple[str, ContentType]]:
+    """Files of an artifact; from `start` on they are stored."""
+    files = {}
+    for number in range(count):
+        content = b"%d" % number
+        stored = (
+            file(blobs, content) if number >= start else BlobMetadata.for_file("x.txt", len(content), sha1(content))
+        )
+        files[f"dir\\{number}\ud800"] = (stored.hash, ContentType.SOFT_LINK)
+    return files
+
+
+def zip_of(blobs: BlobStore, blob_hash: str) -> bytes:
+    found = blobs.download(blob_hash)
+    assert isinstance(found, ZipDownload)
+    content = b"".join(found.chunks())
+    assert found.size == len(content)
+    return content
+
+
+def test_an_artifact_of_many_files_is_looked_up_once_it_is_made_and_not_when_it_is_downloaded(
+    objects: FileObjectStore,
+) -> None:
+    counted, store = counting(objects)
+    with ThreadPoolExecutor(1) as background:
+        blobs = replace(counted, background=background)
+        made = artifact(blobs, **many_files(blobs))
+    store.calls.clear()
+    found = blobs.download(made)
+    assert store.calls == {"read": 2}
+    content = zip_of(blobs, made)
+    objects.delete(manifest_key(made))
+    store.calls.clear()
+    looked_up = blobs.download(made)
+    assert store.calls["stat"] == 300
+    assert isinstance(found, ZipDownload)
+    assert isinstance(looked_up, ZipDownload)
+    assert (found.name, found.identity, found.size) == (looked_up.name, looked_up.identity, looked_up.size)
+    assert [member.name for member in found.members] == [member.name for member in looked_up.members]
+    assert zip_of(blobs, made) == content
+
+
+def test_a_manifest_waits_for_the_last_content(objects: FileObjectStore) -> None:
+    blobs, store = counting(objects)
+    with ThreadPoolExecutor(1) as background:
+        made = artifact(replace(blobs, background=background), **many_files(blobs, start=1))
+    for _ in range(2):
+        with pytest.raises(ContentMissing):
+            blobs.download(made)
+    file(blobs, b"0")
+    blobs.download(made)
+    store.calls.clear()
+    blobs.download(made)
+    assert store.calls == {"read": 2}
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_where_nothing_runs_in_the_background_the_first_download_looks_up(
+    objects: FileObjectStore, concurrency: int
+) -> None:
+    blobs, store = counting(objects, concurrency)
+    files = many_files(blobs)
+    store.calls.clear()
+    made = artifact(blobs, **files)
+    assert store.calls == {"put": 1}
+    blobs.download(made)
+    store.calls.clear()
+    blobs.download(made)
+    assert store.calls == {"read": 2}
+
+
+@pytest.mark.parametrize("count", [10, 150])
+def test_a_few_files_are_looked_up_each_time(objects: FileObjectStore, count: int) -> None:
+    blobs, _ = counting(objects)
+    made = artifact(blobs, **many_files(blobs, count))
+    zip_of(blobs, made)
+    assert keys(objects).isdisjoint({manifest_key(made)})
+    objects.delete(content_key(sha1(b"0")))
+    with pytest.raises(ContentMissing):
+        blobs.download(made)
+
+
+def test_a_link_to_an_artifact_gives_its_zip_a_name_of_its_own(blobs: BlobStore) -> None:
+    made = artifact(blobs, **many_files(blobs))
+    through = link(blobs, made, "other" + "r" * 20_000)
+    assert blobs.download(through).name.startswith("other")
+    assert blobs.download(made).name == "art.zip"
+    assert zip_of(blobs, through) == zip_of(blobs, made)
+
+
+def test_an_artifact_in_an_artifact_is_looked_up(blobs: BlobStore, objects: FileObjectStore) -> None:
+    inner = artifact(blobs, a=(file(blobs, b"x").hash, ContentType.SOFT_LINK))
+    made = artifact(blobs, **many_files(blobs), inner=(inner, ContentType.SOFT_LINK))
+    content = zip_of(blobs, made)
+    assert zip_of(blobs, made) == content
+    assert not list(objects.list("wg-zip/"))
+
+
+@pytest.mark.parametrize("stored", [b"", b"garbage", b"\x91\x01"])
+def test_what_is_no_manifest_does_not_count(blobs: BlobStore, objects: FileObjectStore, stored: bytes) -> None:
+    made = artifact(blobs, **many_files(blobs))
+    content = zip_of(blobs, made)
+    objects.delete(manifest_key(made))
+    objects.put(manifest_key(made), [stored])
+    assert zip_of(blobs, made) == content
+
+
+def test_a_manifest_that_cannot_be_kept_is_no_fault_of_the_download(
+    blobs: BlobStore, objects: FileObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = artifact(blobs, **many_files(blobs))
+    content = zip_of(blobs, made)
+    objects.delete(manifest_key(made))
+
+    def full(_: object) -> None:
+        raise StorageFull
+
+    monkeypatch.setattr(objects, "put_all", full)
+    assert zip_of(blobs, made) == content
+
+
+def test_a_manifest_is_kept_for_eight_days(blobs: BlobStore, objects: FileObjectStore) -> None:
+    made = artifact(blobs, **many_files(blobs))
+    content = zip_of(blobs, made)
+    later = BlobStore(objects, lambda: datetime.now(UTC) + ZIP_LIFETIME + timedelta(minutes=1))
+    assert later.delete_old_zips() == 1
+    assert zip_of(blobs, made) == content
+    assert later.delete_old_zips() == 1
+
+
+def test_an_artifact_is_made_while_its_process_ends(blobs: BlobStore) -> None:
+    background = ThreadPoolExecutor(1)
+    background.shutdown()
+    made = artifact(replace(blobs, background=background), **many_files(blobs))
+    assert zip_of(blobs, made)

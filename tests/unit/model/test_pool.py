@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from cloud_executor.errors import Invalid
+from cloud_executor.model.executor_config import ExecutorConfig
+from cloud_executor.model.pool import WorkerPool, parse_pools, pools_with
+
+PROJECT = Path(__file__).parents[3]
+DEFAULTS = WorkerPool("default", frozenset({"given"}), image="image", cpus=2.0)
+
+
+def parse(*entries: object) -> tuple[WorkerPool, ...]:
+    return parse_pools(json.dumps(entries), DEFAULTS)
+
+
+def test_all_fields_are_read() -> None:
+    entry = {
+        "name": "large-1",
+        "labels": ["gpu", "big"],
+        "slots": 2,
+        "image": "registry/image:tag",
+        "images": ["registry/*"],
+        "network": "bridge",
+        "cpus": 1.5,
+        "memoryMiB": 100,
+        "processes": 10,
+        "diskMiB": 20,
+        "gpus": 2,
+        "timeout": 0.5,
+        "maxTimeout": 60,
+        "idleMinutes": 1.5,
+    }
+    assert parse(entry) == (
+        WorkerPool(
+            "large-1",
+            frozenset({"gpu", "big"}),
+            slots=2,
+            image="registry/image:tag",
+            images=("registry/*",),
+            network="bridge",
+            cpus=1.5,
+            memory_mib=100,
+            processes=10,
+            disk_mib=20,
+            gpus=2,
+            timeout=timedelta(seconds=0.5),
+            max_timeout=timedelta(seconds=60),
+            idle=timedelta(seconds=90),
+        ),
+    )
+
+
+def test_what_an_entry_leaves_out_is_that_of_the_only_pool() -> None:
+    first, second = parse({"name": "a", "labels": []}, {"name": "b", "image": None, "slots": None})
+    assert first == WorkerPool("a", image="image", cpus=2.0)
+    assert second == WorkerPool("b", frozenset({"given"}), image="image", cpus=2.0)
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("name", ["", "A", "a_b", "a-", "1a", "a" * 21, "dead-letter", 5, "a/b"]),
+        ("labels", ["gpu", [5], [""], {}]),
+        ("slots", [0, -1, 1.5, True, "2"]),
+        ("image", ["", 5]),
+        ("images", ["x", [5], [""]]),
+        ("network", ["host", "", 5, []]),
+        ("cpus", [0, -1, True, "1", float("inf"), float("nan")]),
+        ("memoryMiB", [0, 1.5, "1g"]),
+        ("processes", [0]),
+        ("diskMiB", [0]),
+        ("gpus", [0, "all", True]),
+        ("timeout", [0, -1, "1", 1e300, 1e-9]),
+        ("maxTimeout", [0, False]),
+        ("idleMinutes", [0, [], 1e300]),
+    ],
+)
+def test_a_wrong_field_is_refused_by_its_place_and_name(field: str, values: list[object]) -> None:
+    for value in values:
+        with pytest.raises(Invalid, match=rf"^\[1\]\.{field} must be .*\.$"):
+            parse({"name": "ok"}, {"name": "b", field: value})
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        (5, "[1] must be an object."),
+        ({}, "[1].name is missing."),
+        ({"name": None}, "[1].name is missing."),
+        ({"name": "ok"}, "[1].name must be another than ok, which a pool before it has."),
+        ({"name": "b", "timeout": 5, "maxTimeout": 4}, "[1].timeout must not be more than maxTimeout."),
+    ],
+)
+def test_a_wrong_entry_is_refused_by_its_place(entry: object, sentence: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse({"name": "ok"}, entry)
+    assert str(refused.value) == sentence
+
+
+def test_a_misspelt_field_is_refused_with_the_names_of_all() -> None:
+    with pytest.raises(Invalid, match=r"^\[0\]\.idle_minutes is no field of a pool; .*idleMinutes\.$"):
+        parse({"name": "a", "idle_minutes": 5})
+
+
+def known_fields() -> set[str]:
+    with pytest.raises(Invalid) as refused:
+        parse({"name": "a", "?": 1})
+    return set(str(refused.value).partition("the fields are ")[2].removesuffix(".").split(", "))
+
+
+def test_every_field_is_described() -> None:
+    section = (PROJECT / "docs" / "api.md").read_text().partition("### Worker pools")[2].partition("```console")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == known_fields()
+
+
+def test_terraform_writes_the_fields_that_there_are() -> None:
+    block = re.search(
+        r"pool_settings = \{.*?\{(.*?)\} : key", (PROJECT / "terraform/functions.tf").read_text(), re.DOTALL
+    )
+    assert block is not None
+    inner = block[1].rpartition("{")[2]
+    assert set(re.findall(r"^ +(\w+) += ", inner, re.MULTILINE)) == known_fields()
+
+
+def test_a_job_goes_to_the_pools_that_have_its_labels() -> None:
+    pools = parse({"name": "a", "labels": []}, {"name": "b", "labels": ["x"]}, {"name": "c", "labels": ["x", "y"]})
+    found = [pools_with(labels, pools) for labels in ((), ("x",), ("x", "y"), ("z",))]
+    assert found == [("a", "b", "c"), ("b", "c"), ("c",), ()]
+
+
+# Which pool can run a job ---------------------------------------------------------------------------------------------
+
+SMALL = WorkerPool("small", image="own", images=("lab/*", "tool:1"), cpus=1, memory_mib=100)
+SLOW = WorkerPool("slow", timeout=timedelta(seconds=5), max_timeout=timedelta(seconds=60))
+LARGE = WorkerPool("large", frozenset({"x"}), cpus=8, memory_mib=1000)
+OTHER = WorkerPool("other", frozenset({"y"}), cpus=8, memory_mib=1000)
+
+
+def config(**fields: object) -> ExecutorConfig:
+    return ExecutorConfig.parse(json.dumps({"cmd": "x", "resultArtifacts": [], **fields}).encode())
+
+
+@pytest.mark.parametrize(
+    ("pool", "fields", "sentence"),
+    [
+        (SMALL, {}, None),
+        (SMALL, {"resources": {"cpus": 1, "memoryMiB": 100}}, None),
+        (
+            SMALL,
+            {"resources": {"cpus": 1.5}},
+            "resources.cpus in executor_config.json is 1.5, and the worker pool small gives a job 1 at most.",
+        ),
+        (
+            SMALL,
+            {"resources": {"memoryMiB": 101}},
+            "resources.memoryMiB in executor_config.json is 101, and the worker pool small gives a job 100 at most.",
+        ),
+        (SMALL, {"timeout": 1e9}, None),
+        (SLOW, {"timeout": 60}, None),
+        (
+            SLOW,
+            {"timeout": 60.5},
+            "timeout in executor_config.json is 60.5 seconds, and the worker pool slow gives a job 60 seconds at most.",
+        ),
+        *((SMALL, {"image": image}, None) for image in ("own", "lab/a", "lab/a/b:c", "tool:1")),
+        *(
+            (
+                SMALL,
+                {"image": image},
+                "image in executor_config.json is none that a job may choose in the worker pool small.",
+            )
+            for image in ("lab", "Lab/a", "tool:12", "evil/lab/a")
+        ),
+        (
+            LARGE,
+            {"image": "own"},
+            "image in executor_config.json is none that a job may choose in the worker pool large.",
+        ),
+    ],
+)
+def test_what_a_pool_cannot_run_it_refuses_by_the_field(
+    pool: WorkerPool, fields: dict[str, object], sentence: str | None
+) -> None:
+    assert pool.refusal(config(**fields)) == sentence
+
+
+def test_a_command_may_run_as_long_as_it_says_or_else_as_its_pool_does() -> None:
+    second = timedelta(seconds=1)
+    assert SLOW.timeout_of(config(timeout=7)) == 7 * second
+    assert SLOW.timeout_of(config()) == 5 * second
+    assert WorkerPool("p", max_timeout=60 * second).timeout_of(config()) == 60 * second
+    assert SMALL.timeout_of(config()) is None

@@ -1,0 +1,1 @@
+"""Running a job's command and sending its output."""

@@ -1,0 +1,142 @@
+"""Run the command of a job, and say how it ended (protocol: what the worker does)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from cloud_executor.model.executor_config import ExecutorConfig
+from cloud_executor.model.job import OutputSegment, Status
+from cloud_executor.model.pool import WorkerPool
+from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
+from worker_vm.worker.command.output import OutputSender
+from worker_vm.worker.job_failed import JobFailed
+from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, Ending, Sandbox
+from worker_vm.worker.sandbox.limits import Limits
+from worker_vm.worker.work_folder import AttemptFolder
+
+STDOUT_FILE = "job_stdout.txt"
+STDERR_FILE = "job_stderr.txt"
+
+EXIT_CODE_OF_SIGINT = 130
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """How a command ended, for the job's document."""
+
+    status: Status
+    finish_time: datetime
+    error: str | None
+    ending: Ending | None
+    """None: it was not started"""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRunner:
+    """Runs the commands of jobs in a sandbox."""
+
+    sandbox: Sandbox
+    pool: WorkerPool
+    put_output: Callable[[OutputSegment, int], None]
+    origin_url: str
+    clock: Callable[[], datetime]
+    stopping: threading.Event
+
+    def run(self, config: ExecutorConfig, folder: AttemptFolder, attempt: Attempt) -> CommandResult:
+        """Its output is then in the job's folder, and was sent as far as the config asks for it.
+
+        Raises Interrupted if the job goes to another worker.
+        """
+        with _output_file(folder, STDOUT_FILE) as stdout, _output_file(folder, STDERR_FILE) as stderr:
+            sender = self._sender(config, stdout, attempt)
+            command = Command(
+                config.cmd,
+                config.args,
+                folder,
+                self.origin_url,
+                stdout,
+                stderr,
+                limits=Limits.of(self.pool, config),
+                env=config.env,
+                image=config.image,
+            )
+            try:
+                ending, status, error = self._run(command, attempt, sender)
+            except BaseException:
+                if sender is not None:
+                    sender.abandon()
+                raise
+            finish_time = self.clock()
+            unsent = None if sender is None else sender.finish()
+            return CommandResult(status, finish_time, error or unsent, ending)
+
+    def _run(
+        self, command: Command, attempt: Attempt, sender: OutputSender | None
+    ) -> tuple[Ending | None, Status, str | None]:
+        """How the command ended, if it was started, and what that means for the job."""
+        try:
+            ending = self.sandbox.run(command, attempt, None if sender is None else sender.written)
+        except CommandNotStarted as error:
+            return None, Status.FAILED_TO_EXECUTE, str(error)
+        reason = attempt.interruption
+        if reason is Interruption.LOST or (reason is Interruption.RELEASED and ending.interrupted):
+            raise Interrupted(reason)
+        return ending, *_result(ending)
+
+    def _sender(self, config: ExecutorConfig, stdout: int, attempt: Attempt) -> OutputSender | None:
+        if config.output_interval_ms is None and config.output_segment_lines is None:
+            return None
+        return OutputSender(
+            stdout,
+            lambda number, text: self.put_output(OutputSegment(attempt.job_hash, number, text), attempt.number),
+            attempt,
+            self.stopping,
+            interval_seconds=None if config.output_interval_ms is None else config.output_interval_ms / 1000,
+            segment_lines=config.output_segment_lines,
+        )
+
+
+def _result(ending: Ending) -> tuple[Status, str | None]:
+    if ending.interrupted:
+        return Status.CANCELED, None
+    if ending.output_error is not None:
+        return Status.FAILED_TO_EXECUTE, f"The output of the command could not be written: {ending.output_error}."
+    if ending.exceeded is not None:
+        return Status.FAILED_TO_EXECUTE, ending.exceeded
+    if ending.signal == signal.SIGINT or ending.exit_code == EXIT_CODE_OF_SIGINT:
+        # It was interrupted by hand, as WebGME's worker has it.
+        return Status.CANCELED, None
+    if ending.signal is not None:
+        return Status.FAILED_TO_EXECUTE, f"The command was killed by signal {_signal_name(ending.signal)}."
+    if ending.exit_code != 0:
+        return Status.FAILED_TO_EXECUTE, f"The command exited with code {ending.exit_code}."
+    return Status.SUCCESS, None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
+
+
+@contextmanager
+def _output_file(folder: AttemptFolder, name: str) -> Iterator[int]:
+    """A new file in the job's folder, in place of what the source has under that name."""
+    path = folder.job / name
+    try:
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    except OSError as error:
+        reason = (error.strerror or "unknown fault").lower()
+        raise JobFailed(Status.FAILED_TO_EXECUTE, f"The file '{name}' could not be made: {reason}.") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Selecting and storing a job's results."""

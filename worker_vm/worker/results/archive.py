@@ -1,0 +1,162 @@
+"""Store the results of a job as artifacts (protocol: results)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from cloud_executor.blobs.store import READ_BYTES, SMALL_CONTENT_BYTES, BlobStore
+from cloud_executor.errors import CloudExecutorError, Unavailable
+from cloud_executor.model.executor_config import ResultArtifact
+from cloud_executor.model.job import Status
+from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
+from worker_vm.worker.attempt import Attempt
+from worker_vm.worker.file_names import quoted_name
+from worker_vm.worker.job_failed import JobFailed
+from worker_vm.worker.results.result_files import ResultFile, result_files
+from worker_vm.worker.retry import persist
+
+MAX_FILES = 100_000
+"""in the results of a job, counted in each artifact that takes them: a place there takes up to a KiB of memory"""
+
+MAX_NAMES_MIB = 10
+"""of the paths of all these files; a hostile one takes up to eight times as much memory"""
+
+FILES_AT_ONCE = 256
+"""handed to the threads together, where the store is worth several"""
+
+
+@dataclass(slots=True)
+class Results:
+    """What was archived, and why it is not all."""
+
+    hashes: dict[str, str] = field(default_factory=dict)
+    """artifact name -> blob hash"""
+    failure: JobFailed | None = None
+    """the first one"""
+
+    def failed(self, failure: JobFailed) -> None:
+        self.failure = self.failure or failure
+
+
+def archive(
+    blobs: BlobStore,
+    artifacts: tuple[ResultArtifact, ...],
+    job_folder: Path,
+    attempt: Attempt,
+) -> Results:
+    """Store each file that an artifact takes, once, and the artifacts: soft links to them.
+
+    What cannot be read is missing from them, and is the failure. Raises Interrupted, and Unavailable.
+    """
+    results = Results()
+    files: dict[str, dict[str, ArtifactFile]] = {artifact.name: {} for artifact in artifacts}
+
+    def store(wanted: _Wanted) -> None:
+        attempt.check_archiving()
+        shown = quoted_name(wanted.file.path)
+        try:
+            stored = persist(lambda: _store_file(blobs, wanted.file, attempt), attempt)
+        except OSError as error:
+            reason = (error.strerror or "unknown fault").lower()
+            results.failed(_failure(f"The result file {shown} could not be read: {reason}."))
+        except Unavailable:
+            raise
+        except CloudExecutorError as error:
+            raise _failure(f"The result file {shown} was not stored: {error}") from error
+        else:
+            for name in wanted.takers:
+                files[name][wanted.file.path] = stored
+
+    try:
+        _for_each(_wanted_files(artifacts, job_folder, attempt, results), store, blobs.objects.concurrency)
+        for name, entries in files.items():
+            attempt.check_archiving()
+            results.hashes[name] = _store_artifact(blobs, BlobMetadata.for_artifact(name, entries), attempt)
+    except JobFailed as failure:
+        results.failed(failure)
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A file, and the names of the artifacts that take it."""
+
+    file: ResultFile
+    takers: tuple[str, ...]
+
+
+def _wanted_files(
+    artifacts: tuple[ResultArtifact, ...], job_folder: Path, attempt: Attempt, results: Results
+) -> Iterator[_Wanted]:
+    if not artifacts:
+        return
+    count = size = 0
+    for file in result_files(job_folder, results.failed):
+        attempt.check_archiving()
+        takers = tuple(artifact.name for artifact in artifacts if artifact.patterns.matches(file.path))
+        if not takers:
+            continue
+        count += len(takers)
+        if count > MAX_FILES:
+            results.failed(_failure(f"The results have more than {MAX_FILES} files: ask for fewer, or pack them."))
+            return
+        size += len(file.path.encode())
+        if size > MAX_NAMES_MIB * 2**20:
+            results.failed(_failure(f"The names of the results take more than {MAX_NAMES_MIB} MiB: pack the files."))
+            return
+        yield _Wanted(file, takers)
+
+
+def _for_each(files: Iterator[_Wanted], store: Callable[[_Wanted], None], concurrency: int) -> None:
+    if concurrency == 1:
+        for file in files:
+            store(file)
+        return
+    with ThreadPoolExecutor(concurrency) as threads:
+        while batch := list(islice(files, FILES_AT_ONCE)):
+            list(threads.map(store, batch))
+
+
+def _store_file(blobs: BlobStore, file: ResultFile, attempt: Attempt) -> ArtifactFile:
+    """Store a file as `createFile` does. Raises OSError if it cannot be read."""
+    name = file.path.rpartition("/")[2]
+    with Path(file.location).open("rb", buffering=0) as content:
+        size = 0
+
+        def chunks() -> Iterator[bytes]:
+            nonlocal size
+            size = content.seek(0)
+            while chunk := content.read(READ_BYTES):
+                attempt.check_archiving()
+                size += len(chunk)
+                yield chunk
+
+        if os.fstat(content.fileno()).st_size > SMALL_CONTENT_BYTES:
+            # Reading it twice costs less than sending what is there already, such as the job's own input.
+            digest = hashlib.sha1(usedforsecurity=False)
+            for chunk in chunks():
+                digest.update(chunk)
+            if blobs.has_content(digest.hexdigest()):
+                blob = blobs.create_metadata(BlobMetadata.for_file(name, size, digest.hexdigest()))
+                return ArtifactFile(blob.hash, size, ContentType.SOFT_LINK)
+        blob = blobs.create_file(name, chunks())
+        return ArtifactFile(blob.hash, size, ContentType.SOFT_LINK)
+
+
+def _store_artifact(blobs: BlobStore, metadata: BlobMetadata, attempt: Attempt) -> str:
+    try:
+        return persist(lambda: blobs.create_metadata(metadata), attempt).hash
+    except Unavailable:
+        raise
+    except CloudExecutorError as error:
+        raise JobFailed(Status.FAILED_TO_SAVE_ARTIFACT, f"The results were not stored: {error}") from error
+
+
+def _failure(sentence: str) -> JobFailed:
+    return JobFailed(Status.FAILED_TO_ARCHIVE_FILE, sentence)

@@ -1,0 +1,1 @@
+"""Commands as plain processes of this machine."""

@@ -1,0 +1,1 @@
+"""Fetching a job's source and unpacking it."""

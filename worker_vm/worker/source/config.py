@@ -1,0 +1,28 @@
+"""Read the job's `executor_config.json`."""
+
+from __future__ import annotations
+
+from cloud_executor.errors import Invalid
+from cloud_executor.model.executor_config import MAX_BYTES, ExecutorConfig
+from cloud_executor.model.job import Status
+from worker_vm.worker.job_failed import JobFailed
+from worker_vm.worker.work_folder import AttemptFolder
+
+CONFIG_FILE = "executor_config.json"
+
+
+def read_config(folder: AttemptFolder) -> ExecutorConfig:
+    """Raises JobFailed."""
+    try:
+        with (folder.job / CONFIG_FILE).open("rb") as file:
+            return ExecutorConfig.parse(file.read(MAX_BYTES + 1))
+    except FileNotFoundError as error:
+        raise _failed(f"The source has no {CONFIG_FILE} at its top.") from error
+    except OSError as error:
+        raise _failed(f"{CONFIG_FILE} in the source is no file that can be read.") from error
+    except Invalid as error:
+        raise _failed(str(error)) from error
+
+
+def _failed(sentence: str) -> JobFailed:
+    return JobFailed(Status.FAILED_EXECUTOR_CONFIG, sentence)

@@ -1,0 +1,116 @@
+"""The source of a job: whatever the download of its blob gives, as files (protocol: what the worker does)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from cloud_executor.blobs.store import READ_BYTES, BlobStore, ContentDownload, ZipDownload
+from cloud_executor.blobs.zip_writer import SizeChanged, ZipMember
+from cloud_executor.errors import NotFound
+from cloud_executor.model.job import Status
+from worker_vm.worker.attempt import Attempt
+from worker_vm.worker.file_names import native_name
+from worker_vm.worker.job_failed import JobFailed
+from worker_vm.worker.retry import persist
+from worker_vm.worker.source.file_tree import FILE_MODE, FileTree
+from worker_vm.worker.source.unzip import MAX_FILES, check_disk, unzip
+from worker_vm.worker.work_folder import AttemptFolder
+
+
+def fetch_source(blobs: BlobStore, attempt: Attempt) -> ContentDownload | ZipDownload:
+    """Find out what the source is. Raises JobFailed, Interrupted, and Unavailable."""
+    try:
+        persist(lambda: blobs.metadata(attempt.job_hash), attempt)
+    except NotFound as error:
+        raise JobFailed(Status.FAILED_TO_GET_SOURCE_METADATA, str(error)) from error
+    with _obtaining():
+        return persist(lambda: blobs.download(attempt.job_hash), attempt)
+
+
+def unpack_source(
+    blobs: BlobStore,
+    source: ContentDownload | ZipDownload,
+    folder: AttemptFolder,
+    attempt: Attempt,
+    disk_mib: int,
+) -> None:
+    """Fill the job's folder, with no more than the job may have of the disk.
+
+    Raises JobFailed, Interrupted, and Unavailable.
+    """
+    tree = FileTree(str(folder.job))
+    if isinstance(source, ZipDownload):
+        _write_artifact(source, tree, attempt, disk_mib)
+    else:
+        with _open_zip(blobs, source, folder.source_zip, attempt, disk_mib) as (archive, used_bytes):
+            unzip(archive, tree, attempt, disk_mib, used_bytes)
+    tree.close()
+
+
+def _write_artifact(source: ZipDownload, tree: FileTree, attempt: Attempt, disk_mib: int) -> None:
+    """Write the files of an artifact, as unpacking its zip would do it."""
+    if not source.members:
+        raise JobFailed(Status.FAILED_UNZIP, "The source is an artifact without files.")
+    if len(source.members) > MAX_FILES:
+        raise JobFailed(Status.FAILED_UNZIP, f"The source has more than {MAX_FILES} files.")
+    check_disk(sum(member.size for member in source.members), disk_mib, Status.FAILED_UNZIP)
+
+    def write(member: ZipMember) -> None:
+        tree.write_file(native_name(member.name), FILE_MODE, _checked(member.read(), attempt))
+
+    for member in source.members:
+        with _obtaining():
+            persist(partial(write, member), attempt)
+
+
+@contextmanager
+def _open_zip(
+    blobs: BlobStore, source: ContentDownload, spool: Path, attempt: Attempt, disk_mib: int
+) -> Iterator[tuple[BinaryIO, int]]:
+    """The uploaded zip as a file in which one can go back and forth, and what that takes of the job's disk."""
+    with ExitStack() as stack:
+        with _obtaining():
+            content = stack.enter_context(persist(lambda: blobs.open_content(source.content_hash), attempt))
+        if isinstance(content, io.FileIO):
+            yield content, 0  # it is on this machine already
+            return
+        check_disk(source.size, disk_mib, Status.FAILED_CREATING_SOURCE_ZIP)
+        with _obtaining():
+            persist(lambda: _copy(blobs, source, spool, attempt), attempt)
+        with spool.open("rb") as file:
+            spool.unlink()  # its disk is free once it is unpacked
+            yield file, source.size
+
+
+def _copy(blobs: BlobStore, source: ContentDownload, spool: Path, attempt: Attempt) -> None:
+    with blobs.open_content(source.content_hash) as content:
+        try:
+            with spool.open("wb") as file:
+                for chunk in _checked(iter(lambda: content.read(READ_BYTES), b""), attempt):
+                    file.write(chunk)
+        except OSError as error:
+            reason = (error.strerror or "of an unknown fault").lower()
+            message = f"The source could not be copied to the worker: {reason}."
+            raise JobFailed(Status.FAILED_CREATING_SOURCE_ZIP, message) from error
+
+
+def _checked(chunks: Iterator[bytes], attempt: Attempt) -> Iterator[bytes]:
+    for chunk in chunks:
+        attempt.check()
+        yield chunk
+
+
+@contextmanager
+def _obtaining() -> Iterator[None]:
+    try:
+        yield
+    except NotFound as error:
+        raise JobFailed(Status.FAILED_SOURCE_COULD_NOT_BE_OBTAINED, str(error)) from error
+    except SizeChanged as error:
+        message = "A part of the source is damaged in the storage."
+        raise JobFailed(Status.FAILED_SOURCE_COULD_NOT_BE_OBTAINED, message) from error

@@ -1,0 +1,116 @@
+"""A folder that is filled from an archive that nobody trusts: nothing gets outside of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from cloud_executor.model.job import Status
+from worker_vm.worker.file_names import quoted_name
+from worker_vm.worker.job_failed import JobFailed
+
+FILE_MODE = 0o644
+"""of a file whose archive says nothing"""
+
+_REASONS = {
+    errno.ENOSPC: "the worker's disk is full",
+    errno.EDQUOT: "the worker's disk is full",
+    errno.ENAMETOOLONG: "its name is too long",
+    errno.ENOTDIR: "a file stands where its folder should be",
+    errno.EISDIR: "a folder has the same name",
+    errno.EEXIST: "a file has the same name",
+}
+
+
+class FileTree:
+    """Files, folders and links below a root that was empty.
+
+    Links are made at the end, so that nothing is ever written through one. Any fault is a FAILED_UNZIP.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = os.path.realpath(root)
+        self._folders = {self._root}
+        self._links: dict[str, str] = {}
+
+    def write_file(self, name: str, mode: int, chunks: Iterable[bytes]) -> None:
+        """Write a file; one that has the name already is replaced."""
+        path = self._path(name)
+        with _faults(name):
+            self._make_folder(os.path.dirname(path))
+            self._links.pop(path, None)
+            if os.path.lexists(path):
+                os.unlink(path)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        with open(descriptor, "wb", buffering=0) as file:
+            for chunk in chunks:
+                with _faults(name):
+                    file.write(chunk)
+            # Not on creation, since the umask is the worker's; and its owner has to be able to read it.
+            os.fchmod(descriptor, mode & 0o777 | 0o400)
+
+    def make_folder(self, name: str) -> None:
+        with _faults(name):
+            self._make_folder(self._path(name))
+
+    def add_link(self, name: str, target: str) -> None:
+        """Make a symbolic link when the tree is closed."""
+        path = self._path(name)
+        with _faults(name):
+            self._make_folder(os.path.dirname(path))
+        self._links[path] = target
+
+    def close(self) -> None:
+        """Make the links, unless one leads out of the tree."""
+        for path, target in self._links.items():
+            name = os.path.relpath(path, self._root)
+            with _faults(name):
+                if os.path.lexists(path):
+                    os.unlink(path)
+                os.symlink(target, path)
+        for path, target in self._links.items():
+            if not self._stays_inside(path, target):
+                name = os.path.relpath(path, self._root)
+                raise JobFailed(Status.FAILED_UNZIP, f"The link {quoted_name(name)} in the source leads out of it.")
+
+    def _path(self, name: str) -> str:
+        """The path of a name that is relative and stays below the root; the root itself for `.`."""
+        parts = name.split("/")
+        if name.startswith("/") or ".." in parts or "\0" in name:
+            raise JobFailed(Status.FAILED_UNZIP, f"The name {quoted_name(name)} in the source leads out of it.")
+        return os.path.join(self._root, *(part for part in parts if part not in ("", ".")))
+
+    def _make_folder(self, path: str) -> None:
+        missing = []
+        # Never above the root, where the way up would not end. The system itself refuses a file or link that has the
+        # root's own name: a folder has it.
+        while len(path) > len(self._root) and path not in self._folders:
+            missing.append(path)
+            path = os.path.dirname(path)
+        for folder in reversed(missing):
+            os.mkdir(folder, 0o755)
+            self._folders.add(folder)
+
+    def _stays_inside(self, path: str, target: str) -> bool:
+        if os.path.isabs(target):
+            return False
+        try:
+            real = os.path.realpath(path, strict=True)
+        except FileNotFoundError:
+            # It leads nowhere. What the command may put there later is the command's own doing.
+            real = os.path.normpath(os.path.join(os.path.dirname(path), target))
+        except OSError:
+            return False
+        return real == self._root or real.startswith(self._root + "/")
+
+
+@contextmanager
+def _faults(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, (error.strerror or "of an unknown fault").lower())
+        message = f"The file {quoted_name(name)} of the source could not be written: {reason}."
+        raise JobFailed(Status.FAILED_UNZIP, message) from error
