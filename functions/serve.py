@@ -1,7 +1,7 @@
 """Serve the functions on one machine: functions-framework's application on gunicorn, the server it uses itself.
 
 The framework's own command cannot be told how long to keep idle connections; clients of the protocol count on 20
-seconds or more (protocol: Timeouts of the clients).
+seconds or more (docs/protocol.md: Client timeouts).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The label jobs of the settings: a file that an operator edits while server and workers run (protocol: Labels)."""
+"""The label jobs of the settings: a file that an operator edits while server and workers run
+(docs/protocol.md: Labels)."""
 
 from __future__ import annotations
 

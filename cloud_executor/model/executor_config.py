@@ -1,4 +1,5 @@
-"""`executor_config.json`: which command a job runs, and which results it keeps (protocol: executor_config.json).
+"""`executor_config.json`: which command a job runs, and which results it keeps
+(docs/protocol.md: executor_config.json).
 
 WebGME's fields mean what they mean there; `timeout`, `env`, `image`, `resources` and `retries` are ours.
 """

@@ -2,7 +2,7 @@
 
 Hashes are made of text that WebGME's server writes with `JSON.stringify` from what `JSON.parse` gave it. So rules of
 ECMA-262 are part of the protocol: the order of keys, the sort order of strings, the shortest text of a number, escapes
-(protocol: identity).
+(docs/protocol.md: Identity).
 
 Numbers are `int` where a double holds them exactly and `float` elsewhere; `inf` stands for what is too large.
 """

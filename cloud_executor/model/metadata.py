@@ -1,7 +1,7 @@
 """The metadata of a blob and its identity.
 
 A blob is named by the SHA-1 of its metadata's canonical JSON, so that text is the contract, to the last escape
-(protocol: the metadata document, identity). It is made once, here, and kept as it is; the other fields are views of it.
+(docs/protocol.md: Blob metadata, Identity). It is made once, here, and kept as it is; the other fields are views of it.
 """
 
 from __future__ import annotations

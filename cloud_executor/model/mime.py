@@ -1,4 +1,4 @@
-"""File name -> media type (protocol: media types by name).
+"""File name -> media type (docs/protocol.md: Media types).
 
 NOTICE: `mime_types.json` is the table of the npm package `mime` 4.1.2 (MIT License, Copyright (c) 2023 Robert Kieffer),
 whose data are those of mime-db (MIT License, Copyright (c) 2014 Jonathan Ong, Copyright (c) 2015-2022 Douglas

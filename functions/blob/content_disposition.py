@@ -1,6 +1,7 @@
 """The Content-Disposition of a download.
 
-As the npm package `content-disposition` 1.1 writes it (RFC 6266), since clients parse it (protocol: view and download).
+As the npm package `content-disposition` 1.1 writes it (RFC 6266), since clients parse it
+(docs/protocol.md: Content-Disposition).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The blob API: addresses below `/rest/blob` to the use cases of `BlobStore` (protocol: Blobs)."""
+"""The blob API: addresses below `/rest/blob` to the use cases of `BlobStore` (docs/protocol.md: Blobs)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads past the limits of a function, below `/rest/blob` (protocol: ours, docs/api.md)."""
+"""Uploads past the limits of a function, below `/rest/blob` (docs/api.md: Large files)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask: the shared secret of the executor API (protocol: Who asks)."""
+"""Who may ask: the shared secret of the executor API (docs/protocol.md: Caller identity)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The fields of requests to the executor API, from JSON to the use cases' types.
 
-A value that is false to JavaScript (missing, null, "", 0, []) says nothing (protocol: Update, Workers).
+A value that is false to JavaScript (missing, null, "", 0, []) says nothing (docs/protocol.md: Update, Workers).
 """
 
 from __future__ import annotations

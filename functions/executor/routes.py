@@ -1,4 +1,4 @@
-"""The executor API: addresses below `/rest/executor` to the use cases of `Executor` (protocol: Jobs)."""
+"""The executor API: addresses below `/rest/executor` to the use cases of `Executor` (docs/protocol.md: Jobs)."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def document(request: Request) -> bytes:
 
 
 def json_fields(request: Request) -> Mapping[str, object]:
-    """The fields of a JSON body; none if it is of another type, empty, or a list (protocol: Transport).
+    """The fields of a JSON body; none if it is of another type, empty, or a list (docs/protocol.md: Request bodies).
 
     Raises Invalid for what is neither an object nor a list.
     """

@@ -1,7 +1,7 @@
 """What a request asks for: the segments of its path and its query, read from the address as it was sent.
 
 The WSGI `PATH_INFO` is decoded before it is split, so `a%2Fb` and `a/b` look alike there; the protocol tells them apart
-(protocol: Transport). The raw address is what gunicorn and werkzeug both give as `RAW_URI`.
+(docs/protocol.md: Paths and methods). The raw address is what gunicorn and werkzeug both give as `RAW_URI`.
 """
 
 from __future__ import annotations

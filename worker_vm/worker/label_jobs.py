@@ -1,4 +1,5 @@
-"""Label jobs: a worker has the label if it can run the job of that, and the command exits with 0 (protocol: Labels).
+"""Label jobs: a worker has the label if it can run the job of that, and the command exits with 0
+(docs/protocol.md: Labels).
 
 They run before the worker takes its first delivery, in the sandbox of all jobs, and the server never hears of them.
 What it lacks then it does not try again: a job that needs the label is handed over to external workers.

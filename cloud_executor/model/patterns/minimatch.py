@@ -1,4 +1,4 @@
-"""Which files a result artifact takes: patterns as minimatch 3.0.3 reads them (protocol: patterns).
+"""Which files a result artifact takes: patterns as minimatch 3.0.3 reads them (docs/protocol.md: Patterns).
 
 WebGME's worker calls `minimatch(path, pattern)` without options. `wcmatch` is the nearest library, and starting from it
 was tried: with comments, negation and white space put right before it, one in twenty of the recorded cases still

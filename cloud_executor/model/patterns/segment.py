@@ -2,7 +2,7 @@
 
 minimatch makes the text of a regular expression. When a bracket or a group stays open, a class is invalid, or negated
 groups follow each other, it cuts and pastes what it has written so far, and what comes out decides which files are
-results. So this writes the same text (protocol: patterns). Segments are texts of UTF-16 code units.
+results. So this writes the same text (docs/protocol.md: Patterns). Segments are texts of UTF-16 code units.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run the command of a job, and say how it ended (protocol: what the worker does)."""
+"""Run the command of a job, and say how it ended (docs/protocol.md: What the worker does)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard output in segments while the command runs (protocol: output while it runs).
+"""Standard output in segments while the command runs (docs/protocol.md: Output while the command runs).
 
 What is sent is read back from the file that the output goes to, so a slow storage neither holds up the command nor
 fills the memory.

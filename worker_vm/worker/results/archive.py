@@ -1,4 +1,4 @@
-"""Store the results of a job as artifacts (protocol: results)."""
+"""Store the results of a job as artifacts (docs/protocol.md: Results)."""
 
 from __future__ import annotations
 

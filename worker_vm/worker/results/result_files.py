@@ -1,4 +1,4 @@
-"""Which files a job has left (protocol: results)."""
+"""Which files a job has left (docs/protocol.md: Results)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The source of a job: whatever the download of its blob gives, as files (protocol: what the worker does)."""
+"""The source of a job: whatever the download of its blob gives, as files (docs/protocol.md: What the worker does)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unpack a zip that nobody trusts (protocol: what the worker does, step by step)."""
+"""Unpack a zip that nobody trusts (docs/protocol.md: Step by step)."""
 
 from __future__ import annotations
 
