@@ -1,17 +1,26 @@
-"""The one place that knows which backend stands behind each port.
+"""Composition root: the only module that knows which backend implements each port.
 
-Backends are imported where they are chosen: none costs a process that does not use it anything, and none has to be
-installed for another.
+A backend is imported only when it is chosen, so that a process neither loads nor needs the libraries of the others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.jobs.clients import Executor, ExecutorOptions, system_clock
+from cloud_executor.clock import Clock, system_clock
+from cloud_executor.jobs.attempts import Attempts
+from cloud_executor.jobs.clients import JobClients
+from cloud_executor.jobs.dead_letters import DeadLetters
+from cloud_executor.jobs.external_workers import ExternalWorkers
 from cloud_executor.jobs.label_jobs import LabelJobs
+from cloud_executor.jobs.options import JobOptions
+from cloud_executor.jobs.publisher import Publisher
+from cloud_executor.jobs.sweep import Sweep
+from cloud_executor.model.pool import WorkerPool
 from cloud_executor.ports import JobQueue, JobStore
 from cloud_executor.settings import InvalidSetting, Settings
 
@@ -19,15 +28,15 @@ if TYPE_CHECKING:
     from cloud_executor.backends.google.pubsub import PubSubJobQueue
 
 
-def open_blob_store(settings: Settings, *, serves: bool = False) -> BlobStore:
+def open_blobs(settings: Settings, *, serves: bool = False) -> BlobStore:
     """Blobs over the configured object store. Raises InvalidSetting if its library is not installed.
 
-    `serves`: this process answers clients, for whom it makes manifests before they ask.
+    `serves`: this process serves clients, and creates the manifests of new artifacts in the background.
     """
     if settings.bucket is None:
         from cloud_executor.backends.files import FileObjectStore
 
-        # Not in the cloud, where a function has no processor once it has answered.
+        # Only on one machine: in the cloud a function has no CPU after its response.
         background = ThreadPoolExecutor(1, "manifests") if serves else None
         return BlobStore(FileObjectStore(settings.data / "blobs"), system_clock, background=background)
     try:
@@ -44,17 +53,54 @@ def open_blob_store(settings: Settings, *, serves: bool = False) -> BlobStore:
     return BlobStore(objects, system_clock, direct=objects)
 
 
-def open_executor(settings: Settings) -> Executor:
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The use cases of jobs over one job store and queue. Each process takes those that it needs."""
+
+    store: JobStore
+    queue: JobQueue
+    pools: Sequence[WorkerPool]
+    options: JobOptions = field(default_factory=JobOptions)
+    clock: Clock = system_clock
+    label_jobs: Callable[[], Mapping[str, str]] = dict
+    """Returns label -> hash of the blob whose job gives a worker that label."""
+
+    @property
+    def clients(self) -> JobClients:
+        return JobClients(self.store, self._publisher, self.pools, self.clock, self.label_jobs)
+
+    @property
+    def attempts(self) -> Attempts:
+        return Attempts(self.store, self._publisher, self.options, self.clock)
+
+    @property
+    def external_workers(self) -> ExternalWorkers:
+        return ExternalWorkers(self.store, self.options, self.clock, self.label_jobs)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        return DeadLetters(self.store, self.clock)
+
+    @property
+    def sweep(self) -> Sweep:
+        return Sweep(self.store, self._publisher, self.pools, self.options, self.clock, self.label_jobs)
+
+    @property
+    def _publisher(self) -> Publisher:
+        return Publisher(self.store, self.queue, self.clock)
+
+
+def open_jobs(settings: Settings) -> Jobs:
     """Jobs over the configured job store and queue. Raises InvalidSetting if their libraries are not installed."""
     store, queue = _open_sqlite(settings) if settings.jobs == "sqlite" else _open_google(settings)
-    return Executor(
+    return Jobs(
         store=store,
         queue=queue,
         pools=settings.worker_pools,
-        options=ExecutorOptions(
+        options=JobOptions(
             refresh_period=settings.worker_refresh_interval,
             lease=settings.lease,
-            max_losses=settings.max_losses,
+            retries=settings.retries,
             clear_output_after=settings.clear_output_timeout,
         ),
         label_jobs=LabelJobs(settings.label_jobs).current,
@@ -82,9 +128,9 @@ def _open_google(settings: Settings) -> tuple[JobStore, JobQueue]:
 
 
 def create_in_emulators(settings: Settings, max_deliveries: int) -> JobQueue:
-    """Make what Terraform makes in the cloud: the pools' topics, and the bucket if it is one of Cloud Storage.
+    """Create what Terraform creates in the cloud: the pools' topics, and the bucket if it is in Cloud Storage.
 
-    The queue, whose pool DEAD_LETTER brings the messages that were delivered too often.
+    Returns the queue, whose pool DEAD_LETTER delivers the messages that were delivered too often.
     """
     queue = _open_pubsub(settings)
     if settings.objects == "gcs":
@@ -99,8 +145,8 @@ def _open_pubsub(settings: Settings) -> PubSubJobQueue:
     try:
         from cloud_executor.backends.google.pubsub import PubSubJobQueue
     except ModuleNotFoundError as error:
-        raise _not_installed("EXECUTOR_QUEUE", settings.queue, "google") from error
-    # Settings are refused that choose it without a project.
+        raise _not_installed("EXECUTOR_JOBS", settings.jobs, "google") from error
+    # The settings guarantee a project here.
     return PubSubJobQueue(settings.project or "", settings.topic_prefix, settings.longest_job)
 
 

@@ -127,7 +127,7 @@ class JobStore(Protocol):
         Not `durable`: a power cut may undo it, with all that was written after it. For notes whose loss `sweep` mends.
         """
 
-    def note_published(self, job: Job, at: datetime) -> None:
+    def record_publish(self, job: Job, at: datetime) -> None:
         """Note that a message for `job`, as it was stored last, is in the queue; nothing if it was changed since."""
 
     def query(

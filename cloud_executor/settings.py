@@ -168,7 +168,7 @@ class Settings:
     lease: timedelta = _setting(
         timedelta(seconds=30), _seconds, "seconds", "how long a worker may be silent before its job goes to another"
     )
-    max_losses: int = _setting(
+    retries: int = _setting(
         3,
         _count,
         "a number",

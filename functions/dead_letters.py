@@ -7,14 +7,14 @@ import binascii
 import logging
 from collections.abc import Mapping
 
-from cloud_executor.jobs.clients import Executor
+from cloud_executor.jobs.dead_letters import DeadLetters
 from cloud_executor.model.message import InvalidMessage, decode_message
 from cloud_executor.ports import JobNotFound
 
 logger = logging.getLogger(__name__)
 
 
-def record_dead_letter(executor: Executor, event_data: object) -> None:
+def record_dead_letter(dead_letters: DeadLetters, event_data: object) -> None:
     """The job of the message has failed. Raises Unavailable: the event is then to come again.
 
     An event that makes no sense, or names no job, is logged and counts as done: it would not get better.
@@ -24,7 +24,7 @@ def record_dead_letter(executor: Executor, event_data: object) -> None:
         logger.error("a dead letter names no job", extra={"action": "dead_letter", "event": repr(event_data)[:500]})
         return
     try:
-        executor.give_up(job_hash)
+        dead_letters.give_up(job_hash)
     except JobNotFound:
         logger.warning("a dead letter is of an unknown job", extra={"action": "dead_letter", "job_hash": job_hash})
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from flask import Request, Response
 
-from cloud_executor.jobs.clients import Executor
+from cloud_executor.jobs.sweep import Sweep
 from functions.transport import responses
 from functions.transport.errors import NoSuchRoute
 from functions.transport.target import Target
@@ -21,11 +21,11 @@ class SweepRoute:
     Two at once do no harm. Who may ask is the platform's affair: nothing of a request counts but that it came.
     """
 
-    executor: Executor
+    sweep: Sweep
 
-    def answer(self, request: Request, target: Target) -> Response:
+    def respond(self, request: Request, target: Target) -> Response:
         """Raises NoSuchRoute, Unavailable."""
         if request.method != "POST":
             raise NoSuchRoute
-        report = dataclasses.asdict(self.executor.sweep())
+        report = dataclasses.asdict(self.sweep.run())
         return responses.answer(json.dumps(report).encode(), responses.BLOB_JSON)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from cloud_executor.jobs.clients import Executor
+from cloud_executor.jobs.dead_letters import DeadLetters
 from cloud_executor.model.pool import DEAD_LETTER
 from cloud_executor.ports import Delivery, JobNotFound, JobQueue
 
@@ -19,11 +19,11 @@ PAUSE_SECONDS = 1.0
 STOP_SECONDS = 5.0
 
 
-class DeadLetters:
+class DeadLetterReader:
     """`start` and `stop` it; runs beside the supervisor."""
 
-    def __init__(self, executor: Executor, queue: JobQueue) -> None:
-        self._executor = executor
+    def __init__(self, dead_letters: DeadLetters, queue: JobQueue) -> None:
+        self._dead_letters = dead_letters
         self._queue = queue
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dead letters", daemon=True)
@@ -49,7 +49,7 @@ class DeadLetters:
 
     def _record(self, letter: Delivery) -> None:
         try:
-            self._executor.give_up(letter.job_hash)
+            self._dead_letters.give_up(letter.job_hash)
         except JobNotFound:
             fields = {"action": "dead_letter", "job_hash": letter.job_hash}
             logger.warning("a dead letter is of an unknown job", extra=fields)

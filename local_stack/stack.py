@@ -26,13 +26,13 @@ from pathlib import Path
 import click
 import httpx
 
-from cloud_executor.composition import create_in_emulators, open_blob_store, open_executor
+from cloud_executor.composition import create_in_emulators, open_blobs, open_jobs
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.settings import Settings
 from cloud_executor.stop_signals import set_on_signals
 from local_stack.data_folder import claimed
-from local_stack.dead_letters import DeadLetters
+from local_stack.dead_letters import DeadLetterReader
 from local_stack.emulated_cloud import emulated_cloud
 from local_stack.listener import Listener, open_listener
 from local_stack.service import Service, ServiceFailed, ServiceRefused
@@ -89,8 +89,8 @@ def run_stack(options: Options) -> int:
             settings = Settings.from_env(environment)
         configure_logging("supervisor", settings.project, log_level)
         emulated_queue = create_in_emulators(settings, MAX_DELIVERIES) if _uses_emulators(settings) else None
-        executor = open_executor(settings)
-        upkeep = Upkeep(executor, open_blob_store(settings))
+        jobs = open_jobs(settings)
+        upkeep = Upkeep(jobs.sweep, open_blobs(settings))
         pools = () if options.slots == 0 else settings.worker_pools
         server, workers = _services(options.slots, pools, listener, environment, log_level)
         services = [server, *workers]
@@ -100,7 +100,7 @@ def run_stack(options: Options) -> int:
         upkeep.start()
         stack.callback(upkeep.stop)
         if emulated_queue is not None:
-            dead_letters = DeadLetters(executor, emulated_queue)
+            dead_letters = DeadLetterReader(jobs.dead_letters, emulated_queue)
             dead_letters.start()
             stack.callback(dead_letters.stop)
         if not listener.is_private and settings.nonce is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.jobs.clients import Executor
+from cloud_executor.jobs.sweep import Sweep
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ class _Chore:
 class Upkeep:
     """Runs beside the supervisor; its failures are logged, and the next time tries again."""
 
-    def __init__(self, executor: Executor, blobs: BlobStore) -> None:
-        sweep_seconds = min(SWEEP_SECONDS, executor.options.refresh_period.total_seconds() / 2)
+    def __init__(self, sweep: Sweep, blobs: BlobStore) -> None:
+        sweep_seconds = min(SWEEP_SECONDS, sweep.options.refresh_period.total_seconds() / 2)
         self._chores = (
-            _Chore("sweep", executor.sweep, sweep_seconds),
+            _Chore("sweep", sweep.run, sweep_seconds),
             _Chore("delete_abandoned_uploads", blobs.delete_abandoned_uploads, CLEARING_SECONDS),
             _Chore("delete_old_zips", blobs.delete_old_zips, CLEARING_SECONDS),
         )

@@ -1,4 +1,4 @@
-"""The label jobs of the settings: a file that an operator edits while server and workers run
+"""Label jobs from a file that the operator may edit while the server and workers run
 (docs/protocol.md: Labels)."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class LabelJobs:
-    """label -> hash of the blob whose job gives a worker that label; read again when the file changes."""
+    """Maps each label to the hash of the blob whose job gives a worker that label. Reread when the file changes."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -20,7 +20,7 @@ class LabelJobs:
         self._jobs: Mapping[str, str] = {}
 
     def current(self) -> Mapping[str, str]:
-        """What the file says now; if it cannot be read, what it said last."""
+        """The current mapping; if the file cannot be read, the last one that was read."""
         if self._path is None:
             return self._jobs
         try:
@@ -30,7 +30,7 @@ class LabelJobs:
                 self._jobs = _parse(self._path.read_bytes())
                 self._seen = version
         except (OSError, ValueError) as error:
-            logger.warning("label jobs cannot be read", extra={"action": "label_jobs", "reason": str(error)})
+            logger.warning("label jobs file cannot be read", extra={"action": "label_jobs", "reason": str(error)})
         return self._jobs
 
 

@@ -1,4 +1,4 @@
-"""What the log says of jobs."""
+"""Fields of log records about jobs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ logger = logging.getLogger(__name__)
 
 
 def log_fields(job: Job, action: str) -> dict[str, object]:
-    """What every log line about a job says of it."""
+    """The fields that every log record about a job has."""
     fields: dict[str, object] = {"action": action, "job_hash": job.hash, "attempt": job.attempt}
     return fields if job.trace is None else fields | {"trace": job.trace}
 
 
 def log_vanished(job: Job, status: str) -> None:
-    """`job` as its worker had it, and its status now."""
+    """Log that the worker of `job` vanished. `job` is as the worker had it; `status` is the status now."""
     fields = log_fields(job, "lose") | {"worker_id": job.worker, "status": status}
     logger.warning("worker of a job vanished", extra=fields)

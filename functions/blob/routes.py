@@ -25,7 +25,7 @@ class BlobRoutes:
     inline_limit: int | None = None
     """bytes up to which a download is answered here; None, or a store that cannot answer itself: all are"""
 
-    def answer(self, request: Request, target: Target) -> Response | None:
+    def respond(self, request: Request, target: Target) -> Response | None:
         """None: the address is not below `/rest/blob`. Raises the use cases' errors."""
         rest = target.below("rest", "blob")
         if rest is None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 from cloud_executor.errors import Invalid
-from cloud_executor.jobs.clients import CheckIn
+from cloud_executor.jobs.external_workers import CheckIn
 from cloud_executor.model.job import JobUpdate, OutputSegment
 
 Fields = Mapping[str, object]
@@ -31,6 +31,7 @@ def job_update(fields: Fields) -> JobUpdate:
     return JobUpdate(
         status=_text(fields, "status"),
         result_hashes=_result_hashes(fields.get("resultHashes")),
+        result_super_set=_text(fields, "resultSuperSet"),
         start_time=_text(fields, "startTime"),
         finish_time=_text(fields, "finishTime"),
         worker=_text(fields, "worker"),

@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlencode
 import msgspec
 from flask import Request, Response
 
-from cloud_executor.jobs.clients import Executor
+from cloud_executor.jobs.clients import JobClients
+from cloud_executor.jobs.external_workers import ExternalWorkers
 from cloud_executor.json_logging import logged_with
 from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.model.pool import WorkerPool
@@ -34,12 +35,13 @@ _MEDIA_TYPE = ("X-WebGME-Media-Type", "webgme.v1")
 class ExecutorRoutes:
     """Answers requests to the executor API."""
 
-    executor: Executor
+    clients: JobClients
+    external_workers: ExternalWorkers
     nonce: str | None
     shown_pools: Sequence[WorkerPool]
     """those that are among the workers even if no worker of theirs lives"""
 
-    def answer(self, request: Request, target: Target) -> Response | None:
+    def respond(self, request: Request, target: Target) -> Response | None:
         """None: the address is not below `/rest/executor`. Errors are answered here: they carry the same header."""
         rest = target.below("rest", "executor")
         if rest is None:
@@ -56,21 +58,23 @@ class ExecutorRoutes:
     def _route(self, request: Request, target: Target, rest: tuple[str, ...]) -> Response:
         match request.method, rest:
             case "GET" | "HEAD", ("info", job_hash):
-                return _json(self.executor.get(decoded(job_hash)).document())
+                return _json(self.clients.get(decoded(job_hash)).document())
             case "GET" | "HEAD", ():
                 return self._list(target.query)
             case "POST", ("create", job_hash):
                 return self._create(decoded(job_hash), json_fields(request), trace_of(request.environ))
             case "POST", ("update", job_hash):
-                self.executor.update(decoded(job_hash), executor_fields.job_update(json_fields(request)))
+                self.external_workers.update(decoded(job_hash), executor_fields.job_update(json_fields(request)))
                 return responses.text("OK")
             case "POST", ("cancel", job_hash):
-                self.executor.cancel(decoded(job_hash), json_fields(request).get("secret"))
+                self.clients.cancel(decoded(job_hash), json_fields(request).get("secret"))
                 return responses.text("OK")
             case "GET" | "HEAD", ("output", job_hash):
                 return self._output(decoded(job_hash), target.query)
             case "POST", ("output", job_hash):
-                self.executor.put_output(executor_fields.output_segment(decoded(job_hash), json_fields(request)))
+                self.external_workers.put_output(
+                    executor_fields.output_segment(decoded(job_hash), json_fields(request))
+                )
                 return responses.text("OK")
             case "GET" | "HEAD", ("worker",):
                 return self._workers()
@@ -79,16 +83,16 @@ class ExecutorRoutes:
         raise NoSuchRoute
 
     def _create(self, job_hash: str, fields: Mapping[str, object], trace: str | None) -> Response:
-        job, created = self.executor.create(job_hash, executor_fields.labels(fields), trace=trace)
+        job, created = self.clients.create(job_hash, executor_fields.labels(fields), trace=trace)
         return _json({**job.document(), "secret": job.secret} if created else job.document())
 
     def _list(self, query: Mapping[str, str]) -> Response:
         status = query.get("status") or None
         limit = executor_fields.page_limit(query.get("limit"), LARGEST_PAGE)
         if limit is None:
-            jobs = self.executor.jobs(status)
+            jobs = self.clients.jobs(status)
             return responses.json_stream(b"{", map(_member, jobs), b"}", responses.EXECUTOR_JSON)
-        page = self.executor.page(status, query.get("after") or None, limit)
+        page = self.clients.page(status, query.get("after") or None, limit)
         links = []
         if page.next is not None:
             again = {"status": status or "", "limit": str(limit), "after": page.next}
@@ -97,27 +101,27 @@ class ExecutorRoutes:
 
     def _output(self, job_hash: str, query: Mapping[str, str]) -> Response:
         start, end = executor_fields.bound(query.get("start")), executor_fields.bound(query.get("end"))
-        segments = self.executor.output(job_hash, start, end)
+        segments = self.clients.output(job_hash, start, end)
         return responses.json_stream(b"[", map(_segment, segments), b"]", responses.EXECUTOR_JSON)
 
     def _workers(self) -> Response:
         pools = map(self._shown, self.shown_pools)
-        workers = (_worker(worker, jobs) for worker, jobs in self.executor.workers())
+        workers = (_worker(worker, jobs) for worker, jobs in self.clients.workers())
         return _json({str(entry["clientId"]): entry for entry in itertools.chain(pools, workers)})
 
     def _shown(self, pool: WorkerPool) -> dict[str, object]:
         """A pool as if it were a worker: DeepForge starts no job where none is listed, and a pool may have none now."""
-        labels = tuple(sorted(pool.labels | self.executor.label_jobs().keys()))
-        now = self.executor.clock()
+        labels = tuple(sorted(pool.labels | self.clients.label_jobs().keys()))
+        now = self.clients.clock()
         return _worker(WorkerRecord(f"pool:{pool.name}", now, labels, pool=pool.name, slots=pool.slots), ())
 
     def _check_in(self, fields: Mapping[str, object]) -> Response:
-        orders = self.executor.check_in(executor_fields.check_in(fields))
+        orders = self.external_workers.check_in(executor_fields.check_in(fields))
         return _json(
             {
                 "jobsToStart": orders.jobs_to_start,
-                "refreshPeriod": self.executor.options.refresh_period // timedelta(milliseconds=1),
-                "labelJobs": self.executor.label_jobs(),
+                "refreshPeriod": self.external_workers.options.refresh_period // timedelta(milliseconds=1),
+                "labelJobs": self.clients.label_jobs(),
                 "jobsToCancel": orders.jobs_to_cancel,
             }
         )

@@ -262,7 +262,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, method: str, error: Exception, *, d
 
 def count_up(job: Job | None) -> Job:
     assert job is not None
-    return msgspec.structs.replace(job, losses=job.losses + 1)
+    return msgspec.structs.replace(job, lost_attempts=job.lost_attempts + 1)
 
 
 @pytest.mark.parametrize("done", [True, False])
@@ -275,7 +275,7 @@ def test_a_change_whose_answer_is_lost_is_made_once(
     insert(store, "a")
     failing(monkeypatch, "commit", error, done=done)
     changed = store.transact("a", count_up)
-    assert changed == store.get("a") == new_job("a", losses=1)
+    assert changed == store.get("a") == new_job("a", lost_attempts=1)
 
 
 def test_a_create_whose_answer_is_lost_is_made_once(store: FirestoreJobStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,23 +14,23 @@ from google.pubsub_v1 import PublisherClient
 
 from cloud_executor.backends.google.firestore.jobs import FirestoreJobStore
 from cloud_executor.backends.google.pubsub import PubSubJobQueue
-from cloud_executor.jobs.clients import Executor, Outcome
-from cloud_executor.model.job import OutputSegment, Status
+from cloud_executor.composition import Jobs
+from cloud_executor.model.job import Outcome, OutputSegment, Status
 from cloud_executor.model.pool import WorkerPool
 
 
 @pytest.fixture
-def executor(firestore: str, pubsub: str) -> Executor:
+def jobs(firestore: str, pubsub: str) -> Jobs:
     project = new_project()
     queue = PubSubJobQueue(project, "executor", timedelta(hours=1))
     queue.create(["default"], max_deliveries=20)
-    return Executor(
+    return Jobs(
         store=FirestoreJobStore(project, "(default)"), queue=queue, pools=[WorkerPool("default", frozenset({"gpu"}))]
     )
 
 
 @pytest.fixture
-def calls(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+def calls(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     made: Counter[str] = Counter()
 
     def counted(owner: type, method: str) -> None:
@@ -48,61 +48,59 @@ def calls(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Count
     yield made
 
 
-def test_create_is_a_transaction_a_publish_and_a_note(executor: Executor, calls: Counter[str]) -> None:
-    executor.create("job")
+def test_create_is_a_transaction_a_publish_and_a_note(jobs: Jobs, calls: Counter[str]) -> None:
+    jobs.clients.create("job")
     # The transaction is a read, and a commit that holds only if nothing has changed since.
     assert calls == {"batch_get_documents": 1, "commit": 2, "publish": 1}
 
 
-def test_a_create_of_what_is_there_is_one_read(executor: Executor, calls: Counter[str]) -> None:
-    executor.create("job")
+def test_a_create_of_what_is_there_is_one_read(jobs: Jobs, calls: Counter[str]) -> None:
+    jobs.clients.create("job")
     calls.clear()
-    executor.create("job")
+    jobs.clients.create("job")
     assert calls == {"batch_get_documents": 1}
 
 
-def test_a_create_for_external_workers_publishes_nothing(executor: Executor, calls: Counter[str]) -> None:
-    executor.create("job", ("a label that no pool has",))
+def test_a_create_for_external_workers_publishes_nothing(jobs: Jobs, calls: Counter[str]) -> None:
+    jobs.clients.create("job", ("a label that no pool has",))
     assert calls == {"batch_get_documents": 1, "commit": 1}
 
 
-def test_info_is_one_read(executor: Executor, calls: Counter[str]) -> None:
-    executor.create("job")
+def test_info_is_one_read(jobs: Jobs, calls: Counter[str]) -> None:
+    jobs.clients.create("job")
     calls.clear()
-    executor.get("job")
+    jobs.clients.get("job")
     assert calls == {"batch_get_documents": 1}
 
 
-def test_a_poll_of_output_is_one_query(executor: Executor, calls: Counter[str]) -> None:
-    executor.create("job")
-    executor.put_output(OutputSegment("job", 0, "line"))
+def test_a_poll_of_output_is_one_query(jobs: Jobs, calls: Counter[str]) -> None:
+    jobs.clients.create("job")
+    jobs.external_workers.put_output(OutputSegment("job", 0, "line"))
     calls.clear()
-    assert len(list(executor.output("job"))) == 1
+    assert len(list(jobs.clients.output("job"))) == 1
     assert calls == {"run_query": 1}
 
 
-def test_a_first_poll_that_finds_nothing_also_looks_whether_the_job_is_there(
-    executor: Executor, calls: Counter[str]
-) -> None:
-    executor.create("job")
+def test_a_first_poll_that_finds_nothing_also_looks_whether_the_job_is_there(jobs: Jobs, calls: Counter[str]) -> None:
+    jobs.clients.create("job")
     calls.clear()
-    assert list(executor.output("job")) == []
+    assert list(jobs.clients.output("job")) == []
     assert calls == {"run_query": 1, "batch_get_documents": 1}
     calls.clear()
-    assert list(executor.output("job")) == []
+    assert list(jobs.clients.output("job")) == []
     assert calls == {"run_query": 1}
 
 
-def test_a_workers_part_is_three_transactions_and_one_for_each_renewal(executor: Executor, calls: Counter[str]) -> None:
-    executor.create("job")
+def test_a_workers_part_is_three_transactions_and_one_for_each_renewal(jobs: Jobs, calls: Counter[str]) -> None:
+    jobs.clients.create("job")
     calls.clear()
-    job = executor.claim("job", "worker")
-    executor.started("job", job.attempt)
-    executor.finish("job", job.attempt, Outcome(Status.SUCCESS))
+    job = jobs.attempts.claim("job", "worker")
+    jobs.attempts.start("job", job.attempt)
+    jobs.attempts.finish("job", job.attempt, Outcome(Status.SUCCESS))
     assert calls == {"batch_get_documents": 3, "commit": 3}
     calls.clear()
 
 
-def test_a_sweep_with_nothing_to_do_is_four_queries(executor: Executor, calls: Counter[str]) -> None:
-    executor.sweep()
+def test_a_sweep_with_nothing_to_do_is_four_queries(jobs: Jobs, calls: Counter[str]) -> None:
+    jobs.sweep.run()
     assert calls == {"run_query": 4}

@@ -14,9 +14,9 @@ import pytest
 from contract_backends import PATIENCE_SECONDS, SPAWN, JobBackend, in_process, in_processes
 
 from cloud_executor.errors import Conflict, Invalid
-from cloud_executor.model import job as transitions
+from cloud_executor.model import transitions
 from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Durations, Job, JobUpdate, OutputSegment, Status
+from cloud_executor.model.job import Durations, Job, JobUpdate, NotClaimable, OutputSegment, Status
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobNotFound, JobStore
 
@@ -143,11 +143,11 @@ def test_a_change_that_raises_leaves_the_job(job_store: JobStore) -> None:
 
 def test_a_change_that_is_not_durable_holds_for_everyone_at_once(job_backend: JobBackend, job_store: JobStore) -> None:
     assert job_store.transact("a", lambda _: new_job("a"), durable=False) == new_job("a")
-    assert job_store.transact("a", count_up, durable=False) == new_job("a", losses=1)
-    assert job_store.transact("a", lambda _: None, durable=False) == new_job("a", losses=1)
-    assert job_store.get("a") == new_job("a", losses=1)
+    assert job_store.transact("a", count_up, durable=False) == new_job("a", lost_attempts=1)
+    assert job_store.transact("a", lambda _: None, durable=False) == new_job("a", lost_attempts=1)
+    assert job_store.get("a") == new_job("a", lost_attempts=1)
     in_processes(1, count_up_in_a_process, job_backend, SPAWN.Barrier(1), 2)
-    assert job_store.get("a") == new_job("a", losses=3)
+    assert job_store.get("a") == new_job("a", lost_attempts=3)
 
 
 @pytest.mark.parametrize("remembered", [True, False])
@@ -156,7 +156,7 @@ def test_a_publish_is_noted_on_the_job_that_was_published(
 ) -> None:
     stored = existing(job_store.transact("a", lambda _: new_job("a", 20, pool="p")))
     with job_backend.open() as other:
-        (job_store if remembered else other).note_published(stored, NOW)
+        (job_store if remembered else other).record_publish(stored, NOW)
     assert job_store.get("a") == new_job("a", 20, pool="p", published_at=NOW)
     assert job_store.unpublished(NOW, 9) == ()
 
@@ -169,10 +169,10 @@ def test_a_publish_is_not_noted_on_a_job_that_was_changed_since(
     made_anew = msgspec.structs.replace(stored, secret="another")
     with job_backend.open() as other:
         other.transact("a", lambda _: made_anew)
-        (job_store if remembered else other).note_published(stored, NOW)
+        (job_store if remembered else other).record_publish(stored, NOW)
     assert job_store.get("a") == made_anew
     assert job_store.unpublished(NOW, 9) == (made_anew,)
-    job_store.note_published(new_job("missing", pool="p"), NOW)
+    job_store.record_publish(new_job("missing", pool="p"), NOW)
     assert hashes(job_store.query().jobs) == ["a"]
 
 
@@ -204,7 +204,7 @@ def test_every_field_is_kept(job_store: JobStore) -> None:
         pool="default",
         later_pools=("large",),
         attempt=7,
-        losses=2,
+        lost_attempts=2,
         retries=0,
         lease_expires=NOW + timedelta(microseconds=1),
         published_at=NOW - timedelta(days=1, microseconds=3),
@@ -363,7 +363,7 @@ def test_unpublished_are_created_jobs_of_a_pool_without_a_publish(job_store: Job
     before = NOW - 10 * SECOND
     assert set(hashes(job_store.unpublished(before, 10))) == {"forgotten", "forgotten too"}
     assert len(job_store.unpublished(before, 1)) == 1
-    job_store.transact("forgotten", lambda job: transitions.published(existing(job), NOW))
+    job_store.transact("forgotten", lambda job: transitions.record_publish(existing(job), NOW))
     assert hashes(job_store.unpublished(before, 10)) == ["forgotten too"]
 
 
@@ -380,7 +380,7 @@ def test_expired_output_is_that_which_is_due(job_store: JobStore) -> None:
     )
     assert set(hashes(job_store.with_expired_output(NOW, 10))) == {"due", "due long ago"}
     assert len(job_store.with_expired_output(NOW, 1)) == 1
-    job_store.transact("due", lambda job: transitions.output_cleared(existing(job), NOW))
+    job_store.transact("due", lambda job: transitions.expire_output(existing(job), NOW))
     assert hashes(job_store.with_expired_output(NOW, 10)) == ["due long ago"]
 
 
@@ -399,7 +399,7 @@ def numbers_of(segments: Iterator[OutputSegment]) -> list[int]:
 def test_put_output_stores_the_segment_and_changes_the_job(job_store: JobStore) -> None:
     insert(job_store, new_job("a"))
     segment = OutputSegment("a", 5, "some output")
-    changed = job_store.put_output(segment, lambda job: transitions.output_received(existing(job), 5, None, NOW, None))
+    changed = job_store.put_output(segment, lambda job: transitions.receive_output(existing(job), 5, None, NOW, None))
     assert changed == new_job("a", output_number=5)
     assert job_store.get("a") == changed
     assert list(job_store.output("a")) == [segment]
@@ -567,14 +567,14 @@ def test_delete_worker_spares_one_that_was_seen_since(job_store: JobStore) -> No
 
 
 def count_up(job: Job | None) -> Job:
-    return msgspec.structs.replace(existing(job), losses=existing(job).losses + 1)
+    return msgspec.structs.replace(existing(job), lost_attempts=existing(job).lost_attempts + 1)
 
 
 def test_no_change_of_many_threads_is_lost(job_store: JobStore) -> None:
     insert(job_store, new_job("a"))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: job_store.transact("a", count_up), range(200)))
-    assert job_store.get("a").losses == 200
+    assert job_store.get("a").lost_attempts == 200
 
 
 def count_up_in_a_process(_number: int, backend: JobBackend, start: Barrier, times: int) -> None:
@@ -587,13 +587,13 @@ def count_up_in_a_process(_number: int, backend: JobBackend, start: Barrier, tim
 def test_no_change_of_several_processes_is_lost(job_backend: JobBackend, job_store: JobStore) -> None:
     insert(job_store, new_job("a"))
     in_processes(3, count_up_in_a_process, job_backend, SPAWN.Barrier(3), 100)
-    assert job_store.get("a").losses == 300
+    assert job_store.get("a").lost_attempts == 300
 
 
 def claim(store: JobStore, job_hash: str, worker: str) -> bool:
     try:
         store.transact(job_hash, lambda job: transitions.claim(existing(job), worker, NOW, SECOND, 3))
-    except transitions.NotClaimable:
+    except NotClaimable:
         return False
     return True
 
@@ -647,13 +647,13 @@ def test_readers_see_each_change_whole(job_store: JobStore) -> None:
 
     def change(job: Job | None) -> Job:
         number = existing(job).attempt + 1
-        return msgspec.structs.replace(existing(job), attempt=number, losses=number, worker=str(number))
+        return msgspec.structs.replace(existing(job), attempt=number, lost_attempts=number, worker=str(number))
 
     def read() -> int:
         seen = 0
         while not done.is_set():
             job = job_store.get("a")
-            assert job.attempt == job.losses >= seen
+            assert job.attempt == job.lost_attempts >= seen
             assert job.worker in (None, str(job.attempt))
             seen = job.attempt
         return seen
@@ -694,7 +694,7 @@ def test_a_process_killed_in_a_transaction_leaves_the_store_as_it_was(
         assert job_store.get("a") == new_job("a")
     assert list(job_store.output("a")) == []
     job_store.transact("a", count_up)
-    assert job_store.get("a") == new_job("a", losses=1)
+    assert job_store.get("a") == new_job("a", lost_attempts=1)
 
 
 def write_and_tell(backend: JobBackend, log: Path) -> None:
@@ -726,8 +726,8 @@ def test_a_process_killed_at_any_moment_leaves_whole_changes_and_all_that_it_tol
     assert told <= len(stored) <= told + 1
     for job_hash in stored:
         # The segment and the count come together.
-        assert len(list(job_store.output(job_hash))) == job_store.get(job_hash).losses
-    assert [job_store.get(f"job {number}").losses for number in range(told)] == [1] * told
+        assert len(list(job_store.output(job_hash))) == job_store.get(job_hash).lost_attempts
+    assert [job_store.get(f"job {number}").lost_attempts for number in range(told)] == [1] * told
 
 
 # Through the transitions ----------------------------------------------------------------------------------------------
@@ -737,7 +737,7 @@ def test_a_jobs_life_shows_in_every_query(job_store: JobStore) -> None:
     """The queries agree with the model after each of its transitions."""
     later = NOW + timedelta(minutes=1)
 
-    def step(change: transitions.Job | None) -> Job:
+    def step(change: Job | None) -> Job:
         return existing(job_store.transact("a", lambda _: change))
 
     def shown() -> tuple[list[str], list[str], list[str]]:
@@ -749,11 +749,11 @@ def test_a_jobs_life_shows_in_every_query(job_store: JobStore) -> None:
 
     job = step(transitions.create(None, "a", user_id="me", labels=(), pools=("p",), secret="s", now=NOW))
     assert shown() == (["a"], [], [])
-    job = step(transitions.published(job, NOW))
+    job = step(transitions.record_publish(job, NOW))
     assert shown() == ([], [], [])
     job = step(transitions.claim(job, "w", NOW, SECOND, 3))
     assert shown() == ([], ["a"], [])
-    job = step(transitions.output_received(job, 0, None, NOW, SECOND))
+    job = step(transitions.receive_output(job, 0, None, NOW, SECOND))
     assert shown() == ([], ["a"], [])
     job = step(transitions.lose(job, NOW, 3))
     assert shown() == (["a"], [], [])
@@ -762,5 +762,5 @@ def test_a_jobs_life_shows_in_every_query(job_store: JobStore) -> None:
     job = step(transitions.update(job, JobUpdate(status="SUCCESS"), NOW, SECOND))
     assert shown() == ([], [], ["a"])
     assert hashes(job_store.query(status="SUCCESS", user_id="me").jobs) == ["a"]
-    step(transitions.output_cleared(job, later))
+    step(transitions.expire_output(job, later))
     assert shown() == ([], [], [])

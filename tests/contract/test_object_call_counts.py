@@ -12,7 +12,7 @@ from contract_backends import Gcs
 from requests.adapters import HTTPAdapter
 
 from cloud_executor.blobs.store import BlobStore, ZipDownload
-from cloud_executor.jobs.clients import system_clock
+from cloud_executor.clock import system_clock
 from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
 
 OF_THE_BUCKET = re.compile(r"/storage/v1/b/[^/?]+(\?.*)?")

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from cloud_executor.composition import create_in_emulators, open_blob_store, open_executor
+from cloud_executor.composition import create_in_emulators, open_blobs, open_jobs
 from cloud_executor.errors import Unavailable
 from cloud_executor.ports import ObjectStore
 from cloud_executor.settings import Settings
@@ -186,9 +186,9 @@ def _sweeping(environment: Mapping[str, str]) -> Iterator[ObjectStore]:
             patch.setenv(name, value)
         if found.queue == "pubsub":
             create_in_emulators(found, max_deliveries=20)
-        executor, objects = open_executor(found), open_blob_store(found).objects
+        jobs, objects = open_jobs(found), open_blobs(found).objects
         # The clients look for emulators now, and not again.
-        executor.sweep()
+        jobs.sweep.run()
         objects.delete("nothing")
     stop = threading.Event()
     faults: list[Exception] = []
@@ -196,7 +196,7 @@ def _sweeping(environment: Mapping[str, str]) -> Iterator[ObjectStore]:
     def sweep() -> None:
         while not stop.wait(SWEEP_EVERY_SECONDS):
             try:
-                executor.sweep()
+                jobs.sweep.run()
             except Unavailable:
                 continue  # an emulator on a busy machine: the next sweep does what this one did not
             except Exception as fault:

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 from cloud_executor import composition
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.jobs.clients import Executor
+from cloud_executor.composition import Jobs
 
 MAIN = Path(__file__).parents[2] / "functions" / "main.py"
 
@@ -26,7 +26,7 @@ def open_client(
     target: str = "api",
     *,
     blobs: BlobStore | None = None,
-    executor: Executor | None = None,
+    jobs: Jobs | None = None,
     **settings: str,
 ) -> Iterator[FlaskClient]:
     """The framework writes to the environment, the module path and the loggers: all is put back at the end."""
@@ -44,9 +44,9 @@ def open_client(
         patch.setattr(sys, "path", sys.path[:])
         patch.delitem(sys.modules, "main", raising=False)
         if blobs is not None:
-            patch.setattr(composition, "open_blob_store", lambda *_, **__: blobs)
-        if executor is not None:
-            patch.setattr(composition, "open_executor", lambda _: executor)
+            patch.setattr(composition, "open_blobs", lambda *_, **__: blobs)
+        if jobs is not None:
+            patch.setattr(composition, "open_jobs", lambda _: jobs)
         try:
             with functions_framework.create_app(target, str(MAIN)).test_client() as client:
                 yield client

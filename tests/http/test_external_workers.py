@@ -147,7 +147,7 @@ def test_a_worker_hears_how_often_to_ask(start_server: StartServer) -> None:
 
 
 def test_the_jobs_of_a_worker_that_vanished_go_to_the_next(start_server: StartServer) -> None:
-    server = start_server(worker_refresh_interval="100", max_losses="1")
+    server = start_server(worker_refresh_interval="100", retries="1")
     job, _ = create(server, "x")
     for worker in ("first", "second"):
         until(partial(takes, server, worker, job))

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from function_process import function
 
-from cloud_executor.composition import open_executor
+from cloud_executor.composition import open_jobs
 from cloud_executor.model.job import Status
 from cloud_executor.model.message import encode_message
 from cloud_executor.settings import Settings
@@ -62,30 +62,30 @@ def test_an_api_is_served(clean_environment: Path, tmp_path: Path, target: str, 
 
 def test_a_sweep_mends_and_reports(clean_environment: Path, tmp_path: Path) -> None:
     settings = Settings(data=tmp_path)
-    executor = open_executor(settings)
-    executor.create("lost")
-    replace(executor, clock=lambda: datetime.now(UTC) - timedelta(hours=1)).claim("lost", "a worker that vanishes")
+    jobs = open_jobs(settings)
+    jobs.clients.create("lost")
+    replace(jobs, clock=lambda: datetime.now(UTC) - timedelta(hours=1)).attempts.claim("lost", "a worker that vanishes")
     with started(clean_environment, tmp_path, "sweep") as client:
         report = client.post("/").raise_for_status().json()
         assert report["returned"] == 1
-        assert executor.get("lost").status == Status.CREATED
+        assert jobs.clients.get("lost").status == Status.CREATED
         again = client.post("/any/address").raise_for_status().json()
         assert set(again.values()) == {0}
         assert client.get("/").status_code == 404
 
 
 def test_a_dead_letter_ends_its_job(clean_environment: Path, tmp_path: Path) -> None:
-    executor = open_executor(Settings(data=tmp_path))
+    jobs = open_jobs(Settings(data=tmp_path))
     for job_hash in ("waiting", "running"):
-        executor.create(job_hash)
-    executor.claim("running", "a worker")
+        jobs.clients.create(job_hash)
+    jobs.attempts.claim("running", "a worker")
     with started(clean_environment, tmp_path, "dead_letter") as client:
         for job_hash in ("waiting", "running"):
             assert send_event(client, dead_letter(base64.b64encode(encode_message(job_hash)).decode())).is_success
-    ended = executor.get("waiting")
+    ended = jobs.clients.get("waiting")
     assert ended.status == Status.FAILED_TO_EXECUTE
     assert ended.error
-    assert executor.get("running").status == Status.RUNNING
+    assert jobs.clients.get("running").status == Status.RUNNING
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,8 @@ from http_server import run_server
 from in_process import open_client
 
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.composition import open_blob_store, open_executor
+from cloud_executor.composition import Jobs, open_blobs, open_jobs
 from cloud_executor.errors import StorageFull, Unavailable
-from cloud_executor.jobs.clients import Executor
 from cloud_executor.settings import Settings
 
 HASH = "0" * 40
@@ -23,18 +22,18 @@ LARGE = 3 * 1024 * 1024
 
 @pytest.fixture
 def blobs(tmp_path: Path) -> BlobStore:
-    return open_blob_store(Settings(data=tmp_path))
+    return open_blobs(Settings(data=tmp_path))
 
 
 @pytest.fixture
-def executor(tmp_path: Path) -> Executor:
-    return open_executor(Settings(data=tmp_path))
+def jobs(tmp_path: Path) -> Jobs:
+    return open_jobs(Settings(data=tmp_path))
 
 
-def with_failing_stores(blobs: BlobStore, executor: Executor, error: Exception) -> tuple[BlobStore, Executor]:
+def with_failing_stores(blobs: BlobStore, jobs: Jobs, error: Exception) -> tuple[BlobStore, Jobs]:
     return (
         replace(blobs, objects=failing_objects(blobs.objects, error)),
-        replace(executor, store=failing_jobs(executor.store, error)),
+        replace(jobs, store=failing_jobs(jobs.store, error)),
     )
 
 
@@ -72,10 +71,10 @@ REQUESTS = [
     ],
 )
 def test_every_route_answers_with_one_sentence(
-    tmp_path: Path, blobs: BlobStore, executor: Executor, error: Exception, status: int, sentence: str
+    tmp_path: Path, blobs: BlobStore, jobs: Jobs, error: Exception, status: int, sentence: str
 ) -> None:
-    failing_blobs, failing_executor = with_failing_stores(blobs, executor, error)
-    with open_client(tmp_path, blobs=failing_blobs, executor=failing_executor) as client:
+    failing_blobs, failing_executor = with_failing_stores(blobs, jobs, error)
+    with open_client(tmp_path, blobs=failing_blobs, jobs=failing_executor) as client:
         for method, path, body in REQUESTS:
             answer = client.open(path, method=method, data=body, content_type=JSON)
             assert (answer.status_code, answer.text) == (status, sentence), path
@@ -86,10 +85,10 @@ def test_every_route_answers_with_one_sentence(
 
 
 def test_what_failed_is_in_the_log(
-    tmp_path: Path, blobs: BlobStore, executor: Executor, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, blobs: BlobStore, jobs: Jobs, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    failing_blobs, failing_executor = with_failing_stores(blobs, executor, RuntimeError("the cause"))
-    with open_client(tmp_path, blobs=failing_blobs, executor=failing_executor) as client:
+    failing_blobs, failing_executor = with_failing_stores(blobs, jobs, RuntimeError("the cause"))
+    with open_client(tmp_path, blobs=failing_blobs, jobs=failing_executor) as client:
         client.get("/rest/executor/info/x")
         assert client.get("/rest/executor/unknown").status_code == 404
     logged = capfd.readouterr().err
@@ -109,9 +108,9 @@ def test_an_upload_that_could_not_be_stored_is_no_blob(
         assert client.post("/rest/blob/createFile/x", data=bytes(size)).status_code == 200
 
 
-def test_a_job_that_could_not_be_published_is_there_all_the_same(tmp_path: Path, executor: Executor) -> None:
-    failing = replace(executor, queue=failing_queue(executor.queue, Unavailable(), "publish"))
-    with open_client(tmp_path, executor=failing) as client:
+def test_a_job_that_could_not_be_published_is_there_all_the_same(tmp_path: Path, jobs: Jobs) -> None:
+    failing = replace(jobs, queue=failing_queue(jobs.queue, Unavailable(), "publish"))
+    with open_client(tmp_path, jobs=failing) as client:
         answer = client.post("/rest/executor/create/x")
         assert answer.status_code == 200
         assert client.post("/rest/executor/cancel/x", json={"secret": answer.get_json()["secret"]}).status_code == 200

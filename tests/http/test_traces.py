@@ -14,9 +14,8 @@ import pytest
 from failing_stores import failing_jobs
 from in_process import open_client
 
-from cloud_executor.composition import open_executor
+from cloud_executor.composition import Jobs, open_jobs
 from cloud_executor.errors import Unavailable
-from cloud_executor.jobs.clients import Executor
 from cloud_executor.model.message import encode_message
 from cloud_executor.settings import Settings
 
@@ -28,8 +27,8 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def executor(tmp_path: Path) -> Executor:
-    return open_executor(Settings(data=tmp_path))
+def jobs(tmp_path: Path) -> Jobs:
+    return open_jobs(Settings(data=tmp_path))
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def lines(capfd: pytest.CaptureFixture[str]) -> Lines:
     return lambda: [json.loads(line) for line in capfd.readouterr().err.splitlines()]
 
 
-def test_a_job_keeps_the_trace_of_the_request_that_created_it(tmp_path: Path, executor: Executor) -> None:
+def test_a_job_keeps_the_trace_of_the_request_that_created_it(tmp_path: Path, jobs: Jobs) -> None:
     sent = {
         "w3c": TRACEPARENT,
         "google": GOOGLE,
@@ -46,21 +45,19 @@ def test_a_job_keeps_the_trace_of_the_request_that_created_it(tmp_path: Path, ex
         "malformed": {"traceparent": "00-${jndi}-\x7f-01"},
         "none": {},
     }
-    with open_client(tmp_path, executor=executor) as client:
+    with open_client(tmp_path, jobs=jobs) as client:
         for job, headers in sent.items():
             answer = client.post(f"/rest/executor/create/{job}", headers=headers, buffered=True)
             assert "trace" not in answer.text + client.get(f"/rest/executor/info/{job}").text
         # It is there already, and stays as it is.
         client.post("/rest/executor/create/w3c", headers=GOOGLE, buffered=True)
-    traces = {job: executor.get(job).trace for job in sent}
+    traces = {job: jobs.clients.get(job).trace for job in sent}
     assert traces == {"w3c": TRACE, "google": OTHER, "both": TRACE, "malformed": None, "none": None}
 
 
-def test_a_line_has_the_trace_of_its_request_and_the_hash_of_its_job(
-    tmp_path: Path, executor: Executor, lines: Lines
-) -> None:
-    failing = replace(executor, store=failing_jobs(executor.store, Unavailable()))
-    with open_client(tmp_path, executor=failing) as client:
+def test_a_line_has_the_trace_of_its_request_and_the_hash_of_its_job(tmp_path: Path, jobs: Jobs, lines: Lines) -> None:
+    failing = replace(jobs, store=failing_jobs(jobs.store, Unavailable()))
+    with open_client(tmp_path, jobs=failing) as client:
         for path, headers in [("info/a%2Fb", TRACEPARENT), ("info/a", GOOGLE), ("", {"traceparent": TRACE})]:
             # As servers do: a request is over once its answer is closed.
             client.get(f"/rest/executor/{path}", headers=headers, buffered=True)
@@ -73,34 +70,32 @@ def test_a_line_has_the_trace_of_its_request_and_the_hash_of_its_job(
 
 
 def test_where_the_project_is_known_the_trace_is_given_as_cloud_logging_wants_it(
-    tmp_path: Path, executor: Executor, lines: Lines
+    tmp_path: Path, jobs: Jobs, lines: Lines
 ) -> None:
-    failing = replace(executor, store=failing_jobs(executor.store, Unavailable()))
-    with open_client(tmp_path, executor=failing, project="my-project") as client:
+    failing = replace(jobs, store=failing_jobs(jobs.store, Unavailable()))
+    with open_client(tmp_path, jobs=failing, project="my-project") as client:
         client.post("/rest/executor/create/a", headers=TRACEPARENT, buffered=True)
     (line,) = lines()
     assert line["logging.googleapis.com/trace"] == f"projects/my-project/traces/{TRACE}"
     assert "trace" not in line
 
 
-def test_a_sweep_logs_jobs_by_their_traces_and_the_rest_by_its_own(
-    tmp_path: Path, executor: Executor, lines: Lines
-) -> None:
-    an_hour_ago = replace(executor, clock=lambda: datetime.now(UTC) - timedelta(hours=1))
-    an_hour_ago.create("traced", trace=TRACE)
-    an_hour_ago.claim("traced", "a worker that vanishes")
-    with open_client(tmp_path, "sweep", executor=executor) as client:
+def test_a_sweep_logs_jobs_by_their_traces_and_the_rest_by_its_own(tmp_path: Path, jobs: Jobs, lines: Lines) -> None:
+    an_hour_ago = replace(jobs, clock=lambda: datetime.now(UTC) - timedelta(hours=1))
+    an_hour_ago.clients.create("traced", trace=TRACE)
+    an_hour_ago.attempts.claim("traced", "a worker that vanishes")
+    with open_client(tmp_path, "sweep", jobs=jobs) as client:
         assert client.post("/", headers=GOOGLE, buffered=True).get_json()["returned"] == 1
     found = [(line["action"], line["trace"], line.get("job_hash"), line.get("worker_id")) for line in lines()]
     assert found == [("lose", TRACE, "traced", "a worker that vanishes"), ("sweep", OTHER, None, None)]
 
 
 def test_a_dead_letter_is_logged_by_the_trace_of_its_job_or_else_by_its_own(
-    tmp_path: Path, executor: Executor, lines: Lines
+    tmp_path: Path, jobs: Jobs, lines: Lines
 ) -> None:
-    executor.create("traced", trace=TRACE)
+    jobs.clients.create("traced", trace=TRACE)
     headers = {"ce-id": "1", "ce-source": "//p", "ce-specversion": "1.0", "ce-type": "t", **GOOGLE}
-    with open_client(tmp_path, "dead_letter", executor=executor) as client:
+    with open_client(tmp_path, "dead_letter", jobs=jobs) as client:
         for job in ("traced", "unknown"):
             message = {"data": base64.b64encode(encode_message(job)).decode()}
             assert client.post("/", json={"message": message}, headers=headers, buffered=True).status_code == 200

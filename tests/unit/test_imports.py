@@ -13,12 +13,13 @@ MODULES = sorted(path for top in TOPS for path in (PROJECT / top).rglob("*.py"))
 
 CORE = ("cloud_executor.errors", "cloud_executor.model", "cloud_executor.ports")
 PROCESS = ("cloud_executor.json_logging", "cloud_executor.stop_signals")
-USE_CASES = (*CORE, "cloud_executor.parallel", "cloud_executor.blobs", "cloud_executor.jobs")
+USE_CASES = (*CORE, "cloud_executor.clock", "cloud_executor.parallel", "cloud_executor.blobs", "cloud_executor.jobs")
 SERVER = (*USE_CASES, *PROCESS, "cloud_executor.settings", "cloud_executor.composition")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor": ("cloud_executor.client",),
     "cloud_executor.errors": (),
+    "cloud_executor.clock": (),
     "cloud_executor.parallel": (),
     "cloud_executor.model": ("cloud_executor.errors",),
     "cloud_executor.ports": CORE,

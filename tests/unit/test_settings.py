@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_executor.composition import open_executor
+from cloud_executor.composition import open_jobs
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.settings import DEFAULT_POOL, InvalidSetting, Settings
 
@@ -42,7 +42,7 @@ def test_every_variable_is_read() -> None:
         "EXECUTOR_ALLOW_LIST_ALL": "FALSE",
         "EXECUTOR_WORKER_LABELS": "gpu, matlab ,,gpu",
         "EXECUTOR_LEASE": "5",
-        "EXECUTOR_MAX_LOSSES": "0",
+        "EXECUTOR_RETRIES": "0",
         "EXECUTOR_SANDBOX": "container",
         "EXECUTOR_IMAGE": "my-image",
         "EXECUTOR_NETWORK": "bridge",
@@ -72,7 +72,7 @@ def test_every_variable_is_read() -> None:
         allow_list_all=False,
         worker_labels=frozenset({"gpu", "matlab"}),
         lease=timedelta(seconds=5),
-        max_losses=0,
+        retries=0,
         sandbox="container",
         image="my-image",
         network="bridge",
@@ -115,7 +115,7 @@ def test_a_folder_is_that_of_now_whatever_the_process_does_later(
         *(("WORKER_REFRESH_INTERVAL", value) for value in ("0", "-1", "x", "1.5", "5s", "1" * 30, "1" * 5000)),
         *(("CLEAR_OUTPUT_TIMEOUT", value) for value in ("0", "-2", "never")),
         *(("LEASE", value) for value in ("0", "-1", "x", "9" * 30)),
-        *(("MAX_LOSSES", value) for value in ("-1", "x", "1.0")),
+        *(("RETRIES", value) for value in ("-1", "x", "1.0")),
         *(("JOB_CPUS", value) for value in ("0", "-1", "inf", "nan", "x")),
         *(("JOB_MEMORY", value) for value in ("0", "-1", "1.5", "1g")),
         *(("SANDBOX", value) for value in ("none", "docker")),
@@ -156,18 +156,18 @@ def test_settings_reach_what_they_are_for(tmp_path: Path) -> None:
     environ = {
         "EXECUTOR_DATA": str(tmp_path / "data"),
         "EXECUTOR_LEASE": "7",
-        "EXECUTOR_MAX_LOSSES": "9",
+        "EXECUTOR_RETRIES": "9",
         "EXECUTOR_WORKER_REFRESH_INTERVAL": "100",
         "EXECUTOR_CLEAR_OUTPUT_TIMEOUT": "-1",
         "EXECUTOR_WORKER_LABELS": "gpu",
     }
-    executor = open_executor(Settings.from_env(environ))
-    assert executor.options.lease == timedelta(seconds=7)
-    assert executor.options.max_losses == 9
-    assert executor.options.worker_timeout == timedelta(milliseconds=500)
-    assert executor.options.clear_output_after is None
-    job, _ = executor.create("j", ("gpu",))
-    assert executor.get(job.hash).published_at is not None
+    jobs = open_jobs(Settings.from_env(environ))
+    assert jobs.options.lease == timedelta(seconds=7)
+    assert jobs.options.retries == 9
+    assert jobs.options.worker_timeout == timedelta(milliseconds=500)
+    assert jobs.options.clear_output_after is None
+    job, _ = jobs.clients.create("j", ("gpu",))
+    assert jobs.clients.get(job.hash).published_at is not None
     assert (tmp_path / "data" / "executor.sqlite").exists()
 
 
@@ -220,8 +220,10 @@ def test_pools_have_images_only_where_there_are_containers() -> None:
 
 def test_jobs_go_to_the_pools_of_the_settings(tmp_path: Path) -> None:
     pools = '[{"name": "plain"}, {"name": "special", "labels": ["gpu"]}]'
-    executor = open_executor(Settings.from_env({"EXECUTOR_DATA": str(tmp_path), "EXECUTOR_POOLS": pools}))
-    assert [executor.create(name, labels)[0].pool for name, labels in (("a", ()), ("b", ("gpu",)), ("c", ("x",)))] == [
+    jobs = open_jobs(Settings.from_env({"EXECUTOR_DATA": str(tmp_path), "EXECUTOR_POOLS": pools}))
+    assert [
+        jobs.clients.create(name, labels)[0].pool for name, labels in (("a", ()), ("b", ("gpu",)), ("c", ("x",)))
+    ] == [
         "plain",
         "special",
         None,

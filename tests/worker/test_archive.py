@@ -11,7 +11,7 @@ from worker_harness import ALL, Stack, zip_of
 
 from cloud_executor.backends.files import FileObjectStore
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.jobs.clients import system_clock
+from cloud_executor.clock import system_clock
 from cloud_executor.model.job import Job, Status
 from cloud_executor.ports import ObjectNotFound
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from worker_harness import Stack, is_running, until
 
-from cloud_executor.jobs.clients import Executor
+from cloud_executor.composition import Jobs
 from cloud_executor.model.job import Job, Status
 
 
@@ -67,14 +67,14 @@ def test_a_stopped_command_is_ended(stack: Stack) -> None:
 
 
 def test_a_job_that_is_canceled_between_claim_and_start_is_not_started(stack: Stack) -> None:
-    class CanceledMeanwhile(Executor):
+    class CanceledMeanwhile(Jobs):
         def started(self, job_hash: str, attempt: int, retries: int | None = None) -> Job:
             stack.cancel(job)
             return super().started(job_hash, attempt, retries)
 
-    executor = CanceledMeanwhile(stack.executor.store, stack.executor.queue, stack.executor.pools)
+    jobs = CanceledMeanwhile(stack.jobs.store, stack.jobs.queue, stack.jobs.pools)
     job = stack.add_script("echo started")
-    with stack.worker(executor=executor) as worker:
+    with stack.worker(jobs=jobs) as worker:
         worker.run_next()
     job = stack.get(job)
     assert (job.status, job.result_hashes) == (Status.CANCELED, None)
@@ -174,7 +174,7 @@ def test_a_worker_that_stops_gives_its_job_back_and_records_nothing(stack: Stack
         delivery = worker.next()
         assert delivery is not None and delivery.job_hash == job.hash
     job = stack.get(job)
-    assert (job.status, job.attempt, job.losses, job.worker) == (Status.CREATED, 1, 0, None)
+    assert (job.status, job.attempt, job.lost_attempts, job.worker) == (Status.CREATED, 1, 0, None)
     assert (job.start_time, job.finish_time, job.result_hashes, job.error) == (None, None, None, None)
     assert list(stack.work.iterdir()) == []
 
@@ -185,7 +185,7 @@ def test_a_job_that_is_given_back_is_delivered_though_another_delivery_of_it_was
         with worker.running():
             until(lambda: list(stack.work.glob("*/job/ready")))
             # Whoever gets it now finds the job running, and has done with the message.
-            stack.executor.queue.publish(stack.executor.pools[0].name, job.hash)
+            stack.jobs.queue.publish(stack.jobs.pools[0].name, job.hash)
             worker.run_next()
             worker.runner.stopping.set()
             worker.heartbeat.release_all()

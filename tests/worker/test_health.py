@@ -19,8 +19,9 @@ import pytest
 from worker_harness import PROJECT, Stack, until
 from worker_thread import WorkerThread, runner_of
 
+from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
-from cloud_executor.jobs.clients import Executor, ExecutorOptions
+from cloud_executor.jobs.options import JobOptions
 from cloud_executor.json_logging import JsonFormatter
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import Delivery, Subscription
@@ -121,7 +122,7 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(stack: Stack) -> None:
 def test_a_worker_that_waits_for_jobs_or_runs_one_is_healthy(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker_vm.worker.worker.ASK_SECONDS", 0.05)
     monkeypatch.setattr("worker_vm.worker.worker.STUCK_SECONDS", 1.0)
-    with WorkerThread(runner_of(stack, stack.executor), slots=2) as thread:
+    with WorkerThread(runner_of(stack, stack.jobs), queue=stack.jobs.queue, slots=2) as thread:
         job = stack.add_script("sleep 2")
         until(lambda: thread.worker.fault() or stack.get(job).finished)
         assert thread.worker.fault() is None
@@ -139,7 +140,7 @@ def test_a_slot_that_never_comes_back_from_asking_is_a_fault(stack: Stack, monke
         def close(self) -> None:
             let_go.set()
 
-    with WorkerThread(runner_of(stack, stack.executor), queue=FakeQueue(Stuck())) as thread:
+    with WorkerThread(runner_of(stack, stack.jobs), queue=FakeQueue(Stuck())) as thread:
         assert until(thread.worker.fault).startswith("Slot 1 has not come back from asking for a job for ")
 
 
@@ -159,7 +160,7 @@ def test_a_queue_that_cannot_be_reached_is_no_fault_of_the_worker(
         def close(self) -> None:
             pass
 
-    with WorkerThread(runner_of(stack, stack.executor), queue=FakeQueue(Unreachable())) as thread:
+    with WorkerThread(runner_of(stack, stack.jobs), queue=FakeQueue(Unreachable())) as thread:
         for _ in range(8):
             assert asked.acquire(timeout=30)
             assert thread.worker.fault() is None
@@ -169,15 +170,15 @@ def test_a_heartbeat_that_does_not_come_round_is_a_fault(stack: Stack, monkeypat
     monkeypatch.setattr("worker_vm.worker.worker.SILENT_SECONDS", 1.5)
     let_go, shown = threading.Event(), threading.Event()
 
-    class Slow(Executor):
+    class Slow(Jobs):
         def seen(self, worker: WorkerRecord) -> None:
             if shown.is_set():
                 let_go.wait(30)
             shown.set()
 
-    options = ExecutorOptions(refresh_period=timedelta(milliseconds=100))
-    executor = Slow(stack.executor.store, stack.executor.queue, stack.executor.pools, options)
-    with WorkerThread(runner_of(stack, executor)) as thread:
+    options = JobOptions(refresh_period=timedelta(milliseconds=100))
+    jobs = Slow(stack.jobs.store, stack.jobs.queue, stack.jobs.pools, options)
+    with WorkerThread(runner_of(stack, jobs), queue=jobs.queue) as thread:
         assert until(thread.worker.fault).startswith("The heartbeat has been silent for ")
         let_go.set()
         until(lambda: thread.worker.fault() is None)
@@ -196,7 +197,7 @@ def test_whatever_is_logged_for_a_job_has_its_hash(stack: Stack, caplog: pytest.
             logging.getLogger("elsewhere").warning("something")
             super().run(delivery)
 
-    with WorkerThread(runner_of(stack, stack.executor, Talkative)):
+    with WorkerThread(runner_of(stack, stack.jobs, Talkative), queue=stack.jobs.queue):
         first, second = stack.add_script("true"), stack.add_script("exit 1")
         stack.finished(first)
         stack.finished(second)
@@ -211,7 +212,7 @@ def test_the_log_tells_how_many_slots_work(
 ) -> None:
     monkeypatch.setattr("worker_vm.worker.worker.COUNT_SECONDS", 0.1)
     caplog.set_level(logging.INFO)
-    with WorkerThread(runner_of(stack, stack.executor), slots=3):
+    with WorkerThread(runner_of(stack, stack.jobs), queue=stack.jobs.queue, slots=3):
         stack.add_script("sleep 60")
         until(lambda: {(found.pool, found.slots, found.busy) for found in counted(caplog)} == {("default", 3, 1)})
 

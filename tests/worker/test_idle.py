@@ -155,7 +155,9 @@ def departure(machine: GoogleMachine, seconds: float = 0.5, least: int = 0) -> D
 
 def test_an_idle_worker_removes_its_machine_and_takes_nothing_any_more(stack: Stack, machine: GoogleMachine) -> None:
     added = stack.add_script("true")
-    with WorkerThread(runner_of(stack, stack.executor), slots=2, departure=departure(machine)) as worker:
+    with WorkerThread(
+        runner_of(stack, stack.jobs), queue=stack.jobs.queue, slots=2, departure=departure(machine)
+    ) as worker:
         job = stack.finished(added)
         worker.join()
         late = stack.add_script("true # late")
@@ -166,7 +168,9 @@ def test_an_idle_worker_removes_its_machine_and_takes_nothing_any_more(stack: St
 
 def test_a_worker_with_a_job_stays_however_long_that_takes(stack: Stack, machine: GoogleMachine) -> None:
     added = stack.add_script("sleep 1")
-    with WorkerThread(runner_of(stack, stack.executor), slots=2, departure=departure(machine, 0.2)) as worker:
+    with WorkerThread(
+        runner_of(stack, stack.jobs), queue=stack.jobs.queue, slots=2, departure=departure(machine, 0.2)
+    ) as worker:
         job = stack.finished(added)
         assert (job.status, machine.removals) == (Status.SUCCESS, [])
         worker.join()
@@ -176,7 +180,9 @@ def test_a_worker_with_a_job_stays_however_long_that_takes(stack: Stack, machine
 def test_a_worker_that_cannot_leave_takes_jobs_and_tries_again(stack: Stack, machine: GoogleMachine) -> None:
     refused = (HTTPStatus.FORBIDDEN, {"error": {"code": 403, "message": "no"}})
     machine.answers += [refused] * 2
-    with WorkerThread(runner_of(stack, stack.executor), slots=2, departure=departure(machine)) as worker:
+    with WorkerThread(
+        runner_of(stack, stack.jobs), queue=stack.jobs.queue, slots=2, departure=departure(machine)
+    ) as worker:
         until(lambda: machine.removals)
         job = stack.finished(stack.add_script("true"))
         assert job.status == Status.SUCCESS
@@ -187,7 +193,9 @@ def test_a_worker_that_cannot_leave_takes_jobs_and_tries_again(stack: Stack, mac
 
 def test_an_idle_worker_stays_while_the_group_is_as_small_as_it_may_be(stack: Stack, machine: GoogleMachine) -> None:
     machine.target_size = 2
-    with WorkerThread(runner_of(stack, stack.executor), departure=departure(machine, 0.05, least=2)) as worker:
+    with WorkerThread(
+        runner_of(stack, stack.jobs), queue=stack.jobs.queue, departure=departure(machine, 0.05, least=2)
+    ) as worker:
         until(lambda: machine.asked > 1)
         assert stack.finished(stack.add_script("true")).status == Status.SUCCESS
         assert machine.removals == []
@@ -200,7 +208,7 @@ def test_an_idle_worker_stays_while_the_group_is_as_small_as_it_may_be(stack: St
 def test_a_delivery_that_comes_while_it_takes_its_leave_keeps_it(stack: Stack) -> None:
     """It is given back, and whoever asks next has it: most likely the worker itself, which goes on."""
     left: list[str] = []
-    real = stack.executor.queue
+    real = stack.jobs.queue
 
     class LastMoment:
         """Once: delivers just what was published between the worker's last look and its closing."""
@@ -239,7 +247,7 @@ def test_a_delivery_that_comes_while_it_takes_its_leave_keeps_it(stack: Stack) -
         return True
 
     going = Departure(0.5, leave)
-    with WorkerThread(runner_of(stack, stack.executor), queue=Queue(), departure=going) as worker:
+    with WorkerThread(runner_of(stack, stack.jobs), queue=Queue(), departure=going) as worker:
         worker.join()
     job = stack.get(jobs[0])
     assert (left, job.status, job.attempt) == ([Status.SUCCESS], Status.SUCCESS, 1)
@@ -252,7 +260,7 @@ def test_a_signal_to_stop_ends_an_idle_worker_that_cannot_leave(stack: Stack) ->
         tried.set()
         raise Unavailable
 
-    with WorkerThread(runner_of(stack, stack.executor), departure=Departure(0.01, leave)) as worker:
+    with WorkerThread(runner_of(stack, stack.jobs), queue=stack.jobs.queue, departure=Departure(0.01, leave)) as worker:
         assert tried.wait(30)
     assert worker.ended == [True]
 

@@ -40,7 +40,7 @@ def test_a_job_that_waits_or_runs_shows_no_more_than_is_known(stack: Stack) -> N
     ours = {"attempt", "exitCode", "durations", "peakMemoryMiB", "error"}
     job = stack.add_script("true")
     assert document(job).keys() & ours == set()
-    assert document(stack.executor.claim(job.hash, "w")).keys() & ours == {"attempt"}
+    assert document(stack.jobs.attempts.claim(job.hash, "w")).keys() & ours == {"attempt"}
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_canceled_job_has_its_exit_code_but_no_error(stack: Stack, tmp_path: P
 
 def test_a_later_attempt_counts(stack: Stack) -> None:
     job = stack.add_script("true")
-    stack.executor.release(job.hash, stack.executor.claim(job.hash, "w").attempt)
+    stack.jobs.attempts.release(job.hash, stack.jobs.attempts.claim(job.hash, "w").attempt)
     assert document(stack.run(job))["attempt"] == 2
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from worker_harness import Stack, config, until, zip_of
 
-from cloud_executor.jobs.clients import Executor
+from cloud_executor.composition import Jobs
 from cloud_executor.model.job import Job, Status
 
 POOLS = """[
@@ -66,7 +66,7 @@ def test_a_job_adds_to_its_environment_and_changes_it(stack: Stack) -> None:
 
 
 def queued(stack: Stack, pool: str) -> list[str]:
-    with stack.executor.queue.subscribe(pool, 4) as subscription:
+    with stack.jobs.queue.subscribe(pool, 4) as subscription:
         return [delivery.job_hash for delivery in iter(lambda: subscription.next(0), None)]
 
 
@@ -75,7 +75,7 @@ def test_a_job_that_its_pool_cannot_run_is_handed_to_the_next_that_has_its_label
     pools: Stack, fields: dict[str, Any]
 ) -> None:
     job = pools.run(add(pools, **fields))
-    assert (job.status, job.pool, job.start_time, job.losses) == (Status.CREATED, "large", None, 0)
+    assert (job.status, job.pool, job.start_time, job.lost_attempts) == (Status.CREATED, "large", None, 0)
     assert (queued(pools, "plain"), queued(pools, "large")) == ([], [job.hash])
 
 
@@ -105,8 +105,8 @@ def test_a_job_that_is_handed_over_runs_in_the_other_pool(pools: Stack) -> None:
 def test_a_message_of_the_pool_that_a_job_has_left_is_done(pools: Stack) -> None:
     """It returns if the worker dies before its ack."""
     job = add(pools, resources={"cpus": 3})
-    attempt = pools.executor.claim(job.hash, "dead").attempt
-    pools.executor.hand_over(job.hash, attempt, "large")
+    attempt = pools.jobs.attempts.claim(job.hash, "dead").attempt
+    pools.jobs.attempts.hand_over(job.hash, attempt, "large")
     handed_over = pools.get(job)
     assert pools.run(job) == handed_over
     with pools.program("--pool", "large"):
@@ -114,15 +114,15 @@ def test_a_message_of_the_pool_that_a_job_has_left_is_done(pools: Stack) -> None
 
 
 def test_a_job_that_was_lost_while_it_was_handed_over_stays_with_its_new_owner(pools: Stack) -> None:
-    class TakenMeanwhile(Executor):
+    class TakenMeanwhile(Jobs):
         def hand_over(self, job_hash: str, attempt: int, pool: str | None) -> None:
             late = replace(self, clock=lambda: self.clock() + 2 * self.options.lease)
             late.claim(job_hash, "other")
             super().hand_over(job_hash, attempt, pool)
 
-    executor = TakenMeanwhile(pools.executor.store, pools.executor.queue, pools.executor.pools, pools.executor.options)
+    jobs = TakenMeanwhile(pools.jobs.store, pools.jobs.queue, pools.jobs.pools, pools.jobs.options)
     job = add(pools, resources={"cpus": 3})
-    with pools.worker(executor=executor) as worker:
+    with pools.worker(jobs=jobs) as worker:
         worker.run_next()
         assert worker.next(0) is None
     assert (pools.get(job).status, pools.get(job).worker) == (Status.RUNNING, "other")
@@ -139,12 +139,12 @@ def test_a_job_that_allows_no_loss_ends_with_its_first_worker(stack: Stack) -> N
         worker.wait()
 
     def swept() -> Job | None:
-        stack.executor.sweep()
+        stack.jobs.sweep.run()
         return stack.get(job) if stack.get(job).finished else None
 
     ended: Job = until(swept)
     assert (ended.status, ended.attempt) == (Status.FAILED_TO_EXECUTE, 1)
-    assert ended.error == "The workers that ran it vanished once: it may take its machine down."
+    assert ended.error == "The worker that ran the job vanished once: the job may crash its machine."
 
 
 def test_what_a_job_says_of_losses_is_recorded_when_it_starts(stack: Stack) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from worker_harness import Stack, WorkerProgram, config, until, zip_of
 
-from cloud_executor.jobs.clients import CheckIn
+from cloud_executor.jobs.external_workers import CheckIn
 from cloud_executor.model.job import Status
 
 
@@ -30,7 +30,9 @@ def source(stack: Stack, script: str, **fields: object) -> str:
 
 
 def offered(stack: Stack, worker: WorkerProgram) -> list[str]:
-    return [label for record, _ in stack.executor.workers() if record.client_id == worker.id for label in record.labels]
+    return [
+        label for record, _ in stack.jobs.clients.workers() if record.client_id == worker.id for label in record.labels
+    ]
 
 
 def test_a_worker_offers_the_labels_whose_jobs_it_could_run(stack: Stack, file: Path, tmp_path: Path) -> None:
@@ -49,7 +51,7 @@ def test_a_worker_offers_the_labels_whose_jobs_it_could_run(stack: Stack, file: 
         assert stack.finished(job).status == Status.SUCCESS
         assert offered(stack, worker) == ["good", "own"]
     assert (tmp_path / "log").read_text() == "run\n"
-    assert [found.hash for found in stack.executor.jobs()] == [job.hash]
+    assert [found.hash for found in stack.jobs.clients.jobs()] == [job.hash]
     lines = [json.loads(line) for line in stack.log.read_text().splitlines()]
     told = {line["label"]: line.get("reason") for line in lines if line["action"] == "label_job"}
     assert told == {
@@ -69,7 +71,7 @@ def test_a_job_whose_label_a_worker_could_not_get_waits_for_an_external_one(stac
         other = stack.create(source(stack, "echo other"))
         assert stack.finished(other).worker == worker.id
     assert stack.get(job).document()["waitingFor"] == ("bad",)
-    assert stack.executor.check_in(CheckIn("external", 1, ("bad",))).jobs_to_start == (job.hash,)
+    assert stack.jobs.external_workers.check_in(CheckIn("external", 1, ("bad",))).jobs_to_start == (job.hash,)
 
 
 def test_a_worker_that_is_stopped_during_a_label_job_ends_at_once(stack: Stack, file: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def records(stack: Stack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.
     monkeypatch.setattr("worker_vm.worker.worker.LOOK_SECONDS", 0.05)
     caplog.set_level(logging.INFO)
     caplog.handler.setFormatter(JsonFormatter("worker"))
-    with WorkerThread(runner_of(stack, stack.executor), slots=2):
+    with WorkerThread(runner_of(stack, stack.jobs), queue=stack.jobs.queue, slots=2):
         stack.finished(stack.add_script("exit 3"))
         until(lambda: "slots counted" in caplog.text)
     return [json.loads(line) for line in caplog.text.splitlines()]

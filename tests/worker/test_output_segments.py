@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+from dataclasses import replace
 
 import pytest
 from worker_harness import Stack, config, until
 
+from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
-from cloud_executor.jobs.clients import Executor
 from cloud_executor.model.job import Job, OutputSegment, Status
+from cloud_executor.ports import JobChange
 from worker_vm.worker.command.output import SEGMENT_BYTES
 
 OUT = [{"name": "out", "resultPatterns": ["job_stdout.txt"]}]
@@ -63,14 +66,14 @@ def test_a_command_without_output_has_no_segments(stack: Stack) -> None:
 def test_all_output_is_sent_before_the_job_is_finished(stack: Stack) -> None:
     seen: list[str] = []
 
-    class Watched(Executor):
+    class Watched(Jobs):
         def finish(self, *arguments: object) -> Job:
             seen.append(joined(stack, job))
             return super().finish(*arguments)  # type: ignore[arg-type]
 
-    executor = Watched(stack.executor.store, stack.executor.queue, stack.executor.pools)
+    jobs = Watched(stack.jobs.store, stack.jobs.queue, stack.jobs.pools)
     job = stack.add_script("seq 1000", outputSegmentSize=1)
-    with stack.worker(executor=executor) as worker:
+    with stack.worker(jobs=jobs) as worker:
         worker.run_next()
     assert seen == ["".join(f"{number}\n" for number in range(1, 1001))]
 
@@ -116,32 +119,34 @@ def test_a_line_without_end_is_cut_into_segments(stack: Stack) -> None:
 
 def test_numbers_go_on_where_a_lost_worker_stopped(stack: Stack) -> None:
     job = stack.add_script("echo again", outputSegmentSize=1)
-    lost = stack.executor.claim(job.hash, "lost")
-    stack.executor.put_output(OutputSegment(job.hash, 0, "first\n"))
-    stack.executor.put_output(OutputSegment(job.hash, 1, "second\n"))
-    stack.executor.release(job.hash, lost.attempt)
+    lost = stack.jobs.attempts.claim(job.hash, "lost")
+    stack.jobs.external_workers.put_output(OutputSegment(job.hash, 0, "first\n"))
+    stack.jobs.external_workers.put_output(OutputSegment(job.hash, 1, "second\n"))
+    stack.jobs.attempts.release(job.hash, lost.attempt)
     job = stack.run(job)
     assert stack.output(job) == [(0, "first\n"), (1, "second\n"), (2, "again\n")]
 
 
-def failing(stack: Stack, times: int) -> Executor:
-    """Use cases whose first posts of output fail."""
+def failing(stack: Stack, times: int) -> Jobs:
+    """Use cases that fail to store the first `times` segments of output."""
     left = times
+    put_output = stack.jobs.store.put_output
 
-    class FailingExecutor(Executor):
-        def put_output(self, segment: OutputSegment, attempt: int | None = None) -> None:
-            nonlocal left
-            if left:
-                left -= 1
-                raise Unavailable
-            super().put_output(segment, attempt)
+    def fail_at_first(segment: OutputSegment, change: JobChange) -> Job | None:
+        nonlocal left
+        if left:
+            left -= 1
+            raise Unavailable
+        return put_output(segment, change)
 
-    return FailingExecutor(stack.executor.store, stack.executor.queue, stack.executor.pools)
+    store = copy.copy(stack.jobs.store)
+    store.put_output = fail_at_first  # type: ignore[method-assign]
+    return replace(stack.jobs, store=store)
 
 
 def test_a_storage_that_fails_for_a_while_loses_no_output(stack: Stack) -> None:
     job = stack.add_script("seq 3", outputSegmentSize=1)
-    with stack.worker(executor=failing(stack, 3)) as worker:
+    with stack.worker(jobs=failing(stack, 3)) as worker:
         worker.run_next()
     assert (stack.get(job).error, joined(stack, job)) == (None, "1\n2\n3\n")
 
@@ -151,7 +156,7 @@ def test_output_that_cannot_be_stored_is_told_and_kept_with_the_results(
 ) -> None:
     monkeypatch.setattr("worker_vm.worker.retry.FIRST_DELAY_SECONDS", 100)
     job = stack.add_script("seq 3", outputSegmentSize=1)
-    with stack.worker(executor=failing(stack, 1_000)) as worker:
+    with stack.worker(jobs=failing(stack, 1_000)) as worker:
         worker.run_next()
     job = stack.get(job)
     assert job.status == Status.SUCCESS

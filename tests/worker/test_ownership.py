@@ -12,22 +12,23 @@ from datetime import timedelta
 import pytest
 from worker_harness import WORKER_ID, Stack, until
 
+from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
-from cloud_executor.jobs.clients import Executor, ExecutorOptions, Outcome
+from cloud_executor.jobs.options import JobOptions
 from cloud_executor.json_logging import JsonFormatter
-from cloud_executor.model.job import Job, OutputSegment, Status
+from cloud_executor.model.job import Job, Outcome, OutputSegment, Status
 
 WAITS = "touch ready; echo $$ > pid; exec sleep 60"
 
 
-def with_lease(stack: Stack, seconds: float, kind: type[Executor] = Executor) -> Executor:
-    options = ExecutorOptions(lease=timedelta(seconds=seconds))
-    return kind(stack.executor.store, stack.executor.queue, stack.executor.pools, options)
+def with_lease(stack: Stack, seconds: float, kind: type[Jobs] = Jobs) -> Jobs:
+    options = JobOptions(lease=timedelta(seconds=seconds))
+    return kind(stack.jobs.store, stack.jobs.queue, stack.jobs.pools, options)
 
 
-def take_over(executor: Executor, job_hash: str) -> Job:
+def take_over(jobs: Jobs, job_hash: str) -> Job:
     """What another worker does once the lease has ended."""
-    late = replace(executor, clock=lambda: executor.clock() + 2 * executor.options.lease)
+    late = replace(jobs, clock=lambda: jobs.clock() + 2 * jobs.options.lease)
     return late.claim(job_hash, "another")
 
 
@@ -36,9 +37,9 @@ def until_ready(stack: Stack) -> None:
 
 
 def test_a_lease_is_extended_while_the_command_runs(stack: Stack) -> None:
-    executor = with_lease(stack, 0.6)
+    jobs = with_lease(stack, 0.6)
     job = stack.add_script("touch ready; until test -e go; do sleep 0.01; done")
-    with stack.worker(executor=executor) as worker, worker.running():
+    with stack.worker(jobs=jobs) as worker, worker.running():
         until_ready(stack)
         first = stack.get(job).lease_expires
         assert first is not None
@@ -53,7 +54,7 @@ def test_a_job_that_was_taken_away_is_stopped_and_nothing_is_recorded(stack: Sta
     with stack.worker() as worker:
         with worker.running():
             until_ready(stack)
-            taken = take_over(stack.executor, job.hash)
+            taken = take_over(stack.jobs, job.hash)
         assert worker.next(0) is None
     job = stack.get(job)
     assert (job.status, job.worker, job.attempt) == (Status.RUNNING, "another", taken.attempt)
@@ -61,20 +62,20 @@ def test_a_job_that_was_taken_away_is_stopped_and_nothing_is_recorded(stack: Sta
 
 
 def test_an_outcome_in_the_name_of_an_old_attempt_is_not_recorded(stack: Stack) -> None:
-    class Overtaken(Executor):
+    class Overtaken(Jobs):
         def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
-            take_over(stack.executor, job_hash)
+            take_over(stack.jobs, job_hash)
             return super().finish(job_hash, attempt, outcome)
 
     job = stack.add_script("echo x")
-    with stack.worker(executor=with_lease(stack, 30, Overtaken)) as worker:
+    with stack.worker(jobs=with_lease(stack, 30, Overtaken)) as worker:
         worker.run_next()
         assert worker.next(0) is None
     assert (stack.get(job).status, stack.get(job).worker) == (Status.RUNNING, "another")
 
 
 def test_a_command_whose_lease_cannot_be_proved_is_stopped(stack: Stack) -> None:
-    class Away(Executor):
+    class Away(Jobs):
         def renew(self, job_hash: str, attempt: int) -> Job:
             raise Unavailable
 
@@ -82,7 +83,7 @@ def test_a_command_whose_lease_cannot_be_proved_is_stopped(stack: Stack) -> None
             raise Unavailable
 
     job = stack.add_script(WAITS)
-    with stack.worker(executor=with_lease(stack, 1.0, Away)) as worker:
+    with stack.worker(jobs=with_lease(stack, 1.0, Away)) as worker:
         worker.run_next()
         # It was given back, for anyone to take.
         delivery = worker.next()
@@ -94,7 +95,7 @@ def test_a_command_whose_lease_cannot_be_proved_is_stopped(stack: Stack) -> None
 def test_an_outcome_waits_for_the_storage(stack: Stack) -> None:
     left = 3
 
-    class Flaky(Executor):
+    class Flaky(Jobs):
         def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
             nonlocal left
             left -= 1
@@ -103,20 +104,20 @@ def test_an_outcome_waits_for_the_storage(stack: Stack) -> None:
             return super().finish(job_hash, attempt, outcome)
 
     job = stack.add_script("echo x")
-    with stack.worker(executor=with_lease(stack, 30, Flaky)) as worker:
+    with stack.worker(jobs=with_lease(stack, 30, Flaky)) as worker:
         worker.run_next()
         assert worker.next(0) is None
     assert stack.get(job).status == Status.SUCCESS
 
 
 def test_an_outcome_whose_answer_was_lost_is_recorded_once(stack: Stack) -> None:
-    class AnswerLost(Executor):
+    class AnswerLost(Jobs):
         def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
             super().finish(job_hash, attempt, outcome)
             raise Unavailable
 
     job = stack.add_script("echo x")
-    with stack.worker(executor=with_lease(stack, 30, AnswerLost)) as worker:
+    with stack.worker(jobs=with_lease(stack, 30, AnswerLost)) as worker:
         worker.run_next()
         assert worker.next(0) is None
     assert (stack.get(job).status, stack.get(job).attempt) == (Status.SUCCESS, 1)
@@ -125,7 +126,7 @@ def test_an_outcome_whose_answer_was_lost_is_recorded_once(stack: Stack) -> None
 @pytest.mark.parametrize(
     "before",
     [
-        lambda stack, job: stack.executor.claim(job.hash, "another"),
+        lambda stack, job: stack.jobs.attempts.claim(job.hash, "another"),
         lambda stack, job: stack.cancel(job),
     ],
     ids=["run by another", "canceled"],
@@ -138,19 +139,19 @@ def test_a_delivery_of_a_job_that_is_not_to_be_run_is_done(stack: Stack, before:
 
 
 def test_a_delivery_of_no_job_is_done(stack: Stack) -> None:
-    stack.executor.queue.publish("default", "no-such-job")
+    stack.jobs.queue.publish("default", "no-such-job")
     with stack.worker() as worker:
         worker.run_next()
         assert worker.next(0) is None
 
 
 def test_a_claim_that_fails_leaves_the_delivery(stack: Stack) -> None:
-    class NoClaims(Executor):
+    class NoClaims(Jobs):
         def claim(self, job_hash: str, worker: str, pool: str | None = None) -> Job:
             raise Unavailable
 
     job = stack.add_script("echo x")
-    with stack.worker(executor=with_lease(stack, 30, NoClaims)) as worker:
+    with stack.worker(jobs=with_lease(stack, 30, NoClaims)) as worker:
         with pytest.raises(Unavailable):
             worker.run_next()
         delivery = worker.next()
@@ -160,7 +161,7 @@ def test_a_claim_that_fails_leaves_the_delivery(stack: Stack) -> None:
 def test_the_heartbeat_survives_a_fault(stack: Stack) -> None:
     failed = threading.Event()
 
-    class Faulty(Executor):
+    class Faulty(Jobs):
         def get(self, job_hash: str) -> Job:
             if not failed.is_set():
                 failed.set()
@@ -171,7 +172,7 @@ def test_the_heartbeat_survives_a_fault(stack: Stack) -> None:
             return self.get(job_hash)
 
     job = stack.add_script(WAITS)
-    with stack.worker(executor=with_lease(stack, 30, Faulty)) as worker, worker.running():
+    with stack.worker(jobs=with_lease(stack, 30, Faulty)) as worker, worker.running():
         until_ready(stack)
         assert failed.wait(30)
         stack.cancel(job)
@@ -179,12 +180,12 @@ def test_the_heartbeat_survives_a_fault(stack: Stack) -> None:
 
 
 def test_the_worker_is_recorded_while_it_lives(stack: Stack) -> None:
-    options = ExecutorOptions(refresh_period=timedelta(milliseconds=50))
-    executor = Executor(stack.executor.store, stack.executor.queue, stack.executor.pools, options)
-    with stack.worker(executor=executor):
-        ((first, _),) = executor.workers()
+    options = JobOptions(refresh_period=timedelta(milliseconds=50))
+    jobs = Jobs(stack.jobs.store, stack.jobs.queue, stack.jobs.pools, options)
+    with stack.worker(jobs=jobs):
+        ((first, _),) = jobs.clients.workers()
         assert first.client_id == WORKER_ID
-        until(lambda: next(executor.workers())[0].last_seen > first.last_seen)
+        until(lambda: next(jobs.clients.workers())[0].last_seen > first.last_seen)
 
 
 def test_log_lines_name_job_attempt_and_worker(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
@@ -205,7 +206,7 @@ def test_log_lines_have_the_jobs_trace_whichever_thread_writes_them(
     caplog.handler.setFormatter(JsonFormatter("worker"))
     failed = threading.Event()
 
-    class Faulty(Executor):
+    class Faulty(Jobs):
         def started(self, job_hash: str, attempt: int, retries: int | None = None) -> Job:
             logging.getLogger("elsewhere").info("something", extra={"action": "slot"})
             return super().started(job_hash, attempt, retries)
@@ -222,7 +223,7 @@ def test_log_lines_have_the_jobs_trace_whichever_thread_writes_them(
     source = stack.add_script("echo x; until test -e go; do sleep 0.01; done; touch ready", outputSegmentSize=1)
     stack.cancel(source)
     stack.create(source.hash, trace="1" * 32)
-    with stack.worker(executor=with_lease(stack, 3, Faulty)) as worker:
+    with stack.worker(jobs=with_lease(stack, 3, Faulty)) as worker:
         with worker.running():
             assert failed.wait(30)
             (folder,) = stack.work.glob("*/job")

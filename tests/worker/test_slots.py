@@ -11,8 +11,8 @@ import pytest
 from worker_harness import Stack, until
 from worker_thread import WorkerThread, runner_of
 
+from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
-from cloud_executor.jobs.clients import Executor
 from cloud_executor.model.job import Job, Status
 from cloud_executor.ports import Delivery
 from worker_vm.worker.attempt import Attempt
@@ -26,7 +26,7 @@ from worker_vm.worker.work_folder import WorkFolder
 def test_a_slot_survives_what_goes_wrong(stack: Stack, error: Exception) -> None:
     left = 2
 
-    class Faulty(Executor):
+    class Faulty(Jobs):
         def claim(self, job_hash: str, worker: str, pool: str | None = None) -> Job:
             nonlocal left
             if left:
@@ -34,9 +34,9 @@ def test_a_slot_survives_what_goes_wrong(stack: Stack, error: Exception) -> None
                 raise error
             return super().claim(job_hash, worker, pool)
 
-    executor = Faulty(stack.executor.store, stack.executor.queue, stack.executor.pools)
-    with WorkerThread(runner_of(stack, executor)) as worker:
-        until(lambda: stack.executor.workers())
+    jobs = Faulty(stack.jobs.store, stack.jobs.queue, stack.jobs.pools)
+    with WorkerThread(runner_of(stack, jobs), queue=jobs.queue) as worker:
+        until(lambda: stack.jobs.clients.workers())
         jobs = [stack.add_script(f"echo {number}") for number in range(3)]
         finished = until(lambda: [job for job in jobs if stack.get(job).finished])
         assert {stack.get(job).status for job in finished} == {Status.SUCCESS}
@@ -53,7 +53,7 @@ def test_a_slot_that_does_not_end_does_not_keep_the_worker(stack: Stack, monkeyp
             let_go.wait(30)
 
     stack.add_script("echo x")
-    with WorkerThread(runner_of(stack, stack.executor, Stuck)) as worker:
+    with WorkerThread(runner_of(stack, stack.jobs, Stuck), queue=stack.jobs.queue) as worker:
         assert stuck.wait(30)
     assert worker.ended == [False]
     let_go.set()
@@ -90,7 +90,7 @@ def test_jobs_leave_no_descriptors_and_threads(stack: Stack) -> None:
 
 
 def test_output_that_cannot_be_written_stops_the_command(stack: Stack) -> None:
-    job = stack.executor.claim(stack.add_script("unused").hash, "worker")
+    job = stack.jobs.attempts.claim(stack.add_script("unused").hash, "worker")
     attempt = Attempt(job, 30, 1e9)
     device = os.open("/dev/full", os.O_WRONLY)
     try:

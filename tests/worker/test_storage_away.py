@@ -13,9 +13,10 @@ from worker_harness import InProcessWorker, Stack, config
 
 from cloud_executor.backends.files import FileObjectStore
 from cloud_executor.blobs.store import BlobStore
+from cloud_executor.clock import system_clock
+from cloud_executor.composition import Jobs
 from cloud_executor.errors import QuotaExceeded, StorageFull, Unavailable
-from cloud_executor.jobs.clients import Executor, Outcome, system_clock
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.job import Job, Outcome, Status
 from cloud_executor.ports import ObjectInfo
 from worker_vm.worker.retry import persist
 
@@ -87,7 +88,7 @@ def test_one_that_comes_back_in_time_is_waited_for(stack: Stack, call: str, kind
         worker.run_next()
         assert worker.next(0) is None
     job = stack.get(job)
-    assert (job.status, job.attempt, job.losses) == (Status.SUCCESS, 1, 0)
+    assert (job.status, job.attempt, job.lost_attempts) == (Status.SUCCESS, 1, 0)
     assert stack.results(job)["job_stdout.txt"] == b"ran\n"
 
 
@@ -99,7 +100,7 @@ def test_a_job_that_waited_in_vain_runs_again(stack: Stack, call: str, monkeypat
     with stack.worker(blobs=blobs) as worker:
         worker.run_next()
         waiting = stack.get(job)
-        assert (waiting.status, waiting.losses, waiting.error) == (Status.CREATED, 1, None)
+        assert (waiting.status, waiting.lost_attempts, waiting.error) == (Status.CREATED, 1, None)
         assert list(stack.work.iterdir()) == []
         store.times = 0
         worker.run_next()
@@ -119,7 +120,7 @@ def test_a_job_that_waited_in_vain_too_often_says_for_what(
     impatient(monkeypatch)
     _, blobs = away(stack, call, error=error)
     job = add(stack)
-    attempts = stack.executor.options.max_losses + 1
+    attempts = stack.jobs.options.retries + 1
     with stack.worker(blobs=blobs) as worker:
         for _ in range(attempts):
             assert not stack.get(job).finished
@@ -127,7 +128,7 @@ def test_a_job_that_waited_in_vain_too_often_says_for_what(
         assert worker.next(0) is None
     job = stack.get(job)
     assert (job.status, job.attempt) == (Status.FAILED_TO_EXECUTE, attempts)
-    assert job.error == f"Workers gave it up or vanished {attempts} times; the last one for this reason: {error}"
+    assert job.error == f"An attempt was lost {attempts} times, most recently for this reason: {error}"
 
 
 def test_a_job_that_allows_no_loss_ends_with_the_first(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,16 +144,16 @@ def test_a_job_that_allows_no_loss_ends_with_the_first(stack: Stack, monkeypatch
 def test_an_outcome_that_cannot_be_recorded_is_a_loss_too(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     impatient(monkeypatch)
 
-    class Unrecorded(Executor):
+    class Unrecorded(Jobs):
         def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
             raise Unavailable
 
-    executor = Unrecorded(stack.executor.store, stack.executor.queue, stack.executor.pools)
+    jobs = Unrecorded(stack.jobs.store, stack.jobs.queue, stack.jobs.pools)
     job = add(stack)
-    with stack.worker(executor=executor) as worker:
+    with stack.worker(jobs=jobs) as worker:
         worker.run_next()
         assert worker.next(0) is not None, "it was published anew"
-    assert (stack.get(job).status, stack.get(job).losses) == (Status.CREATED, 1)
+    assert (stack.get(job).status, stack.get(job).lost_attempts) == (Status.CREATED, 1)
 
 
 def test_a_loss_that_cannot_be_recorded_is_left_to_the_end_of_the_lease(
@@ -160,18 +161,18 @@ def test_a_loss_that_cannot_be_recorded_is_left_to_the_end_of_the_lease(
 ) -> None:
     impatient(monkeypatch)
 
-    class Unrecorded(Executor):
+    class Unrecorded(Jobs):
         def abandon(self, job_hash: str, attempt: int, cause: str) -> None:
             raise Unavailable
 
-    executor = Unrecorded(stack.executor.store, stack.executor.queue, stack.executor.pools)
+    jobs = Unrecorded(stack.jobs.store, stack.jobs.queue, stack.jobs.pools)
     _, blobs = away(stack, "read")
     job = add(stack)
-    with stack.worker(executor=executor, blobs=blobs) as worker:
+    with stack.worker(jobs=jobs, blobs=blobs) as worker:
         worker.run_next()
         delivery = worker.next()
         assert delivery is not None and delivery.job_hash == job.hash
-    assert (stack.get(job).status, stack.get(job).losses) == (Status.RUNNING, 0)
+    assert (stack.get(job).status, stack.get(job).lost_attempts) == (Status.RUNNING, 0)
 
 
 def test_an_outage_of_minutes_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,14 +221,14 @@ def test_a_cancel_ends_the_wait(stack: Stack, call: str, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("call", FETCH + ARCHIVE)
 def test_a_worker_that_stops_gives_the_job_back(stack: Stack, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     job = interrupted_while_waiting(stack, call, lambda worker, _: worker.heartbeat.release_all(), monkeypatch)
-    assert (job.status, job.losses, job.error) == (Status.CREATED, 0, None)
+    assert (job.status, job.lost_attempts, job.error) == (Status.CREATED, 0, None)
 
 
 @pytest.mark.parametrize("call", ["stat", "put_all"])
 def test_a_job_that_is_anothers_is_left_alone(stack: Stack, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def taken(_: InProcessWorker, job: Job) -> None:
-        stack.executor.release(job.hash, 1)
-        stack.executor.claim(job.hash, "another")
+        stack.jobs.attempts.release(job.hash, 1)
+        stack.jobs.attempts.claim(job.hash, "another")
 
     job = interrupted_while_waiting(stack, call, taken, monkeypatch)
-    assert (job.status, job.worker, job.losses) == (Status.RUNNING, "another", 0)
+    assert (job.status, job.worker, job.lost_attempts) == (Status.RUNNING, "another", 0)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from worker_harness import PROJECT, WAIT_SECONDS, Stack, WorkerProgram, config, is_running, until, zip_of
 
-from cloud_executor.jobs.clients import Executor, ExecutorOptions
+from cloud_executor.composition import Jobs
+from cloud_executor.jobs.options import JobOptions
 from cloud_executor.model.job import Job, Status
 from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
@@ -28,14 +29,14 @@ def until_ready(stack: Stack) -> list[int]:
 
 
 def until_started(stack: Stack, worker: WorkerProgram) -> None:
-    until(lambda: any(record.client_id == worker.id for record, _ in stack.executor.workers()))
+    until(lambda: any(record.client_id == worker.id for record, _ in stack.jobs.clients.workers()))
 
 
 def finished_by_another(stack: Stack, job: Job) -> Job:
     """The job, once other workers have run it, while lost ones are swept up."""
 
     def swept() -> bool:
-        stack.executor.sweep()
+        stack.jobs.sweep.run()
         return stack.get(job).finished
 
     until(swept)
@@ -61,7 +62,7 @@ def test_it_runs_jobs_at_once_in_its_slots_and_stops_on_sigterm(stack: Stack) ->
 def test_it_is_listed_with_its_labels(stack: Stack) -> None:
     with stack.program(EXECUTOR_WORKER_LABELS="gpu,big") as worker:
         until_started(stack, worker)
-        ((record, jobs),) = stack.executor.workers()
+        ((record, jobs),) = stack.jobs.clients.workers()
     assert (record.client_id, record.labels, list(jobs)) == (worker.id, ("big", "gpu"), [])
 
 
@@ -70,7 +71,7 @@ def test_it_serves_the_pool_that_it_is_told_as_that_is_set(tmp_path: Path) -> No
     stack = Stack(tmp_path, EXECUTOR_POOLS=pools)
     with stack.program("--pool", "special") as worker:
         until_started(stack, worker)
-        ((record, _),) = stack.executor.workers()
+        ((record, _),) = stack.jobs.clients.workers()
         assert (record.labels, record.pool, record.slots) == (("gpu",), "special", 2)
         plain = stack.add_script("echo plain")
         special = stack.add_zip(zip_of({"executor_config.json": config("true")}), "gpu")
@@ -102,7 +103,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_job_to_the_next(stack: Stack, s
         assert not any(map(is_running, pids))
         assert list(stack.work.glob("attempt-*")) == []
     released = stack.get(job)
-    assert (released.status, released.attempt, released.losses) == (Status.CREATED, 1, 0)
+    assert (released.status, released.attempt, released.lost_attempts) == (Status.CREATED, 1, 0)
     with stack.program("--slots", "1"):
         job = stack.finished(job)
     assert (job.status, job.attempt) == (Status.SUCCESS, 2)
@@ -130,7 +131,7 @@ def test_the_job_of_a_killed_worker_runs_again_and_has_one_outcome(stack: Stack)
         job = finished_by_another(stack, job)
         # What the dead one left was swept up at the start.
         assert not any(map(is_running, pids))
-    assert (job.status, job.attempt, job.losses, job.worker) == (Status.FAILED_TO_EXECUTE, 2, 1, worker.id)
+    assert (job.status, job.attempt, job.lost_attempts, job.worker) == (Status.FAILED_TO_EXECUTE, 2, 1, worker.id)
     assert job.error == "The command exited with code 4."
     assert (stack.work / "runs").read_text() == "ran\nran\n"
 
@@ -152,13 +153,13 @@ def test_a_worker_that_was_frozen_past_its_lease_records_nothing(stack: Stack) -
 
 
 def test_a_job_that_kills_its_workers_is_given_up(stack: Stack) -> None:
-    executor = Executor(stack.executor.store, stack.executor.queue, stack.executor.pools, ExecutorOptions(max_losses=1))
+    jobs = Jobs(stack.jobs.store, stack.jobs.queue, stack.jobs.pools, JobOptions(retries=1))
     job = stack.add_script("kill -9 $PPID; sleep 60")
     for losses in (1, 1):
         with stack.program("--slots", "1", EXECUTOR_LEASE="1") as worker:
             assert worker.wait() == -signal.SIGKILL
-        until(lambda: executor.sweep().returned)
-        assert stack.get(job).losses == losses
+        until(lambda: jobs.sweep.run().returned)
+        assert stack.get(job).lost_attempts == losses
     WorkFolder(stack.work).sweep(ProcessSandbox().end_leftovers)
     job = stack.get(job)
     assert (job.status, job.attempt) == (Status.FAILED_TO_EXECUTE, 2)

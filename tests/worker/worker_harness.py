@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.composition import open_blob_store, open_executor
-from cloud_executor.jobs.clients import Executor
+from cloud_executor.composition import Jobs, open_blobs, open_jobs
 from cloud_executor.model.job import Job
 from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
 from cloud_executor.ports import Delivery, Subscription
@@ -85,8 +84,8 @@ class Stack:
         self.log = folder / "worker.log"
         self._environment = {"EXECUTOR_DATA": str(self.data), **environment}
         settings = Settings.from_env(self._environment)
-        self.blobs: BlobStore = open_blob_store(settings)
-        self.executor: Executor = open_executor(settings)
+        self.blobs: BlobStore = open_blobs(settings)
+        self.jobs: Jobs = open_jobs(settings)
 
     # Jobs -----------------------------------------------------------------------------------------------------------
 
@@ -110,13 +109,13 @@ class Stack:
         return self.create(self.blobs.create_metadata(BlobMetadata.for_artifact("source", entries)).hash)
 
     def create(self, job_hash: str, *labels: str, trace: str | None = None) -> Job:
-        return self.executor.create(job_hash, labels, trace=trace)[0]
+        return self.jobs.clients.create(job_hash, labels, trace=trace)[0]
 
     def get(self, job: Job) -> Job:
-        return self.executor.get(job.hash)
+        return self.jobs.clients.get(job.hash)
 
     def cancel(self, job: Job) -> None:
-        self.executor.cancel(job.hash, job.secret)
+        self.jobs.clients.cancel(job.hash, job.secret)
 
     def finished(self, job: Job) -> Job:
         """The job, once it has finished."""
@@ -132,7 +131,7 @@ class Stack:
 
     def output(self, job: Job) -> list[tuple[int, str]]:
         """The segments of a job's output."""
-        return [(segment.number, segment.output) for segment in self.executor.output(job.hash)]
+        return [(segment.number, segment.output) for segment in self.jobs.clients.output(job.hash)]
 
     def _content(self, metadata_hash: str) -> bytes:
         with self.blobs.open_content(self.blobs.metadata(metadata_hash).metadata.content_hash) as content:
@@ -142,21 +141,28 @@ class Stack:
 
     @contextmanager
     def worker(
-        self, *, executor: Executor | None = None, blobs: BlobStore | None = None, sandbox: Sandbox | None = None
+        self, *, jobs: Jobs | None = None, blobs: BlobStore | None = None, sandbox: Sandbox | None = None
     ) -> Iterator[InProcessWorker]:
         """A worker in this process, for jobs one by one; with other parts than those of the stack if need be."""
-        executor = executor or self.executor
+        jobs = jobs or self.jobs
         stopping = threading.Event()
-        heartbeat = Heartbeat(executor, WORKER_ID, executor.pools[0].labels)
+        heartbeat = Heartbeat(jobs.attempts, WORKER_ID, jobs.pools[0].labels)
         commands = CommandRunner(
-            sandbox or ProcessSandbox(), executor.pools[0], executor.put_output, ORIGIN_URL, executor.clock, stopping
+            sandbox or ProcessSandbox(), jobs.pools[0], jobs.attempts.put_output, ORIGIN_URL, jobs.clock, stopping
         )
         runner = JobRunner(
-            executor, blobs or self.blobs, commands, WorkFolder(self.work), heartbeat, WORKER_ID, stopping
+            jobs.attempts,
+            blobs or self.blobs,
+            commands,
+            WorkFolder(self.work),
+            heartbeat,
+            WORKER_ID,
+            stopping,
+            jobs.label_jobs,
         )
         heartbeat.start()
         try:
-            with self.executor.queue.subscribe(self.executor.pools[0].name, 4) as subscription:
+            with self.jobs.queue.subscribe(self.jobs.pools[0].name, 4) as subscription:
                 yield InProcessWorker(runner, heartbeat, subscription)
         finally:
             stopping.set()

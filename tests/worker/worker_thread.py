@@ -6,7 +6,8 @@ import threading
 
 from worker_harness import Stack
 
-from cloud_executor.jobs.clients import Executor, system_clock
+from cloud_executor.clock import system_clock
+from cloud_executor.composition import Jobs
 from cloud_executor.ports import JobQueue
 from cloud_executor.settings import DEFAULT_POOL
 from worker_vm.worker.command.command_runner import CommandRunner
@@ -17,23 +18,21 @@ from worker_vm.worker.work_folder import WorkFolder
 from worker_vm.worker.worker import Departure, Worker
 
 
-def runner_of(stack: Stack, executor: Executor, kind: type[JobRunner] = JobRunner) -> JobRunner:
+def runner_of(stack: Stack, jobs: Jobs, kind: type[JobRunner] = JobRunner) -> JobRunner:
     stopping = threading.Event()
-    commands = CommandRunner(ProcessSandbox(), executor.pools[0], executor.put_output, "", system_clock, stopping)
-    heartbeat = Heartbeat(executor, "worker", ())
-    return kind(executor, stack.blobs, commands, WorkFolder(stack.work), heartbeat, "worker", stopping)
+    commands = CommandRunner(ProcessSandbox(), jobs.pools[0], jobs.attempts.put_output, "", system_clock, stopping)
+    heartbeat = Heartbeat(jobs.attempts, "worker", ())
+    return kind(jobs.attempts, stack.blobs, commands, WorkFolder(stack.work), heartbeat, "worker", stopping)
 
 
 class WorkerThread:
     """A worker, meanwhile; `ended` has what its `run` gave in the end."""
 
     def __init__(
-        self, runner: JobRunner, *, queue: JobQueue | None = None, slots: int = 1, departure: Departure | None = None
+        self, runner: JobRunner, *, queue: JobQueue, slots: int = 1, departure: Departure | None = None
     ) -> None:
         self.ended: list[bool] = []
-        self.worker = Worker(
-            queue or runner.executor.queue, DEFAULT_POOL, slots, runner, runner.heartbeat, "worker", departure
-        )
+        self.worker = Worker(queue, DEFAULT_POOL, slots, runner, runner.heartbeat, "worker", departure)
         self._stopping = runner.stopping
         self._thread = threading.Thread(target=lambda: self.ended.append(self.worker.run()))
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from cloud_executor.errors import Unavailable
-from cloud_executor.jobs.clients import Executor
+from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.model.job import Job, StaleAttempt, Status
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobNotFound
@@ -32,20 +32,20 @@ class Heartbeat:
 
     def __init__(
         self,
-        executor: Executor,
+        attempts: Attempts,
         worker_id: str,
         labels: Iterable[str],
         *,
         pool: str | None = None,
         slots: int | None = None,
     ) -> None:
-        self._executor = executor
+        self._jobs = attempts
         self._worker_id = worker_id
         self.labels = frozenset(labels)
         """what the worker offers to jobs"""
         self._pool = pool
         self._slots = slots
-        self._renew_every = executor.options.lease.total_seconds() / RENEWALS_PER_LEASE
+        self._renew_every = attempts.options.lease.total_seconds() / RENEWALS_PER_LEASE
         self._attempts: dict[Attempt, float] = {}
         """when each is to be renewed, on the monotonic clock"""
         self._lock = threading.Lock()
@@ -66,8 +66,8 @@ class Heartbeat:
     def show(self) -> None:
         """Record that the worker is there."""
         labels = tuple(sorted(self.labels))
-        self._executor.seen(
-            WorkerRecord(self._worker_id, self._executor.clock(), labels, pool=self._pool, slots=self._slots)
+        self._jobs.record_worker(
+            WorkerRecord(self._worker_id, self._jobs.clock(), labels, pool=self._pool, slots=self._slots)
         )
 
     def offer(self, labels: Iterable[str]) -> None:
@@ -101,7 +101,7 @@ class Heartbeat:
                 attempt.interrupt(Interruption.RELEASED)
 
     def _beat(self) -> None:
-        refresh_seconds = self._executor.options.refresh_period.total_seconds()
+        refresh_seconds = self._jobs.options.refresh_period.total_seconds()
         show_at = time.monotonic() + refresh_seconds
         while not self._ended.wait(min(LOOK_EVERY_SECONDS, self._renew_every, refresh_seconds)):
             self._beaten_at = time.monotonic()
@@ -127,13 +127,13 @@ class Heartbeat:
         now = time.monotonic()
         try:
             if now >= renew_at:
-                job = self._executor.renew(attempt.job_hash, attempt.number)
+                job = self._jobs.renew(attempt.job_hash, attempt.number)
                 attempt.proven(now)
                 with self._lock:
                     if attempt in self._attempts:
                         self._attempts[attempt] = now + self._renew_every
             else:
-                job = self._executor.get(attempt.job_hash)
+                job = self._jobs.get(attempt.job_hash)
         except (StaleAttempt, JobNotFound):
             attempt.interrupt(Interruption.LOST)
             return

@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,10 +28,10 @@ from functools import partial
 
 from cloud_executor.blobs.store import BlobStore
 from cloud_executor.errors import CloudExecutorError, Unavailable
-from cloud_executor.jobs.clients import Executor, Outcome
+from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.json_logging import logged_with
 from cloud_executor.model.executor_config import ExecutorConfig
-from cloud_executor.model.job import Durations, Job, NotClaimable, StaleAttempt, Status
+from cloud_executor.model.job import Durations, Job, NotClaimable, Outcome, StaleAttempt, Status
 from cloud_executor.ports import Delivery, JobNotFound
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
 from worker_vm.worker.command.command_runner import CommandRunner
@@ -91,13 +91,15 @@ class _Progress:
 class JobRunner:
     """Runs jobs; used by the threads of all slots."""
 
-    executor: Executor
+    attempts: Attempts
     blobs: BlobStore
     commands: CommandRunner
     work: WorkFolder
     heartbeat: Heartbeat
     worker_id: str
     stopping: threading.Event
+    label_jobs: Callable[[], Mapping[str, str]] = dict
+    """Returns label -> hash of the blob whose job gives a worker that label."""
 
     def run(self, delivery: Delivery) -> None:
         """Take a delivery to its end. Raises Unavailable if the job cannot be claimed, and is given back."""
@@ -116,10 +118,10 @@ class JobRunner:
                 self._finish(attempt, outcome)
             except Interrupted as interrupted:
                 logger.info("job given back", extra=attempt.fields("release") | {"reason": interrupted.reason.name})
-                self._part(attempt, delivery, "release", self.executor.release)
+                self._part(attempt, delivery, "release", self.attempts.release)
             except BelongsElsewhere as found:
                 logger.info("job handed over", extra=attempt.fields("hand_over") | {"pool": found.pool})
-                hand_over = partial(self.executor.hand_over, pool=found.pool)
+                hand_over = partial(self.attempts.hand_over, pool=found.pool)
                 self._part(attempt, delivery, "hand_over", hand_over, PATIENCE_SECONDS)
             except (StaleAttempt, JobNotFound):
                 logger.warning("job belongs to another worker", extra=attempt.fields("finish"))
@@ -127,14 +129,14 @@ class JobRunner:
             except Unavailable as error:
                 logger.exception("job abandoned for want of what it needs", extra=attempt.fields("abandon"))
                 # Another attempt begins, unless too many were lost.
-                self._part(attempt, delivery, "abandon", partial(self.executor.abandon, cause=str(error)))
+                self._part(attempt, delivery, "abandon", partial(self.attempts.abandon, cause=str(error)))
             else:
                 self._settle(delivery.ack)
 
     def _claim(self, delivery: Delivery) -> Attempt | None:
         before = time.monotonic()
         try:
-            job = self.executor.claim(delivery.job_hash, self.worker_id, self.commands.pool.name)
+            job = self.attempts.claim(delivery.job_hash, self.worker_id, self.commands.pool.name)
         except (NotClaimable, JobNotFound):
             # Somebody else's, of another pool, or finished. Should its worker be lost, it is published anew.
             self._settle(delivery.ack)
@@ -142,7 +144,7 @@ class JobRunner:
         except Unavailable:
             self._settle(delivery.nack)
             raise
-        attempt = Attempt(job, self.executor.options.lease.total_seconds(), before)
+        attempt = Attempt(job, self.attempts.options.lease.total_seconds(), before)
         logger.info("job claimed", extra=attempt.fields("claim"))
         return attempt
 
@@ -166,7 +168,7 @@ class JobRunner:
                 "Something went wrong in the worker; the operator finds it in the log.",
             )
         if status not in _NEVER_BEGUN and progress.finish_time is None:
-            progress.finish_time = self.executor.clock()
+            progress.finish_time = self.attempts.clock()
         ending = progress.ending
         return Outcome(
             status,
@@ -180,7 +182,7 @@ class JobRunner:
         )
 
     def _seconds_queued(self, job: Job) -> float:
-        waited = self.executor.clock() - datetime.fromisoformat(job.create_time)
+        waited = self.attempts.clock() - datetime.fromisoformat(job.create_time)
         return round(max(0.0, waited.total_seconds()), 3)
 
     def _perform(self, attempt: Attempt, folders: ExitStack, progress: _Progress) -> tuple[Status, str | None]:
@@ -193,10 +195,10 @@ class JobRunner:
             raise BelongsElsewhere(None)
         with progress.timed("fetch"):
             folder = self.fetch(attempt, folders)
-        progress.start_time = self.executor.clock()
+        progress.start_time = self.attempts.clock()
         config = read_config(folder)
         self._check_place(attempt, config)
-        job = persist(lambda: self.executor.started(attempt.job_hash, attempt.number, config.retries), attempt)
+        job = persist(lambda: self.attempts.start(attempt.job_hash, attempt.number, config.retries), attempt)
         if job.cancel_requested:
             attempt.interrupt(Interruption.CANCELED)
         attempt.check()
@@ -234,7 +236,7 @@ class JobRunner:
         raise JobFailed(Status.FAILED_EXECUTOR_CONFIG, reason)
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
-        persist(lambda: self.executor.finish(attempt.job_hash, attempt.number, outcome), self.stopping)
+        persist(lambda: self.attempts.finish(attempt.job_hash, attempt.number, outcome), self.stopping)
         said = {"status": outcome.status, "seconds": round(attempt.seconds, 3)}
         logger.info("job finished", extra=attempt.fields("finish") | said)
 

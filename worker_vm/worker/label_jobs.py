@@ -34,7 +34,7 @@ LOOK_SECONDS = 0.1
 
 def acquire_labels(runner: JobRunner) -> Iterator[str]:
     """The labels that this worker gets, beside those of its pool, as it gets them."""
-    for label, source in runner.executor.label_jobs().items():
+    for label, source in runner.label_jobs().items():
         if label in runner.heartbeat.labels or runner.stopping.is_set():
             continue
         fields = {"action": "label_job", "label": label, "worker_id": runner.worker_id}

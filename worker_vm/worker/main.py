@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from cloud_executor.composition import open_blob_store, open_executor
+from cloud_executor.composition import open_blobs, open_jobs
 from cloud_executor.errors import CloudExecutorError
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.model.pool import WorkerPool
@@ -160,13 +160,16 @@ def open_worker(
     origin_url: str,
 ) -> Worker:
     """A worker over the configured backends."""
-    executor = open_executor(settings)
+    jobs = open_jobs(settings)
+    attempts = jobs.attempts
     worker_id = f"{socket.gethostname() or 'unknown'}_{os.getpid()}"
     slots = slots or pool.slots or os.cpu_count() or 1
-    heartbeat = Heartbeat(executor, worker_id, pool.labels, pool=pool.name, slots=slots)
-    commands = CommandRunner(sandbox, pool, executor.put_output, origin_url, executor.clock, stopping)
-    runner = JobRunner(executor, open_blob_store(settings), commands, folder, heartbeat, worker_id, stopping)
-    return Worker(executor.queue, pool.name, slots, runner, heartbeat, worker_id, find_departure(pool))
+    heartbeat = Heartbeat(attempts, worker_id, pool.labels, pool=pool.name, slots=slots)
+    commands = CommandRunner(sandbox, pool, attempts.put_output, origin_url, jobs.clock, stopping)
+    runner = JobRunner(
+        attempts, open_blobs(settings), commands, folder, heartbeat, worker_id, stopping, jobs.label_jobs
+    )
+    return Worker(jobs.queue, pool.name, slots, runner, heartbeat, worker_id, find_departure(pool))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from cloud_executor.backends.sqlite.database import SqliteDatabase, Value
 from cloud_executor.backends.sqlite.schema import loaded_text, stored_moment, stored_text
 from cloud_executor.errors import Invalid
 from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Job, OutputSegment, Status, published
+from cloud_executor.model.job import Job, OutputSegment, Status
+from cloud_executor.model.transitions import record_publish
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobChange, JobNotFound, JobPage
 
@@ -82,10 +83,10 @@ class SqliteJobStore:
         if self._outbox is None or job is None or job.pool is None or not _waits(job):
             return job
         called.append(job.pool)
-        return published(job, self._outbox.add(connection, job.pool, job.hash))
+        return record_publish(job, self._outbox.add(connection, job.pool, job.hash))
 
-    def note_published(self, job: Job, at: datetime) -> None:
-        self.transact(job.hash, lambda stored: published(job, at) if stored == job else None, durable=False)
+    def record_publish(self, job: Job, at: datetime) -> None:
+        self.transact(job.hash, lambda stored: record_publish(job, at) if stored == job else None, durable=False)
 
     def query(
         self,

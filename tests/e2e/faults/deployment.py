@@ -16,8 +16,7 @@ from stack_process import PROJECT, environment
 from tcp_proxy import TcpProxy
 
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.composition import create_in_emulators, open_blob_store, open_executor
-from cloud_executor.jobs.clients import Executor
+from cloud_executor.composition import Jobs, create_in_emulators, open_blobs, open_jobs
 from cloud_executor.settings import Settings
 from local_stack.upkeep import Upkeep
 
@@ -36,7 +35,7 @@ WORKER = ("-m", "worker_vm.worker.main")
 class Here:
     """It as this process uses it, past all proxies."""
 
-    executor: Executor
+    jobs: Jobs
     blobs: BlobStore
 
 
@@ -67,13 +66,13 @@ class Deployment:
             for name in EMULATORS:
                 if self.is_emulated:
                     patch.setenv(name, self.variables[name])
-            yield Here(open_executor(settings), open_blob_store(settings))
+            yield Here(open_jobs(settings), open_blobs(settings))
 
     @contextmanager
     def swept(self) -> Iterator[None]:
         """What crashes leave is mended meanwhile, in this process."""
         with self.here() as here:
-            upkeep = Upkeep(here.executor, here.blobs)
+            upkeep = Upkeep(here.jobs.sweep, here.blobs)
             upkeep.start()
             try:
                 yield

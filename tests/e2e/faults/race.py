@@ -7,9 +7,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cloud_executor.composition import open_executor
-from cloud_executor.jobs.clients import Outcome
-from cloud_executor.model.job import NotClaimable, Status
+from cloud_executor.composition import open_jobs
+from cloud_executor.model.job import NotClaimable, Outcome, Status
 from cloud_executor.settings import Settings
 
 THREADS = 4
@@ -17,14 +16,14 @@ THREADS = 4
 
 def main() -> None:
     hashes, worker = Path(sys.argv[1]).read_text().split(), sys.argv[2]
-    executor = open_executor(Settings.from_env(os.environ))
+    jobs = open_jobs(Settings.from_env(os.environ))
 
     def claim(job_hash: str) -> bool:
         try:
-            job = executor.claim(job_hash, worker)
+            job = jobs.attempts.claim(job_hash, worker)
         except NotClaimable:
             return False
-        executor.finish(job_hash, job.attempt, Outcome(Status.SUCCESS, error=f"by {worker}"))
+        jobs.attempts.finish(job_hash, job.attempt, Outcome(Status.SUCCESS, error=f"by {worker}"))
         return True
 
     # The other one is to begin at the same moment.

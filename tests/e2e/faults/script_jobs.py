@@ -31,7 +31,7 @@ def zip_of(script: str, files: Mapping[str, bytes], **fields: object) -> bytes:
 def create_script(here: Here, script: str, files: Mapping[str, bytes] | None = None, **fields: object) -> str:
     """The hash of a job that keeps what it writes to RESULT; `fields` are more of its config."""
     source = here.blobs.create_file("job.zip", [zip_of(script, files or {}, **fields)]).hash
-    here.executor.create(source)
+    here.jobs.clients.create(source)
     return source
 
 

@@ -32,7 +32,7 @@ LEASE_SECONDS = 5
 SETTINGS = {
     "EXECUTOR_LEASE": str(LEASE_SECONDS),
     "EXECUTOR_WORKER_REFRESH_INTERVAL": "2000",
-    "EXECUTOR_MAX_LOSSES": "1000",
+    "EXECUTOR_RETRIES": "1000",
 }
 WORKERS = 3
 SLOTS = 3
@@ -72,7 +72,7 @@ class Report:
     runs: int = 0
     attempts: int = 0
     most_attempts: int = 0
-    losses: int = 0
+    lost_attempts: int = 0
     seconds: float = 0.0
 
     def row(self) -> dict[str, object]:
@@ -83,7 +83,7 @@ class Report:
             "jobs": self.jobs,
             "attempts": self.attempts,
             "most": self.most_attempts,
-            "lost": self.losses,
+            "lost": self.lost_attempts,
             "runs": self.runs,
             **faults,
             "seconds": round(self.seconds),
@@ -153,14 +153,14 @@ class _Watch:
             self.violations.append(f"the watch ended: {error!r}")
 
     def look(self) -> None:
-        found = {job.hash: job for job in self._here.executor.jobs()}
+        found = {job.hash: job for job in self._here.jobs.clients.jobs()}
         for job_hash, before in self.jobs.items():
             now = found.get(job_hash)
             if now is None:
                 self.violations.append(f"lost: {before}")
             elif before.finished and now != before:
                 self.violations.append(f"changed after its end: {before} {now}")
-            elif now.attempt < before.attempt or now.losses < before.losses:
+            elif now.attempt < before.attempt or now.lost_attempts < before.lost_attempts:
                 self.violations.append(f"went back: {before} {now}")
             elif now.attempt == before.attempt and now.worker not in (before.worker, None):
                 self.violations.append(f"changed hands within an attempt: {before} {now}")
@@ -235,12 +235,12 @@ class _Storm:
             assert self._result_of(job) == result, job
             runs = self._witness.runs(number)
             assert 1 <= runs <= job.attempt, (runs, job)
-            assert job.losses < job.attempt, job
+            assert job.lost_attempts < job.attempt, job
             self._report.runs += runs
         self._report.jobs = len(jobs)
         self._report.attempts = sum(job.attempt for job in jobs.values())
         self._report.most_attempts = max(job.attempt for job in jobs.values())
-        self._report.losses = sum(job.losses for job in jobs.values())
+        self._report.lost_attempts = sum(job.lost_attempts for job in jobs.values())
 
     def _result_of(self, job: Job) -> str:
         """Read by its hashes, each of which must be that of what it names."""
@@ -356,7 +356,7 @@ class _Storm:
     def _duplicate(self) -> bool:
         known = sorted(self._watch.jobs)
         for job_hash in self._chance.sample(known, min(DUPLICATES, len(known))):
-            self._here.executor.queue.publish(self._here.executor.pools[0].name, job_hash)
+            self._here.jobs.queue.publish(self._here.jobs.pools[0].name, job_hash)
         return bool(known)
 
     def _kill_server(self) -> bool:

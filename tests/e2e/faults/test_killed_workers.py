@@ -35,22 +35,22 @@ def test_a_job_whose_worker_is_killed_at_any_step_ends_once_with_the_right_resul
     with deployment.here() as here:
         deployment.create()
         jobs = {step: _killed_at(step, deployment, here, log) for step in STEPS}
-        recorded = here.executor.get(jobs[AFTER_THE_OUTCOME])
+        recorded = here.jobs.clients.get(jobs[AFTER_THE_OUTCOME])
         with deployment.swept():
             survivors = [
                 deployment.start(*WORKER, "--pool", pool, "--slots", "4", log=log) for pool in ("small", "large")
             ]
             try:
                 until(
-                    lambda: all(here.executor.get(job_hash).finished for job_hash in jobs.values()),
+                    lambda: all(here.jobs.clients.get(job_hash).finished for job_hash in jobs.values()),
                     ENDS_WITHIN_SECONDS,
                 )
             finally:
                 for survivor in survivors:
                     survivor.terminate()
                 assert [survivor.wait(WAIT_SECONDS) for survivor in survivors] == [0, 0]
-        ended = {step: here.executor.get(job_hash) for step, job_hash in jobs.items()}
-        assert {step: (job.status, job.attempt, job.losses) for step, job in ended.items()} == {
+        ended = {step: here.jobs.clients.get(job_hash) for step, job_hash in jobs.items()}
+        assert {step: (job.status, job.attempt, job.lost_attempts) for step, job in ended.items()} == {
             step: ("SUCCESS", *ATTEMPTS_AND_LOSSES.get(step, (2, 1))) for step in STEPS
         }
         assert ended[AFTER_THE_OUTCOME] == recorded

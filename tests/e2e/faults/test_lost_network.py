@@ -38,29 +38,29 @@ def test_a_worker_without_network_stops_its_command_and_leaves_the_outcome_to_th
         deployment.create()
         job_hash = create_script(here, SCRIPT.format(starts=shlex.quote(str(starts))))
         with fleet(deployment, 1, 1, log) as (lonely,):
-            until(lambda: starts.exists() and here.executor.get(job_hash).start_time)
+            until(lambda: starts.exists() and here.jobs.clients.get(job_hash).start_time)
             (lonely.proxies.cut if fault == "cut" else lonely.proxies.stall)()
             with deployment.swept(), fleet(deployment, 1, 1, log) as (other,):
-                until(lambda: here.executor.get(job_hash).finished, ENDS_WITHIN_SECONDS)
-                job = here.executor.get(job_hash)
-                assert (job.status, job.attempt, job.losses) == ("SUCCESS", 2, 1)
+                until(lambda: here.jobs.clients.get(job_hash).finished, ENDS_WITHIN_SECONDS)
+                job = here.jobs.clients.get(job_hash)
+                assert (job.status, job.attempt, job.lost_attempts) == ("SUCCESS", 2, 1)
                 assert result_of(here, job) == "second\n"
                 assert len(starts.read_text().split()) == 2, "the first command had ended before the second began"
                 # The other one is busy from here on: what is published next is for the one that was away.
                 busy = create_script(here, f"until [ -e {shlex.quote(str(done))} ]; do sleep 0.1; done")
-                until(lambda: here.executor.get(busy).start_time, ENDS_WITHIN_SECONDS)
+                until(lambda: here.jobs.clients.get(busy).start_time, ENDS_WITHIN_SECONDS)
                 # What that one had sent when it fell silent arrives now.
                 lonely.proxies.restore()
                 end = time.monotonic() + QUIET_SECONDS
                 while time.monotonic() < end:
-                    assert here.executor.get(job_hash) == job
+                    assert here.jobs.clients.get(job_hash) == job
                     time.sleep(0.2)
                 again = create_script(here, "echo again > result.txt")
-                until(lambda: here.executor.get(again).finished, ENDS_WITHIN_SECONDS)
-                assert result_of(here, here.executor.get(again)) == "again\n"
-                assert here.executor.get(again).worker != here.executor.get(busy).worker
+                until(lambda: here.jobs.clients.get(again).finished, ENDS_WITHIN_SECONDS)
+                assert result_of(here, here.jobs.clients.get(again)) == "again\n"
+                assert here.jobs.clients.get(again).worker != here.jobs.clients.get(busy).worker
                 done.touch()
-                until(lambda: here.executor.get(busy).finished)
+                until(lambda: here.jobs.clients.get(busy).finished)
                 assert [lonely.stop(), other.stop()] == [0, 0]
-            assert here.executor.get(job_hash) == job
+            assert here.jobs.clients.get(job_hash) == job
     assert_nothing_is_left(deployment)

@@ -68,7 +68,7 @@ def _outage(service: str, fault: str, deployment: Deployment, folder: Path) -> N
                 _is_noticed(load, NEEDS[service])
             else:
                 until(lambda: len(load.since(begin, "create", 200)) > CLIENTS, NOTICED_WITHIN_SECONDS)
-                assert any(job.published_at is None for job in here.executor.jobs())
+                assert any(job.published_at is None for job in here.jobs.clients.jobs())
             way.restore()
             _recovers(load)
         _nothing_is_lost(deployment, here, load)
@@ -145,10 +145,10 @@ def _nothing_is_lost(deployment: Deployment, here: Here, load: Load) -> None:
         found = here.blobs.metadata(blob).metadata
         with here.blobs.open_content(found.content_hash) as stored:
             assert stored.read() == content
-    assert {job.hash for job in here.executor.jobs()} >= set(load.jobs)
+    assert {job.hash for job in here.jobs.clients.jobs()} >= set(load.jobs)
     missing = set(load.jobs)
     end = time.monotonic() + DELIVERED_WITHIN_SECONDS
-    with deployment.swept(), here.executor.queue.subscribe(here.executor.pools[0].name, 100) as subscription:
+    with deployment.swept(), here.jobs.queue.subscribe(here.jobs.pools[0].name, 100) as subscription:
         while missing and time.monotonic() < end:
             delivery = subscription.next(1)
             if delivery is not None:

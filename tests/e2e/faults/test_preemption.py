@@ -25,13 +25,13 @@ def test_a_worker_gives_its_jobs_back_in_time_though_no_message_can_be_sent(
         script = "trap '' INT TERM; while :; do sleep 60; done # {}"
         jobs = [create_script(here, script.format(number)) for number in range(SLOTS)]
         with fleet(deployment, 1, SLOTS, tmp_path / "workers.log") as (worker,):
-            until(lambda: all(here.executor.get(job_hash).start_time for job_hash in jobs))
+            until(lambda: all(here.jobs.clients.get(job_hash).start_time for job_hash in jobs))
             worker.proxies.ways[PUBSUB].stall()
             worker.process.terminate()
             assert worker.process.wait(seconds) == 0
         for job_hash in jobs:
-            job = here.executor.get(job_hash)
-            assert (job.status, job.losses, job.published_at) == ("CREATED", 0, None)
+            job = here.jobs.clients.get(job_hash)
+            assert (job.status, job.lost_attempts, job.published_at) == ("CREATED", 0, None)
         with deployment.swept():
-            until(lambda: all(here.executor.get(job_hash).published_at for job_hash in jobs))
+            until(lambda: all(here.jobs.clients.get(job_hash).published_at for job_hash in jobs))
     until(lambda: not processes_of(deployment.work))

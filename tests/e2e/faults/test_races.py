@@ -29,7 +29,7 @@ def test_of_two_workers_that_race_for_a_thousand_jobs_each_job_is_claimed_and_en
         deployment.create()
         with ThreadPoolExecutor(8) as threads:
             # Labels that no pool has: nothing is published that nobody here would take.
-            list(threads.map(lambda job_hash: here.executor.create(job_hash, ("race",)), hashes))
+            list(threads.map(lambda job_hash: here.jobs.clients.create(job_hash, ("race",)), hashes))
         racers = [
             stack.enter_context(
                 subprocess.Popen(
@@ -57,5 +57,5 @@ def test_of_two_workers_that_race_for_a_thousand_jobs_each_job_is_claimed_and_en
         assert one
         assert other
         winners = dict.fromkeys(one, "one") | dict.fromkeys(other, "other")
-        jobs = {job.hash: (job.status, job.attempt, job.worker, job.error) for job in here.executor.jobs()}
+        jobs = {job.hash: (job.status, job.attempt, job.worker, job.error) for job in here.jobs.clients.jobs()}
     assert jobs == {found: ("SUCCESS", 1, winner, f"by {winner}") for found, winner in winners.items()}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from cloud_executor.errors import Forbidden, Invalid
-from cloud_executor.model import job as transitions
+from cloud_executor.model import transitions
 from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import (
     FINISHED,
@@ -18,6 +18,7 @@ from cloud_executor.model.job import (
     Job,
     JobUpdate,
     NotClaimable,
+    Outcome,
     OutputRemains,
     StaleAttempt,
     Status,
@@ -26,7 +27,7 @@ from functions.executor.fields import labels as request_labels
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
-MAX_LOSSES = 2
+RETRIES = 2
 KEEP = timedelta(seconds=60)
 SECRET = "the secret"
 
@@ -42,21 +43,12 @@ def new_job(stored: Job | None = None, secret: str = SECRET, now: datetime = NOO
 
 
 def claimed(job: Job, worker: str = "w", now: datetime = NOON, lease: timedelta | None = LEASE) -> Job:
-    return transitions.claim(job, worker, now, lease, MAX_LOSSES)
+    return transitions.claim(job, worker, now, lease, RETRIES)
 
 
 def finished(job: Job, status: Status = Status.SUCCESS, attempt: int | None = None) -> Job:
-    return transitions.finish(
-        job,
-        job.attempt if attempt is None else attempt,
-        status,
-        now=NOON,
-        start_time="start",
-        finish_time="end",
-        result_hashes={"all": "0" * 40},
-        error=None,
-        clear_output_after=KEEP,
-    )
+    outcome = Outcome(status, NOON, NOON, {"all": "0" * 40})
+    return transitions.finish(job, job.attempt if attempt is None else attempt, outcome, NOON, KEEP)
 
 
 def updated(job: Job, **fields: object) -> Job | None:
@@ -80,16 +72,16 @@ STEPS: dict[str, Step] = {
     ),
     "claim": claimed,
     "take over": lambda job: claimed(job, "other", EXPIRED),
-    "started": lambda job: transitions.started(job, job.attempt, NOON, None),
+    "started": lambda job: transitions.start(job, job.attempt, NOON, None),
     "renew": lambda job: transitions.renew(job, job.attempt, NOON, LEASE),
     "hand over": lambda job: transitions.hand_over(job, job.attempt, None, NOON),
     "finish": finished,
     "release": lambda job: transitions.release(job, job.attempt, NOON),
     "cancel": lambda job: transitions.cancel(job, SECRET, NOON),
-    "give up": lambda job: transitions.undeliverable(job, NOON),
+    "give up": lambda job: transitions.give_up(job, NOON),
     "report success": lambda job: updated(job, status="SUCCESS"),
     "report running": lambda job: updated(job, status="RUNNING"),
-    "publish": lambda job: transitions.published(job, NOON),
+    "publish": lambda job: transitions.record_publish(job, NOON),
 }
 
 REFUSED = "refused"
@@ -178,7 +170,7 @@ def test_a_job_keeps_the_trace_of_its_create_and_shows_it_to_nobody() -> None:
         return job
 
     job = created(None, "1" * 32)
-    canceled = finished(claimed(transitions.lose(claimed(job), NOON, MAX_LOSSES)), Status.CANCELED)
+    canceled = finished(claimed(transitions.lose(claimed(job), NOON, RETRIES)), Status.CANCELED)
     assert canceled.trace == "1" * 32
     assert "1" * 32 not in str(canceled.document())
     assert created(canceled, "2" * 32).trace == "2" * 32
@@ -187,7 +179,7 @@ def test_a_job_keeps_the_trace_of_its_create_and_shows_it_to_nobody() -> None:
 
 
 def test_a_canceled_job_made_anew_has_nothing_of_the_old_one_but_the_count_of_attempts() -> None:
-    old = replace(finished(RUNNING, Status.CANCELED), losses=1, error="why", published_at=NOON)
+    old = replace(finished(RUNNING, Status.CANCELED), lost_attempts=1, error="why", published_at=NOON)
     anew = new_job(old, "new secret")
     assert anew == replace(new_job(secret="new secret"), attempt=old.attempt)
     with pytest.raises(StaleAttempt):
@@ -198,7 +190,7 @@ def test_a_canceled_job_is_made_anew_only_once_its_output_is_gone() -> None:
     old = replace(finished(RUNNING, Status.CANCELED), output_number=0)
     with pytest.raises(OutputRemains):
         new_job(old)
-    assert new_job(transitions.output_dropped(old)).output_number is None
+    assert new_job(transitions.drop_output(old)).output_number is None
 
 
 def test_a_claim_is_an_attempt_under_a_lease() -> None:
@@ -217,23 +209,23 @@ def test_a_live_lease_keeps_others_out() -> None:
 @pytest.mark.parametrize("job", [CREATED, RUNNING, replace(CREATED, pool=None)], ids=["waits", "lost", "external"])
 def test_a_delivery_of_another_pool_claims_nothing(job: Job) -> None:
     with pytest.raises(NotClaimable):
-        transitions.claim(job, "w", EXPIRED, LEASE, MAX_LOSSES, "other")
+        transitions.claim(job, "w", EXPIRED, LEASE, RETRIES, "other")
 
 
 def test_a_delivery_of_its_pool_claims_a_job() -> None:
-    assert transitions.claim(CREATED, "w", NOON, LEASE, MAX_LOSSES, "default") == RUNNING
+    assert transitions.claim(CREATED, "w", NOON, LEASE, RETRIES, "default") == RUNNING
 
 
 def test_an_expired_lease_can_be_taken_over_and_the_old_attempt_is_not_heard() -> None:
     taken = claimed(replace(RUNNING, start_time="old start"), "other", EXPIRED)
-    assert (taken.worker, taken.attempt, taken.losses, taken.start_time) == ("other", 2, 1, None)
+    assert (taken.worker, taken.attempt, taken.lost_attempts, taken.start_time) == ("other", 2, 1, None)
     stale: list[Step] = [
         lambda job: finished(job, attempt=1),
         lambda job: transitions.release(job, 1, NOON),
         lambda job: transitions.hand_over(job, 1, None, NOON),
-        lambda job: transitions.started(job, 1, NOON, None),
+        lambda job: transitions.start(job, 1, NOON, None),
         lambda job: transitions.renew(job, 1, NOON, LEASE),
-        lambda job: transitions.output_received(job, 0, 1, NOON, KEEP),
+        lambda job: transitions.receive_output(job, 0, 1, NOON, KEEP),
     ]
     for step in stale:
         with pytest.raises(StaleAttempt):
@@ -258,8 +250,8 @@ def test_a_finish_records_the_outcome_and_ends_the_lease() -> None:
     job = finished(replace(RUNNING, cancel_requested=True))
     assert (job.status, job.start_time, job.finish_time, job.result_hashes) == (
         "SUCCESS",
-        "start",
-        "end",
+        "2026-01-31T12:00:00.000Z",
+        "2026-01-31T12:00:00.000Z",
         {"all": "0" * 40},
     )
     assert job.lease_expires is None
@@ -271,59 +263,59 @@ def test_a_released_job_waits_again_and_is_published_again() -> None:
     """Its message may be gone: a second delivery of a running job is acked."""
     job = transitions.release(replace(RUNNING, start_time="x"), 1, NOON)
     assert (job.status, job.worker, job.start_time, job.lease_expires) == ("CREATED", None, None, None)
-    assert (job.attempt, job.losses, job.published_at) == (1, 0, None)
+    assert (job.attempt, job.lost_attempts, job.published_at) == (1, 0, None)
 
 
 @pytest.mark.parametrize(("pool", "later"), [("other", ("last",)), ("last", ()), (None, ())])
 def test_a_job_that_is_handed_over_waits_and_is_still_to_be_published(pool: str | None, later: tuple[str, ...]) -> None:
     """No earlier pool comes again: a job is never handed round."""
-    running = replace(RUNNING, start_time="x", losses=1, later_pools=("other", "last"))
+    running = replace(RUNNING, start_time="x", lost_attempts=1, later_pools=("other", "last"))
     job = transitions.hand_over(running, 1, pool, NOON)
-    waiting = replace(CREATED, pool=pool, later_pools=later, published_at=None, attempt=1, losses=1)
+    waiting = replace(CREATED, pool=pool, later_pools=later, published_at=None, attempt=1, lost_attempts=1)
     assert job == waiting
 
 
 def test_a_lost_job_waits_again_and_is_published_again() -> None:
-    job = transitions.lose(replace(RUNNING, output_number=3), NOON, MAX_LOSSES)
-    assert (job.status, job.worker, job.published_at, job.losses) == ("CREATED", None, None, 1)
+    job = transitions.lose(replace(RUNNING, output_number=3), NOON, RETRIES)
+    assert (job.status, job.worker, job.published_at, job.lost_attempts) == ("CREATED", None, None, 1)
     assert job.output_number == 3
 
 
 def test_a_job_that_loses_its_workers_has_failed_after_a_bound() -> None:
     job = CREATED
-    for _ in range(MAX_LOSSES + 1):
-        job = transitions.lose(claimed(job), NOON, MAX_LOSSES)
+    for _ in range(RETRIES + 1):
+        job = transitions.lose(claimed(job), NOON, RETRIES)
     assert job.status == "FAILED_TO_EXECUTE"
     assert job.error is not None
     assert "vanished 3 times" in job.error
     assert job.finish_time == iso_time(NOON)
 
 
-@pytest.mark.parametrize(("retries", "times"), [(0, "once"), (1, "2 times"), (MAX_LOSSES + 3, "6 times")])
+@pytest.mark.parametrize(("retries", "times"), [(0, "once"), (1, "2 times"), (RETRIES + 3, "6 times")])
 def test_a_job_that_says_how_often_it_may_be_lost_is_believed(retries: int, times: str) -> None:
     job = CREATED
     for _ in range(retries + 1):
         assert job.status == "CREATED"
         job = claimed(job)
-        job = transitions.lose(transitions.started(job, job.attempt, NOON, retries), NOON, MAX_LOSSES)
+        job = transitions.lose(transitions.start(job, job.attempt, NOON, retries), NOON, RETRIES)
     assert job.status == "FAILED_TO_EXECUTE"
     assert f"vanished {times}:" in (job.error or "")
 
 
 def test_a_loss_too_many_for_want_of_something_says_of_what() -> None:
-    job = transitions.abandon(replace(RUNNING, losses=MAX_LOSSES), 1, NOON, MAX_LOSSES, "The storage is away.")
+    job = transitions.abandon(replace(RUNNING, lost_attempts=RETRIES), 1, NOON, RETRIES, "The storage is away.")
     assert job.status == "FAILED_TO_EXECUTE"
-    assert job.error == "Workers gave it up or vanished 3 times; the last one for this reason: The storage is away."
+    assert job.error == "An attempt was lost 3 times, most recently for this reason: The storage is away."
 
 
 def test_a_claim_that_finds_one_loss_too_many_ends_the_job() -> None:
-    job = claimed(replace(RUNNING, losses=MAX_LOSSES), "other", EXPIRED)
+    job = claimed(replace(RUNNING, lost_attempts=RETRIES), "other", EXPIRED)
     assert job.status == "FAILED_TO_EXECUTE"
     assert job.lease_expires is None
 
 
 def test_a_lost_job_that_was_to_be_canceled_is_canceled() -> None:
-    job = transitions.lose(replace(RUNNING, cancel_requested=True), NOON, MAX_LOSSES)
+    job = transitions.lose(replace(RUNNING, cancel_requested=True), NOON, RETRIES)
     assert (job.status, job.finish_time, job.cancel_requested) == ("CANCELED", iso_time(NOON), False)
 
 
@@ -368,16 +360,16 @@ def test_an_update_that_gives_a_job_back_lets_it_be_published_again() -> None:
 
 
 def test_output_is_to_be_cleared_some_time_after_the_end() -> None:
-    with_output = transitions.output_received(RUNNING, 4, 1, NOON, KEEP)
+    with_output = transitions.receive_output(RUNNING, 4, 1, NOON, KEEP)
     assert (with_output.output_number, with_output.output_expires) == (4, None)
     job = finished(with_output)
     assert job.output_expires == NOON + KEEP
-    assert transitions.output_cleared(job, NOON + KEEP - timedelta(microseconds=1)) is None
-    cleared = transitions.output_cleared(job, NOON + KEEP)
+    assert transitions.expire_output(job, NOON + KEEP - timedelta(microseconds=1)) is None
+    cleared = transitions.expire_output(job, NOON + KEEP)
     assert cleared == replace(job, output_number=None, output_expires=None)
-    assert transitions.output_cleared(cleared, NOON + KEEP) is None
+    assert transitions.expire_output(cleared, NOON + KEEP) is None
     assert finished(RUNNING).output_expires is None
-    late = transitions.output_received(cleared, 5, None, NOON + 2 * KEEP, KEEP)
+    late = transitions.receive_output(cleared, 5, None, NOON + 2 * KEEP, KEEP)
     assert late.output_expires == NOON + 3 * KEEP
 
 
@@ -396,7 +388,7 @@ def test_a_job_that_is_given_back_after_a_cancel_is_canceled(step: Step) -> None
 
 
 def test_output_is_kept_where_nobody_wants_it_cleared() -> None:
-    job = transitions.output_received(IN_STATUS[Status.SUCCESS], 0, None, NOON, None)
+    job = transitions.receive_output(IN_STATUS[Status.SUCCESS], 0, None, NOON, None)
     assert job.output_expires is None
 
 
@@ -440,7 +432,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule(lease=st.sampled_from([LEASE, None]))
     def somebody_claims(self, lease: timedelta | None) -> None:
-        if self.apply(lambda job: transitions.claim(job, "w", self.now, lease, MAX_LOSSES)) and not self.job.finished:
+        if self.apply(lambda job: transitions.claim(job, "w", self.now, lease, RETRIES)) and not self.job.finished:
             assert self.job.attempt not in self.attempts
             self.attempts.append(self.job.attempt)
 
@@ -458,9 +450,9 @@ class AnyHistory(RuleBasedStateMachine):
         steps: dict[str, Step] = {
             "renew": lambda job: transitions.renew(job, attempt, self.now, LEASE),
             "release": lambda job: transitions.release(job, attempt, self.now),
-            "started": lambda job: transitions.started(job, attempt, self.now, MAX_LOSSES),
+            "started": lambda job: transitions.start(job, attempt, self.now, RETRIES),
             "hand over": lambda job: transitions.hand_over(job, attempt, next(iter(job.later_pools), None), self.now),
-            "abandon": lambda job: transitions.abandon(job, attempt, self.now, MAX_LOSSES, "It rains."),
+            "abandon": lambda job: transitions.abandon(job, attempt, self.now, RETRIES, "It rains."),
         }
         self.apply(steps[step])
 
@@ -477,19 +469,19 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 3))
     def output_comes(self, number: int) -> None:
-        self.apply(lambda job: transitions.output_received(job, number, None, self.now, KEEP))
+        self.apply(lambda job: transitions.receive_output(job, number, None, self.now, KEEP))
 
     @rule()
     def the_sweep_comes(self) -> None:
         leased = self.job.lease_expires
         if self.job.status == Status.RUNNING and leased is not None and leased <= self.now:
-            self.apply(lambda job: transitions.lose(job, self.now, MAX_LOSSES))
-        self.apply(lambda job: transitions.output_cleared(job, self.now))
-        self.apply(lambda job: transitions.published(job, self.now))
+            self.apply(lambda job: transitions.lose(job, self.now, RETRIES))
+        self.apply(lambda job: transitions.expire_output(job, self.now))
+        self.apply(lambda job: transitions.record_publish(job, self.now))
 
     @rule()
     def the_dead_letter_comes(self) -> None:
-        self.apply(lambda job: transitions.undeliverable(job, self.now))
+        self.apply(lambda job: transitions.give_up(job, self.now))
 
     @rule()
     def somebody_creates_it_again(self) -> None:
@@ -519,7 +511,7 @@ class AnyHistory(RuleBasedStateMachine):
             assert not self.job.cancel_requested
         if self.job.status == Status.CREATED:
             assert self.job.lease_expires is None
-        assert self.job.losses <= MAX_LOSSES
+        assert self.job.lost_attempts <= RETRIES
         assert len(set(self.attempts)) == len(self.attempts)
 
 
@@ -528,7 +520,7 @@ TestAnyHistory = AnyHistory.TestCase
 
 
 def test_a_job_that_the_queue_gave_up_on_has_failed_and_says_why() -> None:
-    ended = transitions.undeliverable(CREATED, NOON)
+    ended = transitions.give_up(CREATED, NOON)
     assert ended is not None
     assert ended.status == Status.FAILED_TO_EXECUTE
     assert ended.error is not None
@@ -537,4 +529,4 @@ def test_a_job_that_the_queue_gave_up_on_has_failed_and_says_why() -> None:
 
 @pytest.mark.parametrize("job", [claimed(new_job()), finished(claimed(new_job()))], ids=["running", "finished"])
 def test_a_job_that_a_worker_has_or_had_is_not_given_up(job: Job) -> None:
-    assert transitions.undeliverable(job, NOON) is None
+    assert transitions.give_up(job, NOON) is None

@@ -43,7 +43,9 @@ class Bench:
     def __enter__(self) -> Bench:
         self._exit = ExitStack()
         self.folder: AttemptFolder = self._exit.enter_context(WorkFolder(self.stack.work).attempt())
-        job = self.stack.executor.claim(self.stack.add_script(f"unused in {self.folder.root.name}").hash, WORKER_ID)
+        job = self.stack.jobs.attempts.claim(
+            self.stack.add_script(f"unused in {self.folder.root.name}").hash, WORKER_ID
+        )
         self.attempt = Attempt(job, LEASE_SECONDS, time.monotonic())
         self._exit.callback(self.attempt.close)
         return self

@@ -235,8 +235,8 @@ def test_one_that_does_not_give_it_for_long_is_no_fault_of_the_job(
     job = stack.add_script("echo ran")
     with stack.worker(sandbox=containers(image=door.image)) as worker:
         worker.run_next()
-        assert (stack.get(job).status, stack.get(job).losses, stack.get(job).error) == (Status.CREATED, 1, None)
-        for _ in range(stack.executor.options.max_losses):
+        assert (stack.get(job).status, stack.get(job).lost_attempts, stack.get(job).error) == (Status.CREATED, 1, None)
+        for _ in range(stack.jobs.options.retries):
             worker.run_next()
     job = stack.get(job)
     assert job.status == Status.FAILED_TO_EXECUTE

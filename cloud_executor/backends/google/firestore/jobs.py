@@ -45,7 +45,8 @@ from cloud_executor.backends.google.firestore.documents import (
 )
 from cloud_executor.errors import Invalid, TooLarge, Unavailable
 from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Job, OutputSegment, published
+from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.transitions import record_publish
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobChange, JobNotFound, JobPage
 
@@ -125,12 +126,12 @@ class FirestoreJobStore:
         return self._transact(job_hash, change, ())
 
     @with_google_faults
-    def note_published(self, job: Job, at: datetime) -> None:
+    def record_publish(self, job: Job, at: datetime) -> None:
         version = self._version(job)
         if version is None:
-            self.transact(job.hash, lambda stored: published(job, at) if stored == job else None)
+            self.transact(job.hash, lambda stored: record_publish(job, at) if stored == job else None)
             return
-        noted = published(job, at)
+        noted = record_publish(job, at)
         if noted is None:
             return
         batch = self._client.batch()

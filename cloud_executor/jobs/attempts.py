@@ -1,0 +1,102 @@
+"""What our own workers do with jobs: claim them, keep their leases, and record outcomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cloud_executor.clock import Clock
+from cloud_executor.jobs.log_fields import log_vanished
+from cloud_executor.jobs.options import JobOptions
+from cloud_executor.jobs.publisher import Publisher
+from cloud_executor.jobs.transact import existing, transact
+from cloud_executor.model import transitions
+from cloud_executor.model.job import Job, NotClaimable, Outcome, OutputSegment
+from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.ports import JobStore
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """The use cases of our workers. Safe for concurrent use."""
+
+    store: JobStore
+    publisher: Publisher
+    options: JobOptions
+    clock: Clock
+
+    def record_worker(self, worker: WorkerRecord) -> None:
+        """Record that one of our workers is alive."""
+        self.store.put_worker(worker)
+
+    def get(self, job_hash: str) -> Job:
+        """Raises JobNotFound."""
+        return self.store.get(job_hash)
+
+    def claim(self, job_hash: str, worker: str, pool: str | None = None) -> Job:
+        """Claim a job: it is RUNNING, with a new attempt under a lease. `pool`: the pool whose delivery named it.
+
+        Raises JobNotFound. Raises NotClaimable if the job is finished, runs on another worker, has left the pool, or
+        has too many lost attempts (in which case it is recorded as failed).
+        """
+        now = self.clock()
+        job = transact(
+            self.store,
+            job_hash,
+            lambda stored: transitions.claim(stored, worker, now, self.options.lease, self.options.retries, pool),
+            durable=False,
+        )
+        if job.finished:
+            log_vanished(job, job.status)
+            raise NotClaimable
+        return job
+
+    def renew(self, job_hash: str, attempt: int) -> Job:
+        """Extend the lease; the job says whether a cancel was requested. Raises StaleAttempt: stop the command."""
+        now = self.clock()
+        return transact(
+            self.store,
+            job_hash,
+            lambda job: transitions.renew(job, attempt, now, self.options.lease),
+            durable=False,
+        )
+
+    def start(self, job_hash: str, attempt: int, retries: int | None = None) -> Job:
+        """Record that the command starts, and the retries that the job's files allow. Raises StaleAttempt."""
+        now = self.clock()
+        return transact(self.store, job_hash, lambda job: transitions.start(job, attempt, now, retries), durable=False)
+
+    def put_output(self, segment: OutputSegment, attempt: int) -> None:
+        """Store a segment of the attempt's output. Raises JobNotFound or StaleAttempt, and then stores nothing."""
+        now, after = self.clock(), self.options.clear_output_after
+        self.store.put_output(
+            segment, lambda job: transitions.receive_output(existing(job), segment.number, attempt, now, after)
+        )
+
+    def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
+        """Record the outcome of an attempt. Raises StaleAttempt if the attempt no longer owns the job."""
+        now, after = self.clock(), self.options.clear_output_after
+        return transact(self.store, job_hash, lambda job: transitions.finish(job, attempt, outcome, now, after))
+
+    def release(self, job_hash: str, attempt: int) -> None:
+        """Return a job unfinished and publish it again; its delivery can then be acked. Raises StaleAttempt."""
+        now = self.clock()
+        job = transact(self.store, job_hash, lambda job: transitions.release(job, attempt, now))
+        self.publisher.try_to_publish(job)
+
+    def abandon(self, job_hash: str, attempt: int, cause: str) -> None:
+        """Count an attempt as lost for a reason outside its job; its delivery can then be acked. Raises StaleAttempt.
+
+        The job fails after too many lost attempts. Otherwise the next sweep publishes it, unless its store does so
+        at once; that gives the missing service time to return.
+        """
+        now = self.clock()
+        transact(self.store, job_hash, lambda job: transitions.abandon(job, attempt, now, self.options.retries, cause))
+
+    def hand_over(self, job_hash: str, attempt: int, pool: str | None) -> None:
+        """Move a job to a later pool, or to external workers (None); its delivery can then be acked.
+
+        Raises StaleAttempt.
+        """
+        now = self.clock()
+        job = transact(self.store, job_hash, lambda job: transitions.hand_over(job, attempt, pool, now))
+        self.publisher.try_to_publish(job)

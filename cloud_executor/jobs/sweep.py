@@ -1,0 +1,137 @@
+"""The sweep: repairs what crashes leave, and deletes expired output."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cloud_executor.clock import Clock
+from cloud_executor.errors import Unavailable
+from cloud_executor.jobs.clients import all_jobs
+from cloud_executor.jobs.log_fields import log_vanished
+from cloud_executor.jobs.options import JobOptions
+from cloud_executor.jobs.publisher import Publisher
+from cloud_executor.jobs.transact import transact
+from cloud_executor.model import transitions
+from cloud_executor.model.job import Job, Status
+from cloud_executor.model.pool import WorkerPool, pools_with
+from cloud_executor.ports import JobStore
+
+logger = logging.getLogger(__name__)
+
+JOBS_PER_SWEEP = 500
+"""Maximum number of jobs of each kind that one sweep handles; the next sweep continues."""
+
+MAX_PUBLISH_ERRORS = 5
+"""Failed publishes after which a sweep stops publishing: each one may have used up all its retries."""
+
+UNPUBLISHED_AFTER = timedelta(seconds=10)
+"""How long a create may take between storing the job and publishing it."""
+
+
+@dataclass(slots=True)
+class SweepReport:
+    """What a sweep did."""
+
+    republished: int = 0
+    returned: int = 0
+    """Jobs taken back from vanished workers."""
+    outputs_cleared: int = 0
+    workers_forgotten: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Safe to run at any time, also concurrently."""
+
+    store: JobStore
+    publisher: Publisher
+    pools: Sequence[WorkerPool]
+    options: JobOptions
+    clock: Clock
+    label_jobs: Callable[[], Mapping[str, str]]
+    """Returns label -> hash of the blob whose job gives a worker that label."""
+
+    def run(self) -> SweepReport:
+        """Requeue jobs of vanished workers, publish unpublished jobs, and delete expired output.
+
+        Raises Unavailable, after everything else is done, if jobs could not be published.
+        """
+        now = self.clock()
+        report = SweepReport()
+        for job in self.store.with_expired_lease(now, JOBS_PER_SWEEP):
+            report.returned += self._lose(job.hash, lambda found: _lease_expired(found, now))
+        self._forget_lost_workers(now, report)
+        publish_errors = self._publish_again(now, report)
+        self._clear_output(now, report)
+        if report != SweepReport():
+            logger.info("sweep repaired something", extra={"action": "sweep", "report": str(report)})
+        if publish_errors:
+            raise Unavailable
+        return report
+
+    def _clear_output(self, now: datetime, report: SweepReport) -> None:
+        for job in self.store.with_expired_output(now, JOBS_PER_SWEEP):
+            # Check again: a canceled job may have been created again since, and the output may be the new run's.
+            if transitions.expire_output(self.store.get(job.hash), now) is None:
+                continue
+            self.store.clear_output(job.hash)
+            transact(self.store, job.hash, lambda found: transitions.expire_output(found, now))
+            report.outputs_cleared += 1
+
+    def _publish_again(self, now: datetime, report: SweepReport) -> int:
+        """The number of jobs that could not be published."""
+        errors = 0
+        known = {pool.name for pool in self.pools}
+        for job in self.store.unpublished(now - UNPUBLISHED_AFTER, JOBS_PER_SWEEP):
+            if self.publisher.try_to_publish(job if job.pool in known else self._reroute(job)):
+                report.republished += 1
+            else:
+                errors += 1
+            if errors == MAX_PUBLISH_ERRORS:
+                break
+        return errors
+
+    def _reroute(self, job: Job) -> Job:
+        """Move a job from a pool that the operator has removed to the pools that have its labels now."""
+        removed_pool = str(job.pool)
+        pools = pools_with(frozenset(job.labels) - self.label_jobs().keys(), self.pools)
+        return transact(self.store, job.hash, lambda found: transitions.reroute(found, removed_pool, pools))
+
+    def _forget_lost_workers(self, now: datetime, report: SweepReport) -> None:
+        lost_before = now - self.options.worker_timeout
+        lost = {worker.client_id for worker in self.store.workers() if worker.last_seen < lost_before}
+        if not lost:
+            return
+        # Requeue their jobs first: after a crash in between, no job may belong to a worker without a record.
+        for job in all_jobs(self.store, Status.RUNNING):
+            if job.worker in lost:
+                report.returned += self._lose(job.hash, lambda found: _runs_externally(found, lost))
+        report.workers_forgotten += sum(self.store.delete_worker(worker, lost_before) for worker in lost)
+
+    def _lose(self, job_hash: str, is_lost: Callable[[Job], bool]) -> int:
+        """Take a job back from a vanished worker if it is still lost; 1 if it was taken back, else 0."""
+        now = self.clock()
+        lost: Job | None = None
+
+        def change(job: Job) -> Job | None:
+            nonlocal lost
+            lost = job if job.status == Status.RUNNING and is_lost(job) else None
+            return transitions.lose(job, now, self.options.retries) if lost is not None else None
+
+        job = transact(self.store, job_hash, change)
+        if lost is None:
+            return 0
+        log_vanished(lost, job.status)
+        self.publisher.try_to_publish(job)
+        return 1
+
+
+def _lease_expired(job: Job, now: datetime) -> bool:
+    return job.lease_expires is not None and job.lease_expires <= now
+
+
+def _runs_externally(job: Job, workers: Set[str | None]) -> bool:
+    return job.worker in workers and job.lease_expires is None

@@ -1,0 +1,275 @@
+"""The transitions of a job: pure functions, each from a stored job to the job to store.
+
+A store only makes read-modify-write atomic, so the state machine exists once, here:
+
+    CREATED --claim--> RUNNING --finish--> SUCCESS, CANCELED, FAILED_…
+       ^                  |
+       +- release, lose, -+
+        abandon, hand over       CREATED --cancel--> CANCELED --create--> CREATED
+
+A job never leaves a finished status, except that creating a canceled job again makes a new one.
+"""
+
+from __future__ import annotations
+
+import hmac
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from cloud_executor.errors import Forbidden
+from cloud_executor.model.javascript import iso_time
+from cloud_executor.model.job import Job, JobUpdate, NotClaimable, Outcome, OutputRemains, StaleAttempt, Status
+
+
+def create(
+    stored: Job | None,
+    job_hash: str,
+    *,
+    user_id: str,
+    labels: tuple[str, ...],
+    pools: tuple[str, ...],
+    secret: str,
+    now: datetime,
+    trace: str | None = None,
+) -> Job | None:
+    """Make a new job, or replace a canceled one; None if the stored job stays as it is.
+
+    `pools` are the pools that have all labels, in order of preference.
+
+    Raises OutputRemains if the canceled job's output has to be cleared first.
+    """
+    if stored is not None and stored.status != Status.CANCELED:
+        return None
+    if stored is not None and stored.output_number is not None:
+        raise OutputRemains
+    return Job(
+        hash=job_hash,
+        create_time=iso_time(now),
+        secret=secret,
+        user_id=user_id,
+        labels=labels,
+        pool=pools[0] if pools else None,
+        later_pools=pools[1:],
+        # The attempt count continues, so that a worker of the canceled job cannot write to the new one.
+        attempt=stored.attempt if stored is not None else 0,
+        trace=trace,
+    )
+
+
+def reroute(job: Job, removed_pool: str, pools: tuple[str, ...]) -> Job | None:
+    """Move a waiting job from a removed pool to `pools`, or to external workers; None if it does not wait there."""
+    if job.status != Status.CREATED or job.pool != removed_pool:
+        return None
+    return replace(job, pool=pools[0] if pools else None, later_pools=pools[1:])
+
+
+def record_publish(job: Job, now: datetime) -> Job | None:
+    """Record that a message for the job is in the queue; None if the job no longer waits."""
+    return replace(job, published_at=now) if job.status == Status.CREATED else None
+
+
+def give_up(job: Job, now: datetime) -> Job | None:
+    """Fail a waiting job that the queue no longer delivers; None if it is finished or a worker has it.
+
+    If that worker vanishes, `lose` counts the attempt, so the job ends in that case too.
+    """
+    if job.status != Status.CREATED:
+        return None
+    reason = "The job was delivered to workers too many times, and none of them finished it."
+    return _end(job, Status.FAILED_TO_EXECUTE, now, reason)
+
+
+def claim(job: Job, worker: str, now: datetime, lease: timedelta | None, retries: int, pool: str | None = None) -> Job:
+    """Give a job to a worker if it is CREATED, or RUNNING under an expired lease. `lease` None: an external worker.
+
+    `pool` is the pool whose message named the job (None: no message did); a job that has left that pool is not claimed.
+
+    Raises NotClaimable. A job with too many lost attempts is returned finished instead of claimed: check `status`.
+    """
+    if pool is not None and job.pool != pool:
+        raise NotClaimable
+    if job.status == Status.RUNNING and job.lease_expires is not None and job.lease_expires <= now:
+        job = lose(job, now, retries)
+        if job.finished:
+            return job
+    if job.status != Status.CREATED:
+        raise NotClaimable
+    return replace(
+        job,
+        status=Status.RUNNING,
+        worker=worker,
+        attempt=job.attempt + 1,
+        lease_expires=now + lease if lease is not None else None,
+        error=None,
+    )
+
+
+def renew(job: Job, attempt: int, now: datetime, lease: timedelta) -> Job:
+    """Extend the attempt's lease. Raises StaleAttempt."""
+    return replace(_owned(job, attempt), lease_expires=now + lease)
+
+
+def start(job: Job, attempt: int, now: datetime, retries: int | None) -> Job:
+    """Record when the command starts and the retries that the job's files allow. Raises StaleAttempt."""
+    return replace(_owned(job, attempt), start_time=iso_time(now), retries=retries)
+
+
+def finish(job: Job, attempt: int, outcome: Outcome, now: datetime, clear_output_after: timedelta | None) -> Job:
+    """Record the outcome, once. Raises StaleAttempt."""
+    finished = replace(
+        _owned(job, attempt),
+        status=outcome.status,
+        start_time=_time(outcome.start_time),
+        finish_time=_time(outcome.finish_time),
+        result_hashes=None if outcome.result_hashes is None else dict(outcome.result_hashes),
+        error=outcome.error,
+        exit_code=outcome.exit_code,
+        durations=outcome.durations,
+        peak_memory_mib=outcome.peak_memory_mib,
+        lease_expires=None,
+        cancel_requested=False,
+    )
+    return _schedule_clearing(finished, now, clear_output_after)
+
+
+def release(job: Job, attempt: int, now: datetime) -> Job:
+    """Return the job unfinished, as a stopping worker does; it has to be published again. Raises StaleAttempt.
+
+    Its message may be gone: a worker that received it a second time found the job running, and acked it.
+    A job with a requested cancel ends as canceled, because its owner was told so.
+    """
+    owned = _owned(job, attempt)
+    return _end(owned, Status.CANCELED, now, None) if owned.cancel_requested else _wait_again(owned)
+
+
+def hand_over(job: Job, attempt: int, pool: str | None, now: datetime) -> Job:
+    """Move the job to one of its later pools, or to external workers (None); it has to be published there.
+
+    It never returns to an earlier pool, so a job cannot circle between pools. Otherwise the same as `release`.
+    """
+    waiting = release(job, attempt, now)
+    if waiting.finished:
+        return waiting
+    later = () if pool is None else job.later_pools[job.later_pools.index(pool) + 1 :]
+    return replace(waiting, pool=pool, later_pools=later)
+
+
+def abandon(job: Job, attempt: int, now: datetime, retries: int, cause: str) -> Job:
+    """Count the attempt as lost because something outside the job is missing; `cause` is a sentence that names it.
+
+    Raises StaleAttempt.
+    """
+    return lose(_owned(job, attempt), now, retries, cause)
+
+
+def lose(job: Job, now: datetime, retries: int, cause: str | None = None) -> Job:
+    """Take the job back from a worker that vanished; it fails once `retries`, or its own retries, are used up.
+
+    A job with a requested cancel ends as canceled: no worker is left to interrupt it.
+    """
+    if job.cancel_requested:
+        return _end(job, Status.CANCELED, now, None)
+    if job.lost_attempts < (retries if job.retries is None else job.retries):
+        return replace(_wait_again(job), lost_attempts=job.lost_attempts + 1)
+    times = "once" if job.lost_attempts == 0 else f"{job.lost_attempts + 1} times"
+    reason = f"The worker that ran the job vanished {times}: the job may crash its machine."
+    if cause is not None:
+        reason = f"An attempt was lost {times}, most recently for this reason: {cause}"
+    return _end(job, Status.FAILED_TO_EXECUTE, now, reason)
+
+
+def update(job: Job, change: JobUpdate, now: datetime, clear_output_after: timedelta | None) -> Job | None:
+    """Apply an external worker's report; None if it changes nothing.
+
+    A finished job stays as it is, and a report from a worker that has lost the job is ignored.
+    """
+    if job.finished or (change.worker and job.worker and change.worker != job.worker):
+        return None
+    status = change.status or job.status
+    changed = replace(
+        job,
+        status=status,
+        result_hashes=job.result_hashes if change.result_hashes is None else change.result_hashes,
+        result_super_set=change.result_super_set or job.result_super_set,
+        start_time=change.start_time or job.start_time,
+        finish_time=change.finish_time or job.finish_time,
+        worker=change.worker or job.worker,
+        labels=change.labels or job.labels,
+        output_number=job.output_number if change.output_number is None else change.output_number,
+    )
+    if changed.finished:
+        changed = replace(changed, lease_expires=None, cancel_requested=False)
+    elif status == Status.CREATED and job.status != Status.CREATED:
+        changed = replace(changed, lease_expires=None, published_at=None)
+    return _schedule_clearing(changed, now, clear_output_after)
+
+
+def cancel(job: Job, secret: object, now: datetime) -> Job | None:
+    """Cancel the job for a caller that has its secret; None if it is finished. Raises Forbidden.
+
+    A waiting job is canceled at once, a running job once its worker has received the request.
+    """
+    if not isinstance(secret, str) or not hmac.compare_digest(
+        secret.encode("utf-8", "surrogatepass"), job.secret.encode()
+    ):
+        raise Forbidden
+    if job.finished:
+        return None
+    if job.status == Status.CREATED:
+        return _end(job, Status.CANCELED, now, None)
+    return replace(job, cancel_requested=True)
+
+
+def receive_output(
+    job: Job, number: int, attempt: int | None, now: datetime, clear_output_after: timedelta | None
+) -> Job:
+    """Record the number of the last output segment, from an attempt or from an external worker (None).
+
+    Raises StaleAttempt.
+    """
+    if attempt is not None:
+        _owned(job, attempt)
+    return _schedule_clearing(replace(job, output_number=number), now, clear_output_after)
+
+
+def drop_output(job: Job) -> Job:
+    """Record that the output is deleted."""
+    return replace(job, output_number=None, output_expires=None)
+
+
+def expire_output(job: Job, now: datetime) -> Job | None:
+    """Record that the output is deleted, if it has expired; None if it has not."""
+    if job.output_expires is None or job.output_expires > now:
+        return None
+    return drop_output(job)
+
+
+def _owned(job: Job, attempt: int) -> Job:
+    if job.status != Status.RUNNING or job.attempt != attempt:
+        raise StaleAttempt
+    return job
+
+
+def _wait_again(job: Job) -> Job:
+    return replace(job, status=Status.CREATED, worker=None, start_time=None, lease_expires=None, published_at=None)
+
+
+def _end(job: Job, status: Status, now: datetime, error: str | None) -> Job:
+    return replace(
+        job,
+        status=status,
+        finish_time=iso_time(now),
+        error=error,
+        lease_expires=None,
+        cancel_requested=False,
+    )
+
+
+def _schedule_clearing(job: Job, now: datetime, after: timedelta | None) -> Job:
+    due = after is not None and job.finished and job.output_number is not None and job.output_expires is None
+    return replace(job, output_expires=now + after) if due and after is not None else job
+
+
+def _time(moment: datetime | None) -> str | None:
+    return iso_time(moment) if moment is not None else None
