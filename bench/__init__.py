@@ -1,1 +1,1 @@
-"""Measures the real stack and prints every figure beside the limit of the machine: `python -m bench --help`."""
+"""Measures the real stack and prints each figure next to the machine's limit: `python -m bench --help`."""

@@ -19,25 +19,26 @@ from typing import IO
 
 import click
 
-from bench import blob_cases, job_cases
-from bench.case import Case, Rig
-from bench.processes import CALM_CORES, wait_for_calm
+from bench.cases import blobs, jobs
+from bench.cases.case import Case, Rig
+from bench.processes import IDLE_CORES, wait_until_idle
+from bench.servers.stack import OurStack, Peer, Side
 from bench.sizes import QUICK, Sizes
-from bench.stack import OurStack, Peer, Side
 from bench.table import Result, as_json, table, verdict
-from bench.workplace import BenchmarkError, Workplace, program
+from bench.workspace import BenchmarkError, Workspace, program
 
 CASES = (
-    blob_cases.SMALL_UPLOADS,
-    blob_cases.LARGE_UPLOAD,
-    blob_cases.LARGE_DOWNLOAD,
-    blob_cases.METADATA_READS,
-    blob_cases.ZIP,
-    job_cases.LATENCY,
-    job_cases.THROUGHPUT,
-    job_cases.GROWTH,
+    blobs.SMALL_UPLOADS,
+    blobs.LARGE_UPLOAD,
+    blobs.LARGE_DOWNLOAD,
+    blobs.METADATA_READS,
+    blobs.ZIP,
+    jobs.LATENCY,
+    jobs.THROUGHPUT,
+    jobs.GROWTH,
 )
 INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 @click.command()
@@ -46,22 +47,22 @@ INTERRUPTED = 130
     type=click.Path(file_okay=False, path_type=Path),
     default="bench-results",
     show_default=True,
-    help="A folder on the disk to work on; what is put there is removed again.",
+    help="Folder on the disk to measure; the benchmark removes its files at the end.",
 )
 @click.option(
     "--case",
     "names",
     type=click.Choice([case.name for case in CASES]),
     multiple=True,
-    help="Only this case; give it again for more.",
+    help="Case to run; repeat the option for several cases.  [default: all]",
 )
-@click.option("--reps", type=click.IntRange(1), help="Repetitions, of which the median counts.  [default: 3]")
-@click.option("--quick", is_flag=True, help="Tiny sizes and one repetition: only to see that everything works.")
+@click.option("--reps", type=click.IntRange(1), help="Number of repetitions; the median counts.  [default: 3]")
+@click.option("--quick", is_flag=True, help="Use tiny sizes and one repetition, only to check that everything works.")
 @click.option("--json", "json_file", type=click.File("w", lazy=False), help="Also write a JSON file.")
 @click.option(
     "--peer-modules",
     type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
-    help="A node_modules folder with webgme-engine and webgme-executor-worker: measures WebGME's own beside ours.",
+    help="node_modules folder with webgme-engine and webgme-executor-worker, to measure WebGME's own server too.",
 )
 def main(
     data: Path,
@@ -71,14 +72,14 @@ def main(
     json_file: IO[str] | None,
     peer_modules: Path | None,
 ) -> None:
-    """Measure the local stack beside the limits of this machine, and print a table."""
+    """Measure the local stack and the limits of this machine, and print a table."""
     sizes = QUICK if quick else Sizes()
     try:
         sides: list[Side] = [OurStack(), *([Peer(peer_modules)] if peer_modules else [])]
     except BenchmarkError as error:
         raise click.UsageError(str(error)) from None
     if program("curl") is None:
-        raise click.UsageError("curl is not installed: sudo apt-get install --no-install-recommends curl")
+        raise click.UsageError("curl is not installed. Install it: sudo apt-get install --no-install-recommends curl")
     try:
         data.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,44 +88,44 @@ def main(
     reps = reps or (1 if quick else 3)
     failed, code = False, 0
     with tempfile.TemporaryDirectory(prefix="bench-", dir=data.resolve()) as folder:
-        place = Workplace(Path(folder), sizes)
+        workspace = Workspace(Path(folder), sizes)
         try:
             with _interruptible():
                 for case in CASES:
                     if not names or case.name in names:
                         click.echo(f"{case.name} ...", err=True)
-                        failed |= not _measure(case, place, sides, reps, results)
+                        failed |= not _measure(case, workspace, sides, reps, results)
         except KeyboardInterrupt:
             code = INTERRUPTED
-            place.note("Interrupted: only what was complete is here.")
+            workspace.note("Interrupted: the table shows only the completed measurements.")
     peer = sides[1].name if len(sides) > 1 else None
-    about = _machine(data)
-    busy = [f"{name} ({cores:.1f} cores)" for name, cores in place.busy_cores.items() if cores > CALM_CORES]
+    machine = _machine(data)
+    busy = [f"{name} ({cores:.1f} cores)" for name, cores in workspace.busy_cores.items() if cores > IDLE_CORES]
     if busy:
-        place.note(f"Other programs were busy when these began: {', '.join(busy)}.")
+        workspace.note(f"Other programs were busy when these cases started: {', '.join(busy)}.")
     if quick:
-        place.note("The sizes are tiny: these figures only show that everything works.")
-    click.echo(f"\n{', '.join(about.values())}.\nMedians of {reps} [lowest–highest]. {sizes.text()}\n")
+        workspace.note("--quick uses tiny sizes: these figures only show that everything works.")
+    click.echo(f"\n{', '.join(machine.values())}.\nMedians of {reps} [lowest–highest]. {sizes.description()}\n")
     click.echo(f"{table(results, sides[0].name, peer)}\n")
-    click.echo("\n".join([*place.notes, verdict(results, sides[0].name, peer)]))
+    click.echo("\n".join([*workspace.notes, verdict(results, sides[0].name, peer)]))
     if json_file:
-        report = {"machine": about, "sizes": asdict(sizes), "rows": as_json(results, sides[0].name)}
-        json.dump({**report, "notes": list(place.notes)}, json_file, indent=2)
+        report = {"machine": machine, "sizes": asdict(sizes), "rows": as_json(results, sides[0].name)}
+        json.dump({**report, "notes": list(workspace.notes)}, json_file, indent=2)
     sys.exit(code or int(failed))
 
 
-def _measure(case: Case, place: Workplace, sides: Sequence[Side], reps: int, results: list[Result]) -> bool:
-    """Adds the case's rows; False if it could not be measured to its end."""
+def _measure(case: Case, workspace: Workspace, sides: Sequence[Side], reps: int, results: list[Result]) -> bool:
+    """Add the case's rows to the results; return False if a measurement failed."""
     rows = {row.key: Result(case.name, row) for row in case.rows}
     results += rows.values()
     try:
         with ExitStack() as opened:
-            measuring = {side.name: opened.enter_context(closing(case.measure(Rig(place, side)))) for side in sides}
+            measuring = {side.name: opened.enter_context(closing(case.measure(Rig(workspace, side)))) for side in sides}
             for _ in range(reps):
-                busy_cores = wait_for_calm(place.sizes.calm_seconds)
-                place.busy_cores[case.name] = max(busy_cores, place.busy_cores.get(case.name, 0.0))
+                busy_cores = wait_until_idle(workspace.sizes.idle_wait_seconds)
+                workspace.busy_cores[case.name] = max(busy_cores, workspace.busy_cores.get(case.name, 0.0))
                 for limit in case.limits:
-                    value = limit.measure(place)
+                    value = limit.measure(workspace)
                     for result in rows.values():
                         if limit in result.row.limits:
                             result.limits.setdefault(limit.name, []).append(value)
@@ -132,14 +133,14 @@ def _measure(case: Case, place: Workplace, sides: Sequence[Side], reps: int, res
                     for key, value in next(repetitions).items():
                         rows[key].values.setdefault(name, []).append(value)
     except (BenchmarkError, OSError, ValueError, subprocess.SubprocessError) as error:
-        place.note(f"{case.name} failed: {error}")
+        workspace.note(f"{case.name} failed: {error}")
         return False
     return True
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGINT and SIGTERM end the block in order; a second one does not disturb that."""
+    """Let SIGINT and SIGTERM end the block with KeyboardInterrupt; ignore further ones while it cleans up."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         for number in signals:
@@ -153,7 +154,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _machine(data: Path) -> Mapping[str, str]:
-    """What the figures are true for."""
+    """Describe the machine and the programs that the figures apply to."""
     cpu = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
     memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
     disk = subprocess.run(
@@ -174,8 +175,8 @@ def _version(name: str, option: str) -> str:
     path = program(name)
     if path is None:
         return f"no {name}"
-    said = subprocess.run([path, option], capture_output=True, text=True, timeout=10)
-    number = re.search(r"\d+\.\d+(\.\d+)?", said.stdout + said.stderr)
+    printed = subprocess.run([path, option], capture_output=True, text=True, timeout=10)
+    number = re.search(r"\d+\.\d+(\.\d+)?", printed.stdout + printed.stderr)
     return f"{name} {number[0] if number else ''}"
 
 

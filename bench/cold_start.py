@@ -1,7 +1,7 @@
-"""What a function costs before its first request: `python -m bench.cold_start`.
+"""Load time and memory of a function before its first request: `python -m bench.cold_start`.
 
-Each entry point is loaded as the platform loads it, in a process of its own. The smallest of some times counts: what is
-above it was the machine's. The clients of Google's services open their connections later, at the first call.
+Each entry point is loaded the way the platform loads it, in a separate process. The shortest of several loads counts,
+because anything longer is noise from the machine. The clients for Google's services connect later, at the first call.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import click
 
-from bench.workplace import PROJECT
+from bench.workspace import PROJECT
 
 TARGETS = ("blob", "executor", "api", "sweep", "dead_letter")
 
@@ -40,7 +40,7 @@ print((framework - began) * 1000, (loaded - framework) * 1000, int(resident.spli
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One load of an entry point."""
+    """Result of loading an entry point once."""
 
     framework_ms: float
     own_ms: float
@@ -49,7 +49,7 @@ class Load:
 
 
 def load(target: str, settings: Mapping[str, str]) -> Load:
-    """Load an entry point in a process of its own."""
+    """Load an entry point in a separate process."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EXECUTOR_")}
     finished = subprocess.run(
         [sys.executable, "-c", LOAD, target],
@@ -66,10 +66,14 @@ def load(target: str, settings: Mapping[str, str]) -> Load:
 
 @click.command()
 @click.option(
-    "--reps", type=click.IntRange(1), default=7, show_default=True, help="Loads of each, of which the best counts."
+    "--reps",
+    type=click.IntRange(1),
+    default=7,
+    show_default=True,
+    help="Loads of each entry point; the fastest counts.",
 )
 def main(reps: int) -> None:
-    """Print a table."""
+    """Measure how long each function's entry point takes to load, and print a table."""
     click.echo("| function | backends | framework, ms | ours, ms | memory, MiB | modules |")
     click.echo("| --- | --- | --- | --- | --- | --- |")
     for backends, settings in (("embedded", {}), ("Google", GOOGLE)):

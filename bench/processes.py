@@ -1,4 +1,4 @@
-"""Processes: starting and stopping them with their descendants, their memory, how busy the machine is (/proc)."""
+"""Processes: starting and stopping them with their descendants, their memory, and how busy the machine is (/proc)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pathlib import Path
 MIB = 2**20
 STOP_SECONDS = 15.0
 
-CALM_CORES = 0.25
-"""what other programs may use of a calm machine"""
+IDLE_CORES = 0.25
+"""Number of cores that other programs can use on a machine that counts as idle."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -28,9 +28,9 @@ _SAMPLE_SECONDS = 0.02
 def running(
     command: Sequence[str], log: Path, cwd: Path, env: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process with its output in `log`; at the end it is asked to stop, and nothing that it started stays."""
+    """Run a process with its output in `log`; at the end, terminate it and kill everything that it started."""
     with log.open("wb") as out:
-        # In a session of its own: Ctrl-C in a terminal reaches the benchmark alone, which then stops all in order.
+        # A session of its own keeps Ctrl-C in a terminal from the process: the benchmark stops everything in order.
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd, env=env, start_new_session=True
         )
@@ -61,12 +61,14 @@ def tree(pid: int) -> list[int]:
 
 @dataclass(slots=True)
 class Memory:
-    """Peaks of resident memory in MiB. Pages that several processes share count in each of them."""
+    """Peaks of resident memory, in MiB. Pages that several processes share count once per process."""
 
     all_mib: float = 0.0
-    largest_mib: float = 0.0  # of any one process
+    """Peak of all processes together, in MiB."""
+    largest_mib: float = 0.0
+    """Peak of any single process, in MiB."""
 
-    def look(self, pid: int) -> None:
+    def sample(self, pid: int) -> None:
         pages = [int(fields[1]) for fields in (_read(f"/proc/{p}/statm").split() for p in tree(pid)) if fields]
         resident = [count * _PAGE_BYTES / MIB for count in pages]
         self.all_mib = max(self.all_mib, sum(resident))
@@ -75,13 +77,13 @@ class Memory:
 
 @contextmanager
 def memory_of(pid: int) -> Iterator[Memory]:
-    """The peaks of the process and its descendants while the block runs; complete when it has ended."""
+    """Track the memory peaks of the process and its descendants inside the block; final once the block has ended."""
     memory, ended = Memory(), threading.Event()
 
     def sample() -> None:
-        memory.look(pid)
+        memory.sample(pid)
         while not ended.wait(_SAMPLE_SECONDS):
-            memory.look(pid)
+            memory.sample(pid)
 
     sampler = threading.Thread(target=sample, daemon=True)
     sampler.start()
@@ -92,19 +94,19 @@ def memory_of(pid: int) -> Iterator[Memory]:
         sampler.join()
 
 
-def wait_for_calm(seconds: int) -> float:
-    """Until other programs use little of the machine, at most so long; how many cores they used in the last second."""
+def wait_until_idle(seconds: int) -> float:
+    """Wait up to this many seconds for an idle machine; return the number of cores that other programs last used."""
     for turn in range(max(1, seconds)):
         before = _busy_seconds()
         time.sleep(1 if seconds else 0.1)
         busy_cores = (_busy_seconds() - before) / (1 if seconds else 0.1)
-        if busy_cores < CALM_CORES or turn == seconds - 1:
+        if busy_cores < IDLE_CORES or turn == seconds - 1:
             break
     return busy_cores
 
 
 def _busy_seconds() -> float:
-    """CPU time that all programs of the machine have used since it started."""
+    """CPU time that all programs have used since the machine started, in seconds."""
     user, nice, system, _idle, _iowait, irq, softirq = map(int, _read("/proc/stat").split("\n", 1)[0].split()[1:8])
     return (user + nice + system + irq + softirq) / _TICKS
 

@@ -1,4 +1,4 @@
-"""Rows of figures, what they are compared with, and how they are printed."""
+"""Rows of figures, their limits and targets, and the printed table."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bench.limits import Limit
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a figure should be: a bound in its own unit, or a share of the machine's limit."""
+    """The required value of a figure: a bound in the figure's unit, or a share of the machine's limit."""
 
     bound: float
     of_limit: bool = False
 
-    def text(self, *, higher_is_better: bool) -> str:
+    def description(self, *, higher_is_better: bool) -> str:
         if self.of_limit:
-            return f"≥ {self.bound:.0%} of limit"
+            return f"≥ {self.bound:.0%} of the limit"
         return f"{'≥' if higher_is_better else '≤'} {self.bound:g}"
 
 
@@ -26,10 +26,13 @@ class Target:
 class Row:
     """One figure that a case measures."""
 
-    key: str  # in what the case yields
+    key: str
+    """Key of the figure's value in the mapping that the case yields."""
     title: str
-    unit: str  # a rate ends in /s and should be high; anything else should be low
-    limits: tuple[Limit, ...] = ()  # the worst of them counts
+    unit: str
+    """Unit of the figure. Higher is better for a unit that ends in `/s`; lower is better for any other."""
+    limits: tuple[Limit, ...] = ()
+    """Limits of the machine; the tightest one counts."""
     target: Target | None = None
 
     @property
@@ -47,26 +50,28 @@ class Result:
 
     case: str
     row: Row
-    values: dict[str, list[float]] = field(default_factory=dict)  # by side
-    limits: dict[str, list[float]] = field(default_factory=dict)  # by name
+    values: dict[str, list[float]] = field(default_factory=dict)
+    """Measured values by the name of the side."""
+    limits: dict[str, list[float]] = field(default_factory=dict)
+    """Measured limits by the name of the limit."""
 
     def median(self, side: str) -> float | None:
         return statistics.median(self.values[side]) if self.values.get(side) else None
 
     def limit(self) -> tuple[str, float] | None:
-        """The name and median of the limit that binds."""
+        """Name and median of the tightest limit."""
         medians = [(name, statistics.median(values)) for name, values in self.limits.items() if values]
         if not medians:
             return None
         return min(medians, key=lambda limit: limit[1] if self.row.higher_is_better else -limit[1])
 
     def share_of_limit(self, side: str) -> float | None:
-        """1 is all that the machine can do."""
+        """Share of the machine's limit that the side achieves; 1 is the whole limit."""
         value, limit = self.median(side), self.limit()
-        return self._better(value, limit[1]) if limit else None
+        return self._ratio(value, limit[1]) if limit else None
 
-    def reached(self, side: str) -> bool | None:
-        """None: there is no target, or nothing was measured."""
+    def met(self, side: str) -> bool | None:
+        """Whether the side meets the target; None without a target or a measured value."""
         target, value = self.row.target, self.median(side)
         if target is None or value is None:
             return None
@@ -76,27 +81,28 @@ class Result:
         return value >= target.bound if self.row.higher_is_better else value <= target.bound
 
     def times_better(self, side: str, peer: str) -> float | None:
-        return self._better(self.median(side), self.median(peer))
+        return self._ratio(self.median(side), self.median(peer))
 
-    def _better(self, value: float | None, than: float | None) -> float | None:
-        if not value or not than:
+    def _ratio(self, value: float | None, other: float | None) -> float | None:
+        """How many times better `value` is than `other`."""
+        if not value or not other:
             return None
-        return value / than if self.row.higher_is_better else than / value
+        return value / other if self.row.higher_is_better else other / value
 
 
 def table(results: Sequence[Result], side: str, peer: str | None) -> str:
-    """Everything measured, one line a figure."""
-    head = ["case", "figure", "unit", side, "limit of the machine", "of limit", "target", ""]
+    """All results as a Markdown table, one line per figure."""
+    head = ["case", "figure", "unit", side, "machine limit", "of limit", "target", ""]
     lines = [head + ([peer, f"{side} is better"] if peer else [])]
     for result in results:
-        limit, share, reached = result.limit(), result.share_of_limit(side), result.reached(side)
+        limit, share, met = result.limit(), result.share_of_limit(side), result.met(side)
         target = result.row.target
         line = [
             *(result.case, result.row.title, result.row.unit, _cell(result.values.get(side, []))),
             f"{_number(limit[1], limit[1])} {limit[0]}" if limit else "",
             f"{share:.0%}" if share is not None else "",
-            target.text(higher_is_better=result.row.higher_is_better) if target else "",
-            {True: "reached", False: "NOT REACHED", None: ""}[reached],
+            target.description(higher_is_better=result.row.higher_is_better) if target else "",
+            {True: "met", False: "MISSED", None: ""}[met],
         ]
         if peer:
             times = result.times_better(side, peer)
@@ -105,17 +111,17 @@ def table(results: Sequence[Result], side: str, peer: str | None) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join(
-        "| " + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) + " |" for line in lines
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
     )
 
 
 def verdict(results: Sequence[Result], side: str, peer: str | None) -> str:
-    """What was reached and what was not, in a few sentences."""
-    judged = [result for result in results if result.reached(side) is not None]
-    missed = [result.row.title for result in judged if not result.reached(side)]
-    sentences = [f"{len(judged) - len(missed)} of {len(judged)} targets reached."]
+    """A summary in a few sentences: the targets met and missed, and the figures on which the peer is faster."""
+    judged = [result for result in results if result.met(side) is not None]
+    missed = [result.row.title for result in judged if not result.met(side)]
+    sentences = [f"{len(judged) - len(missed)} of {len(judged)} targets met."]
     if missed:
-        sentences.append(f"Not reached: {'; '.join(missed)}.")
+        sentences.append(f"Missed: {'; '.join(missed)}.")
     if peer:
         compared = [(r, r.times_better(side, peer)) for r in results if r.row.is_speed]
         slower = [r.row.title for r, times in compared if times is not None and times < 1]
@@ -124,7 +130,7 @@ def verdict(results: Sequence[Result], side: str, peer: str | None) -> str:
 
 
 def as_json(results: Sequence[Result], side: str) -> list[Mapping[str, object]]:
-    """The same with the values of each repetition."""
+    """The results as JSON, with the values of each repetition."""
     return [
         {
             "case": result.case,
@@ -133,23 +139,23 @@ def as_json(results: Sequence[Result], side: str) -> list[Mapping[str, object]]:
             "better": "higher" if result.row.higher_is_better else "lower",
             "values": result.values,
             "limits": result.limits,
-            "target": result.row.target.text(higher_is_better=result.row.higher_is_better)
+            "target": result.row.target.description(higher_is_better=result.row.higher_is_better)
             if result.row.target
             else None,
-            "reached": result.reached(side),
+            "met": result.met(side),
         }
         for result in results
     ]
 
 
 def _cell(values: Sequence[float]) -> str:
-    """The median, with the lowest and the highest of several."""
+    """The median, with the lowest and the highest value if there are several."""
     if not values:
         return ""
-    text = _number(statistics.median(values), max(values))
+    median = _number(statistics.median(values), max(values))
     if len(values) == 1:
-        return text
-    return f"{text} [{_number(min(values), max(values))}–{_number(max(values), max(values))}]"
+        return median
+    return f"{median} [{_number(min(values), max(values))}–{_number(max(values), max(values))}]"
 
 
 def _number(value: float, largest: float) -> str:

@@ -1,4 +1,4 @@
-"""The benchmark as a program: it measures every case, says what it lacks, and leaves nothing behind."""
+"""The benchmark as a program: it measures every case, names missing tools, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ QUICK = [sys.executable, "-m", "bench", "--quick"]
 SECONDS = 150
 
 WITHOUT_TOOLS = """
-import bench.workplace
-found = bench.workplace.program
-bench.workplace.program = lambda name: None if name in ("wrk", "nginx") else found(name)
+import bench.workspace
+found = bench.workspace.program
+bench.workspace.program = lambda name: None if name in ("wrk", "nginx") else found(name)
 from bench.__main__ import main
 main()
 """
@@ -61,7 +61,7 @@ def test_the_quick_benchmark_measures_every_figure_and_leaves_nothing(tmp_path: 
         assert row["values"]["ours"][0] > 0, row
         assert all(values[0] > 0 for values in row["limits"].values()), row
         assert any(row["figure"] in line and row["case"] in line for line in run.stdout.splitlines()), row
-        assert (row["target"] is None) == (row["reached"] is None), row
+        assert (row["target"] is None) == (row["met"] is None), row
     assert list(data.iterdir()) == []
 
 
@@ -76,7 +76,7 @@ def test_ctrl_c_stops_everything_and_still_reports(tmp_path: Path) -> None:
     )
     try:
         deadline = time.monotonic() + SECONDS
-        while not any(data.glob("*/*/stack/blobs/wg-metadata/*/*")):  # until uploads are under way
+        while not any(data.glob("*/*/stack/blobs/wg-metadata/*/*")):  # wait until uploads are in flight
             assert running.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         started = tree(running.pid)
@@ -87,14 +87,14 @@ def test_ctrl_c_stops_everything_and_still_reports(tmp_path: Path) -> None:
 
     assert running.returncode == INTERRUPTED
     assert "Interrupted" in out
-    assert "uploads of 4 KiB" in out
+    assert "4 KiB uploads" in out
     assert "growth" not in out
     assert list(data.iterdir()) == []
     assert len(started) > 3
     assert alive(started) == []
 
 
-def test_without_wrk_and_nginx_it_measures_and_says_how_to_install_them(tmp_path: Path) -> None:
+def test_without_wrk_and_nginx_it_still_measures_and_says_how_to_install_them(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", WITHOUT_TOOLS, "--quick", "--data", str(tmp_path / "data"), "--case", "metadata"],
         cwd=PROJECT,
@@ -104,7 +104,7 @@ def test_without_wrk_and_nginx_it_measures_and_says_how_to_install_them(tmp_path
     )
 
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "own sendfile server, 300 byte files" in run.stdout
+    assert "Python sendfile server, 300-byte files" in run.stdout
     assert "apt-get install --no-install-recommends wrk" in run.stdout
     assert "apt-get install --no-install-recommends nginx" in run.stdout
 
@@ -112,7 +112,7 @@ def test_without_wrk_and_nginx_it_measures_and_says_how_to_install_them(tmp_path
 @pytest.mark.parametrize(
     "options", [["--reps", "0"], ["--case", "none"], ["--peer-modules", "/"], ["--data", "/dev/null/x"]]
 )
-def test_bad_usage_is_one_sentence_and_exit_code_2(options: list[str]) -> None:
+def test_invalid_options_give_one_sentence_and_exit_code_2(options: list[str]) -> None:
     run = subprocess.run([*QUICK, *options], cwd=PROJECT, capture_output=True, text=True, timeout=SECONDS)
 
     assert run.returncode == 2
@@ -123,31 +123,31 @@ def limit(name: str) -> Limit:
     return Limit(name, lambda _place: 1.0)
 
 
-def test_a_share_is_judged_by_the_medians_and_by_the_slower_of_two_limits() -> None:
+def test_the_share_of_the_limit_uses_medians_and_the_tightest_limit() -> None:
     row = Row("rate", "upload", "MiB/s", (limit("hash"), limit("disk")), Target(0.8, of_limit=True))
     result = Result("case", row, {"ours": [10.0, 81.0, 500.0]}, {"hash": [1000.0], "disk": [90.0, 100.0, 900.0]})
 
     assert result.limit() == ("disk", 100.0)
     assert result.share_of_limit("ours") == pytest.approx(0.81)
-    assert result.reached("ours") is True
+    assert result.met("ours") is True
 
 
-def test_of_times_the_lower_is_better() -> None:
+def test_a_lower_time_is_better() -> None:
     result = Result("case", Row("p50", "latency", "ms", target=Target(20)), {"ours": [25.0], "theirs": [50.0]})
 
-    assert result.reached("ours") is False
+    assert result.met("ours") is False
     assert result.times_better("ours", "theirs") == 2.0
 
 
-def test_the_table_and_the_verdict_name_what_was_missed_and_what_is_slower_than_the_peer() -> None:
+def test_the_table_and_the_verdict_name_missed_targets_and_figures_slower_than_the_peer() -> None:
     slow = Result("one", Row("p50", "slow", "ms", target=Target(20)), {"ours": [25.0], "theirs": [20.0]})
     fast = Result("two", Row("rate", "fast", "jobs/s", target=Target(40)), {"ours": [80.0], "theirs": [40.0]})
     missing = Result("three", Row("rate", "missing", "jobs/s", target=Target(40)))
 
     lines = table([slow, fast, missing], "ours", "theirs").splitlines()
-    assert "NOT REACHED" in lines[2] and "0.80 x" in lines[2]
-    assert "| reached" in lines[3] and "2.00 x" in lines[3]
-    assert "reached" not in lines[4].lower()
+    assert "MISSED" in lines[2] and "0.80 x" in lines[2]
+    assert "| met" in lines[3] and "2.00 x" in lines[3]
+    assert "met" not in lines[4] and "MISSED" not in lines[4]
     assert verdict([slow, fast, missing], "ours", "theirs") == (
-        "1 of 2 targets reached. Not reached: slow. Slower than theirs: slow."
+        "1 of 2 targets met. Missed: slow. Slower than theirs: slow."
     )

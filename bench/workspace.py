@@ -1,4 +1,4 @@
-"""Where the benchmark works: folders, input files that are the same in every run, and notes for the table."""
+"""The benchmark's folders, its reproducible input files, and its notes for the table."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from bench.processes import MIB
 from bench.sizes import Sizes
 
 PROJECT = Path(__file__).parent.parent
-_SYSTEM_PROGRAMS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+_PROGRAM_FOLDERS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
 
 
 class BenchmarkError(Exception):
-    """Something could not be measured."""
+    """A figure could not be measured."""
 
 
 def program(name: str) -> str | None:
-    """Where a program is, those for administrators included; None if it is not installed."""
-    return shutil.which(name, path=_SYSTEM_PROGRAMS)
+    """Path of an installed program, including those for administrators; None if it is not installed."""
+    return shutil.which(name, path=_PROGRAM_FOLDERS)
 
 
 @dataclass(slots=True)
-class Workplace:
-    """One run's temporary folder and sizes."""
+class Workspace:
+    """The temporary folder and the sizes of one run."""
 
     folder: Path
     sizes: Sizes
-    notes: dict[str, None] = field(default_factory=dict)  # sentences in the order in which they came up
-    busy_cores: dict[str, float] = field(default_factory=dict)  # by case: used by other programs when it began
+    notes: dict[str, None] = field(default_factory=dict)
+    """Sentences to print below the table, in the order in which they were noted."""
+    busy_cores: dict[str, float] = field(default_factory=dict)
+    """Number of cores that other programs used when a case started, by the case's name."""
     _folders: int = 0
 
     def new_folder(self, name: str) -> Path:
@@ -44,7 +46,7 @@ class Workplace:
         self.notes[sentence] = None
 
     def random_file(self, name: str, size_bytes: int) -> Path:
-        """Bytes that depend on the name alone, on the disk before anything is measured; made once."""
+        """Return a file whose bytes depend only on its name; create it, and fsync it, on the first call."""
         path = self.folder / name
         if not path.exists():
             source = random.Random(name)  # noqa: S311 - not for secrets

@@ -1,6 +1,6 @@
-// WebGME's own blob and executor middlewares behind express, with collections in memory in place of MongoDB.
-// Each collection finds a document by its unique key without a scan, as MongoDB's indexes do.
-// Usage: node peer_server.js BLOB_FOLDER     (NODE_PATH names a node_modules folder with webgme-engine)
+// WebGME's own blob and executor middleware behind Express, with in-memory collections in place of MongoDB.
+// Each collection finds a document by its unique key without a scan, like a MongoDB index.
+// Usage: node peer_server.js BLOB_FOLDER     (NODE_PATH must name a node_modules folder with webgme-engine)
 'use strict';
 const path = require('path');
 
@@ -33,8 +33,8 @@ const copy = (document, hidden = {}) => {
 
 class Collection {
     constructor(key) {
-        this.key = key;             // the unique field; _id has the same value
-        this.documents = new Map(); // by that value, oldest first
+        this.key = key;             // name of the unique field; _id has the same value
+        this.documents = new Map(); // documents by the value of the unique field, oldest first
     }
 
     createIndex() {}
@@ -114,7 +114,7 @@ const options = {
     accessTokens: {setUserFromToken: async () => {}},
     gmeConfig: {
         debug: false,
-        server: {port: 0}, // only names the folder of uploads in flight
+        server: {port: 0}, // used only in the name of the folder of uploads in flight
         authentication: {allowGuests: true, guestAccount: 'guest'},
         blob: {type: 'FS', fsDir: path.resolve(process.argv[2]), namespace: '', compressionLevel: 0, allowListAll: true},
         executor: {

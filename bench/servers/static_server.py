@@ -1,4 +1,4 @@
-"""A plain static-file server: nginx, or else a small one of our own, as the limit for what can be served."""
+"""A static-file server as the limit for downloads: nginx, or a small server in this file without it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.processes import running
-from bench.workplace import PROJECT, BenchmarkError, Workplace, program
+from bench.workspace import PROJECT, BenchmarkError, Workspace, program
 
-NAME = "nginx" if program("nginx") else "own sendfile server"
+NAME = "nginx" if program("nginx") else "Python sendfile server"
 
 _START_SECONDS = 10.0
 _NGINX_MISSING = (
-    "nginx is not installed, so a small server of our own is the limit; it is slower for small files:"
-    " sudo apt-get install --no-install-recommends nginx-light"
+    "nginx is not installed, so a small Python server sets the limit; it is slower for small files."
+    " Install nginx: sudo apt-get install --no-install-recommends nginx-light"
 )
 _CONFIGURATION = """
 daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes auto; {user}
@@ -34,9 +34,9 @@ http {{
 
 
 @contextmanager
-def static_server(place: Workplace, files: Path) -> Iterator[str]:
-    """Serves a folder; its URL."""
-    folder = place.new_folder("static")
+def static_server(workspace: Workspace, files: Path) -> Iterator[str]:
+    """Serve a folder inside the block; yield the server's URL."""
+    folder = workspace.new_folder("static")
     port = _free_port()
     nginx = program("nginx")
     if nginx:
@@ -45,8 +45,8 @@ def static_server(place: Workplace, files: Path) -> Iterator[str]:
         configuration.write_text(_CONFIGURATION.format(folder=folder, files=files, port=port, user=user))
         command = [nginx, "-e", str(folder / "error.log"), "-c", str(configuration)]
     else:
-        place.note(_NGINX_MISSING)
-        command = [sys.executable, "-m", "bench.static_server", str(port), str(files)]
+        workspace.note(_NGINX_MISSING)
+        command = [sys.executable, "-m", "bench.servers.static_server", str(port), str(files)]
     log = folder / "log"
     with running(command, log, PROJECT):
         deadline = time.monotonic() + _START_SECONDS
@@ -72,7 +72,7 @@ def _accepts(port: int) -> bool:
 
 
 class _Handler(socketserver.StreamRequestHandler):
-    """Files by sendfile, over connections that stay open."""
+    """Serves files with sendfile over kept-alive connections."""
 
     disable_nagle_algorithm = True
 
@@ -80,7 +80,7 @@ class _Handler(socketserver.StreamRequestHandler):
         with suppress(ConnectionError):
             while line := self.rfile.readline():
                 while self.rfile.readline().strip():
-                    pass  # the headers
+                    pass  # skip the headers
                 name = line.split()[1].decode().lstrip("/")
                 with open(name, "rb") as file:
                     size = os.fstat(file.fileno()).st_size
@@ -96,7 +96,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 def serve(port: int, files: Path) -> None:
-    """One process for each core, all accepting on the same port."""
+    """Serve a folder with one process per core; all accept on the same port."""
     os.chdir(files)
     for _ in range((os.cpu_count() or 1) - 1):
         if os.fork() == 0:

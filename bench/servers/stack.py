@@ -1,4 +1,4 @@
-"""What is measured: our local stack as users start it, and, for comparison, WebGME's own server and worker."""
+"""The systems compared: our local stack, started as users start it, and optionally WebGME's own server and worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.processes import running
-from bench.workplace import PROJECT, BenchmarkError, program
+from bench.workspace import PROJECT, BenchmarkError, program
 
 START_SECONDS = 60.0
 _ADDRESS = re.compile(rb"http://[0-9.:]+[0-9]")
@@ -23,41 +23,42 @@ _ADDRESS = re.compile(rb"http://[0-9.:]+[0-9]")
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running server, and its worker if it was asked for one."""
+    """A running server, with a worker if one was requested."""
 
     url: str
-    pid: int  # its memory is that of this process and all that it started
+    pid: int
+    """Id of the root process; the stack's memory is that of this process and its descendants."""
 
 
 class Side(Protocol):
-    """A column of the table."""
+    """A system to measure: one column of the table."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def idle_seconds(self) -> float:
-        """Random pauses of up to so long before each job meet the worker at any phase of its polling."""
+    def max_pause_seconds(self) -> float:
+        """Longest random pause before a job, in seconds: jobs then arrive at any phase of the worker's polling."""
 
     @property
     def job_share(self) -> float:
-        """How many of a case's jobs to run: not all where each takes seconds."""
+        """Share of a case's jobs to run; below 1 where each job takes seconds."""
 
     def start(self, data: Path, slots: int) -> AbstractContextManager[Stack]:
-        """The stack on this data, ready to answer; stopped at the end of the block. No slots: no worker."""
+        """Run the stack on this data inside the block, ready for requests; with 0 slots it has no worker."""
 
 
 class OurStack:
     """`executor up`."""
 
     name = "ours"
-    idle_seconds = 0.5
+    max_pause_seconds = 0.5
     job_share = 1.0
 
     @contextmanager
     def start(self, data: Path, slots: int) -> Iterator[Stack]:
         command = [sys.executable, "-m", "cloud_executor.cli.main", "up", "--port", "0"]
-        # What the user has set for a stack of their own must not change what is measured.
+        # Settings for the user's own stack must not affect the measurement.
         env = {name: value for name, value in os.environ.items() if not name.startswith("EXECUTOR_")}
         log = data / "stack.log"
         with running([*command, "--data", str(data / "stack"), "--slots", str(slots)], log, PROJECT, env) as process:
@@ -66,19 +67,24 @@ class OurStack:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """WebGME's blob and executor middlewares, and its worker, with their default polling."""
+    """WebGME's blob and executor middleware, and its worker at its default polling interval."""
 
-    modules: Path  # a node_modules folder with webgme-engine and webgme-executor-worker
+    modules: Path
+    """A node_modules folder with webgme-engine and webgme-executor-worker."""
     name: str = "WebGME"
-    idle_seconds: float = 5.0
+    max_pause_seconds: float = 5.0
     job_share: float = 0.1
 
     def __post_init__(self) -> None:
         for package in ("webgme-engine", "webgme-executor-worker"):
             if not (self.modules / package / "package.json").exists():
-                raise BenchmarkError(f"{package} is not in {self.modules}: npm install --ignore-scripts {package}")
+                raise BenchmarkError(
+                    f"{self.modules} does not contain {package}. Install it: npm install --ignore-scripts {package}"
+                )
         if not program("node"):
-            raise BenchmarkError("node is not installed: sudo apt-get install --no-install-recommends nodejs")
+            raise BenchmarkError(
+                "Node.js is not installed. Install it: sudo apt-get install --no-install-recommends nodejs"
+            )
 
     @contextmanager
     def start(self, data: Path, slots: int) -> Iterator[Stack]:
@@ -91,7 +97,7 @@ class Peer:
             if slots:
                 (data / "config.json").write_text(json.dumps({url: {}, "maxConcurrentJobs": slots}))
                 worker = [
-                    # The worker takes the `File` of newer versions of Node for a browser's and ends.
+                    # The worker mistakes the global `File` of newer Node.js versions for a browser's and exits.
                     *("node", "--import", "data:text/javascript,delete globalThis.File"),
                     *(str(self.modules / "webgme-executor-worker" / "node_worker.js"), "config.json", "work"),
                 ]
@@ -100,7 +106,7 @@ class Peer:
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """The URL in the line that the server prints when it is ready."""
+    """The URL that the server prints once it is ready."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         printed = log.read_bytes()
@@ -108,7 +114,7 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
         if address and b"\n" in printed[address.end() :]:
             return address[0].decode()
         if process.poll() is not None:
-            said = " ".join(printed.decode(errors="replace").split())
-            raise BenchmarkError(f"the server did not start: {said[:500]}")
+            output = " ".join(printed.decode(errors="replace").split())
+            raise BenchmarkError(f"the server did not start: {output[:500]}")
         time.sleep(0.02)
     raise BenchmarkError(f"the server was not ready after {START_SECONDS:.0f} s")

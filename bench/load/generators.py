@@ -1,4 +1,4 @@
-"""The load generators: wrk for small requests, curl for large bodies, and one of our own where each request counts."""
+"""Load generators: wrk for small requests, curl for large bodies, and our own client to send each request once."""
 
 from __future__ import annotations
 
@@ -13,55 +13,56 @@ from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from urllib.parse import urlsplit
 
-from bench.keep_alive_client import Order, Outcome
+from bench.load.keep_alive_client import Outcome, Plan
 from bench.sizes import CONNECTIONS
-from bench.workplace import PROJECT, BenchmarkError, Workplace, program
+from bench.workspace import PROJECT, BenchmarkError, Workspace, program
 
 TRANSFER_SECONDS = 900
 OCTETS = "Content-Type: application/octet-stream"
 _BUSY_CORES = 0.9
 _WRK_MISSING = (
-    "wrk is not installed, so processes of our own send the small requests and may be the limit:"
-    " sudo apt-get install --no-install-recommends wrk"
+    "wrk is not installed, so Python processes send the small requests and may limit the figures."
+    " Install wrk: sudo apt-get install --no-install-recommends wrk"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Small requests: these paths in turn, with bodies that are all different."""
+    """Small requests that cycle through the paths; every request has a different body."""
 
     method: str
     paths: Sequence[str]
     body_bytes: int = 0
-    seed: int = 0  # other seeds give other bodies
+    seed: int = 0
+    """Seed of the bodies; different seeds give different bodies."""
 
 
-def rate(place: Workplace, url: str, requests: Requests, what: str) -> float:
-    """Answers a second over kept-alive connections, after a warm-up that does not count.
+def rate(workspace: Workspace, url: str, requests: Requests, what: str) -> float:
+    """Measure the responses per second over kept-alive connections, after an uncounted warm-up.
 
-    `what` names the figure in a note, should the load generator have been the limit. Raises BenchmarkError if a
-    request is refused.
+    `what` names the figure in the note that is added if the load generator may have been the limit. Raises
+    BenchmarkError if a request fails.
     """
     send = _wrk if program("wrk") else _own_processes
     if send is _own_processes:
-        place.note(_WRK_MISSING)
-    send(place, url, replace(requests, seed=requests.seed + 1_000_000), 1)
+        workspace.note(_WRK_MISSING)
+    send(workspace, url, replace(requests, seed=requests.seed + 1_000_000), 1)
     before = _cpu_seconds_of_children()
-    outcome = send(place, url, requests, place.sizes.seconds)
+    outcome = send(workspace, url, requests, workspace.sizes.seconds)
     cores = (_cpu_seconds_of_children() - before) / outcome.seconds
     if cores > _BUSY_CORES * (1 if send is _wrk else os.cpu_count() or 1):
-        place.note(f"{what}: the load generator used {cores:.2f} cores and may have been the limit.")
-    return outcome.answered / outcome.seconds
+        workspace.note(f"{what}: the load generator used {cores:.2f} cores and may have been the limit.")
+    return outcome.responses / outcome.seconds
 
 
-def each_once(url: str, requests: Requests, *, keep_answers: bool = False) -> Outcome:
-    """Sends each request exactly once. Raises BenchmarkError if one is refused."""
-    return _checked(_own_process(_order(url, requests, CONNECTIONS, 0, keep_answers=keep_answers)))
+def each_once(url: str, requests: Requests, *, keep_bodies: bool = False) -> Outcome:
+    """Send each request exactly once. Raises BenchmarkError if a request fails."""
+    return _checked(_own_process(_plan(url, requests, CONNECTIONS, 0, keep_bodies=keep_bodies)))
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """One large body, up or down."""
+    """Result of one large upload or download."""
 
     first_byte_seconds: float
     seconds: float
@@ -69,7 +70,7 @@ class Transfer:
 
 
 def transfer(url: str, *arguments: str, out: Path | None = None) -> Transfer:
-    """Runs curl. Raises BenchmarkError if the answer is an error or breaks off."""
+    """Transfer one body with curl. Raises BenchmarkError if the response is an error or incomplete."""
     form = "%{http_code} %{time_starttransfer} %{time_total} %{size_download}"
     limits = ["--max-time", str(TRANSFER_SECONDS), "-H", "Expect:"]
     curl = subprocess.run(
@@ -84,16 +85,16 @@ def transfer(url: str, *arguments: str, out: Path | None = None) -> Transfer:
     return Transfer(float(first_byte), float(total), int(size))
 
 
-def _wrk(place: Workplace, url: str, requests: Requests, seconds: int) -> Outcome:
-    listing = place.folder / "paths"
+def _wrk(workspace: Workspace, url: str, requests: Requests, seconds: int) -> Outcome:
+    listing = workspace.folder / "paths"
     listing.write_text("\n".join(requests.paths) + "\n")
-    told = {"METHOD": requests.method, "PATHS": listing, "BODY_BYTES": requests.body_bytes, "SEED": requests.seed}
+    variables = {"METHOD": requests.method, "PATHS": listing, "BODY_BYTES": requests.body_bytes, "SEED": requests.seed}
     wrk = subprocess.run(
         [
             *(program("wrk") or "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s"),
             *("-s", str(Path(__file__).with_name("wrk.lua")), url),
         ],
-        env={**os.environ, **{name: str(value) for name, value in told.items()}},
+        env={**os.environ, **{name: str(value) for name, value in variables.items()}},
         capture_output=True,
         text=True,
         timeout=seconds + 60,
@@ -104,11 +105,11 @@ def _wrk(place: Workplace, url: str, requests: Requests, seconds: int) -> Outcom
     return _checked(Outcome(**json.loads(lines[-1])))
 
 
-def _own_processes(_place: Workplace, url: str, requests: Requests, seconds: int) -> Outcome:
-    """One process for each core, with its share of the paths and connections."""
+def _own_processes(_place: Workspace, url: str, requests: Requests, seconds: int) -> Outcome:
+    """Send the requests from one process per core, each with its share of the paths and connections."""
     count = os.cpu_count() or 1
-    orders = [
-        _order(
+    plans = [
+        _plan(
             url,
             replace(requests, seed=requests.seed + i, paths=requests.paths[i::count] or requests.paths),
             -(-CONNECTIONS // count),
@@ -117,45 +118,45 @@ def _own_processes(_place: Workplace, url: str, requests: Requests, seconds: int
         for i in range(count)
     ]
     with ThreadPoolExecutor(count) as pool:
-        outcomes = [_checked(outcome) for outcome in pool.map(_own_process, orders)]
+        outcomes = [_checked(outcome) for outcome in pool.map(_own_process, plans)]
     return Outcome(
-        answered=sum(outcome.answered for outcome in outcomes),
+        responses=sum(outcome.responses for outcome in outcomes),
         seconds=max(outcome.seconds for outcome in outcomes),
     )
 
 
-def _own_process(order: Order) -> Outcome:
+def _own_process(plan: Plan) -> Outcome:
     client = subprocess.run(
-        [sys.executable, "-m", "bench.keep_alive_client"],
+        [sys.executable, "-m", "bench.load.keep_alive_client"],
         cwd=PROJECT,
-        input=json.dumps(asdict(order)),
+        input=json.dumps(asdict(plan)),
         capture_output=True,
         text=True,
         timeout=TRANSFER_SECONDS,
     )
     if client.returncode:
-        raise BenchmarkError(f"the load generator ended with {client.stderr.strip().splitlines()[-1:]}")
+        raise BenchmarkError(f"the load generator failed: {client.stderr.strip().splitlines()[-1:]}")
     return Outcome(**json.loads(client.stdout))
 
 
-def _order(url: str, requests: Requests, connections: int, seconds: float, *, keep_answers: bool = False) -> Order:
-    place = urlsplit(url)
-    return Order(
-        host=place.hostname or "",
-        port=place.port or 80,
+def _plan(url: str, requests: Requests, connections: int, seconds: float, *, keep_bodies: bool = False) -> Plan:
+    address = urlsplit(url)
+    return Plan(
+        host=address.hostname or "",
+        port=address.port or 80,
         method=requests.method,
         paths=list(requests.paths),
         body_bytes=requests.body_bytes,
         seed=requests.seed,
         connections=connections,
         seconds=seconds,
-        keep_answers=keep_answers,
+        keep_bodies=keep_bodies,
     )
 
 
 def _checked(outcome: Outcome) -> Outcome:
-    if outcome.refused or not outcome.answered:
-        raise BenchmarkError(f"{outcome.refused} of {outcome.answered} small requests were refused")
+    if outcome.errors or not outcome.responses:
+        raise BenchmarkError(f"{outcome.errors} of {outcome.responses} small requests failed")
     return outcome
 
 

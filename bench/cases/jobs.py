@@ -1,4 +1,4 @@
-"""Cases of the executor API and the worker."""
+"""Cases for the executor API and the worker."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bench import limits
-from bench.blob_cases import CREATE_FILE, METADATA
-from bench.case import Api, Case, Measured, Rig, Stored, blob_hash, store_blobs
+from bench.cases.blobs import CREATE_FILE, METADATA
+from bench.cases.case import Api, Case, Measured, Rig, Stored, blob_hash, store_blobs
 from bench.limits import Limit
-from bench.load import Requests, each_once, rate
+from bench.load.generators import Requests, each_once, rate
+from bench.servers.stack import Stack
 from bench.sizes import SMALL_BYTES
-from bench.stack import Stack
 from bench.table import Row, Target
-from bench.workplace import BenchmarkError
+from bench.workspace import BenchmarkError
 
 CREATE = "/rest/executor/create"
 INFO = "/rest/executor/info"
 
 JOB_SECONDS = 120.0
-_WATCH_SECONDS = 0.002  # between two looks at a job that has yet to start
-_POLL_SECONDS = 0.005  # and at one that runs
+_WAITING_POLL_SECONDS = 0.002
+"""Interval between polls of a job that waits for a worker, in seconds."""
+_RUNNING_POLL_SECONDS = 0.005
+"""Interval between polls of a running job, in seconds."""
 _FLAT = Target(1.5)
 
 
 def _store_echo_job(api: Api, number: int) -> str:
-    """A job like no other; its hash."""
+    """Store a unique job and return its hash."""
     config = {
         "cmd": "echo",
         "args": [f"job {number}"],
@@ -46,18 +48,18 @@ def _store_echo_job(api: Api, number: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """When a client knew of a job's steps, in seconds of the monotonic clock."""
+class Timeline:
+    """Times at which the client saw a job's states, in seconds of the monotonic clock."""
 
-    asked: float
+    requested: float
     created: float
     running: float
     finished: float
 
 
-def _watch(api: Api, job: str) -> Seen:
-    """Creates a job and looks at it until it has succeeded. Raises BenchmarkError if it does not."""
-    asked = time.monotonic()
+def _watch(api: Api, job: str) -> Timeline:
+    """Create a job and poll it until it succeeds. Raises BenchmarkError if it does not."""
+    requested = time.monotonic()
     status = api.post(f"{CREATE}/{job}")["status"]
     created = time.monotonic()
     running = None
@@ -68,28 +70,28 @@ def _watch(api: Api, job: str) -> Seen:
             break
         if time.monotonic() - created > JOB_SECONDS:
             raise BenchmarkError(f"a job was still {status} after {JOB_SECONDS:.0f} s")
-        time.sleep(_POLL_SECONDS if running else _WATCH_SECONDS)
+        time.sleep(_RUNNING_POLL_SECONDS if running else _WAITING_POLL_SECONDS)
         status = api.get(f"{INFO}/{job}")["status"]
     if status != "SUCCESS":
-        raise BenchmarkError(f"a job ended as {status}")
-    return Seen(asked, created, running, time.monotonic())
+        raise BenchmarkError(f"a job ended with status {status}")
+    return Timeline(requested, created, running, time.monotonic())
 
 
 def _latency(rig: Rig) -> Measured:
     pause = random.Random(0)  # noqa: S311 - not for secrets
-    count = _share(rig, rig.place.sizes.latency_jobs)
+    count = _share(rig, rig.workspace.sizes.latency_jobs)
     while True:
-        with rig.data() as data, rig.side.start(data, rig.place.sizes.slots) as stack:
+        with rig.data() as data, rig.side.start(data, rig.workspace.sizes.slots) as stack:
             api = Api(stack.url)
             _watch(api, _store_echo_job(api, -1))  # the first job of a fresh worker does not count
-            seen = []
+            jobs = []
             for number in range(count):
                 job = _store_echo_job(api, number)
-                time.sleep(pause.uniform(0, rig.side.idle_seconds))
-                api.get("/rest/executor/worker")  # the connection is open again if it was closed
-                seen.append(_watch(api, job))
-        dispatch = [1000 * (job.running - job.created) for job in seen]
-        round_trip = [1000 * (job.finished - job.asked) for job in seen]
+                time.sleep(pause.uniform(0, rig.side.max_pause_seconds))
+                api.get("/rest/executor/worker")  # reopens the connection if the server has closed it
+                jobs.append(_watch(api, job))
+        dispatch = [1000 * (job.running - job.created) for job in jobs]
+        round_trip = [1000 * (job.finished - job.requested) for job in jobs]
         yield {
             "dispatch p50": _percentile(dispatch, 50),
             "dispatch p99": _percentile(dispatch, 99),
@@ -99,9 +101,9 @@ def _latency(rig: Rig) -> Measured:
 
 
 def _throughput(rig: Rig) -> Measured:
-    count = _share(rig, rig.place.sizes.throughput_jobs)
+    count = _share(rig, rig.workspace.sizes.throughput_jobs)
     while True:
-        with rig.data() as data, rig.side.start(data, rig.place.sizes.slots) as stack:
+        with rig.data() as data, rig.side.start(data, rig.workspace.sizes.slots) as stack:
             api = Api(stack.url)
             _watch(api, _store_echo_job(api, -1))
             jobs = [_store_echo_job(api, number) for number in range(count)]
@@ -117,10 +119,10 @@ def _throughput(rig: Rig) -> Measured:
 def _wait_for_success(api: Api, job: str, deadline: float) -> None:
     while (status := api.get(f"{INFO}/{job}")["status"]) in ("CREATED", "RUNNING"):
         if time.monotonic() > deadline:
-            raise BenchmarkError(f"a job was still {status} when all should have ended")
+            raise BenchmarkError(f"a job was still {status} when all jobs should have finished")
         time.sleep(0.02)
     if status != "SUCCESS":
-        raise BenchmarkError(f"a job ended as {status}")
+        raise BenchmarkError(f"a job ended with status {status}")
 
 
 def _share(rig: Rig, jobs: int) -> int:
@@ -128,23 +130,23 @@ def _share(rig: Rig, jobs: int) -> int:
 
 
 def _percentile(values: list[float], percent: int) -> float:
-    """With few values the 99th percentile is the largest."""
+    """With few values, the 99th percentile is the largest value."""
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 class FilledStack:
-    """A stack that holds many blobs and as many jobs, none of which runs. Its methods measure calls a second."""
+    """A stack that stores `count` blobs and as many jobs, which never run. Its methods measure calls per second."""
 
     def __init__(self, rig: Rig, stack: Stack, count: int) -> None:
         self._rig, self._url = rig, stack.url
-        self._more = rig.place.sizes.growth_requests
+        self._more = rig.workspace.sizes.growth_requests
         self._blob_count = self._job_count = 0
         blobs = self._store(count).hashes.values()
         self._create(count)
-        # As many different ones whatever is stored, so that it is not a cache that makes the difference.
+        # The same number of distinct blobs and jobs for every count, so that a cache does not make the difference.
         order = random.Random(0)  # noqa: S311 - not for secrets
-        self._blobs = order.sample(list(blobs), rig.place.sizes.few)
-        self._jobs = order.sample([_job(number) for number in range(count)], rig.place.sizes.few)
+        self._blobs = order.sample(list(blobs), rig.workspace.sizes.few)
+        self._jobs = order.sample([_job(number) for number in range(count)], rig.workspace.sizes.few)
 
     def info(self) -> float:
         return self._reads(f"{INFO}/{job}" for job in self._jobs)
@@ -159,7 +161,7 @@ class FilledStack:
         return self._reads(f"{METADATA}/{blob}" for blob in self._blobs)
 
     def _reads(self, paths: Iterable[str]) -> float:
-        return rate(self._rig.place, self._url, Requests("GET", list(paths)), f"growth, {self._rig.side.name}")
+        return rate(self._rig.workspace, self._url, Requests("GET", list(paths)), f"growth, {self._rig.side.name}")
 
     def _store(self, count: int) -> Stored:
         first, self._blob_count = self._blob_count, self._blob_count + count
@@ -167,7 +169,7 @@ class FilledStack:
         return store_blobs(self._url, paths, SMALL_BYTES, seed=first)
 
     def _create(self, count: int) -> float:
-        """The seconds it took."""
+        """Create jobs and return the time it took, in seconds."""
         first, self._job_count = self._job_count, self._job_count + count
         paths = [f"{CREATE}/{_job(number)}" for number in range(first, self._job_count)]
         return each_once(self._url, Requests("POST", paths)).seconds
@@ -178,7 +180,7 @@ def _job(number: int) -> str:
 
 
 def _growth(rig: Rig) -> Measured:
-    sizes = rig.place.sizes
+    sizes = rig.workspace.sizes
     with ExitStack() as stacks:
 
         def filled(count: int) -> FilledStack:
@@ -189,7 +191,7 @@ def _growth(rig: Rig) -> Measured:
         while True:
             values = {}
             for call in (FilledStack.info, FilledStack.create, FilledStack.upload, FilledStack.metadata):
-                # One right after the other, so that both meet the machine in the same mood.
+                # Back to back, so that both calls see the machine in the same state.
                 with_few, with_many = call(few), call(many)
                 values[f"{call.__name__} growth"] = with_few / with_many
                 values[f"{call.__name__} rate"] = with_many
@@ -199,17 +201,17 @@ def _growth(rig: Rig) -> Measured:
 def _growth_rows(call: str, title: str, *bounds: Limit) -> list[Row]:
     return [
         Row(f"{call} rate", f"{title}, with many stored", f"{'uploads' if call == 'upload' else 'requests'}/s", bounds),
-        Row(f"{call} growth", f"{title}: cost with many stored / with few", "x", target=_FLAT),
+        Row(f"{call} growth", f"{title}, cost with many stored / with few", "x", target=_FLAT),
     ]
 
 
 LATENCY = Case(
     "job-latency",
     [
-        Row("dispatch p50", "create answered to RUNNING, p50", "ms", (limits.SYNCED_FILE,), Target(20)),
-        Row("dispatch p99", "create answered to RUNNING, p99", "ms", (limits.SYNCED_FILE,)),
-        Row("round trip p50", "create to SUCCESS of an echo job, p50", "ms", (limits.PROCESS,), Target(60)),
-        Row("round trip p99", "create to SUCCESS of an echo job, p99", "ms", (limits.PROCESS,)),
+        Row("dispatch p50", "create response until RUNNING, p50", "ms", (limits.SYNCED_FILE,), Target(20)),
+        Row("dispatch p99", "create response until RUNNING, p99", "ms", (limits.SYNCED_FILE,)),
+        Row("round trip p50", "echo job, create until SUCCESS, p50", "ms", (limits.PROCESS,), Target(60)),
+        Row("round trip p99", "echo job, create until SUCCESS, p99", "ms", (limits.PROCESS,)),
     ],
     _latency,
 )
@@ -223,8 +225,8 @@ GROWTH = Case(
     [
         *_growth_rows("info", "job info", limits.STATIC_REQUESTS),
         *_growth_rows("create", "job create", limits.SYNCED_FILES),
-        *_growth_rows("upload", "upload of 4 KiB", limits.SYNCED_FILES),
-        *_growth_rows("metadata", "metadata of a blob", limits.STATIC_REQUESTS),
+        *_growth_rows("upload", "4 KiB upload", limits.SYNCED_FILES),
+        *_growth_rows("metadata", "blob metadata", limits.STATIC_REQUESTS),
     ],
     _growth,
 )

@@ -1,0 +1,1 @@
+"""The benchmark's cases: what is measured, and the targets."""
