@@ -1,7 +1,7 @@
-"""A base image of this machine's own Debian, for builds where no registry of images can be reached.
+"""A base image of this machine's own Debian release, for builds on machines that reach no image registry.
 
-It is made by debootstrap once on this machine, and kept outside of the project. Settings of the machine's that its pip
-needs go with it: where packages are, and which authorities are trusted.
+debootstrap creates it once per machine, outside the project. The image gets the settings of the machine that pip needs:
+where packages come from, and which certificate authorities are trusted.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ PACKAGES = ("ca-certificates", "python3", "python3-venv")
 BOOTSTRAP_SECONDS = 600
 IMPORT_SECONDS = 300
 
-_DISPENSABLE = ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt", "var/lib/apt/lists")
+_UNNEEDED = ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt", "var/lib/apt/lists")
 _BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 
 
 class BaseMissing(Exception):
-    """The text says what is missing."""
+    """The base image cannot be created; the message says why."""
 
 
 def import_debian(address: str, name: str) -> None:
-    """Make it an image of the engine at this address. Raises BaseMissing."""
+    """Import the base image under this name into the Docker Engine at this address. Raises BaseMissing."""
     client = docker.APIClient(base_url=address, timeout=IMPORT_SECONDS)
     try:
-        # Without the machine's settings it is the same for ever, and read from the disk.
+        # The archive is cached without the machine's settings, which may change; they are added in a second layer.
         client.import_image_from_file(str(_archive()), f"{name}-plain")
         dockerfile = f"FROM {name}-plain\nCOPY . /\nENV LANG=C.UTF-8\n"
         files = {"Dockerfile": dockerfile.encode(), "etc/pip.conf": _pip_settings().encode()}
@@ -49,48 +49,48 @@ def import_debian(address: str, name: str) -> None:
 
 
 def build_image(client: docker.APIClient, **options: object) -> None:
-    """Build it with the network of the machine."""
+    """Build an image with the machine's network."""
     lines = client.build(network_mode="host", rm=True, forcerm=True, decode=True, **options)
-    said = ""
+    output = ""
     for line in lines:
-        said += line.get("stream", "")
-        assert "error" not in line, f"{said[-3000:]}{line['error']}"
+        output += line.get("stream", "")
+        assert "error" not in line, f"{output[-3000:]}{line['error']}"
 
 
 def _archive() -> Path:
-    """The tar of the file system."""
+    """Path of the cached tar archive of the root file system; created on the first call."""
     if shutil.which("debootstrap") is None:
-        raise BaseMissing("A base image needs the program debootstrap.")
+        raise BaseMissing("debootstrap, which creates the base image, is not installed.")
     release = platform.freedesktop_os_release()
     if release["ID"] != "debian" or os.geteuid() != 0:
-        raise BaseMissing("Only root can make a base image, on Debian.")
+        raise BaseMissing("Only root on Debian can create a base image.")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cloud-executor-tests"
     cache.mkdir(parents=True, exist_ok=True)
-    place = cache / f"{'-'.join(['debian', release['VERSION_CODENAME'], platform.machine(), *PACKAGES])}.tar"
+    path = cache / f"{'-'.join(['debian', release['VERSION_CODENAME'], platform.machine(), *PACKAGES])}.tar"
     with (cache / "debian-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not place.exists():
-            _bootstrap(release["VERSION_CODENAME"], place)
-    return place
+        if not path.exists():
+            _bootstrap(release["VERSION_CODENAME"], path)
+    return path
 
 
-def _bootstrap(suite: str, place: Path) -> None:
+def _bootstrap(suite: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="debian-") as scratch:
         root = Path(scratch) / "root"
         command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite, str(root)]
         finished = subprocess.run(command, capture_output=True, text=True, timeout=BOOTSTRAP_SECONDS)
         if finished.returncode != 0:
-            raise BaseMissing(f"A base image could not be made: {finished.stdout.strip()[-500:]}")
-        for folder in _DISPENSABLE:
+            raise BaseMissing(f"debootstrap failed: {finished.stdout.strip()[-500:]}")
+        for folder in _UNNEEDED:
             shutil.rmtree(root / folder, ignore_errors=True)
-        unfinished = place.with_suffix(".unfinished")
+        unfinished = path.with_suffix(".unfinished")
         with tarfile.open(unfinished, "w") as archive:
             archive.add(root, ".")
-        unfinished.rename(place)
+        unfinished.rename(path)
 
 
 def _pip_settings() -> str:
-    """Those of this machine, without what names files of its own."""
+    """The machine's pip settings, without values that are local paths."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True, timeout=60
     ).stdout
@@ -98,9 +98,9 @@ def _pip_settings() -> str:
     for line in listed.splitlines():
         key, _, value = line.partition("=")
         name = key.removeprefix(":env:.").removeprefix("global.")
-        words = [word for word in value.strip("'").split() if not word.startswith(("/", "file:"))]
-        if words:
-            settings.setdefault(name, " ".join(words))
+        values = [word for word in value.strip("'").split() if not word.startswith(("/", "file:"))]
+        if values:
+            settings.setdefault(name, " ".join(values))
     return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
 
 

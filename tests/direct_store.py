@@ -1,4 +1,4 @@
-"""Files that can do what cloud storage can do besides: direct transfers, notes and CRC-32s, held in memory."""
+"""A file store with the extra features of cloud storage: direct transfers, notes, and CRC-32s, kept in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cloud_executor.ports import ObjectInfo
 
 
 class DirectFileStore(FileObjectStore):
-    """An ObjectStore and its DirectTransfers."""
+    """An ObjectStore that also implements DirectTransfers."""
 
     concurrency = 4
 
@@ -27,9 +27,9 @@ class DirectFileStore(FileObjectStore):
         self.notes: dict[str, str] = {}
         self.crc32s: dict[str, int] = {}
         self.modified: dict[str, datetime] = {}
-        """of objects whose age a test decides"""
+        """Modification times that a test sets, by key."""
         self.parts: list[str | bytes] = []
-        """of the last composition"""
+        """Parts of the last composed object."""
         self.origins: list[str | None] = []
         self._sessions: dict[str, tuple[str, str]] = {}
 
@@ -55,7 +55,7 @@ class DirectFileStore(FileObjectStore):
         return url
 
     def send(self, url: str, content: bytes) -> None:
-        """What a client does with such a URL."""
+        """Upload the way a client does with a URL from `upload_url`."""
         key, note = self._sessions[url]
         self.put(key, [content])
         self.notes[key] = note

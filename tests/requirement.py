@@ -1,4 +1,4 @@
-"""What a test needs and a machine may lack: a skip with a sentence here, a failure where it must be there."""
+"""Components that a test needs and a machine may lack: their absence skips the test, or fails it where required."""
 
 import os
 from typing import NoReturn
@@ -7,8 +7,8 @@ import pytest
 
 
 def lacking(component: str, reason: str) -> NoReturn:
-    """The component is not to be had: skip, or fail if EXECUTOR_REQUIRE (separated by commas) names it."""
+    """Skip the test because a component is missing; fail it if EXECUTOR_REQUIRE, a comma-separated list, names it."""
     required = {name.strip() for name in os.environ.get("EXECUTOR_REQUIRE", "").split(",")}
     if component in required:
-        pytest.fail(f"{reason} EXECUTOR_REQUIRE demands it.")
+        pytest.fail(f"{reason} EXECUTOR_REQUIRE requires {component}.")
     pytest.skip(reason)

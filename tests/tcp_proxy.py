@@ -1,4 +1,4 @@
-"""A way to a service that can be cut, or go silent, and come back."""
+"""A TCP proxy in front of a service, which can break or stall connections and restore them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 HOST = "127.0.0.1"
 READ_BYTES = 65536
-PATIENCE_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 T = TypeVar("T")
 
 
 class TcpProxy:
-    """Listens on a free port for `target` (host:port, or the path of a socket). `close` it."""
+    """Forwards connections from a free port to `target` (host:port, or the path of a socket). Close it after use."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -31,32 +31,32 @@ class TcpProxy:
         self.address = f"{HOST}:{self._server.sockets[0].getsockname()[1]}"
 
     def cut(self) -> None:
-        """Break all connections, and every new one."""
+        """Break all connections, and every new one, until `restore`."""
         self._call(self._set(cut=True, flowing=True))
 
     def stall(self) -> None:
-        """Let connections stand, and new ones in, but no byte through: what is sent meanwhile arrives later."""
+        """Keep and accept connections but hold back all bytes until `restore`, which then delivers them."""
         self._call(self._set(cut=False, flowing=False))
 
     def restore(self) -> None:
         self._call(self._set(cut=False, flowing=True))
 
     def when_sent(self, words: bytes, seconds: float, action: Callable[[], None]) -> None:
-        """Call this once, so long after a request with these words has gone to the service."""
+        """Call `action` once, this many seconds after a request that contains `words` reaches the service."""
         self._awaited = words, seconds, action
 
     def forget(self) -> None:
-        """Wait for no request any more."""
+        """Drop the action registered with `when_sent`."""
         self._awaited = None
 
     def close(self) -> None:
         self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE_SECONDS)
+        self._thread.join(TIMEOUT_SECONDS)
         self._loop.close()
 
     def _call(self, action: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(action, self._loop).result(PATIENCE_SECONDS)
+        return asyncio.run_coroutine_threadsafe(action, self._loop).result(TIMEOUT_SECONDS)
 
     async def _listen(self) -> asyncio.Server:
         self._flowing.set()

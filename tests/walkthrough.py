@@ -1,4 +1,4 @@
-"""The protocol's own walkthrough: its job definition and its curl lines, but for host and port."""
+"""The walkthrough from the protocol's documentation: its job definition and its curl commands, except host and port."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIG = """\
     ]
 }
 """
-TEXT = "some sample text to be written to file to be written to job_stdout.txt\n"
+OUTPUT = "some sample text to be written to file to be written to job_stdout.txt\n"
 
 HOST = "104.197.75.234:8888"
 
@@ -31,7 +31,7 @@ JOB_SECONDS = 30
 
 
 def walk_through(url: str, folder: Path) -> None:
-    """All five steps against this server, in an empty folder."""
+    """Run all five steps against this server, in an empty folder."""
     if shutil.which("curl") is None:
         lacking("curl", "The walkthrough needs curl, which is not installed.")
 
@@ -43,10 +43,10 @@ def walk_through(url: str, folder: Path) -> None:
 
     with zipfile.ZipFile(folder / "jobdefinition.zip", "w") as definition:
         definition.writestr("executor_config.json", CONFIG)
-    answer = shell(
+    response = shell(
         f"curl -X POST --data-binary '@jobdefinition.zip' 'http://{HOST}/rest/blob/createFile/jobdefinition.zip'"
     )
-    ((job_hash, metadata),) = json.loads(answer).items()
+    ((job_hash, metadata),) = json.loads(response).items()
     assert metadata.pop("lastModified")
     assert len(metadata.pop("content")) == 40
     assert metadata == {
@@ -76,5 +76,5 @@ def walk_through(url: str, folder: Path) -> None:
     with zipfile.ZipFile(folder / "file.zip") as files:
         assert sorted(files.namelist()) == ["executor_config.json", "job_stderr.txt", "job_stdout.txt"]
         assert files.read("executor_config.json") == CONFIG.encode()
-    text = shell(f"curl -X GET 'http://{HOST}/rest/blob/download/{results}/job_stdout.txt'")
-    assert text.decode() == TEXT
+    output = shell(f"curl -X GET 'http://{HOST}/rest/blob/download/{results}/job_stdout.txt'")
+    assert output.decode() == OUTPUT

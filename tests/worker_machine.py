@@ -1,4 +1,4 @@
-"""The file that a worker VM is made from, as Terraform fills it in."""
+"""The cloud-init file of a worker VM, filled in the way Terraform does it."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ VALUES = {
 
 
 def machine_file(environment: Mapping[str, str], **values: str) -> str:
-    """Its text, with the worker's variables and other values in place."""
+    """Content of the cloud-init file, with the worker's environment variables and the other values filled in."""
     lines = "".join(f"{name}={value}\n" for name, value in environment.items())
     filled = {**VALUES, **values, "environment": base64.b64encode(lines.encode()).decode()}
     return re.sub(r"\$\{(\w+)\}", lambda found: filled[found[1]], TEMPLATE.read_text())
 
 
-def written_files(text: str) -> dict[str, str]:
-    """Path and content of each file that the VM writes at its start."""
+def written_files(cloud_init: str) -> dict[str, str]:
+    """Content of each file that the VM writes when it starts, by path."""
     found: dict[str, str] = {}
-    for file in yaml.safe_load(text)["write_files"]:
+    for file in yaml.safe_load(cloud_init)["write_files"]:
         content: Any = file["content"]
         found[file["path"]] = base64.b64decode(content).decode() if file.get("encoding") == "b64" else content
     return found
 
 
 def unit_command(files: Mapping[str, str], setting: str, unit: str = "cloud-executor-worker") -> list[str]:
-    """The command of a systemd unit, such as its ExecStart."""
-    text = files[f"/etc/systemd/system/{unit}.service"].replace("\\\n", " ")
-    (command,) = re.findall(rf"^{setting}=-?(.*)$", text, re.MULTILINE)
+    """The command in a setting of a systemd unit, for example ExecStart."""
+    content = files[f"/etc/systemd/system/{unit}.service"].replace("\\\n", " ")
+    (command,) = re.findall(rf"^{setting}=-?(.*)$", content, re.MULTILINE)
     return shlex.split(command)

@@ -20,10 +20,10 @@ from stack_process import ALL, StackProcess, job_folder, until
 
 from cloud_executor.client import CloudExecutor, JobInfo
 
-# The first of them may have to install the packages.
+# The first test may have to install the npm packages.
 pytestmark = pytest.mark.timeout(INSTALL_SECONDS + 120)
 
-Said = dict[str, Any]
+Results = dict[str, Any]
 
 NOT_FOUND = {"message": "Not Found", "status": 404}
 FORBIDDEN = {"message": "Forbidden", "status": 403}
@@ -43,8 +43,8 @@ def clients_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def clients(modules: Path, stack: StackProcess, clients_folder: Path) -> Said:
-    """What the scenarios of node/clients.js have to say."""
+def scenarios(modules: Path, stack: StackProcess, clients_folder: Path) -> Results:
+    """Results of all scenarios in node/clients.js, by scenario."""
     finished = subprocess.run(
         ["node", str(NODE / "clients.js"), stack.url, str(clients_folder)],
         env={**os.environ, "NODE_PATH": str(modules)},
@@ -53,20 +53,20 @@ def clients(modules: Path, stack: StackProcess, clients_folder: Path) -> Said:
         timeout=90,
     )
     assert finished.returncode == 0, finished.stderr
-    said: Said = json.loads(finished.stdout)
-    return said
+    results: Results = json.loads(finished.stdout)
+    return results
 
 
 @pytest.fixture
-def said(request: pytest.FixtureRequest, clients: Said) -> Said:
-    """What the scenario said that a test is named after: `test_<scenario>_...`."""
-    found: Said = clients[request.function.__name__.split("_")[1]]
+def results(request: pytest.FixtureRequest, scenarios: Results) -> Results:
+    """Results of the scenario in the test's name: `test_<scenario>_...`."""
+    found: Results = scenarios[request.function.__name__.split("_")[1]]
     assert "failed" not in found, found
     return found
 
 
-def test_buffers_come_back_as_they_were_sent(said: Said) -> None:
-    assert said == {
+def test_buffers_come_back_as_they_were_sent(results: Results) -> None:
+    assert results == {
         "a.txt": {"name": "a.txt", "size": 6, "mime": "text/plain", "object": "hello\n"},
         "ü &%+#?;=.bin": {
             "name": "ü &%+#?;=.bin",
@@ -79,67 +79,67 @@ def test_buffers_come_back_as_they_were_sent(said: Said) -> None:
     }
 
 
-def test_streams_come_back_as_they_were_sent(said: Said) -> None:
-    assert said["size"] == 3 * 1024 * 1024 + 1
-    assert said["content"] == said["received"] == said["sent"]
+def test_streams_come_back_as_they_were_sent(results: Results) -> None:
+    assert results["size"] == 3 * 1024 * 1024 + 1
+    assert results["content"] == results["received"] == results["sent"]
 
 
-def test_artifacts_are_saved_and_read_whole_and_by_file(said: Said, clients_folder: Path) -> None:
+def test_artifacts_are_saved_and_read_as_a_whole_and_file_by_file(results: Results, clients_folder: Path) -> None:
     files = {"9": "nine", "10": "ten", "dir/soft.txt": "soft", "dir/ü.json": '{"a": 1}', "linked": "link"}
-    assert said["name"] == "many.zip"
-    assert said["objects"] == files
-    assert said["again"] == said["hash"]
-    assert said["json"] == {"b": [1, "ü"]}
-    assert said["text"] == "soft"
+    assert results["name"] == "many.zip"
+    assert results["objects"] == files
+    assert results["again"] == results["hash"]
+    assert results["json"] == {"b": [1, "ü"]}
+    assert results["text"] == "soft"
     with zipfile.ZipFile(clients_folder / "many.zip") as archive:
         assert {name: archive.read(name).decode() for name in archive.namelist()} == files
 
 
-def test_jobs_are_created_watched_and_read(said: Said) -> None:
-    info = said["info"]
-    assert said["created"] == {"status": "CREATED", "secret": "string", "hash": True}
+def test_jobs_are_created_polled_and_read(results: Results) -> None:
+    info = results["info"]
+    assert results["created"] == {"status": "CREATED", "secret": "string", "hash": True}
     assert (info["status"], sorted(info["resultHashes"])) == ("SUCCESS", ["all", "csv"])
     assert info["createTime"] <= info["startTime"] <= info["finishTime"]
-    assert said["again"] == said["listed"] == info
+    assert results["again"] == results["listed"] == info
     assert "secret" not in info
-    assert said["stdout"] == "one\ntwo\n"
-    assert said["csv"] == ["r.csv"]
-    assert said["segments"] == ["one\n", "two\n"]
-    assert (said["first"], said["rest"]) == ([0], [1])
-    assert said["byStatus"] is True
+    assert results["stdout"] == "one\ntwo\n"
+    assert results["csv"] == ["r.csv"]
+    assert results["segments"] == ["one\n", "two\n"]
+    assert (results["first"], results["rest"]) == ([0], [1])
+    assert results["byStatus"] is True
 
 
-def test_cancel_needs_the_secret_and_the_job_can_be_made_anew(said: Said) -> None:
-    assert said["wrong"] == FORBIDDEN
-    assert (said["right"], said["status"]) == ("OK", "CANCELED")
-    assert (said["anew"], said["renewed"]) == ("CREATED", True)
-    assert said["old"] == FORBIDDEN
-    assert said["last"] == "CANCELED"
+def test_cancel_needs_the_secret_and_the_job_can_be_created_again(results: Results) -> None:
+    assert results["wrong"] == FORBIDDEN
+    assert (results["right"], results["status"]) == ("OK", "CANCELED")
+    assert (results["second"], results["newSecret"]) == ("CREATED", True)
+    assert results["old"] == FORBIDDEN
+    assert results["last"] == "CANCELED"
 
 
-def test_external_jobs_may_have_any_id(said: Said) -> None:
-    job_hash = "no hash: some/external job ü"
-    assert (said["created"], said["output"], said["update"]) == (job_hash, None, "OK")
-    assert (said["info"]["status"], said["info"]["resultHashes"]) == ("SUCCESS", {"all": "x"})
-    assert said["segments"] == [{"hash": job_hash, "outputNumber": 0, "output": "piece", "_id": f"{job_hash}+0"}]
+def test_external_jobs_can_have_any_id(results: Results) -> None:
+    job_hash = "not a hash: some/external job ü"
+    assert (results["created"], results["output"], results["update"]) == (job_hash, None, "OK")
+    assert (results["info"]["status"], results["info"]["resultHashes"]) == ("SUCCESS", {"all": "x"})
+    assert results["segments"] == [{"hash": job_hash, "outputNumber": 0, "output": "piece", "_id": f"{job_hash}+0"}]
 
 
-def test_workers_are_listed_without_secrets(said: Said) -> None:
-    (worker,) = said.values()
+def test_workers_are_listed_without_secrets(results: Results) -> None:
+    (worker,) = results.values()
     assert sorted(worker) == ["clientId", "jobs", "labels", "lastSeen", "pool", "slots", "userId"]
 
 
-def test_errors_are_what_the_clients_expect(said: Said) -> None:
-    # getObject has only the status to go by.
-    assert said.pop("getObject") == said.pop("subpath") == {"message": "404"}
-    assert said == dict.fromkeys(("getMetadata", "twoHashes", "info", "output", "update", "cancel"), NOT_FOUND)
+def test_errors_are_what_the_clients_expect(results: Results) -> None:
+    # getObject knows only the status.
+    assert results.pop("getObject") == results.pop("subpath") == {"message": "404"}
+    assert results == dict.fromkeys(("getMetadata", "twoHashes", "info", "output", "update", "cancel"), NOT_FOUND)
 
 
 # The worker -----------------------------------------------------------------------------------------------------------
 
 
 class ExternalStack:
-    """A stack without workers of its own, and WebGME's worker for it."""
+    """A stack without workers of its own, which WebGME's worker serves."""
 
     def __init__(self, client: CloudExecutor, label_jobs: Path) -> None:
         self.client = client
@@ -166,9 +166,9 @@ def external(modules: Path, tmp_path_factory: pytest.TempPathFactory, kind: tupl
         stack.client as client,
     ):
         yield ExternalStack(client, label_jobs)
-    # It also writes there what its jobs write. The command of one of them fails; nothing else may go wrong.
-    complaints = [line for line in (folder / "errors.log").read_text().splitlines() if "error" in line.lower()]
-    assert all(line.endswith(" exec error: 3") for line in complaints), complaints
+    # The worker's log also has the output of its jobs. One job's command fails on purpose; no other error may occur.
+    errors = [line for line in (folder / "errors.log").read_text().splitlines() if "error" in line.lower()]
+    assert all(line.endswith(" exec error: 3") for line in errors), errors
 
 
 @contextmanager
@@ -210,11 +210,11 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_the_same_job_has_the_same_outcome_by_either_worker(
+def test_the_same_job_has_the_same_outcome_on_either_worker(
     external: ExternalStack, stack: StackProcess, tmp_path: Path, name: str
 ) -> None:
     script, artifacts = SCRIPTS[name]
-    # WebGME's worker does not wait until the files for the output are there: the result of luck if a job is too quick.
+    # WebGME's worker does not wait for its output files to exist: without the pause, the outcome would be a race.
     script = f"sleep 0.3; {script}"
     fields = {"outputInterval": 50, "outputSegmentSize": 2} if name == "output" else {}
     folder = job_folder(tmp_path / name, script, artifacts, **fields)
@@ -229,18 +229,18 @@ def test_the_same_job_has_the_same_outcome_by_either_worker(
     assert theirs.output_number == ours.output_number or name == "output"
 
 
-def test_its_output_is_read_while_the_job_runs(external: ExternalStack, tmp_path: Path) -> None:
-    go_on = tmp_path / "go_on"
-    script = f"echo first; while [ ! -e {go_on} ]; do sleep 0.05; done; echo last"
+def test_output_from_webgmes_worker_is_readable_while_the_job_runs(external: ExternalStack, tmp_path: Path) -> None:
+    proceed = tmp_path / "proceed"
+    script = f"echo first; while [ ! -e {proceed} ]; do sleep 0.05; done; echo last"
     job = external.start(job_folder(tmp_path / "slow", script, outputInterval=20))
     until(lambda: [segment.output for segment in external.client.output(job.hash)] == ["first\n"])
     assert external.client.job(job.hash).status == "RUNNING"
-    go_on.touch()
+    proceed.touch()
     assert external.client.wait(job.hash, 30).status == "SUCCESS"
     assert [segment.output for segment in external.client.output(job.hash)] == ["first\n", "last\n"]
 
 
-def test_it_is_listed_with_the_jobs_that_it_runs_and_cancels_them(external: ExternalStack, tmp_path: Path) -> None:
+def test_webgmes_worker_is_listed_with_its_jobs_and_cancels_them(external: ExternalStack, tmp_path: Path) -> None:
     job = external.start(job_folder(tmp_path / "long", "exec sleep 600"))
     assert job.secret is not None
 
@@ -254,15 +254,15 @@ def test_it_is_listed_with_the_jobs_that_it_runs_and_cancels_them(external: Exte
     assert read(external.client, canceled) == b""
 
 
-def test_a_label_job_gives_it_the_label(external: ExternalStack, tmp_path: Path) -> None:
+def test_a_label_job_gives_webgmes_worker_the_label(external: ExternalStack, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     job = external.start(job_folder(tmp_path / "special", f"cat {marker}"), labels=["special"])
-    label_job = external.client.upload_folder(job_folder(tmp_path / "label", f"echo labelled > {marker}"))
+    label_job = external.client.upload_folder(job_folder(tmp_path / "label", f"echo labeled > {marker}"))
     assert external.client.job(job.hash).status == "CREATED"
     external.label_jobs.write_text(json.dumps({"special": label_job}))
     finished = external.client.wait(job.hash, 30)
     assert (finished.status, finished.labels) == ("SUCCESS", ("special",))
-    assert read(external.client, finished) == b"labelled\n"
+    assert read(external.client, finished) == b"labeled\n"
     assert [worker.labels for worker in external.client.workers()] == [("special",)]
 
 

@@ -1,5 +1,5 @@
-// Drives a server with WebGME's own clients, and prints what they say: {scenario: its result, or {failed: message}}.
-// Usage: node clients.js URL FOLDER     (NODE_PATH names a node_modules folder with webgme-engine)
+// Calls a server with WebGME's own clients and prints the results as JSON: {scenario: its result, or {failed: message}}.
+// Usage: node clients.js URL FOLDER     (NODE_PATH must name a node_modules folder with webgme-engine)
 'use strict';
 const crypto = require('crypto');
 const fs = require('fs');
@@ -112,16 +112,16 @@ const scenarios = {
         const wrong = await failure(executor.cancelJob(hash, 'guess'));
         const right = await executor.cancelJob({hash}, secret);
         const {status} = await finished(executor, hash);
-        const anew = await executor.createJob({hash});
+        const second = await executor.createJob({hash});
         const old = await failure(executor.cancelJob(hash, secret));
-        await executor.cancelJob(hash, anew.secret);
-        return {wrong, right, status, anew: anew.status, renewed: anew.secret !== secret, old,
+        await executor.cancelJob(hash, second.secret);
+        return {wrong, right, status, second: second.status, newSecret: second.secret !== secret, old,
             last: (await finished(executor, hash)).status};
     },
 
     async external(blob, executor) {
-        const hash = 'no hash: some/external job ü';
-        const created = await executor.createJob({hash: encodeURIComponent(hash), labels: ['of nobody']});
+        const hash = 'not a hash: some/external job ü';
+        const created = await executor.createJob({hash: encodeURIComponent(hash), labels: ['without workers']});
         const id = encodeURIComponent(hash);
         const output = await failure(executor.sendOutput({hash: id, output: 'piece', outputNumber: 0}));
         const update = await executor.updateJob({hash: id, status: 'SUCCESS', resultHashes: {all: 'x'}});
@@ -134,20 +134,20 @@ const scenarios = {
     },
 
     async errors(blob, executor) {
-        const nothing = 'a'.repeat(40);
+        const unknown = 'a'.repeat(40);
         const file = await blob.putFile('file.txt', 'text');
         const artifact = blob.createArtifact('one');
         await artifact.addFile('there', 'x');
         const hash = await artifact.save();
         return {
-            getMetadata: await failure(blob.getMetadata(nothing)),
-            getObject: await failure(blob.getObject(nothing)),
+            getMetadata: await failure(blob.getMetadata(unknown)),
+            getObject: await failure(blob.getObject(unknown)),
             twoHashes: await failure(blob.getMetadata(`${file},${file}`)),
             subpath: await failure(blob.getObject(hash, null, 'missing')),
-            info: await failure(executor.getInfo(nothing)),
-            output: await failure(executor.getOutput(nothing)),
-            update: await failure(executor.updateJob({hash: nothing, status: 'SUCCESS'})),
-            cancel: await failure(executor.cancelJob(nothing, 'secret'))
+            info: await failure(executor.getInfo(unknown)),
+            output: await failure(executor.getOutput(unknown)),
+            update: await failure(executor.updateJob({hash: unknown, status: 'SUCCESS'})),
+            cancel: await failure(executor.cancelJob(unknown, 'secret'))
         };
     }
 };

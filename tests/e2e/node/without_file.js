@@ -1,2 +1,2 @@
-// webgme-executor-worker takes the `File` of Node 20 and newer for a browser's, and ends.
+// webgme-executor-worker mistakes the global `File` of Node.js 20 and later for a browser's and exits.
 delete globalThis.File;
