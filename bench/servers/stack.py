@@ -67,7 +67,7 @@ class OurStack:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """WebGME's blob and executor middleware, and its worker at its default polling interval."""
+    """WebGME's blob and jobs middleware, and its worker at its default polling interval."""
 
     modules: Path
     """A node_modules folder with webgme-engine and webgme-executor-worker."""

@@ -10,24 +10,24 @@ from stack_process import StackProcess, StartStack
 
 @pytest.fixture(scope="session", params=["embedded", "emulated"])
 def kind(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """The options of a stack with embedded backends, and of one with Google's on emulators."""
+    """Options of a stack with embedded backends, or of one with Google's backends on emulators."""
     if request.param == "embedded":
         return ()
     for service in ("storage", "firestore", "pubsub"):
-        request.getfixturevalue(f"{service}_address")  # a missing emulator is a skip
+        request.getfixturevalue(f"{service}_address")  # skips the test if the emulator is missing
     return ("--emulators",)
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, kind: tuple[str, ...]) -> Iterator[StackProcess]:
-    """A local stack with a worker, for tests that leave it as it is."""
+    """A local stack with a worker, shared by tests that do not change it."""
     with closing(StackProcess(tmp_path_factory.mktemp("stack") / "data", "--slots", "2", *kind)) as started:
         yield started
 
 
 @pytest.fixture
 def start_stack(tmp_path: Path) -> Iterator[StartStack]:
-    """Start a local stack of the test's own: with options, and with settings by keyword."""
+    """Start a local stack for one test, with these options and, as keywords, settings."""
     with ExitStack() as stack:
 
         def start(*options: str, **settings: str) -> StackProcess:

@@ -1,4 +1,4 @@
-"""`executor up` and `executor run` as processes, as a user starts them."""
+"""`executor up` and `executor run` as processes, started the way a user starts them."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ ALL = [{"name": "all", "resultPatterns": []}]
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """That of this process, with these settings and no others."""
+    """The environment of this process, with these settings and no other EXECUTOR_* settings."""
     found = {name: value for name, value in os.environ.items() if not name.startswith("EXECUTOR_")}
-    # The package need not be installed.
+    # With PYTHONPATH, the tests also run if the package is not installed.
     return {**found, "PYTHONPATH": str(PROJECT), **settings}
 
 
 def until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
-    """What the condition gives once that is true; fails if it does not become so."""
+    """Wait until the condition returns a true value and return that value; fail after this many seconds."""
     end = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, f"The condition was not true within {seconds:.0f} s."
         time.sleep(0.02)
     return found
 
 
 def run(*arguments: str | Path, cwd: Path | None = None, **settings: str) -> subprocess.CompletedProcess[bytes]:
-    """Run an `executor` command to its end."""
+    """Run an `executor` command and wait for its end."""
     command = [*COMMAND, *map(str, arguments)]
     return subprocess.run(
         command, cwd=cwd, env=environment(**settings), stdin=subprocess.DEVNULL, capture_output=True, timeout=60
@@ -47,7 +47,7 @@ def run(*arguments: str | Path, cwd: Path | None = None, **settings: str) -> sub
 
 
 def job_folder(folder: Path, script: str, artifacts: list[dict[str, Any]] | None = None, **fields: object) -> Path:
-    """A folder with a job that runs a shell script."""
+    """Write a job that runs a shell script into the folder, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"cmd": "sh", "args": ["-c", script], "resultArtifacts": ALL if artifacts is None else artifacts, **fields}
     (folder / "executor_config.json").write_text(json.dumps(config))
@@ -55,7 +55,7 @@ def job_folder(folder: Path, script: str, artifacts: list[dict[str, Any]] | None
 
 
 def processes_of(data: Path) -> dict[int, str]:
-    """Every process that serves the stack with this data, its jobs among them: process id -> command line."""
+    """Command lines, by process id, of all processes of the stack with this data, including its jobs."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -77,7 +77,7 @@ class StackProcess:
         prefix: Sequence[str] = (),
         cwd: Path | None = None,
     ) -> None:
-        """`prefix`: a command that starts the command; `cwd`: where it is started."""
+        """`prefix` is a command that starts the `executor` command; `cwd` is its working directory."""
         self.data = data
         self.errors = data.with_name(f"{data.name}-stderr")
         with self.errors.open("ab") as errors:
@@ -102,11 +102,11 @@ class StackProcess:
         return CloudExecutor(self.url)
 
     def pid_of(self, module: str) -> int | None:
-        """The first process of a program of the stack."""
+        """Lowest id of the stack's processes that run this module."""
         return min((pid for pid, command in processes_of(self.data).items() if module in command), default=None)
 
     def wait(self) -> int:
-        """The exit code."""
+        """Wait for the end of the process and return its exit code."""
         return self.process.wait(WAIT_SECONDS)
 
     def stop(self) -> int:
@@ -114,7 +114,7 @@ class StackProcess:
         return self.wait()
 
     def close(self) -> None:
-        """End it somehow."""
+        """Stop the stack, with SIGKILL if it does not stop in time."""
         try:
             self.stop()
         finally:
@@ -125,4 +125,4 @@ class StackProcess:
 
 
 StartStack = Callable[..., StackProcess]
-"""starts one with options, and with settings by keyword"""
+"""Function that starts a stack with the given options and, as keywords, settings."""

@@ -1,4 +1,4 @@
-"""`executor up --emulators`: what it starts besides the stack, and what becomes of it."""
+"""`executor up --emulators`: it starts the emulators with the stack and stops them with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stack_process import PROJECT, StackProcess, StartStack, environment, job_fo
 
 @pytest.fixture(autouse=True)
 def emulators(storage_address: str, firestore_address: str, pubsub_address: str) -> None:
-    """A missing one is a skip."""
+    """Skip the tests if an emulator is missing."""
 
 
 def test_the_demo_runs_on_emulators(tmp_path: Path) -> None:
@@ -32,17 +32,17 @@ def test_the_demo_runs_on_emulators(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
-def test_its_end_is_that_of_the_emulators(start_stack: StartStack, by: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_emulators_end_with_the_stack(start_stack: StartStack, number: signal.Signals) -> None:
     stack = start_stack("--emulators", "--slots", "1")
     assert len([command for command in processes_of(stack.data).values() if "fake-gcs" in command]) > 0
     started = descendants(stack.process.pid)
     assert len(started) > 3
-    os.kill(stack.process.pid, by)
+    os.kill(stack.process.pid, number)
     until(lambda: not any(is_running(process) for process in started))
 
 
-def test_blobs_stay_when_it_is_started_again(start_stack: StartStack, tmp_path: Path) -> None:
+def test_blobs_survive_a_restart_of_the_stack(start_stack: StartStack, tmp_path: Path) -> None:
     stack = start_stack("--emulators", "--slots", "0")
     assert f"(no worker, emulators, blobs in {stack.data})" in stack.ready_line
     with stack.client as client:
@@ -53,7 +53,7 @@ def test_blobs_stay_when_it_is_started_again(start_stack: StartStack, tmp_path: 
         assert b"".join(client.chunks(blob))
 
 
-def test_an_emulator_that_ends_takes_the_stack_with_it(start_stack: StartStack) -> None:
+def test_the_stack_stops_when_an_emulator_ends(start_stack: StartStack) -> None:
     stack = start_stack("--emulators", "--slots", "1")
     started = descendants(stack.process.pid)
     emulator = next(process for process in started if "fake-gcs" in command_of(process).split(" ")[0])
@@ -64,7 +64,7 @@ def test_an_emulator_that_ends_takes_the_stack_with_it(start_stack: StartStack) 
     assert not any(is_running(process) for process in started)
 
 
-def test_without_the_emulators_it_says_how_to_get_them(tmp_path: Path) -> None:
+def test_a_missing_emulator_is_an_error_that_says_how_to_install_it(tmp_path: Path) -> None:
     for program in ("sh", "cat"):
         (tmp_path / program).symlink_to(f"/bin/{program}")
     finished = run("up", "--emulators", "--port", "0", "--data", tmp_path / "data", PATH=str(tmp_path))
@@ -84,7 +84,7 @@ COMPOSED = yaml.safe_load((PROJECT / "compose.yaml").read_text())
 def composed(
     tmp_path: Path, storage_address: str, firestore_address: str, pubsub_address: str
 ) -> Iterator[StackProcess]:
-    """Its service `stack`, with its variables; the emulators are those of the tests."""
+    """The service `stack` of compose.yaml with its variables, but with the emulators of the tests."""
     variables: dict[str, Any] = COMPOSED["services"]["stack"]["environment"]
     name = new_project()
     settings = {
@@ -99,14 +99,14 @@ def composed(
         yield stack
 
 
-def test_the_composed_stack_makes_what_it_needs_in_the_emulators(composed: StackProcess, tmp_path: Path) -> None:
+def test_the_composed_stack_creates_its_resources_in_the_emulators(composed: StackProcess, tmp_path: Path) -> None:
     finished = run("run", job_folder(tmp_path / "job", "echo composed"), "--url", composed.url)
     assert (finished.returncode, finished.stdout) == (0, b"composed\n")
     assert not (composed.data / "blobs").exists()
     assert not (composed.data / "executor.sqlite").exists()
 
 
-def test_the_composed_stack_waits_for_its_emulators_by_their_names() -> None:
+def test_the_composed_stack_depends_on_its_emulators_and_names_their_hosts_and_ports() -> None:
     services = COMPOSED["services"]
     stack = services["stack"]
     assert set(stack["depends_on"]) == services.keys() - {"stack"}

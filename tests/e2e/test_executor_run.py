@@ -35,7 +35,7 @@ def test_it_prints_exactly_what_the_job_wrote(url: str, tmp_path: Path) -> None:
     assert lines(finished.stderr)[-1] == "SUCCESS"
 
 
-def test_it_stores_the_results_where_it_is_told(url: str, tmp_path: Path) -> None:
+def test_out_selects_the_folder_for_the_results(url: str, tmp_path: Path) -> None:
     artifacts = [{"name": "a", "resultPatterns": ["**/*.txt"]}, {"name": "b", "resultPatterns": ["deep/**", "üñ"]}]
     folder = job_folder(
         tmp_path / "files", "mkdir -p deep/er; echo 1 > deep/er/x.txt; : > deep/y; echo 2 > üñ", artifacts
@@ -48,7 +48,7 @@ def test_it_stores_the_results_where_it_is_told(url: str, tmp_path: Path) -> Non
     assert lines(finished.stderr)[-1] == f"Stored 5 result files in {out}."
 
 
-def test_a_folder_keeps_what_makes_it_run(url: str, tmp_path: Path) -> None:
+def test_modes_symlinks_hidden_files_and_empty_folders_of_the_job_are_kept(url: str, tmp_path: Path) -> None:
     folder = tmp_path / "program"
     (folder / "bin" / "empty").mkdir(parents=True)
     (folder / "bin" / "tool").write_text('#!/bin/sh\nread line < data; echo "$line"; test -d bin/empty\n')
@@ -63,7 +63,7 @@ def test_a_folder_keeps_what_makes_it_run(url: str, tmp_path: Path) -> None:
     assert (finished.returncode, finished.stdout) == (0, b"found\n")
 
 
-def test_a_zip_is_run_as_it_is(url: str, tmp_path: Path) -> None:
+def test_a_zip_is_submitted_unchanged(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "zipped", "echo from a zip")
     with zipfile.ZipFile(tmp_path / "job.zip", "w") as archive:
         archive.write(folder / "executor_config.json", "executor_config.json")
@@ -71,14 +71,14 @@ def test_a_zip_is_run_as_it_is(url: str, tmp_path: Path) -> None:
     assert (finished.returncode, finished.stdout) == (0, b"from a zip\n")
 
 
-def test_a_folder_may_be_named_by_a_dot(url: str, tmp_path: Path) -> None:
+def test_the_folder_can_be_given_as_a_dot(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "here", "echo here")
     finished = run("run", ".", "--url", url, cwd=folder)
     assert (finished.returncode, finished.stdout) == (0, b"here\n")
     assert lines(finished.stderr)[0].startswith("Uploading here.zip ")
 
 
-def test_the_same_folder_again_shows_the_results_it_has(url: str, tmp_path: Path) -> None:
+def test_running_the_same_folder_again_shows_the_existing_results(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "twice", "date +%N; cat /proc/sys/kernel/random/uuid")
     first = run("run", folder, "--url", url)
     os.utime(folder / "executor_config.json", (0, 0))
@@ -87,7 +87,7 @@ def test_the_same_folder_again_shows_the_results_it_has(url: str, tmp_path: Path
     assert "has run already" in again.stderr.decode()
 
 
-def test_a_failed_job_is_1_and_says_why(url: str, tmp_path: Path) -> None:
+def test_a_failed_job_exits_with_1_and_the_reason(url: str, tmp_path: Path) -> None:
     script = "echo partial; i=0; while [ $i -lt 50 ]; do echo line $i >&2; i=$((i+1)); done; exit 3"
     folder = job_folder(tmp_path / "fails", script)
     finished = run("run", folder, "--url", url, "--out", tmp_path / "out")
@@ -103,14 +103,14 @@ def test_a_failed_job_is_1_and_says_why(url: str, tmp_path: Path) -> None:
     assert lines(again.stderr)[-1].startswith("To run it again, change something in it")
 
 
-def test_a_job_that_cannot_begin_is_1_and_says_why(url: str, tmp_path: Path) -> None:
+def test_a_job_that_cannot_start_exits_with_1_and_the_reason(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "config", "echo", artifacts=[{"name": 5}])  # type: ignore[list-item]
     finished = run("run", folder, "--url", url)
     assert finished.returncode == 1
     assert lines(finished.stderr)[-1].startswith("FAILED_EXECUTOR_CONFIG: resultArtifacts[0].name")
 
 
-def test_output_that_was_not_kept_is_missed(url: str, tmp_path: Path) -> None:
+def test_a_message_says_that_the_output_was_not_kept(url: str, tmp_path: Path) -> None:
     finished = run("run", job_folder(tmp_path / "none", "echo lost", artifacts=[]), "--url", url)
     assert (finished.returncode, finished.stdout) == (0, b"")
     assert lines(finished.stderr)[-1] == "No result pattern of the job takes job_stdout.txt: its output was not kept."
@@ -130,7 +130,7 @@ def test_ctrl_c_cancels_the_job(stack: StackProcess, tmp_path: Path) -> None:
         assert client.wait(created, 30).status == "CANCELED"
 
 
-def test_ctrl_c_leaves_a_job_of_somebody_else(stack: StackProcess, tmp_path: Path) -> None:
+def test_ctrl_c_does_not_cancel_another_users_job(stack: StackProcess, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "theirs", f"touch {tmp_path}/started; sleep 600")
     with stack.client as client:
         job = client.create_job(client.upload_folder(folder))
@@ -150,7 +150,7 @@ def test_ctrl_c_leaves_a_job_of_somebody_else(stack: StackProcess, tmp_path: Pat
         assert client.wait(job.hash, 30).status == "CANCELED"
 
 
-def test_a_label_that_no_worker_has_is_told(stack: StackProcess, tmp_path: Path) -> None:
+def test_a_message_says_that_no_worker_has_the_labels(stack: StackProcess, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "labels", "echo")
     command = [*COMMAND, "run", str(folder), "--url", stack.url, "--label", "gpu", "--label", "matlab"]
     with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE) as process:
@@ -165,7 +165,7 @@ def test_a_label_that_no_worker_has_is_told(stack: StackProcess, tmp_path: Path)
     assert process.returncode == 130
 
 
-def test_on_a_terminal_one_line_changes(url: str, tmp_path: Path) -> None:
+def test_on_a_terminal_the_status_updates_in_one_line(url: str, tmp_path: Path) -> None:
     terminal, end = pty.openpty()
     folder = job_folder(tmp_path / "tty", "sleep 0.3; echo done")
     command = [*COMMAND, "run", str(folder), "--url", url]
@@ -180,7 +180,7 @@ def test_on_a_terminal_one_line_changes(url: str, tmp_path: Path) -> None:
     assert succeeded.startswith("SUCCESS (")
 
 
-def test_whoever_stops_reading_does_no_harm(url: str, tmp_path: Path) -> None:
+def test_a_closed_output_pipe_causes_no_traceback(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "much", "yes | head -c 3000000")
     shell = f"{' '.join(COMMAND)} run {folder} --url {url} | head -c 4"
     finished = subprocess.run(["sh", "-c", shell], env=environment(), capture_output=True, timeout=60)
@@ -188,10 +188,10 @@ def test_whoever_stops_reading_does_no_harm(url: str, tmp_path: Path) -> None:
     assert b"Traceback" not in finished.stderr
 
 
-def test_bad_usage_is_one_sentence_and_2(url: str, tmp_path: Path) -> None:
+def test_invalid_usage_exits_with_2_and_one_sentence(url: str, tmp_path: Path) -> None:
     good = job_folder(tmp_path / "good", "echo")
     (tmp_path / "empty").mkdir()
-    (tmp_path / "text").write_text("no zip")
+    (tmp_path / "file").write_text("not a zip")
     with zipfile.ZipFile(tmp_path / "deep.zip", "w") as archive:
         archive.writestr("folder/executor_config.json", "{}")
     bad = {name: tmp_path / name for name in ("json", "list", "pipe", "out", "utf")}
@@ -202,12 +202,12 @@ def test_bad_usage_is_one_sentence_and_2(url: str, tmp_path: Path) -> None:
     os.mkfifo(bad["pipe"] / "fifo")
     (bad["out"] / "link").symlink_to("../good/executor_config.json")
     Path(os.fsdecode(bytes(bad["utf"]) + b"/caf\xe9")).touch()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        unreachable = f"http://127.0.0.1:{closed.getsockname()[1]}"
     cases: list[tuple[list[str | Path], str]] = [
         ([tmp_path / "missing"], "does not exist"),
         ([tmp_path / "empty"], "There is no executor_config.json in "),
-        ([tmp_path / "text"], "neither a folder nor a zip"),
+        ([tmp_path / "file"], "neither a folder nor a zip"),
         ([tmp_path / "deep.zip"], "There is no executor_config.json at the top of "),
         ([bad["json"]], "executor_config.json is not JSON"),
         ([bad["list"]], "must be a JSON object"),
@@ -216,9 +216,9 @@ def test_bad_usage_is_one_sentence_and_2(url: str, tmp_path: Path) -> None:
         ([bad["utf"]], "caf\\xe9 is not in UTF-8"),
         ([], "Missing argument"),
         ([good, "--nonsense"], "--nonsense"),
-        ([good, "--out", tmp_path / "text"], "text"),
+        ([good, "--out", tmp_path / "file"], "file"),
         ([good, "--out", "/proc/results"], "/proc/results"),
-        ([good, "--url", nobody], f"The server at {nobody} cannot be reached: start one with `executor up`"),
+        ([good, "--url", unreachable], f"The server at {unreachable} cannot be reached: start one with `executor up`"),
         ([good, "--url", "127.0.0.1:8888"], "looks like http://"),
         ([good, "--url", "http://[::1"], "looks like http://"),
     ]
@@ -232,17 +232,17 @@ def test_bad_usage_is_one_sentence_and_2(url: str, tmp_path: Path) -> None:
         assert len([line for line in lines(finished.stderr) if not line.startswith("Uploading ")]) == 1
 
 
-def test_without_a_command_it_says_so(tmp_path: Path) -> None:
+def test_a_missing_or_unknown_command_exits_with_2(tmp_path: Path) -> None:
     assert run().returncode == 2
     assert run("fly").returncode == 2
     assert run("--help").returncode == 0
 
 
 def requirements_of(package: str) -> set[str]:
-    """A package and all that it needs, without extras."""
+    """A package and all its dependencies, without extras."""
     found = {package}
-    for text in importlib.metadata.requires(package) or ():
-        requirement = Requirement(text)
+    for line in importlib.metadata.requires(package) or ():
+        requirement = Requirement(line)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             found |= requirements_of(requirement.name)
     return found
@@ -250,15 +250,15 @@ def requirements_of(package: str) -> set[str]:
 
 @pytest.fixture
 def client_alone(tmp_path: Path) -> dict[str, str]:
-    """An environment where Python finds the client and what it needs, and nothing of the server."""
-    place = tmp_path / "site"
-    place.mkdir()
+    """An environment where Python finds the client and its dependencies, but no server package."""
+    site = tmp_path / "site"
+    site.mkdir()
     for package in requirements_of("click") | requirements_of("httpx"):
         distribution = importlib.metadata.distribution(package)
         for top in {file.parts[0] for file in distribution.files or ()} - {".."}:
-            (place / top).symlink_to(str(distribution.locate_file(top)))
-    shutil.copytree(PROJECT / "cloud_executor", place / "cloud_executor")
-    return {**environment(), "PYTHONPATH": str(place)}
+            (site / top).symlink_to(str(distribution.locate_file(top)))
+    shutil.copytree(PROJECT / "cloud_executor", site / "cloud_executor")
+    return {**environment(), "PYTHONPATH": str(site)}
 
 
 def test_the_client_needs_no_server_packages(client_alone: dict[str, str], url: str, tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_the_client_needs_no_server_packages(client_alone: dict[str, str], url: 
     assert (finished.returncode, finished.stdout) == (0, b"from the client alone\n")
 
 
-def test_a_config_that_is_wrong_in_detail_is_left_to_the_server(url: str, tmp_path: Path) -> None:
+def test_the_client_leaves_checks_of_config_details_to_the_server(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "detail", "echo")
     config = json.loads((folder / "executor_config.json").read_text())
     (folder / "executor_config.json").write_text(json.dumps({**config, "cmd": "no-such-program-anywhere"}))

@@ -1,4 +1,4 @@
-"""The local stack's supervisor."""
+"""`executor up`: starting, supervising, and stopping the local stack."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 def start_job(stack: StackProcess, folder: Path, script: str = LONG) -> JobInfo:
-    """A job that runs."""
+    """Create a job and wait until it runs."""
     with stack.client as client:
         job = client.create_job(client.upload_folder(job_folder(folder, script)))
         until(lambda: client.job(job.hash).start_time)
     return job
 
 
-def assert_nothing_is_left(stack: StackProcess) -> None:
+def assert_no_process_is_left(stack: StackProcess) -> None:
     assert processes_of(stack.data) == {}
 
 
-def assert_refused(result: subprocess.CompletedProcess[bytes], *parts: str) -> None:
+def assert_rejected(result: subprocess.CompletedProcess[bytes], *parts: str) -> None:
     assert (result.returncode, result.stdout) == (2, b"")
     sentence = result.stderr.decode()
     assert sentence.startswith("Error: ")
@@ -42,7 +42,7 @@ def assert_refused(result: subprocess.CompletedProcess[bytes], *parts: str) -> N
         assert part in sentence
 
 
-def test_it_says_in_one_line_where_it_is(stack: StackProcess, kind: tuple[str, ...]) -> None:
+def test_it_prints_its_address_in_one_line(stack: StackProcess, kind: tuple[str, ...]) -> None:
     kept = f"emulators, blobs in {stack.data}" if kind else f"data in {stack.data}"
     expected = f"Cloud Executor is ready at {stack.url} (2 slots, {kept}). Ctrl-C stops it.\n"
     assert stack.ready_line == expected
@@ -57,7 +57,7 @@ def test_without_slots_there_is_no_worker(start_stack: StartStack) -> None:
         assert client.workers() == []
 
 
-def test_each_pool_of_the_settings_has_a_worker(start_stack: StartStack, tmp_path: Path) -> None:
+def test_each_configured_pool_has_a_worker(start_stack: StartStack, tmp_path: Path) -> None:
     pools = '[{"name": "plain", "slots": 2}, {"name": "special", "labels": ["gpu"], "slots": 1}]'
     stack = start_stack(EXECUTOR_POOLS=pools)
     assert "(3 slots in 2 pools, data in" in stack.ready_line
@@ -77,7 +77,7 @@ def test_each_pool_of_the_settings_has_a_worker(start_stack: StartStack, tmp_pat
     assert "(4 slots in 2 pools, data in" in stack.ready_line
 
 
-def test_it_is_quiet_unless_it_is_told_not_to_be(start_stack: StartStack, tmp_path: Path) -> None:
+def test_it_logs_only_with_verbose(start_stack: StartStack, tmp_path: Path) -> None:
     stack = start_stack("--slots", "1")
     assert run("run", job_folder(tmp_path / "job", "echo"), "--url", stack.url).returncode == 0
     assert stack.stop() == 0
@@ -113,16 +113,16 @@ def test_every_line_about_a_job_has_the_trace_of_the_request_that_created_it(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_it_and_its_jobs_and_it_goes_on_later(
+def test_a_signal_stops_the_stack_and_its_jobs_and_a_restart_resumes_them(
     start_stack: StartStack, tmp_path: Path, number: signal.Signals
 ) -> None:
     stack = start_stack("--slots", "1")
     job = start_job(stack, tmp_path / "job")
-    # To the whole group, as a terminal does, and again by somebody impatient.
+    # First to the whole process group, as a terminal does, then once more, as from an impatient user.
     os.killpg(stack.process.pid, number)
     stack.process.send_signal(number)
     assert stack.wait() == 0
-    assert_nothing_is_left(stack)
+    assert_no_process_is_left(stack)
     stack = start_stack("--slots", "1")
     with stack.client as client:
         assert b"".join(client.chunks(job.hash)).startswith(b"PK")
@@ -132,7 +132,7 @@ def test_a_signal_stops_it_and_its_jobs_and_it_goes_on_later(
         assert client.wait(job.hash, 30).status == "CANCELED"
 
 
-def test_a_signal_while_it_starts_stops_it(tmp_path: Path) -> None:
+def test_a_signal_during_startup_stops_the_stack(tmp_path: Path) -> None:
     data = tmp_path / "data"
     command = [*COMMAND, "up", "--port", "0", "--data", str(data), "--slots", "1"]
     with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as process:
@@ -142,17 +142,17 @@ def test_a_signal_while_it_starts_stops_it(tmp_path: Path) -> None:
     assert processes_of(data) == {}
 
 
-def test_it_stays_where_it_is_not_to_hear_of_the_end_of_the_terminal(tmp_path: Path) -> None:
+def test_under_nohup_it_ignores_sighup(tmp_path: Path) -> None:
     with closing(StackProcess(tmp_path / "data", "--slots", "0", prefix=["nohup"])) as stack:
         stack.process.send_signal(signal.SIGHUP)
         with pytest.raises(subprocess.TimeoutExpired):
             stack.process.wait(0.5)
 
 
-def test_the_folder_in_which_it_is_started_hides_nothing(tmp_path: Path) -> None:
+def test_modules_in_the_working_directory_do_not_shadow_its_own(tmp_path: Path) -> None:
     for name in ("functions", "worker_vm"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise SystemExit('somebody else')")
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong module')")
     with closing(StackProcess(tmp_path / "data", "--slots", "1", cwd=tmp_path)) as stack:
         assert stack.stop() == 0
         assert stack.errors.read_text() == ""
@@ -181,7 +181,7 @@ def test_a_killed_worker_is_replaced_and_its_job_runs_again(start_stack: StartSt
         assert finished.status == "SUCCESS"
         assert b"".join(client.chunks(finished.result_hashes["all"], "job_stdout.txt")) == b"again\n"
     assert stack.stop() == 0
-    assert_nothing_is_left(stack)
+    assert_no_process_is_left(stack)
 
 
 def test_a_killed_server_is_replaced_at_the_same_address(start_stack: StartStack) -> None:
@@ -191,19 +191,19 @@ def test_a_killed_server_is_replaced_at_the_same_address(start_stack: StartStack
     os.kill(server, signal.SIGKILL)
     until(lambda: stack.pid_of("functions.serve") not in (server, None))
 
-    def answers() -> bool:
+    def responds() -> bool:
         with stack.client as client:
             try:
                 return client.workers() == []
             except CloudExecutorError:
                 return False
 
-    until(answers)
+    until(responds)
     assert stack.stop() == 0
-    assert_nothing_is_left(stack)
+    assert_no_process_is_left(stack)
 
 
-def test_a_program_that_ends_again_and_again_stops_everything(start_stack: StartStack) -> None:
+def test_a_program_that_keeps_ending_stops_the_stack(start_stack: StartStack) -> None:
     stack = start_stack("--slots", "1")
     killed = set()
     while stack.process.poll() is None:
@@ -214,28 +214,28 @@ def test_a_program_that_ends_again_and_again_stops_everything(start_stack: Start
     assert stack.wait() == 1
     assert len(killed) == 5
     assert stack.errors.read_text().splitlines()[-1].startswith("Error: The worker ended 5 times soon after its start")
-    assert_nothing_is_left(stack)
+    assert_no_process_is_left(stack)
 
 
-def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
+def test_a_port_in_use_is_rejected(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert_refused(run("up", "--port", str(port), "--data", tmp_path), f"port {port}", "in use")
+        assert_rejected(run("up", "--port", str(port), "--data", tmp_path), f"port {port}", "in use")
 
 
-def test_a_data_folder_in_use_is_refused(stack: StackProcess) -> None:
-    assert_refused(run("up", "--port", "0", "--data", stack.data), "Another `executor up`", str(stack.data))
+def test_a_data_folder_in_use_is_rejected(stack: StackProcess) -> None:
+    assert_rejected(run("up", "--port", "0", "--data", stack.data), "Another `executor up`", str(stack.data))
 
 
-def test_a_data_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+def test_an_unusable_data_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert_refused(run("up", "--port", "0", "--data", tmp_path / "file"), "data folder", "file exists")
-    assert_refused(run("up", "--port", "0", "--data", "/proc/nothing"), "data folder", "/proc/nothing")
+    assert_rejected(run("up", "--port", "0", "--data", tmp_path / "file"), "data folder", "file exists")
+    assert_rejected(run("up", "--port", "0", "--data", "/proc/nothing"), "data folder", "/proc/nothing")
 
 
-def test_a_folder_for_jobs_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+def test_an_unusable_work_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "work").touch()
-    assert_refused(run("up", "--port", "0", "--data", tmp_path, "--slots", "1"), "running jobs")
+    assert_rejected(run("up", "--port", "0", "--data", tmp_path, "--slots", "1"), "running jobs")
     assert processes_of(tmp_path) == {}
 
 
@@ -252,17 +252,17 @@ def test_a_folder_for_jobs_that_cannot_be_used_is_refused(tmp_path: Path) -> Non
         (["--host", "192.0.2.1", "--port", "0"], "192.0.2.1"),
     ],
 )
-def test_a_bad_option_is_refused(tmp_path: Path, arguments: list[str], part: str) -> None:
-    assert_refused(run("up", "--data", tmp_path, *arguments), part)
+def test_an_invalid_option_is_rejected(tmp_path: Path, arguments: list[str], part: str) -> None:
+    assert_rejected(run("up", "--data", tmp_path, *arguments), part)
 
 
-def test_a_bad_setting_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_setting_is_rejected(tmp_path: Path) -> None:
     up = ("up", "--port", "0", "--data", tmp_path)
-    assert_refused(run(*up, EXECUTOR_LEASE="long"), "EXECUTOR_LEASE", "seconds")
-    assert_refused(run(*up, EXECUTOR_LEES="30"), "EXECUTOR_LEES is not a setting")
+    assert_rejected(run(*up, EXECUTOR_LEASE="long"), "EXECUTOR_LEASE", "seconds")
+    assert_rejected(run(*up, EXECUTOR_LEES="30"), "EXECUTOR_LEES is not a setting")
 
 
-def test_an_open_address_is_warned_of(start_stack: StartStack) -> None:
+def test_it_warns_about_an_address_that_is_open_to_others(start_stack: StartStack) -> None:
     stack = start_stack("--slots", "0", "--host", "0.0.0.0")
     assert stack.url.startswith("http://127.0.0.1:")
     assert "EXECUTOR_NONCE" in stack.errors.read_text()
@@ -272,11 +272,11 @@ def test_an_open_address_is_warned_of(start_stack: StartStack) -> None:
         assert client.workers() == []
 
 
-def test_with_a_nonce_it_gets_ready_too(start_stack: StartStack, tmp_path: Path) -> None:
+def test_with_a_nonce_it_becomes_ready_and_rejects_clients_without_it(start_stack: StartStack, tmp_path: Path) -> None:
     stack = start_stack("--slots", "1", EXECUTOR_NONCE="secret")
     folder = job_folder(tmp_path / "job", "echo hello")
-    refused = run("run", folder, "--url", stack.url)
-    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
+    rejected = run("run", folder, "--url", stack.url)
+    assert (rejected.returncode, rejected.stderr.splitlines()[-1]) == (
         2,
         b"Error: The server wants a nonce: give it with --nonce or EXECUTOR_NONCE.",
     )

@@ -1,4 +1,4 @@
-"""The worker's image, built as for a VM and run by the command that a VM runs it by; and the composed stack's."""
+"""The worker's image, built and started the way a VM does it, and the composed stack's image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BUILD_SECONDS = 600
 
 @dataclass(frozen=True)
 class Engine:
-    """A Docker Engine that has the worker's image, and a client of it."""
+    """A Docker Engine that has the worker's image, with a client for it."""
 
     address: str
     client: docker.APIClient
@@ -44,7 +44,7 @@ class Engine:
 @pytest.fixture(scope="module")
 def engine(engine_address: str) -> Iterator[Engine]:
     if shutil.which("docker") is None:
-        lacking("docker", "The worker is started by the docker command, which is not installed.")
+        lacking("docker", "The docker command, which starts the worker, is not installed.")
     with closing(docker.APIClient(base_url=engine_address, timeout=BUILD_SECONDS)) as client:
         try:
             import_debian(engine_address, BASE)
@@ -55,7 +55,7 @@ def engine(engine_address: str) -> Iterator[Engine]:
 
 
 class WorkerMachine:
-    """What systemd does on a VM, with the folders of the VM in one of the test's."""
+    """Does what systemd does on a VM, with the VM's folders inside a folder of the test."""
 
     def __init__(self, engine: Engine, folder: Path, environment: Mapping[str, str], **values: str) -> None:
         files = written_files(machine_file(environment, image=WORKER, **values))
@@ -63,7 +63,7 @@ class WorkerMachine:
         self.work.mkdir()
         variables = folder / "worker.env"
         variables.write_text(files["/etc/cloud-executor/worker.env"])
-        self._here = {
+        self._replacements = {
             "/usr/bin/docker": " ".join(engine.command()),
             "/etc/cloud-executor/worker.env": str(variables),
             "/var/run/docker.sock:": engine.address.removeprefix("unix://") + ":",
@@ -73,18 +73,18 @@ class WorkerMachine:
         self.log = folder / "worker.log"
 
     def command(self, setting: str) -> list[str]:
-        """A command of the unit, for this machine."""
+        """A command of the systemd unit, adapted to this machine."""
         found: list[str] = []
         for word in unit_command(self._files, setting):
-            for there, here in self._here.items():
-                if word.startswith(there):
-                    word = word.replace(there, here)
-            found += word.split(" ") if word.startswith(self._here["/usr/bin/docker"]) else [word]
+            for on_vm, here in self._replacements.items():
+                if word.startswith(on_vm):
+                    word = word.replace(on_vm, here)
+            found += word.split(" ") if word.startswith(self._replacements["/usr/bin/docker"]) else [word]
         return found
 
     @contextmanager
     def worker(self, *mounts: str) -> Iterator[subprocess.Popen[bytes]]:
-        """The worker, meanwhile, with more mounts than on a VM."""
+        """Run the worker inside the block, with these mounts in addition to those on a VM."""
         command = self.command("ExecStart")
         image = command.index(WORKER)
         command[image:image] = [f"--volume={mount}" for mount in mounts]
@@ -105,9 +105,9 @@ def free_port() -> int:
 
 
 def variables_of(stack: StackProcess) -> dict[str, str]:
-    """What a process of the stack is told about where blobs, jobs and the queue are."""
-    text = Path(f"/proc/{stack.pid_of('functions.serve')}/environ").read_bytes().decode()
-    variables = dict(line.split("=", 1) for line in text.split("\0") if line)
+    """The settings that tell a process of the stack where blobs, jobs, and the queue are."""
+    environ = Path(f"/proc/{stack.pid_of('functions.serve')}/environ").read_bytes().decode()
+    variables = dict(line.split("=", 1) for line in environ.split("\0") if line)
     return {
         name: value
         for name, value in variables.items()
@@ -117,7 +117,7 @@ def variables_of(stack: StackProcess) -> dict[str, str]:
 
 @pytest.fixture(params=["embedded", "emulated"])
 def own_stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StackProcess]:
-    """Without a worker."""
+    """A stack without a worker, for one test."""
     options = ["--emulators"] if request.param == "emulated" else []
     try:
         stack = StackProcess(tmp_path / "data", "--slots", "0", *options)
@@ -129,8 +129,8 @@ def own_stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StackP
         yield stack
 
 
-@pytest.mark.timeout(900)  # the first time on a machine it makes the base image
-def test_the_image_runs_jobs_in_containers_beside_its_own(
+@pytest.mark.timeout(900)  # the first run on a machine creates the base image
+def test_the_image_runs_jobs_in_containers_next_to_its_own(
     engine: Engine, own_stack: StackProcess, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -149,20 +149,20 @@ def test_the_image_runs_jobs_in_containers_beside_its_own(
         walk.mkdir()
         walk_through(own_stack.url, walk)
 
-        # What a job sees is the pool's image, not the worker's.
-        script = "pwd; id -u; test -e /opt/worker || test -e /var/run/docker.sock || echo apart"
+        # A job runs in the pool's image, not in the worker's.
+        script = "pwd; id -u; test -e /opt/worker || test -e /var/run/docker.sock || echo isolated"
         look = job_folder(tmp_path / "look", script)
         done = run("run", look, "--url", own_stack.url)
-        assert (done.returncode, done.stdout) == (0, b"/job\n65532\napart\n"), done.stderr
+        assert (done.returncode, done.stdout) == (0, b"/job\n65532\nisolated\n"), done.stderr
 
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
-            assert answer.status == 200
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as response:
+            assert response.status == 200
         check = engine.client.inspect_image(WORKER)["Config"]["Healthcheck"]["Test"]
         assert check[0] == "CMD"
-        asked = subprocess.run(
+        checked = subprocess.run(
             engine.command("exec", "cloud-executor-worker", *check[1:]), capture_output=True, timeout=30
         )
-        assert (asked.returncode, asked.stdout) == (0, b"The worker takes jobs.\n"), asked.stderr
+        assert (checked.returncode, checked.stdout) == (0, b"The worker takes jobs.\n"), checked.stderr
 
         pid = engine.client.inspect_container("cloud-executor-worker")["State"]["Pid"]
         (resident,) = re.findall(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
@@ -177,7 +177,7 @@ def test_the_image_runs_jobs_in_containers_beside_its_own(
 
 
 @pytest.mark.timeout(900)
-def test_the_image_says_what_it_is_and_holds_the_worker_alone(engine: Engine) -> None:
+def test_the_image_is_labeled_and_contains_only_the_worker(engine: Engine) -> None:
     image = engine.client.inspect_image(WORKER)
     labels = image["Config"]["Labels"]
     assert {name.removeprefix("org.opencontainers.image.") for name in labels} == {
@@ -217,7 +217,7 @@ def test_the_composed_stack_runs_in_its_image(
         **service["environment"],
         "EXECUTOR_PROJECT": name,
         "EXECUTOR_BUCKET": name,
-        # In place of the names that the containers of a composition have for each other.
+        # Replaces the host names that the composed containers use for each other.
         "STORAGE_EMULATOR_HOST": f"http://{storage_address}",
         "FIRESTORE_EMULATOR_HOST": firestore_address,
         "PUBSUB_EMULATOR_HOST": pubsub_address,

@@ -1,4 +1,4 @@
-"""The README's commands, run as they are written there, but for the address, against a running stack."""
+"""The README's commands, run against a running stack exactly as written, except for the address."""
 
 import os
 import re
@@ -17,8 +17,8 @@ README = (PROJECT / "README.md").read_text()
 
 def console_lines(section: str) -> list[str]:
     """The commands of a section, in order."""
-    text = README.split(f"\n## {section}\n")[1].split("\n## ")[0]
-    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    content = README.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```console\n(.*?)```", content, re.DOTALL)
     return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
 
 

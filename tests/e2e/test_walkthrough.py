@@ -1,4 +1,4 @@
-"""The protocol's own walkthrough against a local stack, and the demo that shows it."""
+"""The walkthrough from the protocol's documentation against a local stack, and the demo that shows it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from stack_process import PROJECT, StackProcess, environment
 from walkthrough import walk_through
 
 
-def test_the_walkthrough_as_it_is_written(stack: StackProcess, tmp_path: Path) -> None:
+def test_the_walkthrough_works_as_written(stack: StackProcess, tmp_path: Path) -> None:
     walk_through(stack.url, tmp_path)
 
 
-def test_the_demo_walks_through_it_and_leaves_nothing(tmp_path: Path) -> None:
-    variables = environment(TMPDIR=str(tmp_path), EXECUTOR_NONCE="of another stack")
+def test_the_demo_shows_the_walkthrough_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    variables = environment(TMPDIR=str(tmp_path), EXECUTOR_NONCE="another stack's nonce")
     demo = [sys.executable, "-m", "cloud_executor.cli.demo"]
     finished = subprocess.run(demo, cwd=PROJECT, env=variables, capture_output=True, text=True, timeout=90)
     assert (finished.returncode, finished.stderr) == (0, "")
@@ -32,12 +32,12 @@ def test_the_demo_walks_through_it_and_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_demo_that_fails_says_so(tmp_path: Path) -> None:
+def test_a_failed_demo_exits_with_1_and_one_sentence(tmp_path: Path) -> None:
     variables = environment(TMPDIR=str(tmp_path / "nothing"))
     demo = [
         sys.executable,
         "-c",
-        "import tempfile; tempfile.tempdir = '/proc'; from cloud_executor.client import demo; demo.main()",
+        "import tempfile; tempfile.tempdir = '/proc'; from cloud_executor.cli import demo; demo.main()",
     ]
     finished = subprocess.run(demo, cwd=PROJECT, env=variables, capture_output=True, text=True, timeout=90)
     assert finished.returncode == 1

@@ -10,19 +10,19 @@ from deployment import FIRESTORE, PUBSUB, STORAGE, Deployment, NewDeployment, em
 
 @pytest.fixture(scope="session")
 def emulators(storage_address: str, firestore_address: str, pubsub_address: str) -> Mapping[str, str]:
-    """Where the emulators of all tests are, by the variables that say so."""
+    """Addresses of the shared emulators, by the environment variables that hold them."""
     return {STORAGE: f"http://{storage_address}", FIRESTORE: firestore_address, PUBSUB: pubsub_address}
 
 
 @pytest.fixture
 def emulated(tmp_path: Path, emulators: Mapping[str, str]) -> NewDeployment:
-    """Makes a deployment of the test's own on the emulators of all tests, with settings by keyword."""
+    """Function that creates a deployment for one test on the shared emulators, with settings as keywords."""
     return partial(emulated_deployment, tmp_path / "data", emulators)
 
 
 @pytest.fixture(params=["embedded", "emulated"])
 def deploy(request: pytest.FixtureRequest, tmp_path: Path) -> NewDeployment:
-    """The same, and on the embedded backends."""
+    """Function that creates a deployment for one test, on the embedded backends or on the shared emulators."""
     if request.param == "emulated":
         found: NewDeployment = request.getfixturevalue("emulated")
         return found

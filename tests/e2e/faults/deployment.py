@@ -1,4 +1,4 @@
-"""Where the jobs, blobs and messages of a test are, for this process and for those that it starts."""
+"""Storage of a test's jobs, blobs, and messages, for this process and for the processes that it starts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from cloud_executor.settings import Settings
 from local_stack.upkeep import Upkeep
 
 STORAGE, FIRESTORE, PUBSUB = EMULATORS = ("STORAGE_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
-"""variables, by which the clients' libraries find the emulators"""
+"""Environment variables in which the client libraries look up the emulators' addresses."""
 
 DOCKER = "DOCKER_HOST"
-"""the variable by which a worker finds the Docker Engine"""
+"""Environment variable in which a worker looks up the Docker Engine's address."""
 
 _SCHEMES = {STORAGE: "http://", DOCKER: "tcp://"}
 
@@ -33,7 +33,7 @@ WORKER = ("-m", "worker_vm.worker.main")
 
 @dataclass(frozen=True)
 class Here:
-    """It as this process uses it, past all proxies."""
+    """The deployment as this process uses it, without proxies."""
 
     jobs: Jobs
     blobs: BlobStore
@@ -42,11 +42,11 @@ class Here:
 @dataclass(frozen=True)
 class Deployment:
     variables: Mapping[str, str]
-    """settings, and where the emulators and the Docker Engine are, if there are any"""
+    """Environment variables: settings, and addresses of the emulators and the Docker Engine if they are used."""
 
     @property
     def work(self) -> Path:
-        """The folder for running jobs."""
+        """Folder for the files of running jobs."""
         return Path(self.variables["EXECUTOR_DATA"]) / "work"
 
     @property
@@ -54,13 +54,13 @@ class Deployment:
         return STORAGE in self.variables
 
     def create(self, max_deliveries: int = 20) -> None:
-        """Make what has to be there, within `here`."""
+        """Create the resources that the deployment needs in the emulators; call it inside `here`."""
         if self.is_emulated:
             create_in_emulators(Settings.from_env(self.variables), max_deliveries)
 
     @contextmanager
     def here(self) -> Iterator[Here]:
-        """Use it in this process: the clients find the emulators meanwhile."""
+        """Use the deployment in this process; inside the block, the client libraries find the emulators."""
         settings = Settings.from_env(self.variables)
         with pytest.MonkeyPatch.context() as patch:
             for name in EMULATORS:
@@ -70,7 +70,7 @@ class Deployment:
 
     @contextmanager
     def swept(self) -> Iterator[None]:
-        """What crashes leave is mended meanwhile, in this process."""
+        """Run the sweep in this process inside the block; it repairs what crashes leave behind."""
         with self.here() as here:
             upkeep = Upkeep(here.jobs.sweep, here.blobs)
             upkeep.start()
@@ -82,7 +82,7 @@ class Deployment:
     def start(
         self, *arguments: str, log: Path, proxies: Proxies | None = None, file_descriptors: Sequence[int] = ()
     ) -> subprocess.Popen[bytes]:
-        """A Python program that uses it."""
+        """Start a Python program that uses the deployment."""
         variables = {**self.variables, **(proxies.variables if proxies else {})}
         with log.open("ab") as errors:
             return subprocess.Popen(
@@ -98,11 +98,11 @@ class Deployment:
 
 
 NewDeployment = Callable[..., Deployment]
-"""makes one, with settings by keyword"""
+"""Function that creates a deployment, with settings as keywords."""
 
 
 def emulated_deployment(data: Path, emulators: Mapping[str, str], **settings: str) -> Deployment:
-    """A new one on these emulators, in a project of its own."""
+    """Create a deployment on these emulators, in a new project."""
     project = new_project()
     return Deployment(
         {
@@ -119,32 +119,32 @@ def emulated_deployment(data: Path, emulators: Mapping[str, str], **settings: st
 
 
 class Proxies:
-    """One program's ways to the emulators, and to the Docker Engine."""
+    """One program's proxies to the emulators and to the Docker Engine."""
 
-    def __init__(self, ways: Mapping[str, TcpProxy]) -> None:
-        self.ways = ways
-        """by their variables"""
+    def __init__(self, by_variable: Mapping[str, TcpProxy]) -> None:
+        self.by_variable = by_variable
+        """Proxies by the environment variables that hold their addresses."""
 
     @property
     def variables(self) -> dict[str, str]:
-        return {name: _SCHEMES.get(name, "") + way.address for name, way in self.ways.items()}
+        return {name: _SCHEMES.get(name, "") + proxy.address for name, proxy in self.by_variable.items()}
 
     def cut(self) -> None:
-        for way in self.ways.values():
-            way.cut()
+        for proxy in self.by_variable.values():
+            proxy.cut()
 
     def stall(self) -> None:
-        for way in self.ways.values():
-            way.stall()
+        for proxy in self.by_variable.values():
+            proxy.stall()
 
     def restore(self) -> None:
-        for way in self.ways.values():
-            way.restore()
+        for proxy in self.by_variable.values():
+            proxy.restore()
 
 
 @contextmanager
 def proxies_to(deployment: Deployment) -> Iterator[Proxies]:
-    """None where there is neither: nothing is far away then."""
+    """Proxies to the deployment's emulators and Docker Engine; an embedded deployment without Docker has none."""
     with ExitStack() as stack:
         yield Proxies(
             {
@@ -156,6 +156,6 @@ def proxies_to(deployment: Deployment) -> Iterator[Proxies]:
 
 
 def environment_of(pid: int) -> dict[str, str]:
-    """The variables that a process was started with."""
+    """The environment variables with which a process was started."""
     pairs = (Path("/proc") / str(pid) / "environ").read_bytes().rstrip(b"\0").split(b"\0")
     return dict(os.fsdecode(pair).split("=", 1) for pair in pairs)

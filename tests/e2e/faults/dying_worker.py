@@ -1,4 +1,4 @@
-"""A worker that is killed by SIGKILL when it first comes to a step: `dying_worker.py STEP WORKER-OPTION...`."""
+"""A worker that kills itself with SIGKILL the first time it reaches a step: `dying_worker.py STEP WORKER-OPTION...`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that come and go."""
+"""Worker programs that are killed, frozen, and restarted."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from pathlib import Path
 from deployment import DOCKER, WORKER, Deployment, Proxies, proxies_to
 from stack_process import WAIT_SECONDS, processes_of, until
 
-CANNOT_BEGIN = 2
+CANNOT_START = 2
+"""Exit code of a worker that cannot start, for example because it cannot reach the storage."""
 
 
 class FleetWorker:
-    """A worker program, which is started again whenever it was killed."""
+    """A worker program that is restarted whenever it was killed."""
 
     def __init__(self, deployment: Deployment, slots: int, proxies: Proxies, log: Path) -> None:
         self.proxies = proxies
         self.busy = False
-        """whether a fault is being done to it"""
-        self._struck = False
+        """Whether a fault is in progress for this worker."""
+        self._killed_on_request = False
         self._deployment = deployment
         self._slots = slots
         self._log = log
@@ -32,27 +33,27 @@ class FleetWorker:
         self.end()
         self.process = self._start()
 
-    def strike(self, request: bytes, seconds: float, struck: Callable[[], None]) -> None:
-        """Kill it so long after its next request of this kind to the engine; `struck` hears of it."""
+    def kill_on_request(self, request: bytes, seconds: float, killed: Callable[[], None]) -> None:
+        """Kill the worker this many seconds after its next such request to the Docker Engine; then call `killed`."""
 
         def kill() -> None:
             if self.process.poll() is None:
-                self._struck = True
+                self._killed_on_request = True
                 self.process.kill()
-                struck()
+                killed()
 
-        self.proxies.ways[DOCKER].when_sent(request, seconds, kill)
+        self.proxies.by_variable[DOCKER].when_sent(request, seconds, kill)
 
-    def spare(self) -> None:
-        """Strike it no more, should such a request not have come."""
-        self.proxies.ways[DOCKER].forget()
+    def cancel_kill(self) -> None:
+        """Cancel `kill_on_request` if the request has not been sent."""
+        self.proxies.by_variable[DOCKER].forget()
 
-    def look_after(self) -> None:
-        """Start it again if it was struck, or could not begin, as one that meets no storage says by its exit code."""
+    def restart_if_ended(self) -> None:
+        """Restart the worker if it was killed on a request or could not start."""
         code = self.process.poll()
         if code is not None:
-            assert self._struck or code == CANNOT_BEGIN, f"a worker ended by itself, with {code}"
-            self._struck = False
+            assert self._killed_on_request or code == CANNOT_START, f"a worker ended by itself, with exit code {code}"
+            self._killed_on_request = False
             self.process = self._start()
 
     def freeze(self) -> None:
@@ -62,12 +63,12 @@ class FleetWorker:
         os.kill(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> int:
-        """The exit code."""
+        """Stop the worker with SIGTERM and return its exit code."""
         self.process.terminate()
         return self.process.wait(WAIT_SECONDS)
 
     def end(self) -> None:
-        """By force, if it has not ended."""
+        """Kill the worker if it has not ended."""
         self.process.kill()
         self.process.wait(WAIT_SECONDS)
 
@@ -77,7 +78,7 @@ class FleetWorker:
 
 @contextmanager
 def fleet(deployment: Deployment, count: int, slots: int, log: Path) -> Iterator[list[FleetWorker]]:
-    """Workers, each with its own ways to the storage."""
+    """Run workers inside the block, each with its own proxies to the storage."""
     with ExitStack() as stack:
         workers = []
         for _ in range(count):
@@ -88,6 +89,6 @@ def fleet(deployment: Deployment, count: int, slots: int, log: Path) -> Iterator
 
 
 def assert_nothing_is_left(deployment: Deployment) -> None:
-    """No process and no folder of a job."""
+    """Assert that neither a process nor a folder of a job is left."""
     until(lambda: not processes_of(deployment.work))
     assert list(deployment.work.iterdir()) == []

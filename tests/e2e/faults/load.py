@@ -1,4 +1,4 @@
-"""Requests that keep coming, and what was answered."""
+"""Clients that keep sending requests and record the responses."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from deployment import Deployment, Proxies
 from stack_process import WAIT_SECONDS, until
 
 HOST = "127.0.0.1"
-ANSWER_SECONDS = 60.0
-"""without an answer for so long, a request hangs"""
+TIMEOUT_SECONDS = 60.0
+"""Time after which a request without a response counts as hanging, in seconds."""
 PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     action: str
     status: int
     retry_after: str | None
-    text: str
-    at: float
-    """on the monotonic clock, when it was asked"""
+    body: str
+    requested: float
+    """Time of the request, in seconds of the monotonic clock."""
 
 
 @dataclass
 class Load:
-    """Uploads a blob, creates a job and asks for it, again and again."""
+    """Repeatedly uploads a blob, creates a job, and requests the job's document."""
 
     port: int
-    answers: list[Answer] = field(default_factory=list)
+    responses: list[Response] = field(default_factory=list)
     blobs: dict[str, bytes] = field(default_factory=dict)
-    """hash -> content, of the uploads that were acknowledged"""
+    """Contents of the acknowledged uploads, by hash."""
     jobs: list[str] = field(default_factory=list)
-    """those whose creation was acknowledged"""
-    faults: list[BaseException] = field(default_factory=list)
+    """Hashes of the jobs whose creation was acknowledged."""
+    errors: list[BaseException] = field(default_factory=list)
     _ended: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -52,16 +52,19 @@ class Load:
             thread.start()
 
     def stop(self) -> None:
-        """After the answers to what was asked."""
+        """Stop sending requests and wait for the outstanding responses."""
         self._ended.set()
         for thread in self._threads:
-            thread.join(ANSWER_SECONDS)
+            thread.join(TIMEOUT_SECONDS)
 
-    def since(self, at: float, action: str | None = None, *statuses: int) -> list[Answer]:
+    def since(self, start: float, action: str | None = None, *statuses: int) -> list[Response]:
+        """Responses to requests sent since `start`, filtered by action and status if these are given."""
         return [
-            answer
-            for answer in list(self.answers)
-            if answer.at >= at and action in (None, answer.action) and (not statuses or answer.status in statuses)
+            response
+            for response in list(self.responses)
+            if response.requested >= start
+            and action in (None, response.action)
+            and (not statuses or response.status in statuses)
         ]
 
     def _run(self, client: int) -> None:
@@ -70,38 +73,39 @@ class Load:
             while not self._ended.wait(PAUSE_SECONDS):
                 number += 1
                 self._once(f"{client}-{number}")
-        except BaseException as fault:
-            self.faults.append(fault)
+        except BaseException as error:
+            self.errors.append(error)
 
     def _once(self, name: str) -> None:
         content = f"content of {name}\n".encode()
-        status, text = self.send("upload", "POST", f"/rest/blob/createFile/{name}", content)
+        status, body = self.send("upload", "POST", f"/rest/blob/createFile/{name}", content)
         if status != http.HTTPStatus.OK:
             job = f"job-{name}"
         else:
-            job = next(iter(json.loads(text)))
+            job = next(iter(json.loads(body)))
             self.blobs[job] = content
         if self.send("create", "POST", f"/rest/executor/create/{job}", b"{}")[0] == http.HTTPStatus.OK:
             self.jobs.append(job)
             self.send("info", "GET", f"/rest/executor/info/{job}")
 
     def send(self, action: str, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=ANSWER_SECONDS)
-        asked = time.monotonic()
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=TIMEOUT_SECONDS)
+        requested = time.monotonic()
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             response = connection.getresponse()
-            text = response.read()
+            received = response.read()
         finally:
             connection.close()
         retry_after = response.headers["Retry-After"]
-        self.answers.append(Answer(action, response.status, retry_after, text[:200].decode(errors="replace"), asked))
-        return response.status, text
+        shown = received[:200].decode(errors="replace")
+        self.responses.append(Response(action, response.status, retry_after, shown, requested))
+        return response.status, received
 
 
 @contextmanager
 def server(deployment: Deployment, proxies: Proxies, log: Path) -> Iterator[int]:
-    """The functions as a program that reaches the storage through proxies; its port."""
+    """Serve the functions from a program that reaches the storage through proxies; yield its port."""
     with socket.create_server((HOST, 0)) as listener:
         port, descriptor = listener.getsockname()[1], listener.fileno()
         process = deployment.start(
@@ -111,7 +115,7 @@ def server(deployment: Deployment, proxies: Proxies, log: Path) -> Iterator[int]
             file_descriptors=[descriptor],
         )
     try:
-        until(lambda: _answers(process, port))
+        until(lambda: _responds(process, port))
         yield port
     finally:
         process.terminate()
@@ -120,17 +124,17 @@ def server(deployment: Deployment, proxies: Proxies, log: Path) -> Iterator[int]
 
 @contextmanager
 def load_on(port: int, clients: int) -> Iterator[Load]:
-    """Clients that send requests meanwhile. Raises what befell one."""
+    """Send requests from clients inside the block; afterward, assert that no client had an error."""
     load = Load(port)
     load.start(clients)
     try:
         yield load
     finally:
         load.stop()
-    assert not load.faults, load.faults
+    assert not load.errors, load.errors
 
 
-def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
+def _responds(process: subprocess.Popen[bytes], port: int) -> bool:
     assert process.poll() is None
     connection = http.client.HTTPConnection(HOST, port, timeout=WAIT_SECONDS)
     with suppress(OSError, http.client.HTTPException):

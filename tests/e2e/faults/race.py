@@ -1,4 +1,4 @@
-"""Claim all jobs that a file names, and end those that were got: `race.py HASHES WORKER`; prints them."""
+"""Claim all jobs listed in a file, and finish and print the jobs that were won: `race.py HASHES WORKER`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def main() -> None:
         jobs.attempts.finish(job_hash, job.attempt, Outcome(Status.SUCCESS, error=f"by {worker}"))
         return True
 
-    # The other one is to begin at the same moment.
+    # Both racers start at the same moment.
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()
     with ThreadPoolExecutor(THREADS) as threads:
-        got = [job_hash for job_hash, mine in zip(hashes, threads.map(claim, hashes), strict=True) if mine]
-    sys.stdout.write("".join(f"{job_hash}\n" for job_hash in got))
+        won = [job_hash for job_hash, mine in zip(hashes, threads.map(claim, hashes), strict=True) if mine]
+    sys.stdout.write("".join(f"{job_hash}\n" for job_hash in won))
 
 
 if __name__ == "__main__":

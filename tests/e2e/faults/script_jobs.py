@@ -1,4 +1,4 @@
-"""Jobs that run a script, and what they leave."""
+"""Jobs that run a script, and their results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def config_of(script: str, **fields: object) -> bytes:
 
 
 def zip_of(script: str, files: Mapping[str, bytes], **fields: object) -> bytes:
-    """A job's source."""
+    """Zip with the source of a job."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in {"executor_config.json": config_of(script, **fields), **files}.items():
@@ -29,7 +29,7 @@ def zip_of(script: str, files: Mapping[str, bytes], **fields: object) -> bytes:
 
 
 def create_script(here: Here, script: str, files: Mapping[str, bytes] | None = None, **fields: object) -> str:
-    """The hash of a job that keeps what it writes to RESULT; `fields` are more of its config."""
+    """Create a job whose result is the file RESULT, with more config `fields`; return its hash."""
     source = here.blobs.create_file("job.zip", [zip_of(script, files or {}, **fields)]).hash
     here.jobs.clients.create(source)
     return source

@@ -1,7 +1,7 @@
-"""Storms over the local stack for as long as one likes: `make soak MINUTES=30`, with `SEED=` to have one again.
+"""Storms on the local stack for any length of time: `make soak MINUTES=30`, with `SEED=` to repeat a run.
 
-Rounds on the embedded and on the emulated stack take turns: even seeds and odd ones. Each has
-a stack of its own, and is checked at its end. With `SANDBOX=container` the commands run in containers.
+Rounds alternate between the embedded stack (even seeds) and the emulated stack (odd seeds). Each round has a new stack
+and is checked at its end. With `SANDBOX=container`, the commands run in containers.
 """
 
 from __future__ import annotations
@@ -27,13 +27,19 @@ KINDS: tuple[tuple[str, ...], ...] = ((), ("--emulators",))
 @click.command()
 @click.argument("minutes", type=click.FloatRange(0, min_open=True), default=10.0)
 @click.option(
-    "--seed", "first", type=int, envvar="SEED", help="What is done, and in which order.  [default: another each time]"
+    "--seed", "first", type=int, envvar="SEED", help="Seed that selects the faults and their order.  [default: random]"
 )
-@click.option("--jobs", type=click.IntRange(1), help=f"In a round.  [default: {JOBS}]")
-@click.option("--storm", type=click.FloatRange(0), default=STORM_SECONDS, show_default=True, help="Seconds of it.")
+@click.option("--jobs", type=click.IntRange(1), help=f"Number of jobs per round.  [default: {JOBS}]")
+@click.option(
+    "--storm",
+    type=click.FloatRange(0),
+    default=STORM_SECONDS,
+    show_default=True,
+    help="Duration of each storm, in seconds.",
+)
 @click.option("--sandbox", type=click.Choice(list(JOBS)), default="process", show_default=True, envvar="SANDBOX")
 def main(minutes: float, first: int | None, jobs: int | None, storm: float, sandbox: str) -> None:
-    """Round after round, until MINUTES are over. The exit code is 1 once something does not hold."""
+    """Run rounds until MINUTES have passed. Exits with 1 as soon as a check fails."""
     first = random.SystemRandom().randrange(10**6) if first is None else first
     click.echo(f"SEED={first} SANDBOX={sandbox}")
     with ExitStack() as stack:
@@ -54,7 +60,7 @@ def _rounds(seconds: float, first: int, jobs: int, storm: float, engine: str | N
         try:
             reports.append(run_round(folder, KINDS[seed % len(KINDS)], seed, jobs, storm, engine))
         except AssertionError as failure:
-            click.echo(f"SEED={seed}: {failure}\nIts files are in {folder}.", err=True)
+            click.echo(f"SEED={seed}: {failure}\nThe files of this round are in {folder}.", err=True)
             sys.exit(1)
         shutil.rmtree(folder, ignore_errors=True)
         _print_row(reports[-1], heading=len(reports) == 1)
@@ -74,7 +80,7 @@ def _print_total(reports: list[Report]) -> None:
     jobs = sum(report.jobs for report in reports)
     faults = ", ".join(f"{count} {name}" for name, count in sorted(done.items()))
     click.echo(f"Survived {len(reports)} rounds: {faults}.")
-    click.echo(f"Each of {jobs} jobs has one outcome, its result is right, and nothing of it is left.")
+    click.echo(f"Each of {jobs} jobs has one outcome and the correct result, and left nothing behind.")
 
 
 if __name__ == "__main__":

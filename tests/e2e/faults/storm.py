@@ -1,6 +1,7 @@
-"""Jobs in a storm: workers are killed, frozen and cut off, messages come twice, the server dies; then all is counted.
+"""Jobs in a storm of faults: workers are killed, frozen, and cut off, messages are duplicated, and the server dies.
 
-What a job does can be checked by its result alone, and a witness knows how often it has run.
+Afterward every job is checked: the result alone shows whether its command ran correctly, and a witness knows how often
+it ran.
 """
 
 from __future__ import annotations
@@ -37,18 +38,20 @@ SETTINGS = {
 WORKERS = 3
 SLOTS = 3
 
-WATCH_EVERY_SECONDS = 0.5
+WATCH_SECONDS = 0.5
+"""Interval between looks at all jobs, in seconds."""
 SERVER_REST_SECONDS = 11.0
-"""one that ends again and again, sooner after its start, is given up by its supervisor"""
-FEWEST_FAULTS = 5
-"""a storm has more"""
+"""Shortest time between two kills of the server, in seconds: the supervisor gives up on a server that ends sooner."""
+FAULTS_EXCEEDED = 5
+"""Number of faults that every storm exceeds."""
 
-PATIENCE_SECONDS = 120.0
-"""after the storm, until all jobs have ended"""
+SETTLE_SECONDS = 120.0
+"""Time within which all jobs must finish after the storm, in seconds."""
 DUPLICATES = 10
+"""Number of messages that one fault duplicates."""
 
 REQUEST_SECONDS = 0.15
-"""what the engine takes for one, about: within that a worker is killed that has sent it"""
+"""Approximate duration of a request to the Docker Engine, in seconds: a worker is killed within it."""
 
 SCRIPT = """
 echo begin >> "$WITNESS"
@@ -61,18 +64,19 @@ ARTIFACTS = [{"name": "result", "resultPatterns": ["result.txt"]}]
 
 @dataclass
 class Report:
-    """What was done, and what came of it."""
+    """The faults of one round, and its jobs."""
 
     kind: str
     seed: int
     faults: tuple[str, ...]
-    """that there are"""
+    """Names of the possible faults."""
     done: Counter[str] = field(default_factory=Counter)
+    """Number of faults of each kind that happened."""
     jobs: int = 0
     runs: int = 0
     attempts: int = 0
     most_attempts: int = 0
-    lost_attempts: int = 0
+    losses: int = 0
     seconds: float = 0.0
 
     def row(self) -> dict[str, object]:
@@ -93,9 +97,9 @@ class Report:
 def run_round(
     folder: Path, options: tuple[str, ...], seed: int, jobs: int, storm_seconds: float, engine: str | None = None
 ) -> Report:
-    """A stack of its own, a storm over it, and what must hold afterwards. Raises AssertionError.
+    """Run a storm on a new stack and check what must hold afterward. Raises AssertionError.
 
-    `engine`: the address of a Docker Engine that is to run the commands, in containers.
+    With `engine`, the address of a Docker Engine, the commands run in containers of that engine.
     """
     report = Report("emulated" if options else "embedded", seed, tuple(FAULTS if engine is None else CONTAINER_FAULTS))
     log = folder / "workers.log"
@@ -115,7 +119,7 @@ def run_round(
             storm.check()
             assert [worker.stop() for worker in workers] == [0] * WORKERS
         if engine is not None:
-            # A container that a killed worker's last request made is removed when a worker starts.
+            # A worker's last request before a kill may have created a container; the next worker to start removes it.
             last_log = folder / "last.log"
             with fleet(deployment, 1, 1, last_log) as (last,):
                 until(lambda: "worker started" in last_log.read_text())
@@ -129,7 +133,7 @@ def run_round(
 
 
 class _Watch:
-    """Looks at every job all the time, and keeps what must not happen."""
+    """Looks at all jobs regularly and records changes that must not happen."""
 
     def __init__(self, here: Here) -> None:
         self.violations: list[str] = []
@@ -143,14 +147,14 @@ class _Watch:
 
     def stop(self) -> None:
         self._ended.set()
-        self._thread.join(PATIENCE_SECONDS)
+        self._thread.join(SETTLE_SECONDS)
 
     def _run(self) -> None:
         try:
-            while not self._ended.wait(WATCH_EVERY_SECONDS):
+            while not self._ended.wait(WATCH_SECONDS):
                 self.look()
         except Exception as error:
-            self.violations.append(f"the watch ended: {error!r}")
+            self.violations.append(f"the watch failed: {error!r}")
 
     def look(self) -> None:
         found = {job.hash: job for job in self._here.jobs.clients.jobs()}
@@ -159,11 +163,11 @@ class _Watch:
             if now is None:
                 self.violations.append(f"lost: {before}")
             elif before.finished and now != before:
-                self.violations.append(f"changed after its end: {before} {now}")
+                self.violations.append(f"changed after it had finished: {before} {now}")
             elif now.attempt < before.attempt or now.lost_attempts < before.lost_attempts:
-                self.violations.append(f"went back: {before} {now}")
+                self.violations.append(f"went backward: {before} {now}")
             elif now.attempt == before.attempt and now.worker not in (before.worker, None):
-                self.violations.append(f"changed hands within an attempt: {before} {now}")
+                self.violations.append(f"changed workers within an attempt: {before} {now}")
         self.jobs = found
 
 
@@ -185,49 +189,49 @@ class _Storm:
         self._witness = seen
         self._watch = _Watch(here)
         self._expected: dict[str, tuple[int, str]] = {}
-        """job -> its number, and what its result has to be"""
+        """Number and expected result of each job, by hash."""
         self._ahead: list[tuple[float, Callable[[], None]]] = []
-        """how faults end, and when"""
+        """Functions that end the faults in progress, with the times at which to call them."""
         self._server_rests_until = time.monotonic() + SERVER_REST_SECONDS
-        self._submitter_fault: BaseException | None = None
+        self._submitter_error: BaseException | None = None
 
     def run(self, jobs: int, seconds: float) -> None:
-        """Until all jobs have ended, or patience has."""
+        """Run the storm, then wait until all jobs have finished or time is up."""
         self._watch.start()
         submitter = threading.Thread(target=self._submit_all, args=(jobs, seconds), name="submit", daemon=True)
         submitter.start()
         end = time.monotonic() + seconds
-        # On a busy machine few faults find their moment: it then lasts until there were enough.
-        while time.monotonic() < end or (not self._enough() and time.monotonic() < end + PATIENCE_SECONDS):
+        # On a busy machine, faults may find few opportunities: the storm then lasts until enough have happened.
+        while time.monotonic() < end or (not self._enough() and time.monotonic() < end + SETTLE_SECONDS):
             self._end_faults(time.monotonic())
             self._begin_fault()
             time.sleep(self._chance.uniform(0.2, 1.0))
         while self._ahead:
             self._end_faults(time.monotonic())
             time.sleep(0.1)
-        submitter.join(PATIENCE_SECONDS)
+        submitter.join(SETTLE_SECONDS)
         assert not submitter.is_alive()
-        if self._submitter_fault is not None:
-            raise self._submitter_fault
-        end = time.monotonic() + PATIENCE_SECONDS
-        while not self._all_ended() and time.monotonic() < end:
+        if self._submitter_error is not None:
+            raise self._submitter_error
+        end = time.monotonic() + SETTLE_SECONDS
+        while not self._all_finished() and time.monotonic() < end:
             self._end_faults(time.monotonic())
-            time.sleep(WATCH_EVERY_SECONDS)
-        # Old messages, and workers that were frozen, have a moment to do harm.
+            time.sleep(WATCH_SECONDS)
+        # Give old messages and previously frozen workers a chance to do harm.
         self._duplicate()
-        time.sleep(3 * WATCH_EVERY_SECONDS)
+        time.sleep(3 * WATCH_SECONDS)
         self._watch.stop()
         self._watch.look()
 
     def _enough(self) -> bool:
         done = self._report.done
-        return done.total() > FEWEST_FAULTS and all(done[name] for name in self._report.faults if name in MOMENTS)
+        return done.total() > FAULTS_EXCEEDED and all(done[name] for name in self._report.faults if name in MOMENTS)
 
     def check(self) -> None:
-        """What must hold in the end."""
+        """Check what must hold at the end."""
         assert not self._watch.violations, self._watch.violations
         jobs = self._watch.jobs
-        assert jobs.keys() == self._expected.keys(), "what was acknowledged is there, and nothing else"
+        assert jobs.keys() == self._expected.keys(), "exactly the acknowledged jobs must exist"
         endings = Counter((job.status, job.error) for job in jobs.values())
         assert endings == {("SUCCESS", None): len(jobs)}, endings
         for job_hash, (number, result) in self._expected.items():
@@ -243,7 +247,7 @@ class _Storm:
         self._report.lost_attempts = sum(job.lost_attempts for job in jobs.values())
 
     def _result_of(self, job: Job) -> str:
-        """Read by its hashes, each of which must be that of what it names."""
+        """The result, read by its hashes; asserts that each hash matches the content that it names."""
         assert job.result_hashes is not None
         artifact = self._here.blobs.metadata(job.result_hashes["result"]).metadata
         assert artifact.hash == hashlib.sha1(artifact.canonical).hexdigest() == job.result_hashes["result"]
@@ -263,20 +267,20 @@ class _Storm:
                 for number in range(jobs):
                     self._submit(client, Path(scratch) / str(number), number)
                     time.sleep(max(0.0, started + seconds * number / jobs - time.monotonic()))
-        except BaseException as fault:
-            self._submitter_fault = fault
+        except BaseException as error:
+            self._submitter_error = error
 
     def _submit(self, client: CloudExecutor, folder: Path, number: int) -> None:
-        text = f"job {number} of {self._report.seed}\n" * (1 + number % 50)
+        content = f"job {number} of {self._report.seed}\n" * (1 + number % 50)
         script = SCRIPT.format(seconds=(number % 8) / 10)
         job_folder(folder, script, ARTIFACTS, **self._witness.job_fields(number))
-        (folder / "input.txt").write_text(text)
-        # A job is its owner's once it was answered for; before that its owner tries again.
-        job_hash = _persistently(lambda: client.upload_folder(folder, "job.zip"))
-        _persistently(lambda: client.create_job(job_hash))
-        self._expected[job_hash] = number, hashlib.sha256(text.encode()).hexdigest()
+        (folder / "input.txt").write_text(content)
+        # The client retries until the job is acknowledged; only then is the job expected.
+        job_hash = _retried(lambda: client.upload_folder(folder, "job.zip"))
+        _retried(lambda: client.create_job(job_hash))
+        self._expected[job_hash] = number, hashlib.sha256(content.encode()).hexdigest()
 
-    def _all_ended(self) -> bool:
+    def _all_finished(self) -> bool:
         jobs = dict(self._watch.jobs)
         return jobs.keys() >= self._expected.keys() and all(job.finished for job in jobs.values())
 
@@ -284,7 +288,7 @@ class _Storm:
 
     def _begin_fault(self) -> None:
         faults = self._report.faults
-        # Each moment comes once before anything else, so that a short storm has them all.
+        # Each moment comes once before anything else, so that even a short storm covers all of them.
         name = self._chance.choice(
             [name for name in faults if name in MOMENTS and not self._report.done[name]] or faults
         )
@@ -292,16 +296,16 @@ class _Storm:
             self._report.done[name] += 1
 
     def _end_faults(self, now: float) -> None:
-        """Those that are due; a worker that met one while it started begins anew."""
+        """End the faults that are due, and restart workers that could not start because of a fault."""
         for worker in self._workers:
-            worker.look_after()
+            worker.restart_if_ended()
         due = [undo for at, undo in self._ahead if at <= now]
         self._ahead = [(at, undo) for at, undo in self._ahead if at > now]
         for undo in due:
             undo()
 
     def _idle_worker(self) -> FleetWorker | None:
-        """One to which no fault is being done."""
+        """A worker without a fault in progress."""
         left = [worker for worker in self._workers if not worker.busy]
         return self._chance.choice(left) if left else None
 
@@ -318,16 +322,16 @@ class _Storm:
         worker = self._idle_worker()
         if worker is not None:
             worker.kill()
-            # It needs a moment to be of any use.
+            # The new process needs time to start.
             self._later(worker, self._chance.uniform(2, 5), lambda: None)
         return worker is not None
 
-    def _strike(self, moment: str) -> bool:
+    def _kill_on_request(self, moment: str) -> bool:
         worker = self._idle_worker()
         if worker is not None:
             counted = partial(self._report.done.update, [moment])
-            worker.strike(MOMENTS[moment], self._chance.uniform(0, REQUEST_SECONDS), counted)
-            self._later(worker, self._chance.uniform(2, 5), worker.spare)
+            worker.kill_on_request(MOMENTS[moment], self._chance.uniform(0, REQUEST_SECONDS), counted)
+            self._later(worker, self._chance.uniform(2, 5), worker.cancel_kill)
         return False
 
     def _freeze(self) -> bool:
@@ -339,7 +343,7 @@ class _Storm:
 
     def _cut(self) -> bool:
         worker = self._idle_worker()
-        if worker is None or not worker.proxies.ways:
+        if worker is None or not worker.proxies.by_variable:
             return False
         worker.proxies.cut()
         self._later(worker, self._chance.uniform(0.5, LEASE_SECONDS + 3), worker.proxies.restore)
@@ -347,7 +351,7 @@ class _Storm:
 
     def _stall(self) -> bool:
         worker = self._idle_worker()
-        if worker is None or not worker.proxies.ways:
+        if worker is None or not worker.proxies.by_variable:
             return False
         worker.proxies.stall()
         self._later(worker, self._chance.uniform(0.5, LEASE_SECONDS + 3), worker.proxies.restore)
@@ -374,18 +378,18 @@ FAULTS: dict[str, Callable[[_Storm], bool]] = {
     "frozen": _Storm._freeze,
     "cut off": _Storm._cut,
     "stalled": _Storm._stall,
-    "doubled": _Storm._duplicate,
+    "duplicated": _Storm._duplicate,
     "server killed": _Storm._kill_server,
 }
 
 MOMENTS = {"killed creating": b"/containers/create", "killed starting": b"/start HTTP", "killed removing": b"DELETE /"}
-"""at which a worker is killed, and the requests to the engine that are then on the way"""
+"""Moments at which a worker is killed, with part of the request to the Docker Engine that is then in flight."""
 
-CONTAINER_FAULTS = FAULTS | {moment: partial(_Storm._strike, moment=moment) for moment in MOMENTS}
+CONTAINER_FAULTS = FAULTS | {moment: partial(_Storm._kill_on_request, moment=moment) for moment in MOMENTS}
 
 
-def _persistently(action: Callable[[], str | JobInfo]) -> str:
-    end = time.monotonic() + PATIENCE_SECONDS
+def _retried(action: Callable[[], str | JobInfo]) -> str:
+    end = time.monotonic() + SETTLE_SECONDS
     while True:
         try:
             found = action()

@@ -1,4 +1,4 @@
-"""A worker that is killed, at each step of a job's life."""
+"""A worker that is killed at each step of a job's life."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SCRIPT = "sha256sum < input.txt > result.txt; sleep 1; echo {step}"
 HANDED_OVER = "handed over"
 AFTER_THE_OUTCOME = "before the ack"
 ATTEMPTS_AND_LOSSES = {HANDED_OVER: (2, 0), AFTER_THE_OUTCOME: (1, 0)}
-"""of the others: two attempts and a loss"""
+"""Attempts and lost attempts of a job by the step at which its worker died; (2, 1) for all other steps."""
 
 POOLS = '[{"name": "small", "memoryMiB": 100}, {"name": "large", "memoryMiB": 200}]'
 
 
 @pytest.mark.timeout(300)
-def test_a_job_whose_worker_is_killed_at_any_step_ends_once_with_the_right_result(
+def test_a_job_whose_worker_is_killed_at_any_step_finishes_once_with_the_correct_result(
     deploy: NewDeployment, tmp_path: Path
 ) -> None:
     deployment = deploy(EXECUTOR_LEASE="3", EXECUTOR_POOLS=POOLS)
@@ -60,7 +60,7 @@ def test_a_job_whose_worker_is_killed_at_any_step_ends_once_with_the_right_resul
 
 
 def _killed_at(step: str, deployment: Deployment, here: Here, log: Path) -> str:
-    """A job whose worker died there."""
+    """Create a job and let its worker die at this step; return the job's hash."""
     fields = {"resources": {"memoryMiB": 200}} if step == HANDED_OVER else {}
     job_hash = create_script(here, SCRIPT.format(step=step), {"input.txt": step.encode()}, **fields)
     worker = deployment.start(str(Path(__file__).with_name("dying_worker.py")), step, "--slots", "1", log=log)

@@ -1,4 +1,4 @@
-"""A worker that is cut off for longer than its lease, and lives."""
+"""A worker that is cut off for longer than its lease but keeps running."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stack_process import until
 
 ENDS_WITHIN_SECONDS = 60.0
 QUIET_SECONDS = 4.0
-"""for what a worker that is back might still do"""
+"""Time during which a reconnected worker must not change the outcome, in seconds."""
 
 SCRIPT = """
 echo $$ >> {starts}
@@ -29,7 +29,7 @@ echo second > result.txt
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("fault", ["cut", "stall"])
-def test_a_worker_without_network_stops_its_command_and_leaves_the_outcome_to_the_next_attempt(
+def test_a_worker_without_network_stops_its_command_and_the_next_attempt_sets_the_outcome(
     emulated: NewDeployment, tmp_path: Path, fault: str
 ) -> None:
     deployment = emulated(EXECUTOR_LEASE="5")
@@ -37,20 +37,20 @@ def test_a_worker_without_network_stops_its_command_and_leaves_the_outcome_to_th
     with deployment.here() as here:
         deployment.create()
         job_hash = create_script(here, SCRIPT.format(starts=shlex.quote(str(starts))))
-        with fleet(deployment, 1, 1, log) as (lonely,):
+        with fleet(deployment, 1, 1, log) as (isolated,):
             until(lambda: starts.exists() and here.jobs.clients.get(job_hash).start_time)
-            (lonely.proxies.cut if fault == "cut" else lonely.proxies.stall)()
+            (isolated.proxies.cut if fault == "cut" else isolated.proxies.stall)()
             with deployment.swept(), fleet(deployment, 1, 1, log) as (other,):
                 until(lambda: here.jobs.clients.get(job_hash).finished, ENDS_WITHIN_SECONDS)
                 job = here.jobs.clients.get(job_hash)
                 assert (job.status, job.attempt, job.lost_attempts) == ("SUCCESS", 2, 1)
                 assert result_of(here, job) == "second\n"
-                assert len(starts.read_text().split()) == 2, "the first command had ended before the second began"
-                # The other one is busy from here on: what is published next is for the one that was away.
+                assert len(starts.read_text().split()) == 2, "the first command must end before the second one starts"
+                # Keep the other worker busy, so that the next job goes to the worker that was cut off.
                 busy = create_script(here, f"until [ -e {shlex.quote(str(done))} ]; do sleep 0.1; done")
                 until(lambda: here.jobs.clients.get(busy).start_time, ENDS_WITHIN_SECONDS)
-                # What that one had sent when it fell silent arrives now.
-                lonely.proxies.restore()
+                # Now everything arrives that the worker sent while it was stalled.
+                isolated.proxies.restore()
                 end = time.monotonic() + QUIET_SECONDS
                 while time.monotonic() < end:
                     assert here.jobs.clients.get(job_hash) == job
@@ -61,6 +61,6 @@ def test_a_worker_without_network_stops_its_command_and_leaves_the_outcome_to_th
                 assert here.jobs.clients.get(again).worker != here.jobs.clients.get(busy).worker
                 done.touch()
                 until(lambda: here.jobs.clients.get(busy).finished)
-                assert [lonely.stop(), other.stop()] == [0, 0]
+                assert [isolated.stop(), other.stop()] == [0, 0]
             assert here.jobs.clients.get(job_hash) == job
     assert_nothing_is_left(deployment)

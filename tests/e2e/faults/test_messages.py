@@ -1,4 +1,4 @@
-"""Messages that were never sent, or came too often."""
+"""Messages that were never sent, or were delivered too often."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ open_jobs(Settings.from_env(os.environ)).clients.create("{JOB}")
 """
 
 DELIVERIES = 5
-"""the fewest that Pub/Sub can be told"""
+"""Smallest delivery limit that Pub/Sub accepts."""
 
 
 def test_a_job_whose_function_was_killed_before_the_publish_is_published_by_the_sweep(emulated: NewDeployment) -> None:
@@ -41,10 +41,10 @@ def test_a_job_whose_function_was_killed_before_the_publish_is_published_by_the_
         assert killed.returncode == -signal.SIGKILL
         jobs = here.jobs
         assert jobs.clients.get(JOB).published_at is None
-        assert jobs.sweep.run().republished == 0, "the function might still be at it"
+        assert jobs.sweep.run().republished == 0, "the function might still be publishing"
         later = replace(jobs, clock=lambda: jobs.clock() + UNPUBLISHED_AFTER + timedelta(seconds=1))
-        assert later.sweep.run().republished == 1
-        assert later.sweep.run().republished == 0
+        assert later.sweep().republished == 1
+        assert later.sweep().republished == 0
         with jobs.queue.subscribe(jobs.pools[0].name, 2) as subscription:
             delivery = subscription.next(WAIT_SECONDS)
             assert delivery is not None
@@ -54,7 +54,7 @@ def test_a_job_whose_function_was_killed_before_the_publish_is_published_by_the_
             assert subscription.next(1) is None
 
 
-def test_a_job_that_is_given_back_is_delivered_though_its_message_was_acked_while_it_ran(deploy: NewDeployment) -> None:
+def test_a_released_job_is_delivered_again_although_its_message_was_acked_while_it_ran(deploy: NewDeployment) -> None:
     deployment = deploy()
     with deployment.here() as here:
         deployment.create()
@@ -64,7 +64,7 @@ def test_a_job_that_is_given_back_is_delivered_though_its_message_was_acked_whil
             delivery = subscription.next(WAIT_SECONDS)
             assert delivery is not None
             attempt = jobs.attempts.claim(JOB, "worker").attempt
-            # So does whoever gets the message a second time.
+            # A worker that receives a duplicate of the message also acks it.
             delivery.ack()
             jobs.attempts.release(JOB, attempt)
             again = subscription.next(WAIT_SECONDS)
@@ -73,7 +73,7 @@ def test_a_job_that_is_given_back_is_delivered_though_its_message_was_acked_whil
             again.ack()
 
 
-def test_a_job_that_was_delivered_too_often_has_failed_and_says_so(emulated: NewDeployment) -> None:
+def test_a_job_that_was_delivered_too_often_fails_with_a_reason(emulated: NewDeployment) -> None:
     deployment = emulated()
     settings = Settings.from_env(deployment.variables)
     with deployment.here() as here:
@@ -93,4 +93,4 @@ def test_a_job_that_was_delivered_too_often_has_failed_and_says_so(emulated: New
             letters.stop()
         job = here.jobs.clients.get(JOB)
     assert job.status == "FAILED_TO_EXECUTE"
-    assert job.error == "The job was delivered to workers too many times, and none of them finished it."
+    assert job.error == "The job was given to workers again and again, and none brought it to its end."

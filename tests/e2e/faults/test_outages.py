@@ -1,4 +1,4 @@
-"""A service of the cloud that goes away under load, and comes back."""
+"""A cloud service that becomes unavailable under load and recovers."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ DELIVERED_WITHIN_SECONDS = 120.0
 
 FAULTS = ("cut", "stall")
 NEEDS = {STORAGE: "upload", FIRESTORE: "create"}
-"""what does not work without it"""
+"""Action that fails without the service."""
 
 Outages = Mapping[tuple[str, str], Future[None]]
-"""by service and fault"""
+"""Outages in progress, by service and fault."""
 
 
 @pytest.fixture(scope="module")
 def outages(tmp_path_factory: pytest.TempPathFactory, emulators: Mapping[str, str]) -> Iterator[Outages]:
-    """Every service away in every way, each from a deployment of its own. At once, since they are spent waiting."""
+    """Every fault of every service, each in its own deployment; concurrently, because outages mostly wait."""
 
     def outage(service: str, fault: str) -> None:
         folder = tmp_path_factory.mktemp("outage")
         _outage(service, fault, emulated_deployment(folder / "data", emulators), folder)
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(EMULATORS) * len(FAULTS)) as threads:
-        # What each of them sets to the same must not be unset by the first that ends.
+        # All deployments set these variables to the same values; the first one to end must not unset them.
         for name, address in emulators.items():
             patch.setenv(name, address)
         yield {
@@ -60,24 +60,24 @@ def outages(tmp_path_factory: pytest.TempPathFactory, emulators: Mapping[str, st
 def _outage(service: str, fault: str, deployment: Deployment, folder: Path) -> None:
     with deployment.here() as here, proxies_to(deployment) as proxies:
         deployment.create()
-        way = proxies.ways[service]
+        proxy = proxies.by_variable[service]
         with _loaded(deployment, proxies, folder) as load:
             begin = time.monotonic()
-            (way.cut if fault == "cut" else way.stall)()
+            (proxy.cut if fault == "cut" else proxy.stall)()
             if service in NEEDS:
-                _is_noticed(load, NEEDS[service])
+                _assert_requests_fail(load, NEEDS[service])
             else:
                 until(lambda: len(load.since(begin, "create", 200)) > CLIENTS, NOTICED_WITHIN_SECONDS)
                 assert any(job.published_at is None for job in here.jobs.clients.jobs())
-            way.restore()
-            _recovers(load)
-        _nothing_is_lost(deployment, here, load)
+            proxy.restore()
+            _assert_recovery(load)
+        _assert_nothing_is_lost(deployment, here, load)
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("service", [STORAGE, FIRESTORE])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_without_a_service_functions_answer_503_and_recover_and_lose_nothing_acknowledged(
+def test_without_a_service_functions_respond_503_then_recover_and_lose_nothing_acknowledged(
     outages: Outages, service: str, fault: str
 ) -> None:
     outages[service, fault].result()
@@ -85,12 +85,12 @@ def test_without_a_service_functions_answer_503_and_recover_and_lose_nothing_ack
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_jobs_are_stored_while_messages_cannot_be_sent_and_published_afterwards(outages: Outages, fault: str) -> None:
+def test_jobs_created_while_messages_cannot_be_sent_are_published_later(outages: Outages, fault: str) -> None:
     outages[PUBSUB, fault].result()
 
 
 @pytest.mark.timeout(240)
-def test_a_storage_that_is_killed_and_started_again_has_kept_what_was_acknowledged(
+def test_storage_that_is_killed_and_restarted_keeps_everything_acknowledged(
     emulated: NewDeployment, tmp_path: Path
 ) -> None:
     folder = tmp_path / "storage"
@@ -101,46 +101,46 @@ def test_a_storage_that_is_killed_and_started_again_has_kept_what_was_acknowledg
         with deployment.here() as here, proxies_to(deployment) as proxies:
             deployment.create()
             with _loaded(deployment, proxies, tmp_path) as load:
-                # Which is how all emulators are ended: by SIGKILL.
+                # Emulators are always stopped with SIGKILL.
                 first.close()
-                _is_noticed(load, NEEDS[STORAGE])
+                _assert_requests_fail(load, NEEDS[STORAGE])
                 with storage_emulator(folder, int(address.rpartition(":")[2])):
-                    _recovers(load)
+                    _assert_recovery(load)
                     load.stop()
-                    _nothing_is_lost(deployment, here, load)
+                    _assert_nothing_is_lost(deployment, here, load)
 
 
 @contextmanager
 def _loaded(deployment: Deployment, proxies: Proxies, folder: Path) -> Iterator[Load]:
-    """A server under load, which works."""
+    """Run a working server under load."""
     with server(deployment, proxies, folder / "server.log") as port, load_on(port, CLIENTS) as load:
         until(lambda: len(load.jobs) > 3 * CLIENTS)
-        assert {answer.status for answer in load.answers} == {200}
+        assert {response.status for response in load.responses} == {200}
         yield load
 
 
-def _is_noticed(load: Load, action: str) -> None:
-    """The action fails, and is refused as it should be."""
+def _assert_requests_fail(load: Load, action: str) -> None:
+    """Assert that the action fails, with the specified response."""
     begin = time.monotonic()
     until(lambda: len(load.since(begin, action)) > CLIENTS, NOTICED_WITHIN_SECONDS)
     found = load.since(begin)
-    assert {answer.status for answer in found if answer.action == action} == {503}, found
-    assert {answer.status for answer in found} <= {200, 503}, found
-    for answer in found:
-        if answer.status == 503:
-            assert answer.retry_after == "5"
-            assert answer.text.count("\n") <= 1
+    assert {response.status for response in found if response.action == action} == {503}, found
+    assert {response.status for response in found} <= {200, 503}, found
+    for response in found:
+        if response.status == 503:
+            assert response.retry_after == "5"
+            assert response.body.count("\n") <= 1
 
 
-def _recovers(load: Load) -> None:
+def _assert_recovery(load: Load) -> None:
     begin = time.monotonic()
     until(
         lambda: all(load.since(begin, action, 200) for action in ("upload", "create", "info")), RECOVERS_WITHIN_SECONDS
     )
-    assert {answer.status for answer in load.answers} <= {200, 503}, load.answers
+    assert {response.status for response in load.responses} <= {200, 503}, load.responses
 
 
-def _nothing_is_lost(deployment: Deployment, here: Here, load: Load) -> None:
+def _assert_nothing_is_lost(deployment: Deployment, here: Here, load: Load) -> None:
     for blob, content in load.blobs.items():
         found = here.blobs.metadata(blob).metadata
         with here.blobs.open_content(found.content_hash) as stored:

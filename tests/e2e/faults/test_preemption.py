@@ -1,4 +1,4 @@
-"""A worker whose machine is taken away: it is told, and has some seconds."""
+"""A worker whose machine is preempted: it gets a signal and has a few seconds to stop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SLOTS = 3
 
 
 @pytest.mark.timeout(120)
-def test_a_worker_gives_its_jobs_back_in_time_though_no_message_can_be_sent(
+def test_a_worker_releases_its_jobs_in_time_even_if_no_message_can_be_sent(
     emulated: NewDeployment, tmp_path: Path
 ) -> None:
     deployment = emulated()
@@ -26,7 +26,7 @@ def test_a_worker_gives_its_jobs_back_in_time_though_no_message_can_be_sent(
         jobs = [create_script(here, script.format(number)) for number in range(SLOTS)]
         with fleet(deployment, 1, SLOTS, tmp_path / "workers.log") as (worker,):
             until(lambda: all(here.jobs.clients.get(job_hash).start_time for job_hash in jobs))
-            worker.proxies.ways[PUBSUB].stall()
+            worker.proxies.by_variable[PUBSUB].stall()
             worker.process.terminate()
             assert worker.process.wait(seconds) == 0
         for job_hash in jobs:

@@ -1,4 +1,4 @@
-"""Two workers, and one job for both of them, a thousand times."""
+"""Two workers that race for the same job, a thousand times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS = 150.0
 
 
 @pytest.mark.timeout(240)
-def test_of_two_workers_that_race_for_a_thousand_jobs_each_job_is_claimed_and_ended_by_one(
+def test_when_two_workers_race_for_a_thousand_jobs_one_worker_claims_and_finishes_each_job(
     deploy: NewDeployment, tmp_path: Path
 ) -> None:
     deployment = deploy()
@@ -28,7 +28,7 @@ def test_of_two_workers_that_race_for_a_thousand_jobs_each_job_is_claimed_and_en
     with deployment.here() as here, ExitStack() as stack:
         deployment.create()
         with ThreadPoolExecutor(8) as threads:
-            # Labels that no pool has: nothing is published that nobody here would take.
+            # No pool has this label, so nothing is published: no worker here would take a message.
             list(threads.map(lambda job_hash: here.jobs.clients.create(job_hash, ("race",)), hashes))
         racers = [
             stack.enter_context(

@@ -1,4 +1,4 @@
-"""What shows how often the command of a job has run, and that nothing of it is left, whatever the workers say."""
+"""Witnesses: independent of the workers, they know how often a job's command ran and whether anything of it is left."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from docker_engine import IMAGE
 from stack_process import WAIT_SECONDS, processes_of, until
 
 REPOSITORY = "storm"
-"""of the images; each job has one of its own, by which the engine's events tell whose container it was"""
+"""Repository of the jobs' images. Each job has its own tag, so the engine's events show which job a container ran."""
 
 IMAGE_CHANGES = ["VOLUME /data"]
-"""so that each container has a volume, which must go with it"""
+"""Changes to the image that give each container a volume, which must be removed together with the container."""
 
 
 class Witness(Protocol):
-    """Of the commands in one round."""
+    """Observes the commands of one round."""
 
     settings: Mapping[str, str]
-    """of the workers"""
+    """Settings that the workers need."""
 
     def job_fields(self, number: int) -> Mapping[str, object]:
-        """What the configuration of a job needs."""
+        """Fields that the config of a job needs."""
 
     def runs(self, number: int) -> int:
-        """How often the command of a job has begun."""
+        """Number of times that a job's command was started."""
 
     def left(self) -> list[str]:
-        """What is there of commands, now that no worker runs."""
+        """Everything left of the commands once no worker runs."""
 
 
 class FileWitness:
-    """Each command adds a line to a file."""
+    """Lets each command append a line to a file."""
 
     def __init__(self, folder: Path) -> None:
         self.settings: Mapping[str, str] = {}
@@ -56,14 +56,14 @@ class FileWitness:
 
 
 class EngineWitness:
-    """The Docker Engine tells of each container that it starts."""
+    """Counts the containers that the Docker Engine reports as started."""
 
     def __init__(self, address: str, folder: Path) -> None:
-        """`folder`: a name that no other round has."""
+        """`folder` is a path that no other round uses."""
         pool = {"name": "default", "image": IMAGE, "images": [f"{REPOSITORY}:*"], "memoryMiB": 64, "processes": 64}
         self.settings = {"EXECUTOR_SANDBOX": "container", "EXECUTOR_POOLS": json.dumps([pool])}
         self.events: Counter[tuple[str, str]] = Counter()
-        """what happened to the containers of an image"""
+        """Number of container events, by action and image."""
         self._folder = folder
         self._socket = address.removeprefix("unix://")
         self._client = docker.APIClient(base_url=address)
@@ -84,7 +84,7 @@ class EngineWitness:
     def left(self) -> list[str]:
         containers = [f"container {found['Image']}: {found['Status']}" for found in self._client.containers(all=True)]
         volumes = [f"volume {found['Name']}" for found in self._client.volumes()["Volumes"] or []]
-        # What the engine starts for a container and what runs in it.
+        # The processes that the engine starts for a container, and those that run in it.
         shims = [
             command for command in processes_of(Path(self._socket).parent).values() if "containerd-shim" in command
         ]
@@ -103,7 +103,7 @@ class EngineWitness:
 
 @contextmanager
 def witness(engine: str | None, folder: Path) -> Iterator[Witness]:
-    """For the process sandbox, or for containers of the engine at this address."""
+    """A witness for the process sandbox or, with an address, for containers of that Docker Engine."""
     if engine is None:
         yield FileWitness(folder)
         return
@@ -115,7 +115,7 @@ def witness(engine: str | None, folder: Path) -> Iterator[Witness]:
 
 
 def assert_no_command_is_left(found: Witness) -> None:
-    """Nor anything that was made for one."""
+    """Wait for, then assert, the absence of commands and of everything created for them."""
     with suppress(AssertionError):
         until(lambda: not found.left())
     left = found.left()

@@ -16,9 +16,9 @@ from cloud_executor.backends.sqlite.jobs import SqliteJobStore
 from cloud_executor.backends.sqlite.queue import SqliteJobQueue
 from cloud_executor.composition import Jobs
 from cloud_executor.errors import Forbidden, Invalid, Unavailable
-from cloud_executor.jobs.external_workers import CheckIn
-from cloud_executor.jobs.options import JobOptions
-from cloud_executor.jobs.sweep import MAX_PUBLISH_ERRORS, UNPUBLISHED_AFTER
+from cloud_executor.clients.jobs.external_workers import CheckIn
+from cloud_executor.clients.jobs.options import JobOptions
+from cloud_executor.clients.jobs.sweep import MAX_PUBLISH_ERRORS, UNPUBLISHED_AFTER
 from cloud_executor.model.job import Job, JobUpdate, NotClaimable, Outcome, OutputSegment, StaleAttempt, Status
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.model.worker import WorkerRecord

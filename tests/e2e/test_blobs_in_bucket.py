@@ -1,4 +1,4 @@
-"""The local stack with its blobs in a bucket: a folder to its results, and nothing of it on this disk."""
+"""The local stack with its blobs in a bucket: a job runs from upload to results, and no blob is on the local disk."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_job_runs_with_its_blobs_in_a_bucket(
     service: str, tmp_path: Path, start_stack: StartStack, request: pytest.FixtureRequest
 ) -> None:
     out = tmp_path / "out"
-    # With Cloud Storage the results are over the limit of an answer: the client is sent to a zip that the bucket made.
+    # With Cloud Storage, the results exceed the response limit: the client is redirected to a zip composed there.
     job = job_folder(tmp_path / "job", f"echo hello; head -c {OVER_THE_LIMIT} /dev/zero > large; echo 1 > small")
     stack = start_stack("--slots", "1", **request.getfixturevalue(f"{service}_settings"))
     finished = run("run", job, "--url", stack.url, "--out", out)
