@@ -17,8 +17,8 @@ from contract_backends import (
 from cloud_executor.ports import JobQueue, JobStore, ObjectStore
 
 
-def made(request: pytest.FixtureRequest, folder: Path) -> Any:
-    """The backend that is the fixture's parameter, with all that has to run for it."""
+def new_backend(request: pytest.FixtureRequest, folder: Path) -> Any:
+    """Create the backend that is the fixture's parameter, after starting the services that it needs."""
     for fixture in request.param.fixtures:
         request.getfixturevalue(fixture)
     return request.param(folder)
@@ -26,7 +26,7 @@ def made(request: pytest.FixtureRequest, folder: Path) -> Any:
 
 @pytest.fixture(params=OBJECT_BACKENDS, ids=lambda backend: backend.__name__)
 def object_backend(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectBackend:
-    return made(request, tmp_path)
+    return new_backend(request, tmp_path)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def object_store(object_backend: ObjectBackend) -> Iterator[ObjectStore]:
 
 @pytest.fixture(params=JOB_BACKENDS, ids=lambda backend: backend.__name__)
 def job_backend(request: pytest.FixtureRequest, tmp_path: Path) -> JobBackend:
-    return made(request, tmp_path)
+    return new_backend(request, tmp_path)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def job_store(job_backend: JobBackend) -> Iterator[JobStore]:
 
 @pytest.fixture(params=QUEUE_BACKENDS, ids=lambda backend: backend.__name__)
 def queue_backend(request: pytest.FixtureRequest, tmp_path: Path) -> QueueBackend:
-    return made(request, tmp_path)
+    return new_backend(request, tmp_path)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The backends that the contract suites run against. One that joins is a class like these and an entry in its list."""
+"""The backends that the contract suites run against. To add a backend, add a class like these and list it below."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ from cloud_executor.ports import JobQueue, JobStore, ObjectStore
 
 SPAWN = multiprocessing.get_context("spawn")
 
-PATIENCE_SECONDS = 30
-"""after which a test gives up on something that ought to happen at once"""
+TIMEOUT_SECONDS = 30
+"""Time limit for things that ought to happen at once, in seconds."""
 
 
 STRANGE_POOLS = ("", "other", "poo", "pool2", "POOL", "a/../pool", "po\0ol")
 CONTRACT_POOLS = ("pool", *STRANGE_POOLS)
-"""the pools of the contract suite"""
+"""All pools of the contract suites."""
 
 
 def new_bucket() -> str:
-    """A bucket of the storage emulator."""
+    """Create a bucket in the storage emulator and return its name."""
     name = f"test-{uuid.uuid4().hex}"
     Client("test", AnonymousCredentials()).create_bucket(name)
     return name
 
 
 def new_s3_bucket() -> str:
-    """A bucket of the S3 emulator, which the environment names."""
+    """Create a bucket in the S3 emulator that the environment names, and return the bucket's name."""
     name = f"test-{uuid.uuid4().hex}"
     boto3.session.Session().client("s3").create_bucket(Bucket=name)
     return name
 
 
 class ObjectBackend(Protocol):
-    """Can be sent to another process, which then opens the same store."""
+    """A description of an object store that can be sent to another process, which then opens the same store."""
 
     fixtures: ClassVar[tuple[str, ...]]
-    """what has to run for it"""
+    """Names of the fixtures that start the services it needs."""
 
     decides_races: ClassVar[bool]
-    """whether of two that write one key at once the second finds the first one's object"""
+    """Whether one of two concurrent writes to the same key wins and the other one finds its object."""
 
     def open(self) -> AbstractContextManager[ObjectStore]: ...
 
@@ -76,11 +76,11 @@ class QueueBackend(Protocol):
 
     @property
     def returns_within_seconds(self) -> float:
-        """How long a dead process's message may stay away."""
+        """Longest time until a dead process's message is redelivered, in seconds."""
 
     @property
     def delivers_within_seconds(self) -> float:
-        """How long a message may be on its way to whoever waits for it."""
+        """Longest time until a published message reaches a waiting subscriber, in seconds."""
 
     def open(self) -> AbstractContextManager[JobQueue]: ...
 
@@ -99,7 +99,7 @@ class Files:
 @dataclass(frozen=True)
 class Gcs:
     fixtures: ClassVar[tuple[str, ...]] = ("storage",)
-    decides_races: ClassVar[bool] = False  # the service does; its emulator ignores the conditions of a rewrite
+    decides_races: ClassVar[bool] = False  # Cloud Storage does, but its emulator ignores the preconditions of a rewrite
     folder: Path
     bucket: str = field(default_factory=new_bucket)
 
@@ -165,7 +165,7 @@ class PubSub:
     fixtures: ClassVar[tuple[str, ...]] = ("pubsub",)
     folder: Path
     project: str = field(default_factory=new_project)
-    returns_within_seconds: float = 10.0  # less no lease may be
+    returns_within_seconds: float = 10.0  # the shortest possible lease
     delivers_within_seconds: float = 0.5
 
     @contextmanager
@@ -184,7 +184,7 @@ QUEUE_BACKENDS: list[Callable[[Path], QueueBackend]] = [SqliteQueue, PubSub]
 
 @contextmanager
 def in_process(target: Callable[..., object], *arguments: Any) -> Iterator[BaseProcess]:
-    """Runs `target` in a process of its own, which does not outlive the block."""
+    """Run `target` in a new process, which is killed at the end of the block."""
     process = SPAWN.Process(target=target, args=arguments, daemon=True)
     process.start()
     try:
@@ -195,13 +195,13 @@ def in_process(target: Callable[..., object], *arguments: Any) -> Iterator[BaseP
 
 
 def in_processes(count: int, target: Callable[..., object], *arguments: Any) -> None:
-    """Runs `target` in several processes at once, each told its number, until all have succeeded."""
+    """Run `target` concurrently in several processes, each with its number, and assert that all succeed."""
     processes = [SPAWN.Process(target=target, args=(number, *arguments), daemon=True) for number in range(count)]
     for process in processes:
         process.start()
     try:
         for process in processes:
-            process.join(PATIENCE_SECONDS)
+            process.join(TIMEOUT_SECONDS)
     finally:
         for process in processes:
             process.kill()

@@ -1,4 +1,4 @@
-"""What every store with DirectTransfers promises (cloud_executor/ports.py)."""
+"""The contract of every store with DirectTransfers (cloud_executor/ports.py)."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def keys(store: ObjectStore, prefix: str = "") -> list[str]:
     return [found.key for found in store.list(prefix)]
 
 
-def send(url: str, data: bytes, place: str | None = None) -> requests.Response:
-    headers = {} if place is None else {"Content-Range": f"bytes {place}"}
+def send(url: str, data: bytes, content_range: str | None = None) -> requests.Response:
+    headers = {} if content_range is None else {"Content-Range": f"bytes {content_range}"}
     return requests.put(url, data=data, headers=headers, timeout=30, allow_redirects=False)
 
 
 # Uploads --------------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_sent_to_an_upload_url_is_the_object(store: DirectStore) -> None:
+def test_bytes_sent_to_an_upload_url_become_the_object(store: DirectStore) -> None:
     url = store.upload_url(UPLOAD, 10, "a note", None)
     assert keys(store) == []
     assert send(url, b"0123456789").status_code == 200
@@ -56,11 +56,11 @@ def test_what_is_sent_to_an_upload_url_is_the_object(store: DirectStore) -> None
     assert store.stat(UPLOAD).size == 10
 
 
-def test_an_upload_goes_on_after_an_interruption_where_it_was(store: DirectStore) -> None:
+def test_an_interrupted_upload_resumes_where_it_stopped(store: DirectStore) -> None:
     data = random.Random(1).randbytes(PIECE + 1000)
     url = store.upload_url(UPLOAD, len(data), "", None)
-    answer = send(url, data[:PIECE], f"0-{PIECE - 1}/{len(data)}")
-    assert (answer.status_code, answer.headers["Range"]) == (308, f"bytes=0-{PIECE - 1}")
+    response = send(url, data[:PIECE], f"0-{PIECE - 1}/{len(data)}")
+    assert (response.status_code, response.headers["Range"]) == (308, f"bytes=0-{PIECE - 1}")
     assert keys(store) == []
     assert send(url, data[PIECE:], f"{PIECE}-{len(data) - 1}/{len(data)}").status_code == 200
     assert content(store, UPLOAD) == data
@@ -71,11 +71,11 @@ def test_an_upload_without_bytes_is_an_empty_object(store: DirectStore) -> None:
     assert content(store, UPLOAD) == b""
 
 
-def test_a_browser_page_may_send(store: DirectStore) -> None:
+def test_a_page_in_a_browser_can_upload(store: DirectStore) -> None:
     url = store.upload_url(UPLOAD, 3, "", "https://page.example")
-    answer = requests.put(url, data=b"abc", headers={"Origin": "https://page.example"}, timeout=30)
-    assert answer.status_code == 200
-    assert answer.headers["Access-Control-Allow-Origin"] in ("*", "https://page.example")
+    response = requests.put(url, data=b"abc", headers={"Origin": "https://page.example"}, timeout=30)
+    assert response.status_code == 200
+    assert response.headers["Access-Control-Allow-Origin"] in ("*", "https://page.example")
 
 
 def test_the_note_is_kept_until_the_object_is_moved(store: DirectStore) -> None:
@@ -93,7 +93,7 @@ def test_the_note_is_kept_until_the_object_is_moved(store: DirectStore) -> None:
 
 
 @pytest.mark.parametrize("key", [KEY, "wg-temp/a name+with?odd#characters%20é"])
-def test_a_download_url_gives_the_object(store: DirectStore, key: str) -> None:
+def test_a_download_url_returns_the_object(store: DirectStore, key: str) -> None:
     store.put(key, [b"0123456789"])
     url = store.download_url(key, content_type="text/plain", disposition='attachment; filename="a.txt"', lifetime=HOUR)
     assert requests.get(url, timeout=30).content == b"0123456789"
@@ -101,7 +101,7 @@ def test_a_download_url_gives_the_object(store: DirectStore, key: str) -> None:
     assert (part.status_code, part.content) == (206, b"456789")
 
 
-def test_a_download_url_is_made_without_looking_anything_up(store: DirectStore) -> None:
+def test_a_download_url_is_issued_without_a_lookup(store: DirectStore) -> None:
     url = store.download_url(KEY, content_type="text/plain", disposition=None, lifetime=HOUR)
     assert requests.get(url, timeout=30).status_code == 404
 
@@ -110,7 +110,7 @@ def test_a_download_url_is_made_without_looking_anything_up(store: DirectStore) 
 
 
 @pytest.mark.parametrize("size", [0, 10, 5_000_000, 10_000_000])
-def test_the_crc32_of_what_is_put_is_kept(store: DirectStore, size: int) -> None:
+def test_put_records_the_crc32_of_the_object(store: DirectStore, size: int) -> None:
     data = random.Random(size).randbytes(size)
     store.put(KEY, [data])
     assert store.stat(KEY).crc32 == zlib.crc32(data)
@@ -119,13 +119,13 @@ def test_the_crc32_of_what_is_put_is_kept(store: DirectStore, size: int) -> None
 
 
 @pytest.mark.parametrize("size", [10, 5_000_000])
-def test_the_crc32_goes_with_the_object_when_it_is_moved(store: DirectStore, size: int) -> None:
+def test_move_keeps_the_crc32_of_the_object(store: DirectStore, size: int) -> None:
     store.put(UPLOAD, [bytes(size)])
     store.move(UPLOAD, KEY)
     assert store.stat(KEY).crc32 == zlib.crc32(bytes(size))
 
 
-def test_a_crc32_is_recorded(store: DirectStore) -> None:
+def test_a_crc32_can_be_recorded(store: DirectStore) -> None:
     send(store.upload_url(UPLOAD, 3, "note", None), b"abc")
     assert store.stat(UPLOAD).crc32 is None
     store.record_crc32(UPLOAD, 2**32 - 1)
@@ -133,7 +133,7 @@ def test_a_crc32_is_recorded(store: DirectStore) -> None:
     assert (found.crc32, found.note) == (2**32 - 1, "note")
 
 
-def test_a_crc32_of_a_missing_object_is_not_found(store: DirectStore) -> None:
+def test_recording_the_crc32_of_a_missing_object_is_not_found(store: DirectStore) -> None:
     with pytest.raises(ObjectNotFound):
         store.record_crc32(KEY, 1)
 
@@ -142,11 +142,11 @@ def test_a_crc32_of_a_missing_object_is_not_found(store: DirectStore) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 32, 33, 1100])
-def test_a_composed_object_is_its_parts_joined(store: DirectStore, count: int) -> None:
+def test_a_composed_object_is_the_concatenation_of_its_parts(store: DirectStore, count: int) -> None:
     source = random.Random(count)
     contents = {f"wg-content/{number:02}/x": source.randbytes(source.randrange(2000)) for number in range(20)}
     store.put_all(contents)
-    # Mostly objects, some of them more than once, and bytes between them.
+    # Mostly objects, some of them more than once, with bytes between them.
     parts: list[str | bytes] = [
         source.randbytes(source.randrange(1, 500)) if source.random() < 0.1 else source.choice(list(contents))
         for _ in range(count)
@@ -158,7 +158,7 @@ def test_a_composed_object_is_its_parts_joined(store: DirectStore, count: int) -
     assert keys(store) == sorted([*contents, "wg-zip/ab/c.zip"])
 
 
-def test_bytes_alone_can_be_composed(store: DirectStore) -> None:
+def test_an_object_can_be_composed_of_bytes_only(store: DirectStore) -> None:
     store.compose(KEY, [b"one", b"two" * 1_000_000, b""])
     assert content(store, KEY) == b"one" + b"two" * 1_000_000
     assert keys(store) == [KEY]
@@ -172,7 +172,7 @@ def test_composing_a_missing_part_is_not_found_and_leaves_nothing(store: DirectS
     assert keys(store) == ["a"]
 
 
-def test_composing_onto_an_object_that_is_there_leaves_it_as_it_is(store: DirectStore) -> None:
+def test_composing_onto_an_existing_object_leaves_it_unchanged(store: DirectStore) -> None:
     store.put("a", [b"part"])
     store.put(KEY, [b"the first"])
     store.compose(KEY, ["a", b"glue"])
@@ -180,7 +180,7 @@ def test_composing_onto_an_object_that_is_there_leaves_it_as_it_is(store: Direct
     assert keys(store) == ["a", KEY]
 
 
-def test_a_composed_object_can_be_part_of_another(store: DirectStore) -> None:
+def test_a_composed_object_can_be_a_part_of_another_object(store: DirectStore) -> None:
     store.put("a", [b"part"])
     store.compose("b", ["a", b"glue"])
     store.record_crc32("b", zlib.crc32(b"partglue"))

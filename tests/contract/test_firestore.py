@@ -1,4 +1,4 @@
-"""How a FirestoreJobStore finds what it is asked for, and what it does when the service fails."""
+"""A FirestoreJobStore's indexes and documents, and its behavior when the service fails."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def _replaced_by(job: Job, stored: Job | None) -> Job:
     return job
 
 
-def put(store: FirestoreJobStore, number: int, text: str) -> None:
-    store.put_output(OutputSegment("a", number, text), lambda _: None)
+def put(store: FirestoreJobStore, number: int, output: str) -> None:
+    store.put_output(OutputSegment("a", number, output), lambda _: None)
 
 
 # Indexes --------------------------------------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ def put(store: FirestoreJobStore, number: int, text: str) -> None:
 
 @pytest.fixture
 def queries(monkeypatch: pytest.MonkeyPatch) -> list[StructuredQuery]:
-    """Every query that is sent from now on."""
+    """All queries sent during the test."""
     sent: list[StructuredQuery] = []
     actual = FirestoreClient.run_query
 
@@ -122,7 +122,7 @@ def test_every_query_has_its_index(
         equal = {found.field.field_path for found in filters_of(query) if found.op.name == "EQUAL"}
         ordered = [order.field.field_path for order in query.order_by]
         assert {order.direction.name for order in query.order_by} <= {"ASCENDING"}
-        # A range needs no index of its own beside that of its order.
+        # A range filter uses the index of its order.
         assert {found.field.field_path for found in filters_of(query)} <= equal | set(ordered)
         fields = [*sorted(equal), *(name for name in ordered if name != "__name__")]
         if len(fields) > 1:
@@ -139,7 +139,7 @@ def test_every_query_has_its_index(
             assert (collection.collection_id, name) not in exempt
 
 
-def test_every_field_that_is_exempt_from_indexes_is_one_that_is_stored(store: FirestoreJobStore, database: Any) -> None:
+def test_every_field_exempt_from_indexing_is_a_stored_field(store: FirestoreJobStore, database: Any) -> None:
     insert(store, "a")
     put(store, 4, "text")
     store.put_worker(WorkerRecord("w", NOW))
@@ -153,7 +153,7 @@ def test_every_field_that_is_exempt_from_indexes_is_one_that_is_stored(store: Fi
         assert override["fieldPath"] in stored[override["collectionGroup"]]
 
 
-def test_output_that_nobody_clears_expires(store: FirestoreJobStore, database: Any, project: str) -> None:
+def test_output_expires_unless_it_is_cleared(store: FirestoreJobStore, database: Any, project: str) -> None:
     put(store, 0, "text")
     FirestoreJobStore(project, "(default)", None).put_output(OutputSegment("b", 0, "text"), lambda _: None)
     (ttl,) = [found for found in DECLARED["fieldOverrides"] if found.get("ttl")]
@@ -169,7 +169,7 @@ def test_output_that_nobody_clears_expires(store: FirestoreJobStore, database: A
 
 
 @pytest.mark.parametrize("job_hash", ["", ".", "..", "__x__", "a/b", "~", "é", "\ud83d", "x" * 2000, "~" + "0" * 64])
-def test_a_hash_that_no_document_can_be_named_after_has_a_document_of_its_own(
+def test_a_hash_that_is_not_a_valid_document_id_gets_an_encoded_id(
     store: FirestoreJobStore, database: Any, job_hash: str
 ) -> None:
     insert(store, job_hash)
@@ -179,12 +179,12 @@ def test_a_hash_that_no_document_can_be_named_after_has_a_document_of_its_own(
     assert store.get(job_hash) == new_job(job_hash)
 
 
-def test_a_job_is_found_under_its_hash(store: FirestoreJobStore, database: Any) -> None:
+def test_a_jobs_hash_is_its_document_id(store: FirestoreJobStore, database: Any) -> None:
     insert(store, "0123456789abcdef")
     assert database.document("jobs/0123456789abcdef").get().exists
 
 
-def test_a_shorter_segment_replaces_a_longer_one_whole(store: FirestoreJobStore, database: Any) -> None:
+def test_a_shorter_segment_replaces_a_longer_one_completely(store: FirestoreJobStore, database: Any) -> None:
     put(store, 0, "x" * 1_000_001)
     put(store, 1, "next")
     assert len(list(database.collection("jobs/a/output").stream())) == 6
@@ -194,7 +194,7 @@ def test_a_shorter_segment_replaces_a_longer_one_whole(store: FirestoreJobStore,
     assert list(database.collection("jobs/a/output").stream()) == []
 
 
-def test_what_is_left_of_a_cleared_segment_is_no_output(store: FirestoreJobStore, database: Any) -> None:
+def test_remnants_of_a_cleared_segment_are_not_output(store: FirestoreJobStore, database: Any) -> None:
     put(store, 0, "x" * 1_000_000)
     put(store, 1, "next")
     for number in range(10, 40):
@@ -205,26 +205,26 @@ def test_what_is_left_of_a_cleared_segment_is_no_output(store: FirestoreJobStore
     assert [segment.number for segment in store.output("a")] == [1, 50]
 
 
-def test_long_segments_that_a_page_ends_in_come_whole(store: FirestoreJobStore) -> None:
-    texts = [letter * 1_250_001 for letter in "abcdefg"]
-    for number, text in enumerate(texts):
-        put(store, number, text)
-    assert [segment.output for segment in store.output("a")] == texts
+def test_long_segments_at_page_boundaries_are_complete(store: FirestoreJobStore) -> None:
+    outputs = [letter * 1_250_001 for letter in "abcdefg"]
+    for number, output in enumerate(outputs):
+        put(store, number, output)
+    assert [segment.output for segment in store.output("a")] == outputs
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
-def test_a_number_that_a_field_cannot_hold_is_invalid(store: FirestoreJobStore, number: int) -> None:
+def test_a_number_outside_the_range_of_a_field_is_invalid(store: FirestoreJobStore, number: int) -> None:
     with pytest.raises(Invalid):
         put(store, number, "")
 
 
 @pytest.mark.parametrize("number", [2**63 - 1, -(2**63)])
-def test_the_utmost_numbers_are_held(store: FirestoreJobStore, number: int) -> None:
+def test_the_largest_and_smallest_numbers_can_be_stored(store: FirestoreJobStore, number: int) -> None:
     put(store, number, "text")
     assert list(store.output("a")) == [OutputSegment("a", number, "text")]
 
 
-def test_what_no_document_can_hold_is_too_large(store: FirestoreJobStore) -> None:
+def test_data_that_exceeds_a_document_is_too_large(store: FirestoreJobStore) -> None:
     with pytest.raises(TooLarge):
         put(store, 0, "é" * 1_500_001)
     with pytest.raises(TooLarge):
@@ -234,7 +234,7 @@ def test_what_no_document_can_hold_is_too_large(store: FirestoreJobStore) -> Non
     assert list(store.output("a")) == []
 
 
-def test_a_crafted_page_is_invalid(store: FirestoreJobStore) -> None:
+def test_a_forged_page_cursor_is_invalid(store: FirestoreJobStore) -> None:
     with pytest.raises(Invalid):
         store.query(after="cGFnZQB4" * 400)
 
@@ -243,7 +243,7 @@ def test_a_crafted_page_is_invalid(store: FirestoreJobStore) -> None:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, method: str, error: Exception, *, done: bool = False) -> list[str]:
-    """Makes the first call of a method fail, `done`: once it was carried out; the calls of it are counted."""
+    """Make the first call of a method fail, after taking effect if `done`; return a list that grows with each call."""
     calls: list[str] = []
     actual = getattr(FirestoreClient, method)
 
@@ -269,7 +269,7 @@ def count_up(job: Job | None) -> Job:
 @pytest.mark.parametrize(
     "error", [exceptions.ServiceUnavailable("gone"), exceptions.DeadlineExceeded("late"), exceptions.Aborted("lock")]
 )
-def test_a_change_whose_answer_is_lost_is_made_once(
+def test_a_change_whose_response_is_lost_is_made_once(
     store: FirestoreJobStore, monkeypatch: pytest.MonkeyPatch, error: Exception, done: bool
 ) -> None:
     insert(store, "a")
@@ -278,7 +278,9 @@ def test_a_change_whose_answer_is_lost_is_made_once(
     assert changed == store.get("a") == new_job("a", lost_attempts=1)
 
 
-def test_a_create_whose_answer_is_lost_is_made_once(store: FirestoreJobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_create_whose_response_is_lost_is_made_once(
+    store: FirestoreJobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failing(monkeypatch, "commit", exceptions.ServiceUnavailable("gone"), done=True)
 
     def create(stored: Job | None) -> Job | None:
@@ -296,7 +298,7 @@ def test_a_create_whose_answer_is_lost_is_made_once(store: FirestoreJobStore, mo
         (exceptions.InvalidArgument("what"), Unavailable),
     ],
 )
-def test_an_error_of_the_service_is_one_of_the_port(
+def test_service_errors_become_errors_of_the_port(
     store: FirestoreJobStore, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
 ) -> None:
     insert(store, "a")
@@ -314,7 +316,7 @@ def test_an_error_of_the_service_is_one_of_the_port(
     assert store.get("a") == new_job("a")
 
 
-def test_contention_that_does_not_end_is_given_up(
+def test_persistent_contention_makes_a_transaction_fail_as_unavailable(
     store: FirestoreJobStore, monkeypatch: pytest.MonkeyPatch, project: str
 ) -> None:
     insert(store, "a")
@@ -329,7 +331,7 @@ def test_contention_that_does_not_end_is_given_up(
         store.transact("a", overtaken)
 
 
-def test_an_emulator_that_comes_back_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_reconnects_to_a_restarted_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
     with firestore_emulator() as address:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", address)
         store = FirestoreJobStore("test", "(default)")

@@ -1,4 +1,4 @@
-"""What the use cases of jobs cost: calls of Firestore and Pub/Sub, counted where they leave the client libraries."""
+"""Calls to Firestore and Pub/Sub that each use case of jobs makes, counted at the edge of the client libraries."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from google.pubsub_v1 import PublisherClient
 from cloud_executor.backends.google.firestore.jobs import FirestoreJobStore
 from cloud_executor.backends.google.pubsub import PubSubJobQueue
 from cloud_executor.composition import Jobs
-from cloud_executor.model.job import Outcome, OutputSegment, Status
+from cloud_executor.model.job import Outcome
+from cloud_executor.model.job import OutputSegment, Status
 from cloud_executor.model.pool import WorkerPool
 
 
 @pytest.fixture
-def jobs(firestore: str, pubsub: str) -> Jobs:
+def executor(firestore: str, pubsub: str) -> Jobs:
     project = new_project()
     queue = PubSubJobQueue(project, "executor", timedelta(hours=1))
     queue.create(["default"], max_deliveries=20)
@@ -48,20 +49,20 @@ def calls(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]
     yield made
 
 
-def test_create_is_a_transaction_a_publish_and_a_note(jobs: Jobs, calls: Counter[str]) -> None:
+def test_create_is_a_transaction_a_publish_and_a_write(jobs: Jobs, calls: Counter[str]) -> None:
     jobs.clients.create("job")
-    # The transaction is a read, and a commit that holds only if nothing has changed since.
+    # The transaction is a read and a commit that fails if the document has changed since; the write is `publishedAt`.
     assert calls == {"batch_get_documents": 1, "commit": 2, "publish": 1}
 
 
-def test_a_create_of_what_is_there_is_one_read(jobs: Jobs, calls: Counter[str]) -> None:
+def test_creating_an_existing_job_is_one_read(jobs: Jobs, calls: Counter[str]) -> None:
     jobs.clients.create("job")
     calls.clear()
     jobs.clients.create("job")
     assert calls == {"batch_get_documents": 1}
 
 
-def test_a_create_for_external_workers_publishes_nothing(jobs: Jobs, calls: Counter[str]) -> None:
+def test_creating_a_job_for_external_workers_publishes_nothing(jobs: Jobs, calls: Counter[str]) -> None:
     jobs.clients.create("job", ("a label that no pool has",))
     assert calls == {"batch_get_documents": 1, "commit": 1}
 
@@ -75,13 +76,13 @@ def test_info_is_one_read(jobs: Jobs, calls: Counter[str]) -> None:
 
 def test_a_poll_of_output_is_one_query(jobs: Jobs, calls: Counter[str]) -> None:
     jobs.clients.create("job")
-    jobs.external_workers.put_output(OutputSegment("job", 0, "line"))
+    jobs.PUT_OUTPUT(OutputSegment("job", 0, "line"))
     calls.clear()
     assert len(list(jobs.clients.output("job"))) == 1
     assert calls == {"run_query": 1}
 
 
-def test_a_first_poll_that_finds_nothing_also_looks_whether_the_job_is_there(jobs: Jobs, calls: Counter[str]) -> None:
+def test_a_first_poll_without_output_also_reads_the_job(jobs: Jobs, calls: Counter[str]) -> None:
     jobs.clients.create("job")
     calls.clear()
     assert list(jobs.clients.output("job")) == []
@@ -91,14 +92,13 @@ def test_a_first_poll_that_finds_nothing_also_looks_whether_the_job_is_there(job
     assert calls == {"run_query": 1}
 
 
-def test_a_workers_part_is_three_transactions_and_one_for_each_renewal(jobs: Jobs, calls: Counter[str]) -> None:
+def test_claim_start_and_finish_are_three_transactions(jobs: Jobs, calls: Counter[str]) -> None:
     jobs.clients.create("job")
     calls.clear()
     job = jobs.attempts.claim("job", "worker")
     jobs.attempts.start("job", job.attempt)
     jobs.attempts.finish("job", job.attempt, Outcome(Status.SUCCESS))
     assert calls == {"batch_get_documents": 3, "commit": 3}
-    calls.clear()
 
 
 def test_a_sweep_with_nothing_to_do_is_four_queries(jobs: Jobs, calls: Counter[str]) -> None:

@@ -1,4 +1,4 @@
-"""What every JobQueue promises (cloud_executor/ports.py)."""
+"""The contract of every JobQueue (cloud_executor/ports.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 
 import pytest
-from contract_backends import PATIENCE_SECONDS, SPAWN, STRANGE_POOLS, QueueBackend, in_process
+from contract_backends import SPAWN, STRANGE_POOLS, TIMEOUT_SECONDS, QueueBackend, in_process
 
 from cloud_executor.ports import Delivery, JobQueue, Subscription
 
@@ -24,18 +24,18 @@ def subscription(job_queue: JobQueue) -> Iterator[Subscription]:
 
 @pytest.fixture
 def soon(queue_backend: QueueBackend) -> float:
-    """Seconds after which what is to come now has come."""
+    """Time after which every message that can be delivered now has arrived, in seconds."""
     return queue_backend.delivers_within_seconds
 
 
-def take(subscription: Subscription, timeout: float = PATIENCE_SECONDS) -> Delivery:
+def take(subscription: Subscription, timeout: float = TIMEOUT_SECONDS) -> Delivery:
     delivery = subscription.next(timeout)
     assert delivery is not None
     return delivery
 
 
 def take_all(subscription: Subscription, soon: float) -> list[str]:
-    """The hashes of all messages that are there, which are then acked."""
+    """Ack all available messages and return their job hashes."""
     found = []
     while (delivery := subscription.next(soon)) is not None:
         delivery.ack()
@@ -49,17 +49,19 @@ def test_a_message_names_its_job(job_queue: JobQueue, subscription: Subscription
 
 
 @pytest.mark.parametrize(
-    "text",
+    "job_hash",
     ["", "a\0b", "../..", "a/b", "'\"", "\U0001f600", "\ud83d", "\ud83d\ude00", "long/" * 20_000],
     ids=["empty", "NUL", "path", "slash", "quotes", "emoji", "lone surrogate", "surrogates apart", "very long"],
 )
-def test_a_job_hash_may_be_any_text(job_queue: JobQueue, subscription: Subscription, text: str, soon: float) -> None:
-    job_queue.publish("pool", text)
+def test_a_job_hash_can_be_any_string(
+    job_queue: JobQueue, subscription: Subscription, job_hash: str, soon: float
+) -> None:
+    job_queue.publish("pool", job_hash)
     delivery = take(subscription)
-    assert delivery.job_hash == text
+    assert delivery.job_hash == job_hash
     delivery.nack()
     delivery = take(subscription)
-    assert delivery.job_hash == text
+    assert delivery.job_hash == job_hash
     delivery.ack()
     assert take_all(subscription, soon) == []
 
@@ -77,7 +79,9 @@ def test_every_message_is_delivered(job_queue: JobQueue, subscription: Subscript
     assert sorted(take_all(subscription, soon)) == sorted(published)
 
 
-def test_a_pool_has_only_its_own_messages(job_queue: JobQueue, subscription: Subscription, soon: float) -> None:
+def test_a_subscription_gets_only_its_own_pools_messages(
+    job_queue: JobQueue, subscription: Subscription, soon: float
+) -> None:
     for pool in STRANGE_POOLS:
         job_queue.publish(pool, "x")
         with job_queue.subscribe(pool, 4) as other:
@@ -88,14 +92,14 @@ def test_a_pool_has_only_its_own_messages(job_queue: JobQueue, subscription: Sub
             take(subscription).ack()
 
 
-def test_next_gives_none_when_its_time_is_over(subscription: Subscription) -> None:
+def test_next_returns_none_after_its_timeout(subscription: Subscription) -> None:
     started = time.monotonic()
     assert subscription.next(0.05) is None
     assert subscription.next(0) is None
     assert time.monotonic() - started >= 0.05
 
 
-def test_an_acked_message_never_comes_again(
+def test_an_acked_message_is_never_redelivered(
     queue_backend: QueueBackend, job_queue: JobQueue, subscription: Subscription
 ) -> None:
     job_queue.publish("pool", "a")
@@ -112,17 +116,17 @@ def test_an_ack_can_be_repeated(job_queue: JobQueue, subscription: Subscription,
     assert subscription.next(soon) is None
 
 
-def test_a_nacked_message_comes_again_now(job_queue: JobQueue, subscription: Subscription, soon: float) -> None:
+def test_a_nacked_message_is_redelivered_at_once(job_queue: JobQueue, subscription: Subscription, soon: float) -> None:
     job_queue.publish("pool", "a")
     take(subscription).nack()
     assert take(subscription, soon).job_hash == "a"
 
 
-def test_a_nack_wakes_whoever_waits(job_queue: JobQueue, subscription: Subscription) -> None:
+def test_a_nack_wakes_a_waiting_subscriber(job_queue: JobQueue, subscription: Subscription) -> None:
     job_queue.publish("pool", "a")
     delivery = take(subscription)
     with job_queue.subscribe("pool", 4) as other, ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(each.next, PATIENCE_SECONDS) for each in (subscription, other)]
+        waiting = [pool.submit(each.next, TIMEOUT_SECONDS) for each in (subscription, other)]
         delivery.nack()
         done, _ = wait(waiting, return_when=FIRST_COMPLETED)
         found = next(iter(done)).result()
@@ -132,7 +136,7 @@ def test_a_nack_wakes_whoever_waits(job_queue: JobQueue, subscription: Subscript
         assert found.job_hash == "a"
 
 
-def test_a_delivery_in_hand_is_kept_from_others(
+def test_an_unsettled_delivery_is_withheld_from_others(
     queue_backend: QueueBackend, job_queue: JobQueue, subscription: Subscription, soon: float
 ) -> None:
     job_queue.publish("pool", "a")
@@ -144,7 +148,7 @@ def test_a_delivery_in_hand_is_kept_from_others(
     assert take(subscription).job_hash == "a"
 
 
-def test_a_delivery_in_hand_can_be_settled_after_close(
+def test_a_delivery_can_be_settled_after_close(
     queue_backend: QueueBackend, job_queue: JobQueue, subscription: Subscription, soon: float
 ) -> None:
     job_queue.publish("pool", "a")
@@ -154,14 +158,14 @@ def test_a_delivery_in_hand_can_be_settled_after_close(
     deliveries[0].ack()
     deliveries[1].nack()
     with job_queue.subscribe("pool", 4) as other:
-        # At once, unless it crossed with the end of the closed stream.
+        # Usually at once, but later if the nack raced with the end of the closed stream.
         returned = take(other, 2 * queue_backend.returns_within_seconds + 5)
         assert returned.job_hash == deliveries[1].job_hash
         returned.ack()
         assert take_all(other, soon) == []
 
 
-def test_a_delivery_in_hand_is_kept_from_others_after_close(
+def test_an_unsettled_delivery_is_withheld_from_others_after_close(
     queue_backend: QueueBackend, job_queue: JobQueue, subscription: Subscription
 ) -> None:
     job_queue.publish("pool", "a")
@@ -172,7 +176,9 @@ def test_a_delivery_in_hand_is_kept_from_others_after_close(
     assert delivery.job_hash == "a"
 
 
-def test_what_is_in_hand_at_the_end_of_a_subscription_returns(queue_backend: QueueBackend, job_queue: JobQueue) -> None:
+def test_a_delivery_left_unsettled_by_a_closed_subscription_is_redelivered(
+    queue_backend: QueueBackend, job_queue: JobQueue
+) -> None:
     job_queue.publish("pool", "a")
     with job_queue.subscribe("pool", 4) as subscription:
         take(subscription)
@@ -180,10 +186,10 @@ def test_what_is_in_hand_at_the_end_of_a_subscription_returns(queue_backend: Que
         assert take(other, 2 * queue_backend.returns_within_seconds + 5).job_hash == "a"
 
 
-# Publishing anew ------------------------------------------------------------------------------------------------------
+# Publishing again -----------------------------------------------------------------------------------------------------
 
 
-def test_a_message_that_was_published_anew_outlives_the_ack_of_its_old_delivery(
+def test_a_republished_message_outlives_the_ack_of_its_old_delivery(
     job_queue: JobQueue, subscription: Subscription, soon: float
 ) -> None:
     job_queue.publish("pool", "a")
@@ -198,7 +204,7 @@ def test_a_message_that_was_published_anew_outlives_the_ack_of_its_old_delivery(
     assert take_all(subscription, soon) == []
 
 
-def test_a_message_that_was_published_anew_comes_now(
+def test_a_republished_message_is_delivered_at_once(
     job_queue: JobQueue, subscription: Subscription, soon: float
 ) -> None:
     job_queue.publish("pool", "a")
@@ -208,7 +214,7 @@ def test_a_message_that_was_published_anew_comes_now(
     assert take(subscription, soon).job_hash == "a"
 
 
-def test_a_job_that_was_done_can_be_published_again(
+def test_a_job_can_be_published_again_after_its_ack(
     job_queue: JobQueue, subscription: Subscription, soon: float
 ) -> None:
     for _ in range(3):
@@ -222,10 +228,10 @@ def test_a_job_that_was_done_can_be_published_again(
 # Waiting --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_publish_wakes_whoever_waits(job_queue: JobQueue, subscription: Subscription) -> None:
+def test_a_publish_wakes_a_waiting_subscriber(job_queue: JobQueue, subscription: Subscription) -> None:
     with ThreadPoolExecutor(1) as pool:
         for number in range(20):
-            waiting = pool.submit(subscription.next, PATIENCE_SECONDS)
+            waiting = pool.submit(subscription.next, TIMEOUT_SECONDS)
             job_queue.publish("pool", f"job {number}")
             delivery = waiting.result()
             assert delivery is not None
@@ -233,31 +239,31 @@ def test_a_publish_wakes_whoever_waits(job_queue: JobQueue, subscription: Subscr
             delivery.ack()
 
 
-def test_close_wakes_all_who_wait(subscription: Subscription) -> None:
+def test_close_wakes_all_waiting_threads(subscription: Subscription) -> None:
     waits = threading.Barrier(4)
 
     def wait_for_one() -> Delivery | None:
-        waits.wait(PATIENCE_SECONDS)
-        return subscription.next(10 * PATIENCE_SECONDS)
+        waits.wait(TIMEOUT_SECONDS)
+        return subscription.next(10 * TIMEOUT_SECONDS)
 
     with ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(wait_for_one) for _ in range(3)]
-        waits.wait(PATIENCE_SECONDS)
+        waits.wait(TIMEOUT_SECONDS)
         subscription.close()
-        assert [future.result(PATIENCE_SECONDS) for future in waiting] == [None] * 3
+        assert [future.result(TIMEOUT_SECONDS) for future in waiting] == [None] * 3
 
 
 def test_nothing_is_delivered_after_close(job_queue: JobQueue, subscription: Subscription) -> None:
     job_queue.publish("pool", "a")
     subscription.close()
-    assert subscription.next(PATIENCE_SECONDS) is None
+    assert subscription.next(TIMEOUT_SECONDS) is None
     subscription.close()
 
 
 # Races ----------------------------------------------------------------------------------------------------------------
 
 
-def test_threads_of_one_and_of_several_subscriptions_share_the_messages(job_queue: JobQueue) -> None:
+def test_threads_of_one_or_several_subscriptions_share_the_messages(job_queue: JobQueue) -> None:
     count = 60
     published = [f"job {number}" for number in range(count)]
     taken: list[str] = []
@@ -265,7 +271,7 @@ def test_threads_of_one_and_of_several_subscriptions_share_the_messages(job_queu
 
     def work(subscription: Subscription) -> None:
         while not all_taken.is_set():
-            delivery = subscription.next(PATIENCE_SECONDS)
+            delivery = subscription.next(TIMEOUT_SECONDS)
             if delivery is None:
                 return
             taken.append(delivery.job_hash)
@@ -281,19 +287,19 @@ def test_threads_of_one_and_of_several_subscriptions_share_the_messages(job_queu
         working = [pool.submit(work, subscription) for subscription in (first, second) for _ in range(3)]
         for job_hash in published:
             job_queue.publish("pool", job_hash)
-        assert all_taken.wait(PATIENCE_SECONDS)
+        assert all_taken.wait(TIMEOUT_SECONDS)
         first.close()
         second.close()
         for worker in working:
-            worker.result(PATIENCE_SECONDS)
-    # Duplicates are allowed, but none comes while nothing has failed.
+            worker.result(TIMEOUT_SECONDS)
+    # Duplicates are allowed in general, but not without a failure.
     assert sorted(taken) == sorted(published)
 
 
 def work_in_a_process(backend: QueueBackend, ready: Event, taken: Queue[str]) -> None:
     with backend.open() as queue, queue.subscribe("pool", 4) as subscription:
         ready.set()
-        while (delivery := subscription.next(PATIENCE_SECONDS)) is not None:
+        while (delivery := subscription.next(TIMEOUT_SECONDS)) is not None:
             taken.put(delivery.job_hash)
             delivery.ack()
 
@@ -306,10 +312,10 @@ def test_processes_share_the_messages(queue_backend: QueueBackend, job_queue: Jo
         in_process(work_in_a_process, queue_backend, ready[0], taken),
         in_process(work_in_a_process, queue_backend, ready[1], taken),
     ):
-        assert all(event.wait(PATIENCE_SECONDS) for event in ready)
+        assert all(event.wait(TIMEOUT_SECONDS) for event in ready)
         for job_hash in published:
             job_queue.publish("pool", job_hash)
-        found = [taken.get(timeout=PATIENCE_SECONDS) for _ in published]
+        found = [taken.get(timeout=TIMEOUT_SECONDS) for _ in published]
     assert sorted(found) == sorted(published)
 
 
@@ -323,12 +329,14 @@ def take_and_stall(backend: QueueBackend, taken: Event) -> None:
         threading.Event().wait()
 
 
-def test_a_dead_processs_message_returns(queue_backend: QueueBackend, job_queue: JobQueue, soon: float) -> None:
+def test_the_message_of_a_dead_process_is_redelivered(
+    queue_backend: QueueBackend, job_queue: JobQueue, soon: float
+) -> None:
     job_queue.publish("pool", "a")
     taken = SPAWN.Event()
     with ExitStack() as stack:
         with in_process(take_and_stall, queue_backend, taken):
-            assert taken.wait(PATIENCE_SECONDS)
+            assert taken.wait(TIMEOUT_SECONDS)
             subscription = stack.enter_context(job_queue.subscribe("pool", 4))
             assert subscription.next(1.5 * queue_backend.returns_within_seconds) is None
         delivery = take(subscription, 2 * queue_backend.returns_within_seconds + 5)
@@ -349,5 +357,5 @@ def test_a_message_outlives_its_publisher(
 ) -> None:
     published = SPAWN.Event()
     with in_process(publish_and_stall, queue_backend, published):
-        assert published.wait(PATIENCE_SECONDS)
+        assert published.wait(TIMEOUT_SECONDS)
     assert take(subscription, soon).job_hash == "a"

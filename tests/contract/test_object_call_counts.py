@@ -1,4 +1,4 @@
-"""What the use cases of blobs cost: requests to Cloud Storage, counted where they leave the client."""
+"""Requests to Cloud Storage that each use case of blobs makes, counted at the edge of the client library."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cloud_executor.blobs.store import BlobStore, ZipDownload
 from cloud_executor.clock import system_clock
 from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
 
-OF_THE_BUCKET = re.compile(r"/storage/v1/b/[^/?]+(\?.*)?")
+BUCKET_PATH = re.compile(r"/storage/v1/b/[^/?]+(\?.*)?")
 
 LARGE = 5_000_000
-"""bytes: in two pieces"""
+"""Size of a blob that is uploaded in two pieces, in bytes."""
 
 
 @pytest.fixture
@@ -29,13 +29,13 @@ def blobs(storage: str, tmp_path: Path) -> Iterator[BlobStore]:
 
 @pytest.fixture
 def calls(blobs: BlobStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The requests for objects, as they come to be made: method and path."""
+    """Method and path of each request for an object, in order."""
     made: list[str] = []
     send = HTTPAdapter.send
 
     def counted(adapter: HTTPAdapter, request: Any, **options: Any) -> Any:
-        # Once in its life, and in no call of ours, the library asks where the bucket is.
-        if not OF_THE_BUCKET.fullmatch(request.path_url):
+        # The library itself looks up the bucket's location once.
+        if not BUCKET_PATH.fullmatch(request.path_url):
             made.append(f"{request.method} {request.path_url}")
         return send(adapter, request, **options)
 
@@ -48,17 +48,17 @@ def test_a_small_upload_is_two_calls(blobs: BlobStore, calls: list[str]) -> None
     assert len(calls) == 2
 
 
-def test_a_small_upload_of_what_is_there_is_two_calls(blobs: BlobStore, calls: list[str]) -> None:
+def test_a_small_upload_of_an_existing_blob_is_two_calls(blobs: BlobStore, calls: list[str]) -> None:
     blobs.create_file("a.txt", [b"some bytes"])
     calls.clear()
     blobs.create_file("a.txt", [b"some bytes"])
     assert len(calls) == 2
 
 
-def test_a_large_upload_is_ten_calls_and_one_more_for_each_further_piece(blobs: BlobStore, calls: list[str]) -> None:
+def test_a_large_upload_in_two_pieces_is_ten_calls(blobs: BlobStore, calls: list[str]) -> None:
     blobs.create_file("a.bin", [bytes(LARGE)])
-    # Is it there? a session, two pieces, the CRC-32; to move it: its size, is it there? the copy, the deletion; and the
-    # metadata.
+    # The lookup, the session, two pieces, and the CRC-32; for the move: the size, the lookup, the copy, and the
+    # deletion; finally the metadata.
     assert len(calls) == 10
     assert sum("upload_id" in call for call in calls) == 2
 
@@ -85,7 +85,7 @@ def test_an_artifact_of_many_files_is_looked_up_once(blobs: BlobStore, calls: li
     artifact = blobs.create_metadata(BlobMetadata.for_artifact("art", files))
     calls.clear()
     first = blobs.download(artifact.hash)
-    # The artifact, its manifest, which is not there, for each file two, and the manifest.
+    # The artifact, the lookup of its missing manifest, two for each file, and the upload of the manifest.
     assert len(calls) == 2 + 2 * 200 + 1
     calls.clear()
     second = blobs.download(artifact.hash)
@@ -95,13 +95,13 @@ def test_an_artifact_of_many_files_is_looked_up_once(blobs: BlobStore, calls: li
     assert b"".join(second.chunks()) == b"".join(first.chunks())
 
 
-def test_asking_what_is_missing_is_one_call_for_each_content(blobs: BlobStore, calls: list[str]) -> None:
-    asked = [f"{number:040x}" for number in range(20)]
-    assert blobs.missing(asked) == asked
+def test_looking_up_missing_contents_is_one_call_per_content(blobs: BlobStore, calls: list[str]) -> None:
+    contents = [f"{number:040x}" for number in range(20)]
+    assert blobs.missing(contents) == contents
     assert len(calls) == 20
 
 
-def test_a_list_of_a_thousand_is_one_call(blobs: BlobStore, calls: list[str]) -> None:
+def test_listing_a_thousand_objects_is_one_call(blobs: BlobStore, calls: list[str]) -> None:
     blobs.objects.put_all({f"wg-temp/{number}": b"" for number in range(1000)})
     calls.clear()
     assert len(list(blobs.objects.list("wg-temp/"))) == 1000

@@ -1,4 +1,4 @@
-"""What every ObjectStore promises (cloud_executor/ports.py)."""
+"""The contract of every ObjectStore (cloud_executor/ports.py)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 
 import pytest
-from contract_backends import PATIENCE_SECONDS, SPAWN, ObjectBackend, in_process, in_processes
+from contract_backends import SPAWN, TIMEOUT_SECONDS, ObjectBackend, in_process, in_processes
 
 from cloud_executor.ports import ObjectNotFound, ObjectStore
 
 KEY = "wg-content/ab/cdef"
 LARGE = 5_000_000
-"""bytes; more than any backend handles at once"""
+"""Size of an object that exceeds what any backend handles in one piece, in bytes."""
 
 
 def content(store: ObjectStore, key: str, start: int = 0) -> bytes:
@@ -43,7 +43,7 @@ def keys(store: ObjectStore, prefix: str) -> list[str]:
     ],
     ids=["one", "none", "empty", "with empty ones", "many", "a large one", "mixed"],
 )
-def test_what_is_opened_are_the_joined_chunks(object_store: ObjectStore, chunks: list[bytes]) -> None:
+def test_an_object_is_the_concatenation_of_its_chunks(object_store: ObjectStore, chunks: list[bytes]) -> None:
     object_store.put(KEY, iter(chunks))
     assert content(object_store, KEY) == b"".join(chunks)
     assert object_store.stat(KEY).size == sum(map(len, chunks))
@@ -69,11 +69,11 @@ def test_a_reader_never_sees_part_of_an_object(object_store: ObjectStore, size: 
     assert object_store.stat(KEY).size == size + 4
 
 
-class BrokenOff(Exception):
+class Interrupted(Exception):
     pass
 
 
-@pytest.mark.parametrize("error", [BrokenOff, ConnectionResetError, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [Interrupted, ConnectionResetError, KeyboardInterrupt])
 @pytest.mark.parametrize("size", [0, 10, LARGE])
 def test_a_put_whose_chunks_fail_leaves_nothing(
     object_store: ObjectStore, size: int, error: type[BaseException]
@@ -89,14 +89,14 @@ def test_a_put_whose_chunks_fail_leaves_nothing(
     assert keys(object_store, "") == []
 
 
-def test_a_put_that_succeeds_leaves_nothing_else(object_store: ObjectStore) -> None:
+def test_a_put_stores_nothing_but_its_object(object_store: ObjectStore) -> None:
     object_store.put(KEY, [b"x"])
     object_store.put(KEY, [b"x"])
     assert keys(object_store, "") == [KEY]
 
 
 @pytest.mark.parametrize("size", [10, LARGE])
-def test_an_object_that_is_there_stays_as_it_is(object_store: ObjectStore, size: int) -> None:
+def test_a_put_leaves_an_existing_object_unchanged(object_store: ObjectStore, size: int) -> None:
     object_store.put(KEY, [b"the first"])
     before = object_store.stat(KEY)
     object_store.put(KEY, [bytes(size)])
@@ -110,7 +110,7 @@ def test_put_all_stores_each_object(object_store: ObjectStore) -> None:
     assert {key: content(object_store, key) for key in keys(object_store, "")} == objects
 
 
-def test_put_all_leaves_an_object_that_is_there_as_it_is(object_store: ObjectStore) -> None:
+def test_put_all_leaves_existing_objects_unchanged(object_store: ObjectStore) -> None:
     object_store.put("b", [b"the first"])
     object_store.put_all({"a": b"1", "b": b"another", "c": b"3"})
     object_store.put_all({"a": b"x", "b": b"x", "c": b"x"})
@@ -118,12 +118,12 @@ def test_put_all_leaves_an_object_that_is_there_as_it_is(object_store: ObjectSto
     assert keys(object_store, "") == ["a", "b", "c"]
 
 
-def test_put_all_of_nothing_succeeds(object_store: ObjectStore) -> None:
+def test_put_all_without_objects_succeeds(object_store: ObjectStore) -> None:
     object_store.put_all({})
     assert keys(object_store, "") == []
 
 
-def test_an_object_opens_at_an_offset(object_store: ObjectStore) -> None:
+def test_an_object_can_be_opened_at_an_offset(object_store: ObjectStore) -> None:
     object_store.put(KEY, [b"0123456789"])
     assert content(object_store, KEY, 0) == b"0123456789"
     assert content(object_store, KEY, 7) == b"789"
@@ -150,13 +150,13 @@ def test_a_key_without_an_object_is_not_found(object_store: ObjectStore, key: st
         object_store.stat(key)
 
 
-def test_read_gives_the_object_whole_and_what_stat_says(object_store: ObjectStore) -> None:
+def test_read_returns_the_whole_object_and_the_result_of_stat(object_store: ObjectStore) -> None:
     for key, chunks in (("a", [b"some", b" bytes"]), ("b", []), ("c", [bytes(LARGE)])):
         object_store.put(key, chunks)
         assert object_store.read(key) == (b"".join(chunks), object_store.stat(key))
 
 
-def test_stat_tells_key_size_and_when_it_was_stored(object_store: ObjectStore) -> None:
+def test_stat_returns_key_size_and_time_of_storage(object_store: ObjectStore) -> None:
     before = datetime.now(UTC)
     object_store.put(KEY, [b"12345"])
     after = datetime.now(UTC)
@@ -167,14 +167,14 @@ def test_stat_tells_key_size_and_when_it_was_stored(object_store: ObjectStore) -
     assert before - leeway <= info.modified <= after + leeway
 
 
-def test_list_gives_what_stat_gives(object_store: ObjectStore) -> None:
+def test_list_returns_the_same_as_stat(object_store: ObjectStore) -> None:
     object_store.put("wg-content/00/a", [b"1"])
     object_store.put("wg-content/01/b", [b"22"])
     infos = list(object_store.list("wg-content/"))
     assert infos == [object_store.stat("wg-content/00/a"), object_store.stat("wg-content/01/b")]
 
 
-def test_list_takes_any_prefix(object_store: ObjectStore) -> None:
+def test_list_accepts_any_prefix(object_store: ObjectStore) -> None:
     stored = ["wg-content/ab/1", "wg-content/ab/12", "wg-content/abc/1", "wg-content/b/1", "wg-temp/1"]
     for key in stored:
         object_store.put(key, [b""])
@@ -188,17 +188,17 @@ def test_list_takes_any_prefix(object_store: ObjectStore) -> None:
     assert keys(object_store, "wg-content/ab/12") == stored[1:2]
     assert keys(object_store, "wg-content/ab/12/") == []
     assert keys(object_store, "wg-content/c") == []
-    assert keys(object_store, "elsewhere/") == []
+    assert keys(object_store, "other/") == []
 
 
-def test_list_is_in_the_order_of_the_keys(object_store: ObjectStore) -> None:
+def test_list_is_ordered_by_key(object_store: ObjectStore) -> None:
     stored = ["a!", "a-b/c", "a/b!c", "a/b/c", "a0/b", "ab", "é", "\U0001f600"]
     for key in random.Random(3).sample(stored, len(stored)):
         object_store.put(key, [b""])
     assert keys(object_store, "") == sorted(stored)
 
 
-def test_list_shows_every_object_of_many(object_store: ObjectStore) -> None:
+def test_list_returns_all_of_many_objects(object_store: ObjectStore) -> None:
     digests = [hashlib.sha1(bytes([number % 256, number // 256])).hexdigest() for number in range(1200)]
     stored = sorted(f"wg-content/{digest[:2]}/{digest[2:]}" for digest in digests)
     with ThreadPoolExecutor(8) as pool:
@@ -206,7 +206,7 @@ def test_list_shows_every_object_of_many(object_store: ObjectStore) -> None:
     assert keys(object_store, "wg-content/") == stored
 
 
-def test_list_goes_on_while_objects_come_and_go(object_store: ObjectStore) -> None:
+def test_list_continues_while_objects_are_added_and_deleted(object_store: ObjectStore) -> None:
     for number in range(10):
         object_store.put(f"wg-temp/{number}", [b""])
     listing = object_store.list("wg-temp/")
@@ -239,13 +239,13 @@ def test_a_repeated_move_succeeds(object_store: ObjectStore) -> None:
     assert content(object_store, KEY) == b"bytes"
 
 
-def test_move_of_nothing_to_nothing_is_not_found(object_store: ObjectStore) -> None:
+def test_move_without_source_and_destination_is_not_found(object_store: ObjectStore) -> None:
     with pytest.raises(ObjectNotFound):
         object_store.move("wg-temp/upload", KEY)
     assert keys(object_store, "") == []
 
 
-def test_delete_removes(object_store: ObjectStore) -> None:
+def test_delete_removes_one_object(object_store: ObjectStore) -> None:
     object_store.put(KEY, [b"x"])
     object_store.put(KEY + "0", [b"y"])
     object_store.delete(KEY)
@@ -270,14 +270,14 @@ def test_concurrency_is_a_number_of_calls(object_store: ObjectStore) -> None:
 # Races ----------------------------------------------------------------------------------------------------------------
 
 
-def test_of_threads_that_put_one_key_exactly_one_wins(object_store: ObjectStore) -> None:
+def test_exactly_one_of_several_threads_that_put_one_key_wins(object_store: ObjectStore) -> None:
     rounds = 20
     start = threading.Barrier(8)
 
     def race(number: int) -> list[bytes]:
         seen = []
         for turn in range(rounds):
-            start.wait(PATIENCE_SECONDS)
+            start.wait(TIMEOUT_SECONDS)
             object_store.put(f"race/{turn}", [b"%d" % number, bytes(100 * number)])
             seen.append(content(object_store, f"race/{turn}"))
         return seen
@@ -291,11 +291,11 @@ def test_of_threads_that_put_one_key_exactly_one_wins(object_store: ObjectStore)
         assert winners <= payloads
 
 
-def test_of_threads_that_put_all_of_the_same_keys_exactly_one_wins_each(object_store: ObjectStore) -> None:
+def test_one_winner_per_key_when_threads_put_all_of_the_same_keys(object_store: ObjectStore) -> None:
     start = threading.Barrier(8)
 
     def race(number: int) -> list[bytes]:
-        start.wait(PATIENCE_SECONDS)
+        start.wait(TIMEOUT_SECONDS)
         object_store.put_all(dict.fromkeys("abc", b"%d" % number))
         return [content(object_store, key) for key in "abc"]
 
@@ -304,19 +304,19 @@ def test_of_threads_that_put_all_of_the_same_keys_exactly_one_wins_each(object_s
     assert seen == [seen[0]] * 8
 
 
-def race_of_a_process(number: int, backend: ObjectBackend, start: Barrier, rounds: int) -> None:
+def race_in_a_process(number: int, backend: ObjectBackend, start: Barrier, rounds: int) -> None:
     with backend.open() as store:
         for turn in range(rounds):
-            start.wait(PATIENCE_SECONDS)
+            start.wait(TIMEOUT_SECONDS)
             store.put(f"race/{turn}", [b"%d" % number] * 1000)
             store.put(f"seen/{turn}/{number}", [content(store, f"race/{turn}")])
 
 
-def test_of_processes_that_put_one_key_exactly_one_wins(
+def test_exactly_one_of_several_processes_that_put_one_key_wins(
     object_backend: ObjectBackend, object_store: ObjectStore
 ) -> None:
     rounds, count = 20, 3
-    in_processes(count, race_of_a_process, object_backend, SPAWN.Barrier(count), rounds)
+    in_processes(count, race_in_a_process, object_backend, SPAWN.Barrier(count), rounds)
     for turn in range(rounds):
         winner = content(object_store, f"race/{turn}")
         assert winner in [b"%d" % number * 1000 for number in range(count)]
@@ -327,11 +327,11 @@ def test_of_processes_that_put_one_key_exactly_one_wins(
 def test_threads_that_move_to_one_key_all_succeed(object_backend: ObjectBackend, object_store: ObjectStore) -> None:
     start = threading.Barrier(8)
     for number in range(4):
-        # As a key of contents is their hash, the same bytes are what happens.
+        # A content's key is its hash, so in practice all sources have the same bytes.
         object_store.put(f"wg-temp/{number}", [b"%d" % number if object_backend.decides_races else b"same"])
 
     def move(number: int) -> bytes:
-        start.wait(PATIENCE_SECONDS)
+        start.wait(TIMEOUT_SECONDS)
         object_store.move(f"wg-temp/{number % 4}", KEY)
         return content(object_store, KEY)
 
@@ -361,7 +361,7 @@ def test_a_process_killed_inside_a_put_leaves_no_object(
 ) -> None:
     stalled = SPAWN.Event()
     with in_process(put_and_stall, object_backend, size, stalled):
-        assert stalled.wait(PATIENCE_SECONDS)
+        assert stalled.wait(TIMEOUT_SECONDS)
     with pytest.raises(ObjectNotFound):
         object_store.stat(KEY)
     assert keys(object_store, "wg-content/") == []
@@ -369,42 +369,42 @@ def test_a_process_killed_inside_a_put_leaves_no_object(
     assert content(object_store, KEY) == b"whole"
 
 
-def put_and_tell(backend: ObjectBackend, log: Path) -> None:
-    with backend.open() as store, log.open("a") as told:
+def put_and_acknowledge(backend: ObjectBackend, log: Path) -> None:
+    with backend.open() as store, log.open("a") as acknowledged:
         for number in range(100_000):
-            text = str(number).encode()
-            digest = hashlib.sha1(text * 50).hexdigest()
-            store.put(f"wg-content/{digest[:2]}/{digest[2:]}", [text] * 50)
-            told.write(digest + "\n")
-            told.flush()
+            chunk = str(number).encode()
+            digest = hashlib.sha1(chunk * 50).hexdigest()
+            store.put(f"wg-content/{digest[:2]}/{digest[2:]}", [chunk] * 50)
+            acknowledged.write(digest + "\n")
+            acknowledged.flush()
 
 
-def test_a_process_killed_at_any_moment_leaves_whole_objects_and_all_that_it_told(
+def test_a_process_killed_at_any_moment_leaves_only_whole_objects_and_all_that_it_acknowledged(
     object_backend: ObjectBackend, object_store: ObjectStore, tmp_path: Path
 ) -> None:
-    log = tmp_path / "told"
+    log = tmp_path / "acknowledged"
     log.touch()
-    with in_process(put_and_tell, object_backend, log):
+    with in_process(put_and_acknowledge, object_backend, log):
         enough = threading.Event()
-        for _ in range(PATIENCE_SECONDS * 100):
+        for _ in range(TIMEOUT_SECONDS * 100):
             if log.read_text().count("\n") >= 50:
                 break
             enough.wait(0.01)
-    told = log.read_text().split()
-    assert len(told) >= 50
+    acknowledged = log.read_text().split()
+    assert len(acknowledged) >= 50
     stored = keys(object_store, "wg-content/")
-    assert {f"wg-content/{digest[:2]}/{digest[2:]}" for digest in told} <= set(stored)
+    assert {f"wg-content/{digest[:2]}/{digest[2:]}" for digest in acknowledged} <= set(stored)
     for key in stored:
         digest = key.removeprefix("wg-content/").replace("/", "")
         assert hashlib.sha1(content(object_store, key)).hexdigest() == digest
 
 
-def test_another_process_reads_what_was_put(object_backend: ObjectBackend, object_store: ObjectStore) -> None:
+def test_another_process_can_read_an_object(object_backend: ObjectBackend, object_store: ObjectStore) -> None:
     object_store.put(KEY, [b"bytes"])
-    in_processes(1, copy_of_a_process, object_backend)
+    in_processes(1, copy_in_a_process, object_backend)
     assert content(object_store, "copy") == b"bytes"
 
 
-def copy_of_a_process(_number: int, backend: ObjectBackend) -> None:
+def copy_in_a_process(_number: int, backend: ObjectBackend) -> None:
     with backend.open() as store, store.open(KEY) as stream:
         store.put("copy", [stream.read()])
