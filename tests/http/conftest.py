@@ -14,7 +14,7 @@ NewBackends = Callable[[], Mapping[str, str]]
 
 @pytest.fixture(scope="session", params=["embedded", "emulated"])
 def backends(request: pytest.FixtureRequest) -> NewBackends:
-    """The variables of a server with backends of its own: the embedded ones, or those of Google on emulators."""
+    """Function that returns the variables of a server with new backends: embedded, or Google's on emulators."""
     if request.param == "embedded":
         return dict
     storage, firestore, pubsub = (
@@ -40,14 +40,14 @@ def backends(request: pytest.FixtureRequest) -> NewBackends:
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory, backends: NewBackends) -> Iterator[Server]:
-    """The server with its default settings, shared by all tests: they must not mind what others store."""
+    """A server with default settings, shared by all tests; a test must tolerate the data of others."""
     with run_server(tmp_path_factory.mktemp("server"), backends=backends()) as running:
         yield running
 
 
 @pytest.fixture
 def start_server(tmp_path: Path, backends: NewBackends) -> Iterator[StartServer]:
-    """Starts a server of the test's own, with these settings."""
+    """Function that starts a server for one test, with these settings."""
     own_backends = backends()
     with ExitStack() as running:
 
@@ -55,4 +55,4 @@ def start_server(tmp_path: Path, backends: NewBackends) -> Iterator[StartServer]
             return running.enter_context(run_server(tmp_path / "data", preparation, own_backends, **settings))
 
         yield start
-    shutil.rmtree(tmp_path / "data", ignore_errors=True)  # which may be large
+    shutil.rmtree(tmp_path / "data", ignore_errors=True)  # it may be large

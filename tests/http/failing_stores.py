@@ -1,4 +1,4 @@
-"""Stores that fail, for injection through the ports."""
+"""Stores that fail, to inject errors at the ports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cloud_executor.ports import JobQueue, JobStore, ObjectStore
 
 
 class _Failing:
-    """Passes everything on to what it wraps, except the methods that are to fail."""
+    """Delegates to the wrapped object, except for the methods that fail."""
 
     def __init__(self, wrapped: object, error: Exception, methods: tuple[str, ...]) -> None:
         self._wrapped = wrapped
@@ -24,7 +24,7 @@ class _Failing:
 
 
 def failing_objects(wrapped: ObjectStore, error: Exception, *methods: str) -> ObjectStore:
-    """`methods`: those that fail; none named: all."""
+    """An object store whose `methods` fail; without names, all methods fail."""
     return cast(ObjectStore, _Failing(wrapped, error, methods))
 
 

@@ -1,4 +1,4 @@
-"""The server as a program, and requests to it that go out exactly as they are written."""
+"""The server as a program, and a client that sends requests exactly as written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cloud_executor.ports import ObjectStore
 from cloud_executor.settings import Settings
 
 PROJECT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 PROCESSES = 2
 SWEEP_EVERY_SECONDS = 0.2
 
@@ -32,7 +32,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     status: int
     headers: http.client.HTTPMessage
     body: bytes
@@ -47,7 +47,7 @@ class Answer:
 
     @property
     def blob_hash(self) -> str:
-        """The first key of the answer, which is where the blob API tells the hash."""
+        """First key of the JSON response: the blob API returns the hash there."""
         assert self.status == 200, self
         first: str = next(iter(self.json))
         return first
@@ -65,14 +65,14 @@ class Server:
     process_id: int
     environment: Mapping[str, str]
     objects: ObjectStore
-    """where it keeps its blobs"""
+    """Store in which the server keeps its blobs."""
 
     @property
     def blobs(self) -> Path:
         return self.data / "blobs"
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
 
     def send(
         self,
@@ -83,7 +83,7 @@ class Server:
         *,
         json_body: object = None,
         chunked: bool = False,
-    ) -> Answer:
+    ) -> Response:
         if json_body is not None:
             body = json.dumps(json_body).encode()
             headers = {"Content-Type": "application/json", **(headers or {})}
@@ -98,14 +98,14 @@ class Server:
                 connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body, encode_chunked=chunked)
             response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
+            return Response(response.status, response.headers, response.read())
         finally:
             connection.close()
 
-    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Response:
         return self.send("GET", path, headers=headers)
 
-    def post(self, path: str, json_body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
+    def post(self, path: str, json_body: object = None, headers: Mapping[str, str] | None = None) -> Response:
         return self.send("POST", path, headers=headers, json_body=json_body)
 
     def create_file(self, name: str, content: bytes) -> str:
@@ -115,43 +115,43 @@ class Server:
         return self.send("POST", "/rest/blob/createMetadata/", json.dumps(document).encode()).blob_hash
 
     def create_artifact(self, name: str, entries: Mapping[str, tuple[str, str]]) -> str:
-        """`entries`: path -> (content type, hash)."""
+        """Create an artifact from `entries`: content type and hash, by path."""
         content = {path: {"content": found, "contentType": kind} for path, (kind, found) in entries.items()}
         return self.create_metadata({"name": name, "content": content, "contentType": "complex"})
 
     @contextmanager
     def raw(self, *pieces: bytes) -> Iterator[socket.socket]:
-        """A connection on which exactly these bytes were sent."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS) as connection:
+        """Open a connection and send exactly these bytes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_SECONDS) as connection:
             for piece in pieces:
                 connection.sendall(piece)
             yield connection
 
-    def raw_answer(self, *pieces: bytes, method: str = "GET") -> Answer:
+    def raw_response(self, *pieces: bytes, method: str = "GET") -> Response:
         with self.raw(*pieces) as connection:
             response = http.client.HTTPResponse(connection, method=method)
             response.begin()
-            return Answer(response.status, response.headers, response.read())
+            return Response(response.status, response.headers, response.read())
 
     def stored_files(self) -> set[Path]:
-        """Everything below the blobs' folder, uploads in flight included."""
+        """All files below the blobs' folder, including uploads in flight."""
         return {path for path in self.blobs.rglob("*") if path.is_file()}
 
 
 EMBEDDED = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
-"""for a test that looks at the disk, or asks for more than Google's services take"""
+"""Mark for a test that inspects the disk or exceeds the limits of Google's services."""
 
 StartServer = Callable[..., Server]
-"""starts another server, with the settings that are given by name"""
+"""Function that starts another server, with settings as keywords."""
 
 
 @contextmanager
 def run_server(
     data: Path, preparation: str = "", backends: Mapping[str, str] | None = None, **settings: str
 ) -> Iterator[Server]:
-    """`settings` by the names of `Settings`. What `sweep` mends is mended all the time.
+    """Run a server with these `settings`, named as in `Settings`, and sweep continuously.
 
-    `preparation` is what the server's process does first; `backends`, the variables that choose others.
+    `preparation` is code that the server's process runs first; `backends` are variables that select other backends.
     """
     own = {"EXECUTOR_DATA": str(data), **(backends or {})}
     own |= {f"EXECUTOR_{name.upper()}": value for name, value in settings.items()}
@@ -166,14 +166,14 @@ def run_server(
             pass_fds=[listening],
         )
     try:
-        until(lambda: process.poll() is not None or _answers(port))
+        until(lambda: process.poll() is not None or _responds(port))
         assert process.poll() is None
         with _sweeping(own) as objects:
             yield Server(port, data, process.pid, own, objects)
     finally:
         process.terminate()
         try:
-            process.wait(PATIENCE_SECONDS)
+            process.wait(TIMEOUT_SECONDS)
         finally:
             process.kill()
 
@@ -187,20 +187,20 @@ def _sweeping(environment: Mapping[str, str]) -> Iterator[ObjectStore]:
         if found.queue == "pubsub":
             create_in_emulators(found, max_deliveries=20)
         jobs, objects = open_jobs(found), open_blobs(found).objects
-        # The clients look for emulators now, and not again.
+        # The client libraries look up the emulators' addresses only on the first call.
         jobs.sweep.run()
         objects.delete("nothing")
     stop = threading.Event()
-    faults: list[Exception] = []
+    errors: list[Exception] = []
 
     def sweep() -> None:
         while not stop.wait(SWEEP_EVERY_SECONDS):
             try:
                 jobs.sweep.run()
             except Unavailable:
-                continue  # an emulator on a busy machine: the next sweep does what this one did not
-            except Exception as fault:
-                faults.append(fault)
+                continue  # an emulator on a busy machine: the next sweep makes up for it
+            except Exception as error:
+                errors.append(error)
                 return
 
     thread = threading.Thread(target=sweep)
@@ -210,20 +210,20 @@ def _sweeping(environment: Mapping[str, str]) -> Iterator[ObjectStore]:
     finally:
         stop.set()
         thread.join()
-        assert not faults, faults
+        assert not errors, errors
 
 
-def until(condition: Callable[[], Found], seconds: float = PATIENCE_SECONDS) -> Found:
-    """What the condition gives once that is true; fails if it does not become so."""
+def until(condition: Callable[[], Found], seconds: float = TIMEOUT_SECONDS) -> Found:
+    """Wait until the condition returns a true value and return that value; fail after this many seconds."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, f"The condition was not true within {seconds:.0f} s."
         time.sleep(0.02)
     return found
 
 
-def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+def _responds(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("OPTIONS", "/")
         return connection.getresponse().status == 204

@@ -1,4 +1,4 @@
-"""The functions in this process, as functions-framework loads them, over stores of the test's choice."""
+"""The functions in this process, loaded the way functions-framework does it, with stores that the test chooses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def open_client(
     jobs: Jobs | None = None,
     **settings: str,
 ) -> Iterator[FlaskClient]:
-    """The framework writes to the environment, the module path and the loggers: all is put back at the end."""
+    """Yield a client for a target. The framework changes environment, module path, and loggers; all are restored."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""The processes of a running server, seen from outside."""
+"""The processes of a running server, as seen from outside."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def resident_bytes(process: int) -> int:
 
 
 def files_being_written(root: int, folder: Path) -> set[Path]:
-    """What these processes have open for writing below the folder."""
+    """Files below the folder that the process or its descendants have open for writing."""
     found = set()
     for process in processes_below(root):
         for opened in Path(f"/proc/{process}/fd").iterdir():
             try:
                 path = opened.readlink()
             except FileNotFoundError:
-                continue  # closed meanwhile
+                continue  # it has been closed in the meantime
             if path.is_relative_to(folder) and opened.lstat().st_mode & S_IWUSR:
                 found.add(path)
     return found

@@ -1,4 +1,4 @@
-"""The protocol of external workers: they ask, and are told what to start and what to cancel."""
+"""The protocol of external workers: they poll and learn which jobs to start and which to cancel."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def new_id() -> str:
 
 def check_in(server: Server, client_id: str, free: object = 0, labels: object = (), running: object = ()) -> Any:
     body = {"clientId": client_id, "availableProcesses": free, "labels": labels, "runningJobs": running}
-    answer = server.post("/rest/executor/worker", body)
-    assert answer.status == 200, answer
-    assert answer.json.keys() == {"jobsToStart", "refreshPeriod", "labelJobs", "jobsToCancel"}
-    return answer.json
+    response = server.post("/rest/executor/worker", body)
+    assert response.status == 200, response
+    assert response.json.keys() == {"jobsToStart", "refreshPeriod", "labelJobs", "jobsToCancel"}
+    return response.json
 
 
 def create(server: Server, *labels: str) -> tuple[str, str]:
-    """The hash and secret of a new job that needs these labels."""
+    """Create a job that needs these labels; return its hash and secret."""
     job = new_id()
     secret: str = server.post(f"/rest/executor/create/{job}", {"labels": labels}).json["secret"]
     return job, secret
@@ -45,7 +45,7 @@ def is_forgotten(server: Server, client_id: str) -> bool:
     return client_id not in server.get("/rest/executor/worker").json
 
 
-def test_a_job_goes_to_one_worker_however_many_ask_at_once(server: Server) -> None:
+def test_a_job_goes_to_only_one_of_many_workers_that_poll_at_once(server: Server) -> None:
     label = new_id()
     jobs = [create(server, label)[0] for _ in range(30)]
     with ThreadPoolExecutor(12) as threads:
@@ -61,7 +61,7 @@ def test_a_job_goes_to_one_worker_however_many_ask_at_once(server: Server) -> No
         assert {job["status"] for job in running} <= {"RUNNING"}
 
 
-def test_a_worker_gets_as_many_jobs_as_it_has_slots_oldest_first(server: Server) -> None:
+def test_a_worker_gets_up_to_one_job_per_free_slot_oldest_first(server: Server) -> None:
     label, worker = new_id(), new_id()
     jobs = [create(server, label)[0] for _ in range(5)]
     assert check_in(server, worker, 0, [label])["jobsToStart"] == []
@@ -71,7 +71,7 @@ def test_a_worker_gets_as_many_jobs_as_it_has_slots_oldest_first(server: Server)
     assert check_in(server, worker, 1e300, [label])["jobsToStart"] == jobs[3:]
 
 
-def test_a_worker_gets_jobs_whose_labels_it_has(server: Server) -> None:
+def test_a_worker_gets_only_jobs_whose_labels_it_has(server: Server) -> None:
     one, other = new_id(), new_id()
     both, only_one = create(server, one, other)[0], create(server, one)[0]
     assert check_in(server, new_id(), 9, [other])["jobsToStart"] == []
@@ -80,7 +80,7 @@ def test_a_worker_gets_jobs_whose_labels_it_has(server: Server) -> None:
     assert check_in(server, new_id(), 9, [other, "more", one])["jobsToStart"] == [both]
 
 
-def test_a_worker_is_told_of_its_canceled_jobs_until_they_have_ended(server: Server) -> None:
+def test_a_worker_is_told_about_its_canceled_jobs_until_they_end(server: Server) -> None:
     label, worker = new_id(), new_id()
     job, secret = create(server, label)
     other, _ = create(server, label)
@@ -95,7 +95,7 @@ def test_a_worker_is_told_of_its_canceled_jobs_until_they_have_ended(server: Ser
     assert check_in(server, worker, running=running)["jobsToCancel"] == []
 
 
-def test_workers_are_listed_with_what_they_run(server: Server) -> None:
+def test_workers_are_listed_with_their_running_jobs(server: Server) -> None:
     label, worker = new_id(), new_id()
     job, _ = create(server, label)
     started = time.time()
@@ -112,7 +112,7 @@ def test_workers_are_listed_with_what_they_run(server: Server) -> None:
 
 
 @pytest.mark.parametrize("empty", [None, "", 0, False, []])
-def test_what_is_empty_says_nothing(server: Server, empty: object) -> None:
+def test_empty_fields_are_ignored(server: Server, empty: object) -> None:
     assert check_in(server, new_id(), empty, empty, empty)["jobsToStart"] == []
     assert server.post("/rest/executor/worker", {"clientId": new_id()}).status == 200
 
@@ -127,13 +127,13 @@ def test_what_is_empty_says_nothing(server: Server, empty: object) -> None:
     ],
 )
 def test_a_field_of_the_wrong_type_is_400(server: Server, fields: dict[str, object]) -> None:
-    answer = server.post("/rest/executor/worker", {"clientId": "wrong", **fields})
-    assert answer.status == 400
-    assert answer.text.endswith(".")
+    response = server.post("/rest/executor/worker", {"clientId": "wrong", **fields})
+    assert response.status == 400
+    assert response.text.endswith(".")
     assert "wrong" not in server.get("/rest/executor/worker").json
 
 
-def test_less_than_nothing_is_free(server: Server) -> None:
+def test_a_negative_number_of_free_slots_is_accepted(server: Server) -> None:
     body = b'{"clientId": "%b", "availableProcesses": -1e999}' % new_id().encode()
     assert server.send("POST", "/rest/executor/worker", body, {"Content-Type": "application/json"}).status == 200
 
@@ -142,11 +142,11 @@ def test_a_request_without_a_body_is_400(server: Server) -> None:
     assert server.send("POST", "/rest/executor/worker", b"").status == 400
 
 
-def test_a_worker_hears_how_often_to_ask(start_server: StartServer) -> None:
+def test_a_worker_is_told_its_polling_interval(start_server: StartServer) -> None:
     assert check_in(start_server(worker_refresh_interval="1234"), "w")["refreshPeriod"] == 1234
 
 
-def test_the_jobs_of_a_worker_that_vanished_go_to_the_next(start_server: StartServer) -> None:
+def test_the_jobs_of_a_vanished_worker_go_to_the_next_worker(start_server: StartServer) -> None:
     server = start_server(worker_refresh_interval="100", retries="1")
     job, _ = create(server, "x")
     for worker in ("first", "second"):
@@ -159,7 +159,7 @@ def test_the_jobs_of_a_worker_that_vanished_go_to_the_next(start_server: StartSe
     assert found["finishTime"] is not None
 
 
-def test_a_worker_that_goes_on_asking_keeps_its_jobs(start_server: StartServer) -> None:
+def test_a_worker_that_keeps_polling_keeps_its_jobs(start_server: StartServer) -> None:
     server = start_server(worker_refresh_interval="200")
     job, _ = create(server, "x")
     assert takes(server, "alive", job)
@@ -168,15 +168,15 @@ def test_a_worker_that_goes_on_asking_keeps_its_jobs(start_server: StartServer) 
     assert status(server, job) == "RUNNING"
 
 
-def test_label_jobs_are_read_again_when_their_file_changes(start_server: StartServer, tmp_path: Path) -> None:
+def test_label_jobs_are_reloaded_when_their_file_changes(start_server: StartServer, tmp_path: Path) -> None:
     file = tmp_path / "label_jobs.json"
     server = start_server(label_jobs=str(file))
     assert check_in(server, "w")["labelJobs"] == {}
     file.write_text(json.dumps({"matlab": "1" * 40}))
     assert check_in(server, "w")["labelJobs"] == {"matlab": "1" * 40}
-    for nonsense in ("{", "[]", '{"matlab": 5}', ""):
-        file.write_text(nonsense)
-        for _ in range(4):  # either process
+    for invalid in ("{", "[]", '{"matlab": 5}', ""):
+        file.write_text(invalid)
+        for _ in range(4):  # to reach both processes
             assert check_in(server, "w")["labelJobs"] in ({}, {"matlab": "1" * 40})
     file.write_text(json.dumps({"python": "2" * 40, "ü": "3" * 40}))
     for _ in range(4):
@@ -186,7 +186,7 @@ def test_label_jobs_are_read_again_when_their_file_changes(start_server: StartSe
 POOLS = """[{"name": "small", "slots": 2}, {"name": "gpu", "labels": ["gpu", "big"]}]"""
 
 
-def test_pools_that_the_settings_name_are_listed_though_no_worker_of_theirs_lives(start_server: StartServer) -> None:
+def test_configured_pools_are_listed_even_without_a_running_worker(start_server: StartServer) -> None:
     server = start_server(pools=POOLS)
     check_in(server, "external", labels=["x"])
     listed = server.get("/rest/executor/worker").json
@@ -199,20 +199,18 @@ def test_pools_that_the_settings_name_are_listed_though_no_worker_of_theirs_live
     assert listed["external"].keys() == {"clientId", "lastSeen", "labels", "userId", "jobs"}
 
 
-def test_a_pool_is_listed_with_the_labels_that_label_jobs_give_its_workers(
-    start_server: StartServer, tmp_path: Path
-) -> None:
+def test_a_pool_is_listed_with_the_labels_from_label_jobs(start_server: StartServer, tmp_path: Path) -> None:
     file = tmp_path / "label_jobs.json"
     file.write_text(json.dumps({"matlab": "1" * 40}))
     listed = start_server(pools=POOLS, label_jobs=str(file)).get("/rest/executor/worker").json
     assert [entry["labels"] for entry in listed.values()] == [["matlab"], ["big", "gpu", "matlab"]]
 
 
-def test_without_pools_in_the_settings_only_workers_are_listed(start_server: StartServer) -> None:
+def test_without_configured_pools_only_workers_are_listed(start_server: StartServer) -> None:
     assert start_server().get("/rest/executor/worker").json == {}
 
 
-def test_one_that_waits_for_an_external_worker_says_for_which_labels(server: Server) -> None:
+def test_a_job_that_waits_for_an_external_worker_shows_the_labels(server: Server) -> None:
     label = new_id()
     job, _ = create(server, label)
     assert server.get(f"/rest/executor/info/{job}").json["waitingFor"] == [label]

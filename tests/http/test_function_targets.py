@@ -1,4 +1,4 @@
-"""Each entry point as the platform starts it: by functions-framework, where only requirements.txt is installed."""
+"""Each entry point as the platform starts it: with functions-framework, and only requirements.txt installed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def dead_letters(clean_environment: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def dead_letter(data: object) -> dict[str, object]:
-    """The body of the event that brings a message of Pub/Sub."""
+    """The body of the event that delivers a Pub/Sub message."""
     return {"message": {"data": data, "messageId": "1"}, "subscription": "projects/p/subscriptions/s"}
 
 
@@ -54,17 +54,19 @@ def send_event(client: httpx.Client, body: object) -> httpx.Response:
 @pytest.mark.parametrize(
     ("target", "served", "unknown"), [("blob", BLOB, EXECUTOR), ("executor", EXECUTOR, BLOB), ("api", BLOB, "/")]
 )
-def test_an_api_is_served(clean_environment: Path, tmp_path: Path, target: str, served: str, unknown: str) -> None:
+def test_each_target_serves_its_own_api(
+    clean_environment: Path, tmp_path: Path, target: str, served: str, unknown: str
+) -> None:
     with started(clean_environment, tmp_path, target) as client:
         assert client.get(served).json() == {}
         assert client.get(unknown).status_code == 404
 
 
-def test_a_sweep_mends_and_reports(clean_environment: Path, tmp_path: Path) -> None:
+def test_a_sweep_repairs_and_reports(clean_environment: Path, tmp_path: Path) -> None:
     settings = Settings(data=tmp_path)
     jobs = open_jobs(settings)
     jobs.clients.create("lost")
-    replace(jobs, clock=lambda: datetime.now(UTC) - timedelta(hours=1)).attempts.claim("lost", "a worker that vanishes")
+    replace(jobs, clock=lambda: datetime.now(UTC) - timedelta(hours=1)).claim("lost", "a worker that vanishes")
     with started(clean_environment, tmp_path, "sweep") as client:
         report = client.post("/").raise_for_status().json()
         assert report["returned"] == 1
@@ -74,7 +76,7 @@ def test_a_sweep_mends_and_reports(clean_environment: Path, tmp_path: Path) -> N
         assert client.get("/").status_code == 404
 
 
-def test_a_dead_letter_ends_its_job(clean_environment: Path, tmp_path: Path) -> None:
+def test_a_dead_letter_fails_its_waiting_job(clean_environment: Path, tmp_path: Path) -> None:
     jobs = open_jobs(Settings(data=tmp_path))
     for job_hash in ("waiting", "running"):
         jobs.clients.create(job_hash)
@@ -91,7 +93,7 @@ def test_a_dead_letter_ends_its_job(clean_environment: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "body",
     [
-        dead_letter("no base64!"),
+        dead_letter("not base64!"),
         dead_letter(None),
         dead_letter(""),
         dead_letter("dW5rbm93bg=="),
@@ -100,7 +102,9 @@ def test_a_dead_letter_ends_its_job(clean_environment: Path, tmp_path: Path) -> 
         [],
         "text",
     ],
-    ids=["no base64", "no data", "empty", "no JSON", "an unknown job", "no message", "a list", "a text"],
+    ids=["not base64", "no data", "empty", "not JSON", "unknown job", "no message", "list", "string"],
 )
-def test_an_event_that_makes_no_sense_does_not_come_again(dead_letters: httpx.Client, body: object) -> None:
+def test_a_malformed_event_is_acknowledged_so_that_it_is_not_redelivered(
+    dead_letters: httpx.Client, body: object
+) -> None:
     assert send_event(dead_letters, body).is_success

@@ -1,4 +1,4 @@
-"""The executor API as clients use it."""
+"""The executor API for clients."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from http_server import Answer, Server, StartServer, until
+from http_server import Response, Server, StartServer, until
 
-NOBODY = {"labels": ["nobody has this"]}
+NO_WORKER = {"labels": ["no worker has this"]}
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -20,21 +20,21 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def create(server: Server, job: str, body: object = NOBODY) -> Any:
-    answer = server.post(f"/rest/executor/create/{quote(job, safe='')}", body)
-    assert answer.status == 200, answer
-    return answer.json
+def create(server: Server, job: str, body: object = NO_WORKER) -> Any:
+    response = server.post(f"/rest/executor/create/{quote(job, safe='')}", body)
+    assert response.status == 200, response
+    return response.json
 
 
 def info(server: Server, job: str) -> Any:
     return server.get(f"/rest/executor/info/{quote(job, safe='')}").json
 
 
-def cancel(server: Server, job: str, secret: object) -> Answer:
+def cancel(server: Server, job: str, secret: object) -> Response:
     return server.post(f"/rest/executor/cancel/{job}", {"secret": secret})
 
 
-def update(server: Server, job: str, **fields: object) -> Answer:
+def update(server: Server, job: str, **fields: object) -> Response:
     return server.post(f"/rest/executor/update/{job}", fields)
 
 
@@ -49,7 +49,7 @@ def segments(server: Server, job: str, query: str = "") -> list[Any]:
         *("é" * 2048, "a'b\"c;--", "\u202e"),
     ],
 )
-def test_any_text_may_be_a_jobs_id(server: Server, job: str) -> None:
+def test_a_jobs_id_can_be_any_string(server: Server, job: str) -> None:
     job = f"{job}{new_id()}"
     secret = create(server, job)["secret"]
     assert info(server, job)["hash"] == job
@@ -61,28 +61,28 @@ def test_any_text_may_be_a_jobs_id(server: Server, job: str) -> None:
     assert info(server, job)["status"] == "CANCELED"
 
 
-def test_one_of_many_creates_at_once_makes_the_job(server: Server) -> None:
+def test_exactly_one_of_many_concurrent_creates_creates_the_job(server: Server) -> None:
     for _ in range(5):
         job = new_id()
         with ThreadPoolExecutor(16) as threads:
-            answers = list(threads.map(lambda _, job=job: create(server, job), range(16)))
-        secrets = [answer.pop("secret") for answer in answers if "secret" in answer]
+            responses = list(threads.map(lambda _, job=job: create(server, job), range(16)))
+        secrets = [response.pop("secret") for response in responses if "secret" in response]
         assert len(secrets) == 1
-        assert all(answer == answers[0] for answer in answers)
+        assert all(response == responses[0] for response in responses)
         assert cancel(server, job, secrets[0]).status == 200
 
 
-def test_one_of_many_creates_of_a_canceled_job_makes_it_anew(server: Server) -> None:
+def test_exactly_one_of_many_concurrent_creates_recreates_a_canceled_job(server: Server) -> None:
     for _ in range(5):
         job = new_id()
         old = create(server, job)["secret"]
         server.post(f"/rest/executor/output/{job}", {"outputNumber": 3, "output": "old"})
         cancel(server, job, old)
         with ThreadPoolExecutor(16) as threads:
-            answers = list(threads.map(lambda _, job=job: create(server, job), range(16)))
-        secrets = [answer["secret"] for answer in answers if "secret" in answer]
+            responses = list(threads.map(lambda _, job=job: create(server, job), range(16)))
+        secrets = [response["secret"] for response in responses if "secret" in response]
         assert len(secrets) == 1
-        assert {answer["status"] for answer in answers} == {"CREATED"}
+        assert {response["status"] for response in responses} == {"CREATED"}
         assert info(server, job)["outputNumber"] is None
         assert segments(server, job) == []
         assert cancel(server, job, old).status == 403
@@ -110,13 +110,13 @@ def test_a_secret_is_shown_once_and_nowhere_else(server: Server) -> None:
         update(server, job, status="CANCELED"),
         server.get("/rest/executor/?status=CANCELED"),
     ]
-    for answer in seen:
-        assert secret not in answer.text
-        assert not any(secret in value for value in answer.headers.values())
-        assert '"secret"' not in answer.text
-        assert '"_id"' not in answer.text or isinstance(answer.json, list)
-    stranger = create(server, job, {"labels": [label]})
-    assert stranger["secret"] != secret
+    for response in seen:
+        assert secret not in response.text
+        assert not any(secret in value for value in response.headers.values())
+        assert '"secret"' not in response.text
+        assert '"_id"' not in response.text or isinstance(response.json, list)
+    created_again = create(server, job, {"labels": [label]})
+    assert created_again["secret"] != secret
 
 
 @pytest.mark.parametrize("secret", ["", "wrong", None, 5, True, [], {}, ["x"], "ü", "\ud800"])
@@ -144,7 +144,7 @@ def test_a_waiting_job_is_canceled_at_once_and_never_started(server: Server) -> 
 
 
 @pytest.mark.parametrize("status", ["SUCCESS", "FAILED_TO_EXECUTE", "FAILED_UNZIP", "RUNNING", "ANY"])
-def test_any_other_job_is_not_made_anew(server: Server, status: str) -> None:
+def test_only_canceled_jobs_are_recreated(server: Server, status: str) -> None:
     job = new_id()
     create(server, job)
     update(server, job, status=status)
@@ -153,7 +153,7 @@ def test_any_other_job_is_not_made_anew(server: Server, status: str) -> None:
     assert again["status"] == status
 
 
-def test_a_finished_job_stays_as_it_is(server: Server) -> None:
+def test_a_finished_job_never_changes(server: Server) -> None:
     job = new_id()
     secret = create(server, job)["secret"]
     update(server, job, status="SUCCESS", resultHashes={"all": "0" * 40}, finishTime="2020-01-01T00:00:05.000Z")
@@ -164,7 +164,7 @@ def test_a_finished_job_stays_as_it_is(server: Server) -> None:
     assert info(server, job) == recorded
 
 
-def test_an_update_changes_what_it_names_and_unsets_nothing(server: Server) -> None:
+def test_an_update_changes_only_the_given_fields_and_unsets_none(server: Server) -> None:
     job = new_id()
     before = create(server, job)
     fields: dict[str, object] = {"status": "RUNNING", "worker": "w", "startTime": "2020-01-01T00:00:00.000Z"}
@@ -179,7 +179,7 @@ def test_an_update_changes_what_it_names_and_unsets_nothing(server: Server) -> N
     assert info(server, job) == running
 
 
-def test_a_worker_that_lost_its_job_to_another_is_not_heard(server: Server) -> None:
+def test_updates_from_a_worker_that_lost_its_job_are_ignored(server: Server) -> None:
     job = new_id()
     create(server, job)
     update(server, job, status="RUNNING", worker="new")
@@ -222,34 +222,34 @@ def test_a_field_of_the_wrong_type_is_400_and_changes_nothing(server: Server, fi
     job = new_id()
     create(server, job)
     before = info(server, job)
-    answer = update(server, job, **fields)
-    assert answer.status == 400
-    assert answer.text.endswith(".")
+    response = update(server, job, **fields)
+    assert response.status == 400
+    assert response.text.endswith(".")
     assert info(server, job) == before
 
 
 @pytest.mark.parametrize("labels", ["x", 5, {"x": 1}, [None], [["x"]], ["\ud800"], True])
-def test_labels_of_the_wrong_type_make_no_job(server: Server, labels: object) -> None:
+def test_labels_of_the_wrong_type_do_not_create_a_job(server: Server, labels: object) -> None:
     job = new_id()
-    answer = server.post(f"/rest/executor/create/{job}", {"labels": labels})
-    assert answer.status == 400
+    response = server.post(f"/rest/executor/create/{job}", {"labels": labels})
+    assert response.status == 400
     assert server.get(f"/rest/executor/info/{job}").status == 404
 
 
 @pytest.mark.parametrize("path", ["info", "output", "update", "cancel"])
-def test_a_job_that_is_not_there_is_404(server: Server, path: str) -> None:
+def test_an_unknown_job_is_404(server: Server, path: str) -> None:
     job = new_id()
-    answers = [server.post(f"/rest/executor/{path}/{job}", {"secret": "x", "output": "x", "outputNumber": 0})]
+    responses = [server.post(f"/rest/executor/{path}/{job}", {"secret": "x", "output": "x", "outputNumber": 0})]
     if path in ("info", "output"):
-        answers = [server.get(f"/rest/executor/{path}/{job}"), *([] if path == "info" else answers)]
-    for answer in answers:
-        assert answer.status == 404
-        assert answer.text.endswith(".")
+        responses = [server.get(f"/rest/executor/{path}/{job}"), *([] if path == "info" else responses)]
+    for response in responses:
+        assert response.status == 404
+        assert response.text.endswith(".")
     create(server, job)
     assert segments(server, job) == []
 
 
-def test_output_comes_back_in_the_order_and_range_of_its_numbers(server: Server) -> None:
+def test_output_is_returned_by_number_and_range(server: Server) -> None:
     job = new_id()
     create(server, job)
     for number in (2, 0, -1, 10, 1):
@@ -275,10 +275,10 @@ def test_output_comes_back_in_the_order_and_range_of_its_numbers(server: Server)
         assert [segment["outputNumber"] for segment in segments(server, job, query)] == expected, query
 
 
-def test_a_segment_that_comes_again_replaces_the_former(server: Server) -> None:
+def test_a_repeated_segment_replaces_the_earlier_one(server: Server) -> None:
     job = new_id()
     create(server, job)
-    for output in ("old", "new", "\ud800 half a character \0"):
+    for output in ("old", "new", "\ud800 lone surrogate \0"):
         server.post(f"/rest/executor/output/{job}", {"outputNumber": 7, "output": output, "hash": "x", "_id": "y"})
         assert segments(server, job) == [{"hash": job, "outputNumber": 7, "output": output, "_id": f"{job}+7"}]
 
@@ -294,14 +294,14 @@ def test_a_segment_that_comes_again_replaces_the_former(server: Server) -> None:
 def test_a_segment_of_the_wrong_type_is_400_and_not_stored(server: Server, body: object) -> None:
     job = new_id()
     create(server, job)
-    answer = server.post(f"/rest/executor/output/{job}", body)
-    assert answer.status == 400
-    assert answer.text.endswith(".")
+    response = server.post(f"/rest/executor/output/{job}", body)
+    assert response.status == 400
+    assert response.text.endswith(".")
     assert segments(server, job) == []
     assert info(server, job)["outputNumber"] is None
 
 
-def test_output_of_finished_jobs_is_cleared_and_of_no_others(start_server: StartServer) -> None:
+def test_only_the_output_of_finished_jobs_is_cleared(start_server: StartServer) -> None:
     server = start_server(clear_output_timeout="100")
     for job in ("ab", "abc", "a"):
         create(server, job)
@@ -313,7 +313,7 @@ def test_output_of_finished_jobs_is_cleared_and_of_no_others(start_server: Start
     assert info(server, "abc")["outputNumber"] == 0
 
 
-def test_lists_are_by_status_exactly(server: Server) -> None:
+def test_lists_filter_by_exact_status(server: Server) -> None:
     status, job, other = new_id(), new_id(), new_id()
     create(server, job)
     create(server, other)
@@ -324,7 +324,7 @@ def test_lists_are_by_status_exactly(server: Server) -> None:
     assert {job, other} <= server.get("/rest/executor/?status=").json.keys()
 
 
-def test_pages_lead_through_all_jobs(start_server: StartServer) -> None:
+def test_pages_cover_all_jobs(start_server: StartServer) -> None:
     server = start_server()
     jobs = [f"job {number}/ü&?" for number in range(25)]
     for job in jobs:
@@ -335,10 +335,10 @@ def test_pages_lead_through_all_jobs(start_server: StartServer) -> None:
         found: list[str] = []
         path = f"/rest/executor/?limit=10&status={status}"
         while path:
-            answer = server.get(path)
-            assert len(answer.json) <= 10
-            found += answer.json
-            link = re.fullmatch('<(.+)>; rel="next"', answer["Link"] or "")
+            response = server.get(path)
+            assert len(response.json) <= 10
+            found += response.json
+            link = re.fullmatch('<(.+)>; rel="next"', response["Link"] or "")
             path = link[1] if link else ""
         assert found == expected
 
@@ -350,26 +350,26 @@ def test_pages_lead_through_all_jobs(start_server: StartServer) -> None:
         *("limit=000000001999999", f"limit={'9' * 5000}"),
     ],
 )
-def test_a_page_that_is_none_is_400(server: Server, query: str) -> None:
-    answer = server.get(f"/rest/executor/?{query}")
-    assert answer.status == 400
-    assert answer.text.endswith(".")
+def test_invalid_paging_parameters_are_400(server: Server, query: str) -> None:
+    response = server.get(f"/rest/executor/?{query}")
+    assert response.status == 400
+    assert response.text.endswith(".")
 
 
-def test_every_request_needs_the_nonce_if_there_is_one(start_server: StartServer) -> None:
+def test_every_request_needs_the_nonce_if_one_is_configured(start_server: StartServer) -> None:
     server = start_server(nonce="geheim2")
     wrong = [{}, *({"x-executor-nonce": nonce} for nonce in ("", "wrong", "geheim", "GEHEIM"))]
     for path in ("", "info/x", "worker", "create/x", "update/x", "cancel/x", "output/x", "unknown", "info/%zz"):
         for method in ("GET", "POST", "PUT"):
             for headers in wrong:
-                answer = server.send(method, f"/rest/executor/{path}", b"", headers)
-                assert answer.status == 403
-                assert answer["X-WebGME-Media-Type"] == "webgme.v1"
-                assert "geheim" not in answer.text
+                response = server.send(method, f"/rest/executor/{path}", b"", headers)
+                assert response.status == 403
+                assert response["X-WebGME-Media-Type"] == "webgme.v1"
+                assert "geheim" not in response.text
     assert server.get("/rest/blob/metadata").status == 200
 
 
-def test_the_nonce_opens_the_executor(start_server: StartServer) -> None:
+def test_requests_with_the_nonce_succeed(start_server: StartServer) -> None:
     server = start_server(nonce="secret nonce")
     headers = {"X-Executor-Nonce": "secret nonce"}
     assert server.post("/rest/executor/create/x", {}, headers).status == 200

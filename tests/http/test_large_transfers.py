@@ -1,4 +1,4 @@
-"""Uploads past the server, and downloads that are elsewhere."""
+"""Uploads that go directly to the object store, and downloads that are redirected to it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LARGE = SMALL + b"x"
 SHA1 = hashlib.sha1(LARGE).hexdigest()
 
 Response = Any
-"""what werkzeug's client gives"""
+"""Response of werkzeug's test client."""
 
 
 @pytest.fixture
@@ -42,36 +42,36 @@ def client(store: DirectFileStore, tmp_path: Path) -> Iterator[FlaskClient]:
 
 
 def get(client: FlaskClient, path: str, headers: dict[str, str] | None = None) -> Response:
-    """The answer, read to its end and closed."""
-    with client.get(path, headers=headers) as answer:
-        answer.get_data()
-        return answer
+    """Send a GET request; return the response after reading and closing it."""
+    with client.get(path, headers=headers) as response:
+        response.get_data()
+        return response
 
 
 def create_file(client: FlaskClient, name: str, content: bytes) -> str:
-    answer = client.post(f"/rest/blob/createFile/{name}", data=content)
-    assert answer.status_code == 200
-    return str(next(iter(answer.get_json())))
+    response = client.post(f"/rest/blob/createFile/{name}", data=content)
+    assert response.status_code == 200
+    return str(next(iter(response.get_json())))
 
 
 def create_artifact(client: FlaskClient, **files: str) -> str:
     content = {path: {"content": found, "contentType": "softLink"} for path, found in files.items()}
     document = {"name": "art.zip", "content": content, "contentType": "complex"}
-    answer = client.post("/rest/blob/createMetadata", data=json.dumps(document))
-    return str(next(iter(answer.get_json())))
+    response = client.post("/rest/blob/createMetadata", data=json.dumps(document))
+    return str(next(iter(response.get_json())))
 
 
-def begin(client: FlaskClient, **fields: object) -> Response:
+def start_upload(client: FlaskClient, **fields: object) -> Response:
     announced = {"name": "data.bin", "size": len(LARGE), "sha1": SHA1, **fields}
     return client.post("/rest/blob/uploads", json={name: value for name, value in announced.items() if value != ...})
 
 
-def is_sentence(answer: Response, status: int) -> bool:
+def is_sentence(response: Response, status: int) -> bool:
     return (
-        answer.status_code == status
-        and answer.content_type == "text/plain; charset=utf-8"
-        and answer.text.endswith(".")
-        and "/" not in answer.text.replace("docs/api.md", "")
+        response.status_code == status
+        and response.content_type == "text/plain; charset=utf-8"
+        and response.text.endswith(".")
+        and "/" not in response.text.replace("docs/api.md", "")
     )
 
 
@@ -79,38 +79,40 @@ def is_sentence(answer: Response, status: int) -> bool:
 
 
 @pytest.mark.parametrize("sha1", [SHA1, None, ...])
-def test_an_upload_past_the_server_answers_as_create_file_does(
+def test_a_direct_upload_has_the_same_response_as_create_file(
     client: FlaskClient, store: DirectFileStore, sha1: object
 ) -> None:
-    begun = begin(client, sha1=sha1)
-    assert begun.status_code == 201
-    store.send(begun.get_json()["url"], LARGE)
-    completed = client.post(f"/rest/blob/uploads/{begun.get_json()['id']}/complete")
+    started = start_upload(client, sha1=sha1)
+    assert started.status_code == 201
+    store.send(started.get_json()["url"], LARGE)
+    completed = client.post(f"/rest/blob/uploads/{started.get_json()['id']}/complete")
     assert completed.status_code == 200
     (blob_hash,) = completed.get_json()
     assert blob_hash == create_file(client, "data.bin", LARGE)
     assert completed.get_json()[blob_hash]["content"] == SHA1
-    again = client.post(f"/rest/blob/uploads/{begun.get_json()['id']}/complete/")
+    again = client.post(f"/rest/blob/uploads/{started.get_json()['id']}/complete/")
     assert (again.status_code, list(again.get_json())) == (200, [blob_hash])
 
 
-def test_bytes_that_are_there_need_not_be_sent(client: FlaskClient) -> None:
+def test_stored_bytes_need_not_be_sent_again(client: FlaskClient) -> None:
     blob_hash = create_file(client, "data.bin", LARGE)
-    answer = begin(client)
-    assert (answer.status_code, list(answer.get_json())) == (200, [blob_hash])
+    response = start_upload(client)
+    assert (response.status_code, list(response.get_json())) == (200, [blob_hash])
 
 
-def test_a_page_of_another_origin_may_send(client: FlaskClient, store: DirectFileStore) -> None:
+def test_a_page_from_another_origin_can_upload(client: FlaskClient, store: DirectFileStore) -> None:
     client.post("/rest/blob/uploads", json={"name": "x", "size": 1}, headers={"Origin": "https://page.example"})
-    begin(client)
+    start_upload(client)
     assert store.origins == ["https://page.example", None]
 
 
-def test_other_bytes_are_400_and_leave_nothing(client: FlaskClient, store: DirectFileStore) -> None:
-    begun = begin(client).get_json()
-    store.send(begun["url"], LARGE[::-1])
-    assert is_sentence(client.post(f"/rest/blob/uploads/{begun['id']}/complete"), 400)
-    assert is_sentence(client.post(f"/rest/blob/uploads/{begun['id']}/complete"), 404)
+def test_bytes_that_do_not_match_the_hash_are_400_and_leave_nothing(
+    client: FlaskClient, store: DirectFileStore
+) -> None:
+    started = start_upload(client).get_json()
+    store.send(started["url"], LARGE[::-1])
+    assert is_sentence(client.post(f"/rest/blob/uploads/{started['id']}/complete"), 400)
+    assert is_sentence(client.post(f"/rest/blob/uploads/{started['id']}/complete"), 404)
     assert store.keys() == set()
 
 
@@ -131,23 +133,23 @@ def test_other_bytes_are_400_and_leave_nothing(client: FlaskClient, store: Direc
         ({"sha1": 5}, "sha1"),
     ],
 )
-def test_an_upload_that_is_announced_wrongly_is_400(
+def test_an_invalid_upload_announcement_is_400(
     client: FlaskClient, store: DirectFileStore, fields: dict[str, object], word: str
 ) -> None:
-    answer = begin(client, **fields)
-    assert is_sentence(answer, 400)
-    assert word in answer.text
+    response = start_upload(client, **fields)
+    assert is_sentence(response, 400)
+    assert word in response.text
     assert store.keys() == set()
 
 
-def test_an_upload_that_no_object_can_hold_is_413(client: FlaskClient) -> None:
-    assert is_sentence(begin(client, size=10**15), 413)
-    assert is_sentence(begin(client, size=1e308), 413)
+def test_an_upload_larger_than_any_object_is_413(client: FlaskClient) -> None:
+    assert is_sentence(start_upload(client, size=10**15), 413)
+    assert is_sentence(start_upload(client, size=1e308), 413)
 
 
 @pytest.mark.parametrize("route", ["uploads", "missing"])
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"text", b'{"name":', b"\xff", b'"x"'])
-def test_a_body_that_is_no_object_is_400(client: FlaskClient, route: str, body: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_is_400(client: FlaskClient, route: str, body: bytes) -> None:
     assert is_sentence(client.post(f"/rest/blob/{route}", data=body), 400)
 
 
@@ -170,22 +172,22 @@ def test_an_unknown_upload_is_404(client: FlaskClient, upload_id: str) -> None:
         ("POST", "missing/x"),
     ],
 )
-def test_there_is_nothing_else_below_these_addresses(client: FlaskClient, method: str, path: str) -> None:
+def test_other_methods_and_paths_of_these_routes_are_404(client: FlaskClient, method: str, path: str) -> None:
     assert is_sentence(client.open(f"/rest/blob/{path}", method=method), 404)
 
 
 @EMBEDDED
-def test_a_server_of_files_has_no_such_uploads_and_says_so(server: Server) -> None:
+def test_a_server_with_the_file_backend_rejects_direct_uploads_with_a_hint(server: Server) -> None:
     for path in ("uploads", "uploads/00000000-0000-4000-8000-000000000000/complete"):
-        answer = server.post(f"/rest/blob/{path}", {"name": "x", "size": 1})
-        assert answer.status == 404
-        assert "createFile" in answer.text
+        response = server.post(f"/rest/blob/{path}", {"name": "x", "size": 1})
+        assert response.status == 404
+        assert "createFile" in response.text
 
 
 # Missing --------------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_missing_is_told_with_files_too(server: Server) -> None:
+def test_missing_contents_are_reported_by_every_backend(server: Server) -> None:
     server.create_file("x", LARGE)
     absent = [f"{number:040}" for number in range(3)]
     assert server.post("/rest/blob/missing", {"contents": [absent[1], SHA1, *absent]}).json == {
@@ -195,9 +197,9 @@ def test_what_is_missing_is_told_with_files_too(server: Server) -> None:
 
 
 @pytest.mark.parametrize("contents", [..., None, "x", {}, ["x"], [SHA1.upper() + "A"], [5], [None], [[SHA1]]])
-def test_what_is_no_list_of_hashes_is_400(client: FlaskClient, contents: object) -> None:
-    answer = client.post("/rest/blob/missing", json={} if contents == ... else {"contents": contents})
-    assert is_sentence(answer, 400)
+def test_contents_that_are_not_a_list_of_hashes_are_400(client: FlaskClient, contents: object) -> None:
+    response = client.post("/rest/blob/missing", json={} if contents == ... else {"contents": contents})
+    assert is_sentence(response, 400)
 
 
 def test_too_many_contents_are_413(client: FlaskClient) -> None:
@@ -209,23 +211,23 @@ def test_too_many_contents_are_413(client: FlaskClient) -> None:
 # Downloads ------------------------------------------------------------------------------------------------------------
 
 
-def elsewhere(answer: Response) -> tuple[str, str, str]:
-    """The key, type and disposition of the address that an answer leads to."""
-    assert answer.status_code == 302, answer
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert "ETag" not in answer.headers
-    address = urlsplit(answer.headers["Location"])
+def redirected(response: Response) -> tuple[str, str, str]:
+    """Key, type, and disposition in the URL to which the response redirects."""
+    assert response.status_code == 302, response
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "ETag" not in response.headers
+    address = urlsplit(response.headers["Location"])
     query = parse_qs(address.query, keep_blank_values=True)
     return address.path[1:], query["type"][0], query["disposition"][0]
 
 
 @pytest.mark.parametrize("verb", ["view", "download"])
-def test_a_file_above_the_limit_is_elsewhere_and_one_below_it_here(client: FlaskClient, verb: str) -> None:
+def test_a_file_above_the_limit_is_redirected_and_a_smaller_one_is_not(client: FlaskClient, verb: str) -> None:
     small = get(client, f"/rest/blob/{verb}/{create_file(client, 'small.txt', SMALL)}")
     assert (small.status_code, small.data) == (200, SMALL)
-    answer = get(client, f"/rest/blob/{verb}/{create_file(client, 'large.txt', LARGE)}")
+    response = get(client, f"/rest/blob/{verb}/{create_file(client, 'large.txt', LARGE)}")
     disposition = 'attachment; filename="large.txt"' if verb == "download" else ""
-    assert elsewhere(answer) == (content_key(SHA1), "text/plain", disposition)
+    assert redirected(response) == (content_key(SHA1), "text/plain", disposition)
 
 
 @pytest.mark.parametrize(
@@ -236,24 +238,24 @@ def test_a_file_above_the_limit_is_elsewhere_and_one_below_it_here(client: Flask
         ("%0D%0AX:1.txt", "text/plain", ""),
     ],
 )
-def test_what_is_elsewhere_has_the_same_name_and_type_in_ascii(
+def test_a_redirected_download_has_the_same_name_and_type_in_ascii(
     client: FlaskClient, name: str, content_type: str, disposition: str
 ) -> None:
-    answer = get(client, f"/rest/blob/view/{create_file(client, name, LARGE)}")
-    assert elsewhere(answer) == (content_key(SHA1), content_type, disposition)
+    response = get(client, f"/rest/blob/view/{create_file(client, name, LARGE)}")
+    assert redirected(response) == (content_key(SHA1), content_type, disposition)
 
 
 def test_a_file_of_an_artifact_has_its_own_name(client: FlaskClient) -> None:
     artifact = create_artifact(client, **{"dir/inner.csv": create_file(client, "stored.txt", LARGE)})
-    answer = get(client, f"/rest/blob/download/{artifact}/dir/inner.csv")
-    assert elsewhere(answer) == (content_key(SHA1), "text/csv", 'attachment; filename="inner.csv"')
+    response = get(client, f"/rest/blob/download/{artifact}/dir/inner.csv")
+    assert redirected(response) == (content_key(SHA1), "text/csv", 'attachment; filename="inner.csv"')
 
 
 def test_the_zip_of_a_large_artifact_is_composed(client: FlaskClient, store: DirectFileStore) -> None:
     artifact = create_artifact(client, a=create_file(client, "a", LARGE), b=create_file(client, "b", b"b"))
     for _ in range(2):
-        answer = get(client, f"/rest/blob/view/{artifact}")
-        assert elsewhere(answer) == (zip_key(artifact), "application/zip", 'attachment; filename="art.zip"')
+        response = get(client, f"/rest/blob/view/{artifact}")
+        assert redirected(response) == (zip_key(artifact), "application/zip", 'attachment; filename="art.zip"')
     assert store.calls["compose"] == 1
     with zipfile.ZipFile(io.BytesIO(store.content(zip_key(artifact)))) as opened:
         assert {name: opened.read(name) for name in opened.namelist()} == {"a": LARGE, "b": b"b"}
@@ -261,53 +263,55 @@ def test_the_zip_of_a_large_artifact_is_composed(client: FlaskClient, store: Dir
 
 def test_the_zip_of_a_small_artifact_is_streamed(client: FlaskClient, store: DirectFileStore) -> None:
     artifact = create_artifact(client, a=create_file(client, "a", b"a"))
-    answer = get(client, f"/rest/blob/view/{artifact}")
-    assert (answer.status_code, answer.content_length) == (200, len(answer.data))
+    response = get(client, f"/rest/blob/view/{artifact}")
+    assert (response.status_code, response.content_length) == (200, len(response.data))
     assert store.keys("wg-zip/") == set()
 
 
-def test_head_tells_of_large_things_without_making_them(client: FlaskClient, store: DirectFileStore) -> None:
+def test_head_describes_large_blobs_without_composing_zips(client: FlaskClient, store: DirectFileStore) -> None:
     file = create_file(client, "large.txt", LARGE)
-    answer = client.head(f"/rest/blob/view/{file}")
-    assert (answer.status_code, answer.content_length, answer.headers["ETag"]) == (200, len(LARGE), f'"{SHA1}"')
+    response = client.head(f"/rest/blob/view/{file}")
+    assert (response.status_code, response.content_length, response.headers["ETag"]) == (200, len(LARGE), f'"{SHA1}"')
     artifact = create_artifact(client, a=file)
-    answer = client.head(f"/rest/blob/view/{artifact}")
-    assert (answer.status_code, store.keys("wg-zip/")) == (200, set())
+    response = client.head(f"/rest/blob/view/{artifact}")
+    assert (response.status_code, store.keys("wg-zip/")) == (200, set())
     get(client, f"/rest/blob/view/{artifact}")
-    assert answer.content_length == len(store.content(zip_key(artifact)))
-    assert answer.headers["ETag"] == f'"{artifact}"'
+    assert response.content_length == len(store.content(zip_key(artifact)))
+    assert response.headers["ETag"] == f'"{artifact}"'
 
 
-def test_a_client_that_has_it_already_is_told_so(client: FlaskClient, store: DirectFileStore) -> None:
+def test_a_large_blob_that_the_client_already_has_is_304(client: FlaskClient, store: DirectFileStore) -> None:
     file = create_file(client, "large.txt", LARGE)
     artifact = create_artifact(client, a=file)
     for blob_hash, etag in ((file, SHA1), (artifact, artifact)):
-        answer = get(client, f"/rest/blob/view/{blob_hash}", headers={"If-None-Match": f'"{etag}"'})
-        assert (answer.status_code, answer.data) == (304, b"")
-        answer = get(client, f"/rest/blob/view/{blob_hash}", headers={"If-None-Match": '"other"'})
-        assert answer.status_code == 302
+        response = get(client, f"/rest/blob/view/{blob_hash}", headers={"If-None-Match": f'"{etag}"'})
+        assert (response.status_code, response.data) == (304, b"")
+        response = get(client, f"/rest/blob/view/{blob_hash}", headers={"If-None-Match": '"other"'})
+        assert response.status_code == 302
 
 
 @pytest.mark.parametrize("wanted", ["bytes=5-9", "bytes=-10", f"bytes=1-{LIMIT}"])
-def test_a_small_range_of_a_large_file_is_here(client: FlaskClient, wanted: str) -> None:
-    answer = get(
+def test_a_small_range_of_a_large_file_is_not_redirected(client: FlaskClient, wanted: str) -> None:
+    response = get(
         client,
         f"/rest/blob/view/{create_file(client, 'large.txt', LARGE)}",
         headers={"Range": wanted, "If-Range": f'"{SHA1}"'},
     )
     start, end = {"bytes=5-9": (5, 10), "bytes=-10": (-10, None)}.get(wanted, (1, None))
-    assert (answer.status_code, answer.data) == (206, LARGE[start:end])
+    assert (response.status_code, response.data) == (206, LARGE[start:end])
 
 
-@pytest.mark.parametrize("condition", [{}, {"If-Range": '"of the storage"'}])
-def test_a_large_range_is_elsewhere_and_one_beyond_the_end_416(client: FlaskClient, condition: dict[str, str]) -> None:
+@pytest.mark.parametrize("condition", [{}, {"If-Range": '"etag of the storage"'}])
+def test_a_large_range_is_redirected_and_a_range_beyond_the_end_is_416(
+    client: FlaskClient, condition: dict[str, str]
+) -> None:
     path = f"/rest/blob/view/{create_file(client, 'large.txt', LARGE)}"
     assert get(client, path, headers={"Range": "bytes=0-", **condition}).status_code == 302
     beyond = get(client, path, headers={"Range": f"bytes={len(LARGE)}-", **condition})
     assert beyond.status_code == (302 if condition else 416)
 
 
-def test_a_part_that_is_missing_is_404_and_no_address(client: FlaskClient, store: DirectFileStore) -> None:
+def test_a_missing_part_is_404_and_not_redirected(client: FlaskClient, store: DirectFileStore) -> None:
     file = create_file(client, "large.txt", LARGE)
     artifact = create_artifact(client, a=file, b=create_file(client, "other", LARGE + b"y"))
     store.delete(content_key(SHA1))
@@ -315,14 +319,14 @@ def test_a_part_that_is_missing_is_404_and_no_address(client: FlaskClient, store
         assert is_sentence(get(client, f"/rest/blob/view/{path}"), 404)
 
 
-def test_without_a_limit_all_is_here(store: DirectFileStore, tmp_path: Path) -> None:
+def test_without_a_limit_nothing_is_redirected(store: DirectFileStore, tmp_path: Path) -> None:
     blobs = BlobStore(store, lambda: datetime.now(UTC), store)
     with open_client(tmp_path, blobs=blobs) as client:
-        answer = get(client, f"/rest/blob/view/{create_file(client, 'large.txt', LARGE)}")
-        assert (answer.status_code, answer.data) == (200, LARGE)
+        response = get(client, f"/rest/blob/view/{create_file(client, 'large.txt', LARGE)}")
+        assert (response.status_code, response.data) == (200, LARGE)
 
 
-def test_a_server_of_files_has_no_limit(tmp_path: Path) -> None:
+def test_a_server_with_the_file_backend_ignores_the_limit(tmp_path: Path) -> None:
     with open_client(tmp_path, inline_limit=str(LIMIT)) as client:
-        answer = get(client, f"/rest/blob/view/{create_file(client, 'large.txt', LARGE)}")
-        assert (answer.status_code, answer.data) == (200, LARGE)
+        response = get(client, f"/rest/blob/view/{create_file(client, 'large.txt', LARGE)}")
+        assert (response.status_code, response.data) == (200, LARGE)

@@ -1,4 +1,4 @@
-"""Nothing stays open, or goes on running, after its request."""
+"""No file stays open and no thread keeps running after its request."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ MIB = 1024 * 1024
 
 
 def open_files(server: Server) -> list[str]:
-    """The files below the data folder that the server's processes have open."""
+    """Files below the blobs' folder that the server's processes have open."""
     links = [link for process in processes_below(server.process_id) for link in Path(f"/proc/{process}/fd").iterdir()]
     targets = []
     for link in links:
         try:
             targets.append(str(link.readlink()))
         except FileNotFoundError:
-            continue  # closed meanwhile
+            continue  # it has been closed in the meantime
     return [target for target in targets if target.startswith(str(server.blobs))]
 
 
 def threads(server: Server) -> int:
-    """Of the process that has the most."""
+    """Number of threads of the process that has the most."""
     return max(len(list(Path(f"/proc/{process}/task").iterdir())) for process in processes_below(server.process_id))
 
 
 def cut_off(server: Server, *pieces: bytes) -> None:
-    """Sends these and vanishes, after the answer has begun if there is one."""
+    """Send these bytes and reset the connection; for a GET, only after the response has started."""
     with server.raw(*pieces) as connection:
         if pieces[0].startswith(b"GET"):
             connection.recv(1000)
@@ -42,7 +42,7 @@ def cut_off(server: Server, *pieces: bytes) -> None:
 
 
 @EMBEDDED
-def test_no_file_stays_open_and_no_thread_alive(start_server: StartServer) -> None:
+def test_no_file_stays_open_and_no_thread_keeps_running(start_server: StartServer) -> None:
     server = start_server()
     file = server.create_file("large.bin", bytes(8 * MIB))
     path = f"/rest/blob/view/{file}"
@@ -67,4 +67,4 @@ def test_no_file_stays_open_and_no_thread_alive(start_server: StartServer) -> No
         for _ in clients.map(lambda request: request(), requests * 5):
             pass
     until(lambda: not open_files(server))
-    until(lambda: threads(server) <= THREADS + 3)  # its main thread, and what watches over it
+    until(lambda: threads(server) <= THREADS + 3)  # plus the main thread and those that monitor it

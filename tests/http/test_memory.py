@@ -1,4 +1,4 @@
-"""Nothing is held whole: whatever passes through, a process of the server stays small."""
+"""Everything streams: the memory of the server's processes stays bounded, regardless of the size of a transfer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAMPLE_EVERY_SECONDS = 0.02
 
 @contextmanager
 def bounded_memory(server: Server) -> Iterator[None]:
-    """Fails if one of the server's processes takes more than the limit meanwhile."""
+    """Fail if one of the server's processes exceeds the memory limit inside the block."""
     processes = processes_below(server.process_id)
     assert len(processes) > 1
     largest = 0
@@ -61,7 +61,7 @@ BLOCK = bytes(range(256)) * 4096
 BLOCKS = [BLOCK] * (SIZE // MIB)
 
 
-def test_a_large_file_and_its_zip_pass_through(start_server: StartServer) -> None:
+def test_a_large_file_and_its_zip_use_bounded_memory(start_server: StartServer) -> None:
     server = start_server()
     with bounded_memory(server):
         headers = {"Content-Length": str(SIZE)}
@@ -69,30 +69,30 @@ def test_a_large_file_and_its_zip_pass_through(start_server: StartServer) -> Non
     with bounded_memory(server):
         assert received_bytes(server, f"/rest/blob/view/{blob}") == SIZE
     with bounded_memory(server):
-        answer = server.get(f"/rest/blob/view/{blob}", {"Range": f"bytes={SIZE - 5}-"})
-        assert answer.body == BLOCK[-5:]
+        response = server.get(f"/rest/blob/view/{blob}", {"Range": f"bytes={SIZE - 5}-"})
+        assert response.body == BLOCK[-5:]
     artifact = server.create_artifact("large.zip", dict.fromkeys(("one.bin", "two.bin"), ("softLink", blob)))
     with bounded_memory(server):
         assert received_bytes(server, f"/rest/blob/view/{artifact}") > 2 * SIZE
 
 
-def test_a_large_upload_in_chunks_passes_through(start_server: StartServer) -> None:
+def test_a_large_chunked_upload_uses_bounded_memory(start_server: StartServer) -> None:
     server = start_server()
     with bounded_memory(server):
         assert server.send("POST", "/rest/blob/createFile/large.bin", BLOCKS, chunked=True).status == 200
 
 
-def test_one_enormous_chunk_passes_through(start_server: StartServer) -> None:
+def test_one_enormous_chunk_uses_bounded_memory(start_server: StartServer) -> None:
     server = start_server()
     head = b"POST /rest/blob/createFile/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % SIZE
     pieces = [head, *[bytes(MIB)] * (SIZE // MIB), b"\r\n0\r\n\r\n"]
     with bounded_memory(server):
-        assert server.raw_answer(*pieces).status == 200
+        assert server.raw_response(*pieces).status == 200
 
 
-def test_much_output_passes_through(start_server: StartServer) -> None:
+def test_a_large_amount_of_output_uses_bounded_memory(start_server: StartServer) -> None:
     server = start_server()
-    server.post("/rest/executor/create/x", {"labels": ["nobody"]})
+    server.post("/rest/executor/create/x", {"labels": ["no-worker"]})
     segment = "x" * (4 * MIB)
     with bounded_memory(server):
         for number in range(30):

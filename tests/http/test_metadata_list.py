@@ -3,7 +3,7 @@ from __future__ import annotations
 from http_server import StartServer
 
 
-def test_the_list_has_the_public_blobs_and_all_of_them_on_demand(start_server: StartServer) -> None:
+def test_the_list_has_the_public_blobs_or_on_request_all_blobs(start_server: StartServer) -> None:
     server = start_server()
     assert server.get("/rest/blob/metadata").json == {}
     private = server.create_file("private.txt", b"x")
@@ -16,14 +16,14 @@ def test_the_list_has_the_public_blobs_and_all_of_them_on_demand(start_server: S
         assert server.get(f"/rest/blob/metadata{query}").json.keys() == {public}
 
 
-def test_an_operator_may_keep_private_blobs_off_the_list(start_server: StartServer) -> None:
+def test_the_operator_can_keep_private_blobs_off_the_list(start_server: StartServer) -> None:
     server = start_server(allow_list_all="false")
     private = server.create_file("private.txt", b"x")
     assert server.get("/rest/blob/metadata?all=1").json == {}
     assert server.get(f"/rest/blob/metadata/{private}").status == 200
 
 
-def test_files_of_others_in_the_store_do_not_break_the_list(start_server: StartServer) -> None:
+def test_foreign_files_in_the_store_do_not_break_the_list(start_server: StartServer) -> None:
     server = start_server()
     blob_hash = server.create_file("x", b"x")
     for name, content in (

@@ -1,4 +1,4 @@
-"""The recorded hashes, media types and headers of the blob API, over HTTP."""
+"""The recorded hashes, media types, and headers of the blob API, over HTTP."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def recorded(file: str) -> list[Case]:
 
 
 @pytest.mark.parametrize("case", recorded("metadata_hashes_public.json"), ids=lambda case: case["id"])
-def test_a_blob_has_the_recorded_hash_and_comes_back(server: Server, case: Case) -> None:
+def test_a_blob_has_the_recorded_hash_and_metadata(server: Server, case: Case) -> None:
     expected = case["expect"]
     if case["request"] == "createFile":
         if "content_base64" in case:
             content = base64.b64decode(case["content_base64"])
         else:
-            text, times = case["content_repeat"]
-            content = text.encode() * times
-        answer = server.send("POST", f"/rest/blob/createFile/{quote(case['name'], safe='')}", content)
+            piece, times = case["content_repeat"]
+            content = piece.encode() * times
+        response = server.send("POST", f"/rest/blob/createFile/{quote(case['name'], safe='')}", content)
     else:
         body = base64.b64decode(case["body_base64"]) if "body_base64" in case else case["body"].encode()
-        answer = server.send("POST", "/rest/blob/createMetadata", body)
-    if expected.get("or") == "4xx" and 400 <= answer.status < 500:
-        assert answer.text.endswith(".")
+        response = server.send("POST", "/rest/blob/createMetadata", body)
+    if expected.get("or") == "4xx" and 400 <= response.status < 500:
+        assert response.text.endswith(".")
         return
-    assert answer.blob_hash == expected["hash"]
-    document = answer.json[expected["hash"]]
+    assert response.blob_hash == expected["hash"]
+    document = response.json[expected["hash"]]
     assert server.get(f"/rest/blob/metadata/{expected['hash']}").json.keys() == document.keys()
     assert isinstance(document.pop("lastModified"), str)
     assert document == json.loads(expected["stored"])
@@ -48,10 +48,10 @@ def test_a_blob_has_the_recorded_hash_and_comes_back(server: Server, case: Case)
 @pytest.mark.parametrize("case", recorded("mime_types_public.json"), ids=lambda case: case["id"])
 def test_a_file_has_the_recorded_headers(server: Server, case: Case) -> None:
     name = quote(case["name"], safe="")
-    answer = server.send("POST", f"/rest/blob/createFile/{name}", b"content")
-    assert answer.status == case["status"]
-    assert answer.blob_hash == case["hash"]
-    assert answer.json[case["hash"]]["mime"] == case["mime"]
+    response = server.send("POST", f"/rest/blob/createFile/{name}", b"content")
+    assert response.status == case["status"]
+    assert response.blob_hash == case["hash"]
+    assert response.json[case["hash"]]["mime"] == case["mime"]
     for verb in ("view", "download"):
         found = server.get(f"/rest/blob/{verb}/{case['hash']}")
         assert found.status == case[verb]["status"]

@@ -1,4 +1,4 @@
-"""The trace of a request: in what the functions log while they serve it, and in the job that it creates."""
+"""The trace of a request, in the log lines of the functions that serve it and in the job that it creates."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import pytest
 from failing_stores import failing_jobs
 from in_process import open_client
 
-from cloud_executor.composition import Jobs, open_jobs
+from cloud_executor.composition import open_jobs
 from cloud_executor.errors import Unavailable
+from cloud_executor.composition import Jobs
 from cloud_executor.model.message import encode_message
 from cloud_executor.settings import Settings
 
@@ -27,13 +28,13 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def jobs(tmp_path: Path) -> Jobs:
+def executor(tmp_path: Path) -> Jobs:
     return open_jobs(Settings(data=tmp_path))
 
 
 @pytest.fixture
 def lines(capfd: pytest.CaptureFixture[str]) -> Lines:
-    """What was logged since the last look."""
+    """Function that returns the lines logged since its last call."""
     return lambda: [json.loads(line) for line in capfd.readouterr().err.splitlines()]
 
 
@@ -47,19 +48,21 @@ def test_a_job_keeps_the_trace_of_the_request_that_created_it(tmp_path: Path, jo
     }
     with open_client(tmp_path, jobs=jobs) as client:
         for job, headers in sent.items():
-            answer = client.post(f"/rest/executor/create/{job}", headers=headers, buffered=True)
-            assert "trace" not in answer.text + client.get(f"/rest/executor/info/{job}").text
-        # It is there already, and stays as it is.
+            response = client.post(f"/rest/executor/create/{job}", headers=headers, buffered=True)
+            assert "trace" not in response.text + client.get(f"/rest/executor/info/{job}").text
+        # The job exists already and stays unchanged.
         client.post("/rest/executor/create/w3c", headers=GOOGLE, buffered=True)
     traces = {job: jobs.clients.get(job).trace for job in sent}
     assert traces == {"w3c": TRACE, "google": OTHER, "both": TRACE, "malformed": None, "none": None}
 
 
-def test_a_line_has_the_trace_of_its_request_and_the_hash_of_its_job(tmp_path: Path, jobs: Jobs, lines: Lines) -> None:
+def test_a_log_line_has_the_trace_of_its_request_and_the_hash_of_its_job(
+    tmp_path: Path, jobs: Jobs, lines: Lines
+) -> None:
     failing = replace(jobs, store=failing_jobs(jobs.store, Unavailable()))
     with open_client(tmp_path, jobs=failing) as client:
         for path, headers in [("info/a%2Fb", TRACEPARENT), ("info/a", GOOGLE), ("", {"traceparent": TRACE})]:
-            # As servers do: a request is over once its answer is closed.
+            # `buffered` closes the response, as servers do: only then is the request over.
             client.get(f"/rest/executor/{path}", headers=headers, buffered=True)
     found = [(line["action"], line.get("trace"), line.get("job_hash")) for line in lines()]
     assert found == [
@@ -69,7 +72,7 @@ def test_a_line_has_the_trace_of_its_request_and_the_hash_of_its_job(tmp_path: P
     ]
 
 
-def test_where_the_project_is_known_the_trace_is_given_as_cloud_logging_wants_it(
+def test_with_a_project_the_trace_has_the_format_of_cloud_logging(
     tmp_path: Path, jobs: Jobs, lines: Lines
 ) -> None:
     failing = replace(jobs, store=failing_jobs(jobs.store, Unavailable()))
@@ -80,17 +83,19 @@ def test_where_the_project_is_known_the_trace_is_given_as_cloud_logging_wants_it
     assert "trace" not in line
 
 
-def test_a_sweep_logs_jobs_by_their_traces_and_the_rest_by_its_own(tmp_path: Path, jobs: Jobs, lines: Lines) -> None:
+def test_a_sweep_logs_jobs_with_their_traces_and_the_rest_with_its_own(
+    tmp_path: Path, jobs: Jobs, lines: Lines
+) -> None:
     an_hour_ago = replace(jobs, clock=lambda: datetime.now(UTC) - timedelta(hours=1))
-    an_hour_ago.clients.create("traced", trace=TRACE)
-    an_hour_ago.attempts.claim("traced", "a worker that vanishes")
+    an_hour_ago.create("traced", trace=TRACE)
+    an_hour_ago.claim("traced", "a worker that vanishes")
     with open_client(tmp_path, "sweep", jobs=jobs) as client:
         assert client.post("/", headers=GOOGLE, buffered=True).get_json()["returned"] == 1
     found = [(line["action"], line["trace"], line.get("job_hash"), line.get("worker_id")) for line in lines()]
     assert found == [("lose", TRACE, "traced", "a worker that vanishes"), ("sweep", OTHER, None, None)]
 
 
-def test_a_dead_letter_is_logged_by_the_trace_of_its_job_or_else_by_its_own(
+def test_a_dead_letter_is_logged_with_the_trace_of_its_job_or_else_with_its_own(
     tmp_path: Path, jobs: Jobs, lines: Lines
 ) -> None:
     jobs.clients.create("traced", trace=TRACE)

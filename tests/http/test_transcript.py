@@ -29,7 +29,7 @@ def settings_of(needs: Mapping[str, Any], folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case["id"])
-def test_the_server_answers_as_recorded(
+def test_the_server_responds_as_recorded(
     case: Case, request: pytest.FixtureRequest, start_server: StartServer, tmp_path: Path
 ) -> None:
     server: Server

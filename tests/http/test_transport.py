@@ -1,4 +1,4 @@
-"""How requests and answers travel, whatever they are about."""
+"""Requests and responses at the HTTP level, for all routes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ BLOB_ROUTES = ("/rest/blob/metadata", "/rest/blob/metadata/x", "/rest/blob/view/
 EXECUTOR_ROUTES = ("/rest/executor", "/rest/executor/info/x", "/rest/executor/output/x", "/rest/executor/worker")
 
 
-def sentence(text: str) -> bool:
-    """Whether this tells a person what is wrong, and nothing of what is inside."""
-    return text.endswith(".") and "\n" not in text and not any(word in text for word in ("Traceback", "/tmp", ".py"))
+def sentence(body: str) -> bool:
+    """Whether the body is one sentence without internal details."""
+    return body.endswith(".") and "\n" not in body and not any(word in body for word in ("Traceback", "/tmp", ".py"))
 
 
 def new_id() -> str:
@@ -49,7 +49,7 @@ def test_a_segment_is_decoded_once(server: Server, segment: str, name: str) -> N
 
 
 @pytest.mark.parametrize("segment", ["%zz", "%", "a%4", "%E9", "%ED%A0%80", "%C0%AF"])
-def test_a_bad_escape_is_400(server: Server, segment: str) -> None:
+def test_an_invalid_escape_is_400(server: Server, segment: str) -> None:
     for method, path in [
         ("POST", "/rest/blob/createFile/"),
         ("GET", "/rest/blob/view/"),
@@ -57,9 +57,9 @@ def test_a_bad_escape_is_400(server: Server, segment: str) -> None:
         ("GET", "/rest/executor/info/"),
         ("POST", "/rest/executor/create/"),
     ]:
-        answer = server.send(method, path + segment, b"")
-        assert answer.status == 400
-        assert sentence(answer.text)
+        response = server.send(method, path + segment, b"")
+        assert response.status == 400
+        assert sentence(response.text)
     assert server.get(f"/rest/blob/metadata/{segment}").status == 404
 
 
@@ -73,19 +73,19 @@ def test_a_bad_escape_is_400(server: Server, segment: str) -> None:
         *("/rest/executor/unknown_command", "/rest/executor/output", "/rest/executor/worker/x", "/a%0Ab"),
     ],
 )
-def test_an_unknown_address_is_404_with_a_sentence(server: Server, path: str) -> None:
-    answer = server.get(path)
-    assert answer.status == 404
-    assert answer["Content-Type"] == "text/plain; charset=utf-8"
-    assert sentence(answer.text)
+def test_an_unknown_path_is_404_with_a_sentence(server: Server, path: str) -> None:
+    response = server.get(path)
+    assert response.status == 404
+    assert response["Content-Type"] == "text/plain; charset=utf-8"
+    assert sentence(response.text)
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "BREW"])
 @pytest.mark.parametrize("path", [*BLOB_ROUTES, *EXECUTOR_ROUTES, "/rest/blob/createFile/x", "/rest/executor/create/x"])
 def test_an_unknown_method_is_404(server: Server, method: str, path: str) -> None:
-    answer = server.send(method, path)
-    assert answer.status == 404
-    assert sentence(answer.text)
+    response = server.send(method, path)
+    assert response.status == 404
+    assert sentence(response.text)
 
 
 @pytest.mark.parametrize(
@@ -102,55 +102,55 @@ def test_another_routes_method_is_404(server: Server, method: str, path: str) ->
 
 @pytest.fixture(scope="module")
 def readable(server: Server) -> list[str]:
-    """Addresses of every GET route, of things that are there, and of things that are not."""
+    """Paths of every GET route, for existing and for missing blobs and jobs."""
     file, job = server.create_file("head.html", b"<p>" * 1000), new_id()
     artifact = server.create_artifact("head.zip", {"dir/a.html": ("softLink", file)})
-    server.post(f"/rest/executor/create/{job}", {"labels": ["nobody"]})
+    server.post(f"/rest/executor/create/{job}", {"labels": ["no-worker"]})
     server.post(f"/rest/executor/output/{job}", {"outputNumber": 0, "output": "x" * 1000})
-    there = [
+    existing = [
         *("metadata", "metadata?all=1", f"metadata/{file}", f"view/{file}", f"download/{file}", f"view/{artifact}"),
         f"view/{artifact}/dir/a.html",
     ]
     jobs = ["", f"info/{job}", f"output/{job}", "worker", "info/absent", "output/absent"]
-    return [*(f"/rest/blob/{path}" for path in there), *(f"/rest/executor/{path}" for path in jobs), *BLOB_ROUTES]
+    return [*(f"/rest/blob/{path}" for path in existing), *(f"/rest/executor/{path}" for path in jobs), *BLOB_ROUTES]
 
 
 def test_head_is_get_without_a_body(server: Server, readable: list[str]) -> None:
     for path in readable:
         get = server.get(path)
-        # Were there a body, it would be taken for the beginning of the next answer.
+        # If there were a body, it would be parsed as the start of the next response.
         head, after = b"HEAD %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode(), b"OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n"
         with server.raw(head) as connection:
-            answer = http.client.HTTPResponse(connection, method="HEAD")
-            answer.begin()
-            assert answer.read() == b""
+            response = http.client.HTTPResponse(connection, method="HEAD")
+            response.begin()
+            assert response.read() == b""
             connection.sendall(after)
             following = http.client.HTTPResponse(connection)
             following.begin()
             assert following.status == 204
-        assert answer.status == get.status
+        assert response.status == get.status
         for name in set(get.headers) - {"Date", "Transfer-Encoding"}:
-            assert answer.headers[name] == get[name], (path, name)
+            assert response.headers[name] == get[name], (path, name)
 
 
-def test_any_origin_may_ask(server: Server, readable: list[str]) -> None:
+def test_every_response_allows_any_origin(server: Server, readable: list[str]) -> None:
     for path in [*readable, "/", "/rest/unknown", "/rest/executor/info/%zz", "/robots.txt"]:
         for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS"):
             assert server.send(method, path, b"")["Access-Control-Allow-Origin"] == "*", (method, path)
 
 
 @pytest.mark.parametrize("path", ["/", "/rest/blob/createFile/x", "/rest/executor/create/x", "/nowhere"])
-def test_options_tells_what_pages_of_other_origins_may_do(server: Server, path: str) -> None:
-    answer = server.send(
+def test_options_lists_the_methods_and_headers_for_other_origins(server: Server, path: str) -> None:
+    response = server.send(
         "OPTIONS", path, headers={"Origin": "http://a.example", "Access-Control-Request-Method": "POST"}
     )
-    assert (answer.status, answer.body) == (204, b"")
-    assert {"GET", "POST", "HEAD"} <= set((answer["Access-Control-Allow-Methods"] or "").split(", "))
-    allowed = {name.strip().lower() for name in (answer["Access-Control-Allow-Headers"] or "").split(",")}
+    assert (response.status, response.body) == (204, b"")
+    assert {"GET", "POST", "HEAD"} <= set((response["Access-Control-Allow-Methods"] or "").split(", "))
+    allowed = {name.strip().lower() for name in (response["Access-Control-Allow-Headers"] or "").split(",")}
     assert {"content-type", "x-executor-nonce", "x-api-token", "authorization"} <= allowed
 
 
-def test_every_executor_answer_names_the_media_type(server: Server, readable: list[str]) -> None:
+def test_every_executor_response_has_the_media_type(server: Server, readable: list[str]) -> None:
     paths = [path for path in readable if path.startswith("/rest/executor")]
     for path in [*paths, "/rest/executor/nothing", "/rest/executor/info/%zz", "/rest/executor/?limit=x"]:
         for method in ("GET", "HEAD", "POST", "PUT"):
@@ -160,9 +160,9 @@ def test_every_executor_answer_names_the_media_type(server: Server, readable: li
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_slash_at_the_end_is_ignored(server: Server, slash: str) -> None:
+def test_a_trailing_slash_is_ignored(server: Server, slash: str) -> None:
     job = new_id()
-    assert server.post(f"/rest/executor/create/{job}{slash}", {"labels": ["nobody"]}).status == 200
+    assert server.post(f"/rest/executor/create/{job}{slash}", {"labels": ["no-worker"]}).status == 200
     assert server.get(f"/rest/executor/info/{job}{slash}").json["hash"] == job
     assert server.get(f"/rest/executor{slash}").status == 200
     assert server.get(f"/rest/executor/worker{slash}").status == 200
@@ -176,78 +176,78 @@ def test_a_slash_at_the_end_is_ignored(server: Server, slash: str) -> None:
     ["application/x-www-form-urlencoded", "application/json", "multipart/form-data; boundary=x", "text/plain", "", "?"],
 )
 @pytest.mark.parametrize("size", [0, 7, 3 * 1024 * 1024])
-def test_an_upload_is_its_bytes_whatever_their_type(server: Server, content_type: str, size: int) -> None:
+def test_an_upload_stores_its_bytes_regardless_of_their_type(server: Server, content_type: str, size: int) -> None:
     content = (b"a=1&b=%20+{" * (size // 11 + 1))[:size]
-    answer = server.send("POST", "/rest/blob/createFile/form.bin", content, {"Content-Type": content_type})
-    assert answer.json[answer.blob_hash]["size"] == size
-    assert answer.json[answer.blob_hash]["content"] == hashlib.sha1(content).hexdigest()
+    response = server.send("POST", "/rest/blob/createFile/form.bin", content, {"Content-Type": content_type})
+    assert response.json[response.blob_hash]["size"] == size
+    assert response.json[response.blob_hash]["content"] == hashlib.sha1(content).hexdigest()
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded"])
-def test_metadata_is_read_whatever_its_type(server: Server, content_type: str) -> None:
-    answer = server.send(
+def test_metadata_is_parsed_regardless_of_its_content_type(server: Server, content_type: str) -> None:
+    response = server.send(
         "POST", "/rest/blob/createMetadata", b'{"content":"%b"}' % (b"0" * 40), {"Content-Type": content_type}
     )
-    assert answer.json[answer.blob_hash]["content"] == "0" * 40
+    assert response.json[response.blob_hash]["content"] == "0" * 40
 
 
 @pytest.mark.parametrize("pieces", [[], [b"one"], [b"x", b"y" * 100_000, b"z"], [bytes(700_000)] * 4])
-def test_a_chunked_upload_is_all_its_chunks(server: Server, pieces: list[bytes]) -> None:
+def test_a_chunked_upload_stores_all_its_chunks(server: Server, pieces: list[bytes]) -> None:
     blob_hash = server.send("POST", "/rest/blob/createFile/chunked.bin", pieces, chunked=True).blob_hash
     assert server.get(f"/rest/blob/view/{blob_hash}").body == b"".join(pieces)
 
 
-def test_a_chunked_json_body_is_read(server: Server) -> None:
+def test_a_chunked_json_body_is_parsed(server: Server) -> None:
     job = new_id()
-    answer = server.send(
-        *("POST", f"/rest/executor/create/{job}", [b'{"lab', b'els":["nobody"]}']),
+    response = server.send(
+        *("POST", f"/rest/executor/create/{job}", [b'{"lab', b'els":["no-worker"]}']),
         {"Content-Type": "application/json; charset=utf-8"},
         chunked=True,
     )
-    assert answer.json["labels"] == ["nobody"]
+    assert response.json["labels"] == ["no-worker"]
 
 
-def test_a_client_that_asks_first_is_told_to_go_on(server: Server) -> None:
+def test_a_client_that_expects_100_continue_gets_it(server: Server) -> None:
     request = (
-        b"POST /rest/blob/createFile/asked.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        b"POST /rest/blob/createFile/e.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
     )
     with server.raw(request) as connection:
         expected = b"HTTP/1.1 100 Continue\r\n\r\n"
         assert connection.recv(len(expected)) == expected
-        connection.sendall(b"asked")
+        connection.sendall(b"bytes")
         response = http.client.HTTPResponse(connection)
         response.begin()
         assert response.status == 200
 
 
-def test_an_address_in_absolute_form_is_read_as_its_path(server: Server) -> None:
+def test_a_request_target_in_absolute_form_is_reduced_to_its_path(server: Server) -> None:
     blob_hash = server.create_file("absolute.txt", b"x")
     for origin in ("http://a.example:1", "HTTP://a.example", "https://user@a.example"):
         assert server.get(f"{origin}/rest/blob/view/{blob_hash}").body == b"x"
         assert server.get(f"{origin}/rest/executor/info/a%2F{blob_hash}").status == 404
-    answer = server.get("http://a.example")
-    assert answer.status == 404
-    assert sentence(answer.text)
+    response = server.get("http://a.example")
+    assert response.status == 404
+    assert sentence(response.text)
 
 
-def test_an_idle_connection_is_kept(server: Server) -> None:
+def test_an_idle_connection_is_kept_alive(server: Server) -> None:
     connection = server.connect()
     try:
         for _ in range(3):
             connection.request("GET", "/rest/executor/worker")
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.headers["Connection"] == "keep-alive"
+            response = connection.getresponse()
+            response.read()
+            assert response.headers["Connection"] == "keep-alive"
     finally:
         connection.close()
 
 
-def test_idle_connections_are_kept_longer_than_clients_count_on() -> None:
+def test_idle_connections_are_kept_longer_than_clients_keep_them() -> None:
     assert KEEP_ALIVE_SECONDS > 20
 
 
 @pytest.mark.parametrize("size", [100_000, 20_000_000])
-def test_a_refused_upload_gets_its_answer_and_the_connection_goes_on(server: Server, size: int) -> None:
+def test_a_rejected_upload_gets_its_response_and_the_connection_stays_usable(server: Server, size: int) -> None:
     connection = server.connect()
     try:
         for status, path in [
@@ -256,9 +256,9 @@ def test_a_refused_upload_gets_its_answer_and_the_connection_goes_on(server: Ser
             (200, "/rest/blob/createFile/c"),
         ]:
             connection.request("POST", path, bytes(size))
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status == status
+            response = connection.getresponse()
+            response.read()
+            assert response.status == status
     finally:
         connection.close()
 
@@ -266,7 +266,7 @@ def test_a_refused_upload_gets_its_answer_and_the_connection_goes_on(server: Ser
 @EMBEDDED
 @pytest.mark.parametrize("sent", [0, 5, 2 * 1024 * 1024])
 @pytest.mark.parametrize("chunked", [False, True])
-def test_an_upload_that_breaks_off_leaves_nothing(start_server: StartServer, sent: int, chunked: bool) -> None:
+def test_an_interrupted_upload_leaves_nothing(start_server: StartServer, sent: int, chunked: bool) -> None:
     server = start_server()
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 4194304"
     pieces = [b"POST /rest/blob/createFile/broken.bin HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % framing]
@@ -294,11 +294,11 @@ def test_an_upload_whose_client_vanishes_leaves_nothing(start_server: StartServe
 
 
 @EMBEDDED
-def test_a_client_that_stalls_does_not_hold_the_server(start_server: StartServer) -> None:
+def test_a_stalled_client_is_disconnected(start_server: StartServer) -> None:
     server = start_server("serve.STALL_SECONDS = 0.5")
     head = b"POST /rest/blob/createFile/slow.bin HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n"
-    answer = server.raw_answer(head, bytes(2 * 1024 * 1024))
-    assert answer.status == 400
+    response = server.raw_response(head, bytes(2 * 1024 * 1024))
+    assert response.status == 400
     assert not server.stored_files()
     blob_hash = server.create_file("large.bin", bytes(64 * 1024 * 1024))
     with server.raw(b"GET /rest/blob/view/%b HTTP/1.1\r\nHost: x\r\n\r\n" % blob_hash.encode()) as connection:
@@ -310,7 +310,7 @@ def test_a_client_that_stalls_does_not_hold_the_server(start_server: StartServer
 
 
 def _connections_in_use(server: Server) -> int:
-    """How many connections the server has."""
+    """Number of connections to the server."""
     port = f":{server.port:04X}"
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return sum(fields[1].endswith(port) and fields[3] == "01" for fields in map(str.split, lines))
@@ -327,34 +327,34 @@ def test_a_chunked_upload_cut_between_its_chunks_leaves_nothing(start_server: St
             response.begin()
             assert response.status == 400, rest
         assert not server.stored_files()
-    assert server.raw_answer(head, b"0\r\n\r\n").status == 200
+    assert server.raw_response(head, b"0\r\n\r\n").status == 200
 
 
-def test_more_than_was_announced_is_no_part_of_an_upload(server: Server) -> None:
+def test_bytes_beyond_the_content_length_are_not_part_of_an_upload(server: Server) -> None:
     request = (
         b"POST /rest/blob/createFile/longer.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
     )
-    blob_hash = server.raw_answer(request, b"01234 and more").blob_hash
+    blob_hash = server.raw_response(request, b"01234 and more").blob_hash
     assert server.get(f"/rest/blob/view/{blob_hash}").body == b"01234"
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"", b"nonsense", b"\xff", b"\xef\xbb\xbf{}", b'"text"', b"1", b"null", b"{}x", b"[" * 100_000]
+    "body", [b"{", b"", b"not JSON", b"\xff", b"\xef\xbb\xbf{}", b'"string"', b"1", b"null", b"{}x", b"[" * 100_000]
 )
 def test_malformed_json_is_400_with_a_sentence(server: Server, body: bytes) -> None:
     requests = ["/rest/blob/createMetadata"]
-    if body:  # an empty body says nothing to the executor
+    if body:  # the executor accepts an empty body
         requests += [f"/rest/executor/{verb}" for verb in ("create/x", "update/x", "cancel/x", "output/x", "worker")]
     for path in requests:
-        answer = server.send("POST", path, body, {"Content-Type": "application/json"})
-        assert answer.status == 400, path
-        assert sentence(answer.text)
+        response = server.send("POST", path, body, {"Content-Type": "application/json"})
+        assert response.status == 400, path
+        assert sentence(response.text)
 
 
 def test_a_document_that_is_too_large_is_413(server: Server) -> None:
     too_much = [b" " * (1024 * 1024)] * 33
     for path in ("/rest/blob/createMetadata", "/rest/executor/create/x"):
-        announced = server.raw_answer(
+        announced = server.raw_response(
             b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n"
             % path.encode()
         )
@@ -365,22 +365,22 @@ def test_a_document_that_is_too_large_is_413(server: Server) -> None:
 
 
 @EMBEDDED
-def test_a_large_output_segment_is_taken(server: Server) -> None:
+def test_a_large_output_segment_is_accepted(server: Server) -> None:
     job = new_id()
-    server.post(f"/rest/executor/create/{job}", {"labels": ["nobody"]})
+    server.post(f"/rest/executor/create/{job}", {"labels": ["no-worker"]})
     output = "x" * (16 * 1024 * 1024)
     assert server.post(f"/rest/executor/output/{job}", {"outputNumber": 0, "output": output}).text == "OK"
     assert server.get(f"/rest/executor/output/{job}").json[0]["output"] == output
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "text/json", ""])
-def test_a_body_that_is_no_json_says_nothing_to_the_executor(server: Server, content_type: str) -> None:
+def test_the_executor_ignores_a_body_that_is_not_json(server: Server, content_type: str) -> None:
     job = new_id()
-    answer = server.send("POST", f"/rest/executor/create/{job}", b'{"labels":["x"]}', {"Content-Type": content_type})
-    assert answer.json["labels"] == []
+    response = server.send("POST", f"/rest/executor/create/{job}", b'{"labels":["x"]}', {"Content-Type": content_type})
+    assert response.json["labels"] == []
 
 
-def test_parameters_that_nobody_knows_are_ignored(server: Server) -> None:
+def test_unknown_query_parameters_are_ignored(server: Server) -> None:
     blob_hash = server.create_file("query.txt?name=other&x", b"x")
     assert server.get(f"/rest/blob/metadata/{blob_hash}?a=1&b&&=").json["name"] == "query.txt"
     assert server.get(f"/rest/blob/view/{blob_hash}?%zz=%E9").body == b"x"

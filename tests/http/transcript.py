@@ -1,6 +1,6 @@
-"""Plays recorded scenarios of requests against a server, and compares its answers with the recorded ones.
+"""Replays recorded request scenarios against a server and compares its responses with the recorded ones.
 
-The notation is explained in the recording itself, tests/data/rest_transcript_public.json.
+The recording itself, tests/data/rest_transcript_public.json, explains the notation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from http_server import Answer, Server, until
+from http_server import Response, Server, until
 
 RECORDING = Path(__file__).parents[1] / "data" / "rest_transcript_public.json"
 
@@ -36,14 +36,14 @@ def cases() -> list[Case]:
 
 
 def play(server: Server, case: Case) -> None:
-    """Play the steps of a scenario; an AssertionError names the one that ended otherwise."""
+    """Replay the steps of a scenario; an AssertionError names the step whose response differs."""
     names = {"run": uuid.uuid4().hex[:12]}
     waited = False
     for number, step in enumerate(case["steps"]):
         try:
             waited = waited or "wait" in step
             if waited and step["method"] == "GET":
-                # The change takes as long as it takes, and may show in one answer before the next; then it lasts.
+                # The change takes effect after an unknown time, at first only in some responses; then it is permanent.
                 until(partial(_agrees, server, step, names))
             _play_step(server, step, names)
         except AssertionError as error:
@@ -60,29 +60,29 @@ def _agrees(server: Server, step: Case, names: dict[str, str]) -> bool:
 
 
 def _play_step(server: Server, step: Case, names: dict[str, str]) -> None:
-    answer = _send(server, step, names)
+    response = _send(server, step, names)
     expected = step["expect"]
     for name, field in step.get("capture", {}).items():
-        if answer.status == 200:
-            names[name] = next(iter(answer.json)) if field == "@0" else answer.json[field]
+        if response.status == 200:
+            names[name] = next(iter(response.json)) if field == "@0" else response.json[field]
         elif name in expected.get("values", {}):
-            # What was refused has no name here; later steps ask for it by the recorded one.
+            # A rejected request returns no value to capture, so later steps use the recorded value.
             names[name] = expected["values"][name]
     if step.get("free"):
-        assert answer.status < 500
+        assert response.status < 500
         return
-    if answer.status != expected["status"] and answer.status in expected.get("or", ()):
+    if response.status != expected["status"] and response.status in expected.get("or", ()):
         return
-    assert answer.status == expected["status"], answer
+    assert response.status == expected["status"], response
     for name, value in expected.get("values", {}).items():
         assert names[name] == value
-    _check_headers(answer, expected)
-    _check_body(answer, _filled(expected.get("body", {"any": True}), names))
+    _check_headers(response, expected)
+    _check_body(response, _filled(expected.get("body", {"any": True}), names))
     for field in expected.get("absent", ()):
-        assert field not in answer.json
+        assert field not in response.json
 
 
-def _send(server: Server, step: Case, names: Mapping[str, str]) -> Answer:
+def _send(server: Server, step: Case, names: Mapping[str, str]) -> Response:
     headers = dict(_filled(step.get("headers", {}), names))
     chunked = headers.pop("Transfer-Encoding", None) == "chunked"
     body: bytes | Iterable[bytes] | None = None
@@ -92,13 +92,13 @@ def _send(server: Server, step: Case, names: Mapping[str, str]) -> Answer:
     elif "body" in step:
         body = _filled(step["body"], names).encode()
     elif "repeat" in step:
-        text, times = step["repeat"]
-        body = text.encode() * times
+        piece, times = step["repeat"]
+        body = piece.encode() * times
     return server.send(step["method"], _filled(step["path"], names), body, headers, chunked=chunked)
 
 
 def _filled(value: Any, names: Mapping[str, str]) -> Any:
-    """The value with every {{name}} in its texts and keys replaced."""
+    """The value with every {{name}} in its strings and keys replaced."""
     if isinstance(value, str):
         return re.sub(r"\{\{(\w+)\}\}", lambda found: names[found[1]], value)
     if isinstance(value, dict):
@@ -108,15 +108,15 @@ def _filled(value: Any, names: Mapping[str, str]) -> Any:
     return value
 
 
-def _check_headers(answer: Answer, expected: Case) -> None:
+def _check_headers(response: Response, expected: Case) -> None:
     for name, value in expected.get("headers", {}).items():
         if name != "content-type":
-            assert answer[name] == value
-        elif answer.status < 400:
-            assert (answer[name] or "").partition(";")[0] == value.partition(";")[0]
+            assert response[name] == value
+        elif response.status < 400:
+            assert (response[name] or "").partition(";")[0] == value.partition(";")[0]
 
 
-def _check_body(answer: Answer, expected: Case) -> None:
+def _check_body(response: Response, expected: Case) -> None:
     assert expected.keys() <= {
         *("any", "demanded", "none", "text", "length", "sha1", "zip", "json", "exact", "whole"),
         *("contains", "lacks", "keys"),
@@ -124,25 +124,25 @@ def _check_body(answer: Answer, expected: Case) -> None:
     if "any" in expected or expected.get("demanded") is False:
         return
     if "none" in expected:
-        assert answer.body == b""
+        assert response.body == b""
     if "text" in expected:
-        assert answer.text == expected["text"]
+        assert response.text == expected["text"]
     if "length" in expected:
-        assert len(answer.body) == expected["length"]
+        assert len(response.body) == expected["length"]
     if "sha1" in expected:
-        assert hashlib.sha1(answer.body).hexdigest() == expected["sha1"]
+        assert hashlib.sha1(response.body).hexdigest() == expected["sha1"]
     if "zip" in expected:
-        _check_zip(answer.body, expected["zip"])
+        _check_zip(response.body, expected["zip"])
     if "json" in expected:
-        assert _matches(answer.json, expected["json"], exact="exact" in expected), answer
+        assert _matches(response.json, expected["json"], exact="exact" in expected), response
         if "whole" in expected:
-            assert answer.json.keys() == expected["json"].keys()
+            assert response.json.keys() == expected["json"].keys()
     for key, value in expected.get("contains", {}).items():
-        assert _matches(answer.json[key], value, exact=False), answer
+        assert _matches(response.json[key], value, exact=False), response
     for key in expected.get("lacks", ()):
-        assert key not in answer.json
-    for key, there in expected.get("keys", {}).items():
-        assert (key in answer.json) == there
+        assert key not in response.json
+    for key, present in expected.get("keys", {}).items():
+        assert (key in response.json) == present
 
 
 def _check_zip(body: bytes, expected: list[dict[str, Any]]) -> None:

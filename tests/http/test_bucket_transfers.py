@@ -44,30 +44,30 @@ def function(objects: GcsObjectStore, tmp_path: Path) -> Iterator[FlaskClient]:
 
 
 class Network(httpx.BaseTransport):
-    """Leads to the function in this process, and to the emulator by the real network."""
+    """Routes requests to the function in this process, or over the real network to the emulator."""
 
     def __init__(self, function: FlaskClient) -> None:
         self._function = function
         self._real = httpx.HTTPTransport()
         self.breaks: list[int] = []
-        """pieces after which the connection breaks: their answers are lost"""
+        """Numbers of the pieces after which the connection breaks, which loses their responses."""
         self.pieces = 0
         self.function_bytes = 0
-        """of bodies that the function took or gave"""
+        """Total size of the bodies that the function received and sent, in bytes."""
 
     def close(self) -> None:
         self._real.close()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.host != "function.example":
-            answer = self._real.handle_request(request)
+            response = self._real.handle_request(request)
             if request.method == "PUT":
                 self.pieces += 1
                 if self.pieces in self.breaks:
-                    answer.read()
-                    answer.close()
+                    response.read()
+                    response.close()
                     raise httpx.ReadError("broken")
-            return answer
+            return response
         body = request.read()
         headers: Any = [(name, value) for name, value in request.headers.items() if name != "host"]
         with self._function.open(
@@ -91,7 +91,7 @@ def client(network: Network) -> Iterator[CloudExecutor]:
         yield client
 
 
-def test_a_large_file_passes_the_function_by_both_ways(
+def test_a_large_file_bypasses_the_function_in_both_directions(
     client: CloudExecutor, network: Network, objects: GcsObjectStore, tmp_path: Path
 ) -> None:
     blob_hash = client.upload_file(io.BytesIO(LARGE), "large.bin")
@@ -105,15 +105,15 @@ def test_a_large_file_passes_the_function_by_both_ways(
     assert network.pieces == 3
 
 
-def test_an_upload_whose_last_answer_is_lost_is_a_blob(client: CloudExecutor, network: Network) -> None:
-    # Only there: the emulator takes the question how far an upload got for its end. tests/unit/client/test_upload.py
-    # has a session that answers as the service does.
+def test_an_upload_succeeds_even_if_its_last_response_is_lost(client: CloudExecutor, network: Network) -> None:
+    # Only the last response is lost, because the emulator mistakes the status check of an upload for its end. The fake
+    # upload session in tests/unit/client/test_upload.py responds the way the service does.
     network.breaks = [3]
     blob_hash = client.upload_file(io.BytesIO(LARGE), "large.bin")
     assert b"".join(client.chunks(blob_hash)) == LARGE
 
 
-def test_other_bytes_than_announced_are_refused(
+def test_bytes_that_do_not_match_the_announced_hash_are_rejected(
     client: CloudExecutor, objects: GcsObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upload.Source, "sha1", lambda _: "0" * 40)

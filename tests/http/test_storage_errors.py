@@ -1,4 +1,4 @@
-"""What clients see, and what is lost, when the storage fails: nothing of the inside, and nothing at all."""
+"""Storage errors: clients see one sentence without internal details, and no acknowledged data is lost."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from http_server import run_server
 from in_process import open_client
 
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.composition import Jobs, open_blobs, open_jobs
+from cloud_executor.composition import open_blobs, open_jobs
 from cloud_executor.errors import StorageFull, Unavailable
+from cloud_executor.composition import Jobs
 from cloud_executor.settings import Settings
 
 HASH = "0" * 40
@@ -26,7 +27,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 
 @pytest.fixture
-def jobs(tmp_path: Path) -> Jobs:
+def executor(tmp_path: Path) -> Jobs:
     return open_jobs(Settings(data=tmp_path))
 
 
@@ -70,21 +71,21 @@ REQUESTS = [
         ),
     ],
 )
-def test_every_route_answers_with_one_sentence(
+def test_every_route_responds_with_one_sentence(
     tmp_path: Path, blobs: BlobStore, jobs: Jobs, error: Exception, status: int, sentence: str
 ) -> None:
     failing_blobs, failing_executor = with_failing_stores(blobs, jobs, error)
     with open_client(tmp_path, blobs=failing_blobs, jobs=failing_executor) as client:
         for method, path, body in REQUESTS:
-            answer = client.open(path, method=method, data=body, content_type=JSON)
-            assert (answer.status_code, answer.text) == (status, sentence), path
-            assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
-            assert answer.headers["Access-Control-Allow-Origin"] == "*"
-            assert answer.headers.get("Retry-After") == ("5" if status == 503 else None)
-            assert answer.headers.get("X-WebGME-Media-Type") == ("webgme.v1" if "executor" in path else None)
+            response = client.open(path, method=method, data=body, content_type=JSON)
+            assert (response.status_code, response.text) == (status, sentence), path
+            assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+            assert response.headers["Access-Control-Allow-Origin"] == "*"
+            assert response.headers.get("Retry-After") == ("5" if status == 503 else None)
+            assert response.headers.get("X-WebGME-Media-Type") == ("webgme.v1" if "executor" in path else None)
 
 
-def test_what_failed_is_in_the_log(
+def test_the_cause_of_an_error_is_logged(
     tmp_path: Path, blobs: BlobStore, jobs: Jobs, capfd: pytest.CaptureFixture[str]
 ) -> None:
     failing_blobs, failing_executor = with_failing_stores(blobs, jobs, RuntimeError("the cause"))
@@ -97,9 +98,7 @@ def test_what_failed_is_in_the_log(
 
 
 @pytest.mark.parametrize(("size", "method"), [(1, "put_all"), (LARGE, "put"), (LARGE, "move")])
-def test_an_upload_that_could_not_be_stored_is_no_blob(
-    tmp_path: Path, blobs: BlobStore, size: int, method: str
-) -> None:
+def test_a_failed_upload_does_not_create_a_blob(tmp_path: Path, blobs: BlobStore, size: int, method: str) -> None:
     failing = replace(blobs, objects=failing_objects(blobs.objects, StorageFull(), method))
     with open_client(tmp_path, blobs=failing) as client:
         assert client.post("/rest/blob/createFile/x", data=bytes(size)).status_code == 507
@@ -108,12 +107,12 @@ def test_an_upload_that_could_not_be_stored_is_no_blob(
         assert client.post("/rest/blob/createFile/x", data=bytes(size)).status_code == 200
 
 
-def test_a_job_that_could_not_be_published_is_there_all_the_same(tmp_path: Path, jobs: Jobs) -> None:
+def test_a_job_exists_even_if_it_could_not_be_published(tmp_path: Path, jobs: Jobs) -> None:
     failing = replace(jobs, queue=failing_queue(jobs.queue, Unavailable(), "publish"))
     with open_client(tmp_path, jobs=failing) as client:
-        answer = client.post("/rest/executor/create/x")
-        assert answer.status_code == 200
-        assert client.post("/rest/executor/cancel/x", json={"secret": answer.get_json()["secret"]}).status_code == 200
+        response = client.post("/rest/executor/create/x")
+        assert response.status_code == 200
+        assert client.post("/rest/executor/cancel/x", json={"secret": response.get_json()["secret"]}).status_code == 200
 
 
 def test_a_full_disk_is_507_and_loses_nothing(small_disk: Path) -> None:
@@ -121,8 +120,8 @@ def test_a_full_disk_is_507_and_loses_nothing(small_disk: Path) -> None:
         kept = server.create_file("kept.bin", b"kept" * 1000)
         job = server.post("/rest/executor/create/before", {"labels": ["x"]}).json
         before = server.stored_files()
-        answer = server.send("POST", "/rest/blob/createFile/large.bin", bytes(64 * 1024 * 1024))
-        assert (answer.status, answer.text) == (507, "The storage is full; free some space and try again.")
+        response = server.send("POST", "/rest/blob/createFile/large.bin", bytes(64 * 1024 * 1024))
+        assert (response.status, response.text) == (507, "The storage is full; free some space and try again.")
         assert server.stored_files() == before
 
         filler = small_disk / "filler"
