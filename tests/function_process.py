@@ -1,4 +1,4 @@
-"""A function as the platform starts it: by functions-framework, where only requirements.txt is installed."""
+"""A function as the platform starts it: with functions-framework, and only requirements.txt installed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ START_SECONDS = 30
 
 @pytest.fixture(scope="session")
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of a virtual environment with what ships, and nothing else."""
+    """Folder with the programs of a virtual environment that contains only what is deployed."""
     folder = tmp_path_factory.mktemp("clean") / "venv"
     uv = [sys.executable, "-m", "uv", "--quiet"]
     subprocess.run([*uv, "venv", "--python", sys.executable, folder], check=True, timeout=60)
@@ -34,7 +34,7 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def function(
     programs: Path, target: str, settings: Mapping[str, str], source: Path = PROJECT
 ) -> Iterator[httpx.Client]:
-    """`source`: the folder that was deployed."""
+    """Run a function from `source`, the deployed folder, inside the block; yield a client for it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -49,7 +49,7 @@ def function(
     )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
-            _wait_for_answer(client, process)
+            _wait_for_response(client, process)
             yield client
     finally:
         if process.poll() is None:
@@ -57,14 +57,14 @@ def function(
             process.wait(timeout=30)
 
 
-def _wait_for_answer(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
+def _wait_for_response(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
-        assert process.poll() is None, "it ended"
+        assert process.poll() is None, "the function ended"
         try:
             client.get("/")
         except httpx.TransportError:
-            assert time.monotonic() < deadline, "it did not start"
+            assert time.monotonic() < deadline, f"the function did not respond within {START_SECONDS} s"
             time.sleep(0.05)
         else:
             return
