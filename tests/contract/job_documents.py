@@ -70,7 +70,7 @@ def existing(job: Job | None) -> Job:
 
 
 def count_up(job: Job | None) -> Job:
-    return msgspec.structs.replace(existing(job), losses=existing(job).losses + 1)
+    return msgspec.structs.replace(existing(job), lost_attempts=existing(job).lost_attempts + 1)
 
 
 def count_up_in_a_process(_number: int, backend: JobBackend, start: Barrier, times: int) -> None:

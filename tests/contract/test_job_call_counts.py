@@ -15,13 +15,12 @@ from google.pubsub_v1 import PublisherClient
 from cloud_executor.backends.google.firestore.jobs import FirestoreJobStore
 from cloud_executor.backends.google.pubsub import PubSubJobQueue
 from cloud_executor.composition import Jobs
-from cloud_executor.model.job import Outcome
-from cloud_executor.model.job import OutputSegment, Status
+from cloud_executor.model.job import Outcome, OutputSegment, Status
 from cloud_executor.model.pool import WorkerPool
 
 
 @pytest.fixture
-def executor(firestore: str, pubsub: str) -> Jobs:
+def jobs(firestore: str, pubsub: str) -> Jobs:
     project = new_project()
     queue = PubSubJobQueue(project, "executor", timedelta(hours=1))
     queue.create(["default"], max_deliveries=20)
@@ -76,7 +75,7 @@ def test_info_is_one_read(jobs: Jobs, calls: Counter[str]) -> None:
 
 def test_a_poll_of_output_is_one_query(jobs: Jobs, calls: Counter[str]) -> None:
     jobs.clients.create("job")
-    jobs.PUT_OUTPUT(OutputSegment("job", 0, "line"))
+    jobs.external_workers.put_output(OutputSegment("job", 0, "line"))
     calls.clear()
     assert len(list(jobs.clients.output("job"))) == 1
     assert calls == {"run_query": 1}

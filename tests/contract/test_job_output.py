@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from job_documents import NOW, existing, insert, new_job, odd_strings
 
-from cloud_executor.model import job as transitions
+from cloud_executor.model import transitions
 from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.ports import JobNotFound, JobStore
 
@@ -25,7 +25,7 @@ def numbers_of(segments: Iterator[OutputSegment]) -> list[int]:
 def test_put_output_stores_the_segment_and_changes_the_job(job_store: JobStore) -> None:
     insert(job_store, new_job("a"))
     segment = OutputSegment("a", 5, "some output")
-    changed = job_store.put_output(segment, lambda job: transitions.output_received(existing(job), 5, None, NOW, None))
+    changed = job_store.put_output(segment, lambda job: transitions.receive_output(existing(job), 5, None, NOW, None))
     assert changed == new_job("a", output_number=5)
     assert job_store.get("a") == changed
     assert list(job_store.output("a")) == [segment]

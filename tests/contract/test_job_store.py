@@ -22,7 +22,7 @@ from job_documents import (
 )
 
 from cloud_executor.errors import Conflict, Invalid
-from cloud_executor.model import job as transitions
+from cloud_executor.model import transitions
 from cloud_executor.model.job import Durations, Job, JobUpdate
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobNotFound, JobStore
@@ -102,11 +102,11 @@ def test_a_change_that_is_not_durable_is_visible_to_everyone_at_once(
     job_backend: JobBackend, job_store: JobStore
 ) -> None:
     assert job_store.transact("a", lambda _: new_job("a"), durable=False) == new_job("a")
-    assert job_store.transact("a", count_up, durable=False) == new_job("a", losses=1)
-    assert job_store.transact("a", lambda _: None, durable=False) == new_job("a", losses=1)
-    assert job_store.get("a") == new_job("a", losses=1)
+    assert job_store.transact("a", count_up, durable=False) == new_job("a", lost_attempts=1)
+    assert job_store.transact("a", lambda _: None, durable=False) == new_job("a", lost_attempts=1)
+    assert job_store.get("a") == new_job("a", lost_attempts=1)
     in_processes(1, count_up_in_a_process, job_backend, SPAWN.Barrier(1), 2)
-    assert job_store.get("a") == new_job("a", losses=3)
+    assert job_store.get("a") == new_job("a", lost_attempts=3)
 
 
 @pytest.mark.parametrize("remembered", [True, False])
@@ -115,7 +115,7 @@ def test_note_published_records_the_publish_on_the_job(
 ) -> None:
     stored = existing(job_store.transact("a", lambda _: new_job("a", 20, pool="p")))
     with job_backend.open() as other:
-        (job_store if remembered else other).note_published(stored, NOW)
+        (job_store if remembered else other).record_publish(stored, NOW)
     assert job_store.get("a") == new_job("a", 20, pool="p", published_at=NOW)
     assert job_store.unpublished(NOW, 9) == ()
 
@@ -128,10 +128,10 @@ def test_note_published_ignores_a_job_that_has_changed_since(
     changed = msgspec.structs.replace(stored, secret="another")
     with job_backend.open() as other:
         other.transact("a", lambda _: changed)
-        (job_store if remembered else other).note_published(stored, NOW)
+        (job_store if remembered else other).record_publish(stored, NOW)
     assert job_store.get("a") == changed
     assert job_store.unpublished(NOW, 9) == (changed,)
-    job_store.note_published(new_job("missing", pool="p"), NOW)
+    job_store.record_publish(new_job("missing", pool="p"), NOW)
     assert hashes(job_store.query().jobs) == ["a"]
 
 
@@ -163,7 +163,7 @@ def test_every_field_is_kept(job_store: JobStore) -> None:
         pool="default",
         later_pools=("large",),
         attempt=7,
-        losses=2,
+        lost_attempts=2,
         retries=0,
         lease_expires=NOW + timedelta(microseconds=1),
         published_at=NOW - timedelta(days=1, microseconds=3),
@@ -323,7 +323,7 @@ def test_unpublished_returns_created_jobs_of_a_pool_that_were_not_published(job_
     before = NOW - 10 * SECOND
     assert set(hashes(job_store.unpublished(before, 10))) == {"forgotten", "forgotten too"}
     assert len(job_store.unpublished(before, 1)) == 1
-    job_store.transact("forgotten", lambda job: transitions.published(existing(job), NOW))
+    job_store.transact("forgotten", lambda job: transitions.record_publish(existing(job), NOW))
     assert hashes(job_store.unpublished(before, 10)) == ["forgotten too"]
 
 
@@ -340,7 +340,7 @@ def test_with_expired_output_returns_jobs_whose_output_has_expired(job_store: Jo
     )
     assert set(hashes(job_store.with_expired_output(NOW, 10))) == {"due", "due long ago"}
     assert len(job_store.with_expired_output(NOW, 1)) == 1
-    job_store.transact("due", lambda job: transitions.output_cleared(existing(job), NOW))
+    job_store.transact("due", lambda job: transitions.expire_output(existing(job), NOW))
     assert hashes(job_store.with_expired_output(NOW, 10)) == ["due long ago"]
 
 
@@ -399,7 +399,7 @@ def test_delete_worker_keeps_a_worker_that_was_seen_since(job_store: JobStore) -
 def test_queries_agree_with_the_model_after_each_transition(job_store: JobStore) -> None:
     later = NOW + timedelta(minutes=1)
 
-    def step(change: transitions.Job | None) -> Job:
+    def step(change: Job | None) -> Job:
         return existing(job_store.transact("a", lambda _: change))
 
     def shown() -> tuple[list[str], list[str], list[str]]:
@@ -411,11 +411,11 @@ def test_queries_agree_with_the_model_after_each_transition(job_store: JobStore)
 
     job = step(transitions.create(None, "a", user_id="me", labels=(), pools=("p",), secret="s", now=NOW))
     assert shown() == (["a"], [], [])
-    job = step(transitions.published(job, NOW))
+    job = step(transitions.record_publish(job, NOW))
     assert shown() == ([], [], [])
     job = step(transitions.claim(job, "w", NOW, SECOND, 3))
     assert shown() == ([], ["a"], [])
-    job = step(transitions.output_received(job, 0, None, NOW, SECOND))
+    job = step(transitions.receive_output(job, 0, None, NOW, SECOND))
     assert shown() == ([], ["a"], [])
     job = step(transitions.lose(job, NOW, 3))
     assert shown() == (["a"], [], [])
@@ -424,5 +424,5 @@ def test_queries_agree_with_the_model_after_each_transition(job_store: JobStore)
     job = step(transitions.update(job, JobUpdate(status="SUCCESS"), NOW, SECOND))
     assert shown() == ([], [], ["a"])
     assert hashes(job_store.query(status="SUCCESS", user_id="me").jobs) == ["a"]
-    step(transitions.output_cleared(job, later))
+    step(transitions.expire_output(job, later))
     assert shown() == ([], [], [])

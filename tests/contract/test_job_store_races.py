@@ -12,8 +12,8 @@ import pytest
 from contract_backends import SPAWN, TIMEOUT_SECONDS, JobBackend, in_process, in_processes
 from job_documents import NOW, SECOND, count_up, count_up_in_a_process, every_job, existing, insert, new_job
 
-from cloud_executor.model import job as transitions
-from cloud_executor.model.job import Job, OutputSegment, Status
+from cloud_executor.model import transitions
+from cloud_executor.model.job import Job, NotClaimable, OutputSegment, Status
 from cloud_executor.ports import JobStore
 
 # Races ----------------------------------------------------------------------------------------------------------------
@@ -23,19 +23,19 @@ def test_concurrent_changes_from_threads_are_all_kept(job_store: JobStore) -> No
     insert(job_store, new_job("a"))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: job_store.transact("a", count_up), range(200)))
-    assert job_store.get("a").losses == 200
+    assert job_store.get("a").lost_attempts == 200
 
 
 def test_concurrent_changes_from_processes_are_all_kept(job_backend: JobBackend, job_store: JobStore) -> None:
     insert(job_store, new_job("a"))
     in_processes(3, count_up_in_a_process, job_backend, SPAWN.Barrier(3), 100)
-    assert job_store.get("a").losses == 300
+    assert job_store.get("a").lost_attempts == 300
 
 
 def claim(store: JobStore, job_hash: str, worker: str) -> bool:
     try:
         store.transact(job_hash, lambda job: transitions.claim(existing(job), worker, NOW, SECOND, 3))
-    except transitions.NotClaimable:
+    except NotClaimable:
         return False
     return True
 
@@ -89,13 +89,13 @@ def test_readers_never_see_a_partial_change(job_store: JobStore) -> None:
 
     def change(job: Job | None) -> Job:
         number = existing(job).attempt + 1
-        return msgspec.structs.replace(existing(job), attempt=number, losses=number, worker=str(number))
+        return msgspec.structs.replace(existing(job), attempt=number, lost_attempts=number, worker=str(number))
 
     def read() -> int:
         seen = 0
         while not done.is_set():
             job = job_store.get("a")
-            assert job.attempt == job.losses >= seen
+            assert job.attempt == job.lost_attempts >= seen
             assert job.worker in (None, str(job.attempt))
             seen = job.attempt
         return seen
@@ -136,7 +136,7 @@ def test_a_process_killed_in_a_transaction_leaves_the_store_unchanged(
         assert job_store.get("a") == new_job("a")
     assert list(job_store.output("a")) == []
     job_store.transact("a", count_up)
-    assert job_store.get("a") == new_job("a", losses=1)
+    assert job_store.get("a") == new_job("a", lost_attempts=1)
 
 
 def write_and_acknowledge(backend: JobBackend, log: Path) -> None:
@@ -168,5 +168,5 @@ def test_a_process_killed_at_any_moment_leaves_only_whole_changes_and_all_that_i
     assert acknowledged <= len(stored) <= acknowledged + 1
     for job_hash in stored:
         # The segment and the count are stored together.
-        assert len(list(job_store.output(job_hash))) == job_store.get(job_hash).losses
-    assert [job_store.get(f"job {number}").losses for number in range(acknowledged)] == [1] * acknowledged
+        assert len(list(job_store.output(job_hash))) == job_store.get(job_hash).lost_attempts
+    assert [job_store.get(f"job {number}").lost_attempts for number in range(acknowledged)] == [1] * acknowledged

@@ -11,9 +11,8 @@ from http_server import run_server
 from in_process import open_client
 
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.composition import open_blobs, open_jobs
+from cloud_executor.composition import Jobs, open_blobs, open_jobs
 from cloud_executor.errors import StorageFull, Unavailable
-from cloud_executor.composition import Jobs
 from cloud_executor.settings import Settings
 
 HASH = "0" * 40
@@ -27,7 +26,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 
 @pytest.fixture
-def executor(tmp_path: Path) -> Jobs:
+def jobs(tmp_path: Path) -> Jobs:
     return open_jobs(Settings(data=tmp_path))
 
 

@@ -14,9 +14,8 @@ import pytest
 from failing_stores import failing_jobs
 from in_process import open_client
 
-from cloud_executor.composition import open_jobs
+from cloud_executor.composition import Jobs, open_jobs
 from cloud_executor.errors import Unavailable
-from cloud_executor.composition import Jobs
 from cloud_executor.model.message import encode_message
 from cloud_executor.settings import Settings
 
@@ -28,7 +27,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def executor(tmp_path: Path) -> Jobs:
+def jobs(tmp_path: Path) -> Jobs:
     return open_jobs(Settings(data=tmp_path))
 
 
@@ -72,9 +71,7 @@ def test_a_log_line_has_the_trace_of_its_request_and_the_hash_of_its_job(
     ]
 
 
-def test_with_a_project_the_trace_has_the_format_of_cloud_logging(
-    tmp_path: Path, jobs: Jobs, lines: Lines
-) -> None:
+def test_with_a_project_the_trace_has_the_format_of_cloud_logging(tmp_path: Path, jobs: Jobs, lines: Lines) -> None:
     failing = replace(jobs, store=failing_jobs(jobs.store, Unavailable()))
     with open_client(tmp_path, jobs=failing, project="my-project") as client:
         client.post("/rest/executor/create/a", headers=TRACEPARENT, buffered=True)

@@ -13,7 +13,7 @@ MODULES = sorted(path for top in TOPS for path in (PROJECT / top).rglob("*.py"))
 
 CORE = ("cloud_executor.errors", "cloud_executor.model", "cloud_executor.ports")
 PROCESS = ("cloud_executor.json_logging", "cloud_executor.stop_signals")
-USE_CASES = (*CORE, "cloud_executor.clock", "cloud_executor.parallel", "cloud_executor.blobs", "cloud_executor.clients.jobs")
+USE_CASES = (*CORE, "cloud_executor.clock", "cloud_executor.parallel", "cloud_executor.blobs", "cloud_executor.jobs")
 SERVER = (*USE_CASES, *PROCESS, "cloud_executor.settings", "cloud_executor.composition")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -27,7 +27,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor.stop_signals": (),
     "cloud_executor.settings": CORE,
     "cloud_executor.blobs": USE_CASES,
-    "cloud_executor.clients.jobs": USE_CASES,
+    "cloud_executor.jobs": USE_CASES,
     "cloud_executor.backends": (*CORE, "cloud_executor.parallel"),
     "cloud_executor.composition": (*SERVER, "cloud_executor.backends"),
     "cloud_executor.client": ("cloud_executor.errors", "cloud_executor.model"),
@@ -118,10 +118,10 @@ def test_imports_point_one_way(path: Path) -> None:
     ("importer", "imported"),
     [
         ("cloud_executor.model.job", "cloud_executor.ports"),
-        ("cloud_executor.clients.jobs.sweep", "cloud_executor.backends.files"),
+        ("cloud_executor.jobs.sweep", "cloud_executor.backends.files"),
         ("cloud_executor.backends.s3", "cloud_executor.backends.files"),
         ("cloud_executor.backends.files", "cloud_executor.backends.sqlite.database"),
-        ("cloud_executor.client.client", "cloud_executor.clients.jobs.clients"),
+        ("cloud_executor.client.client", "cloud_executor.jobs.clients"),
         ("functions.main", "worker_vm.worker.main"),
         ("functions.main", "cloud_executor.backends.files"),
         ("functions.main", "google.cloud.firestore"),

@@ -16,9 +16,9 @@ from cloud_executor.backends.sqlite.jobs import SqliteJobStore
 from cloud_executor.backends.sqlite.queue import SqliteJobQueue
 from cloud_executor.composition import Jobs
 from cloud_executor.errors import Forbidden, Invalid, Unavailable
-from cloud_executor.clients.jobs.external_workers import CheckIn
-from cloud_executor.clients.jobs.options import JobOptions
-from cloud_executor.clients.jobs.sweep import MAX_PUBLISH_ERRORS, UNPUBLISHED_AFTER
+from cloud_executor.jobs.external_workers import CheckIn
+from cloud_executor.jobs.options import JobOptions
+from cloud_executor.jobs.sweep import MAX_PUBLISH_ERRORS, UNPUBLISHED_AFTER
 from cloud_executor.model.job import Job, JobUpdate, NotClaimable, Outcome, OutputSegment, StaleAttempt, Status
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.model.worker import WorkerRecord
@@ -590,7 +590,9 @@ def test_a_job_that_is_handed_over_to_external_workers_is_in_no_queue(jobs: Jobs
 
 def test_a_job_whose_queue_fails_while_it_is_handed_over_is_published_by_the_sweep(jobs: Jobs, clock: Clock) -> None:
     jobs.clients.create("j")
-    replace(jobs, queue=BrokenQueue(Unavailable())).attempts.hand_over("j", jobs.attempts.claim("j", "w").attempt, "special")
+    replace(jobs, queue=BrokenQueue(Unavailable())).attempts.hand_over(
+        "j", jobs.attempts.claim("j", "w").attempt, "special"
+    )
     clock.advance(UNPUBLISHED_AFTER)
     assert jobs.sweep.run().republished == 1
     assert waiting(jobs.queue, "special") == ["j"]
