@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cloud_executor.blobs.downloads import Downloads
 from cloud_executor.blobs.store import BlobStore
 from cloud_executor.clock import Clock, system_clock
 from cloud_executor.jobs.attempts import Attempts
@@ -28,17 +29,12 @@ if TYPE_CHECKING:
     from cloud_executor.backends.google.pubsub import PubSubJobQueue
 
 
-def open_blobs(settings: Settings, *, serves: bool = False) -> BlobStore:
-    """Blobs over the configured object store. Raises InvalidSetting if its library is not installed.
-
-    `serves`: this process serves clients, and creates the manifests of new artifacts in the background.
-    """
+def open_blobs(settings: Settings) -> BlobStore:
+    """Blobs over the configured object store. Raises InvalidSetting if its library is not installed."""
     if settings.bucket is None:
         from cloud_executor.backends.files import FileObjectStore
 
-        # Only on one machine: in the cloud a function has no CPU after its response.
-        background = ThreadPoolExecutor(1, "manifests") if serves else None
-        return BlobStore(FileObjectStore(settings.data / "blobs"), system_clock, background=background)
+        return BlobStore(FileObjectStore(settings.data / "blobs"), system_clock)
     try:
         if settings.objects == "s3":
             from cloud_executor.backends.s3 import S3ObjectStore
@@ -51,6 +47,13 @@ def open_blobs(settings: Settings, *, serves: bool = False) -> BlobStore:
         ) from error
     objects = GcsObjectStore(settings.bucket, settings.project)
     return BlobStore(objects, system_clock, direct=objects)
+
+
+def open_downloads(settings: Settings, blobs: BlobStore) -> Downloads:
+    """Downloads for a process that serves clients."""
+    # In the cloud, a function has no CPU after its response.
+    background = ThreadPoolExecutor(1, "manifests") if settings.bucket is None else None
+    return Downloads(blobs, background)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,8 +63,9 @@ def _jobs() -> composition.Jobs:
 def _blob_routes() -> Routes:
     from functions.blob.routes import BlobRoutes
 
-    blobs = composition.open_blobs(_settings, serves=True)
-    return BlobRoutes(blobs, _settings.allow_list_all, _settings.inline_limit)
+    blobs = composition.open_blobs(_settings)
+    downloads = composition.open_downloads(_settings, blobs)
+    return BlobRoutes(blobs, downloads, _settings.allow_list_all, _settings.inline_limit)
 
 
 def _executor_routes() -> Routes:

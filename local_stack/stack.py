@@ -26,6 +26,7 @@ from pathlib import Path
 import click
 import httpx
 
+from cloud_executor.blobs.upkeep import BlobUpkeep
 from cloud_executor.composition import create_in_emulators, open_blobs, open_jobs
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.model.pool import WorkerPool
@@ -90,7 +91,7 @@ def run_stack(options: Options) -> int:
         configure_logging("supervisor", settings.project, log_level)
         emulated_queue = create_in_emulators(settings, MAX_DELIVERIES) if _uses_emulators(settings) else None
         jobs = open_jobs(settings)
-        upkeep = Upkeep(jobs.sweep, open_blobs(settings))
+        upkeep = Upkeep(jobs.sweep, BlobUpkeep(open_blobs(settings)))
         pools = () if options.slots == 0 else settings.worker_pools
         server, workers = _services(options.slots, pools, listener, environment, log_level)
         services = [server, *workers]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cloud_executor.blobs.store import BlobStore
+from cloud_executor.blobs.upkeep import BlobUpkeep
 from cloud_executor.jobs.sweep import Sweep
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class _Chore:
 class Upkeep:
     """Runs beside the supervisor; its failures are logged, and the next time tries again."""
 
-    def __init__(self, sweep: Sweep, blobs: BlobStore) -> None:
+    def __init__(self, sweep: Sweep, blobs: BlobUpkeep) -> None:
         sweep_seconds = min(SWEEP_SECONDS, sweep.options.refresh_period.total_seconds() / 2)
         self._chores = (
             _Chore("sweep", sweep.run, sweep_seconds),

@@ -12,7 +12,8 @@ import uuid
 import zlib
 from dataclasses import dataclass
 
-from cloud_executor.blobs.store import READ_BYTES, BlobStore, StoredBlob, content_key
+from cloud_executor.blobs.keys import content_key, temporary_key
+from cloud_executor.blobs.store import READ_BYTES, BlobStore, StoredBlob
 from cloud_executor.errors import Invalid, NotFound, TooLarge
 from cloud_executor.model.metadata import BlobMetadata
 from cloud_executor.ports import DirectTransfers, ObjectInfo, ObjectNotFound
@@ -143,7 +144,7 @@ def _is_upload_id(text: str) -> bool:
 
 
 def _upload_key(upload_id: str) -> str:
-    return f"wg-temp/{upload_id}"
+    return temporary_key(upload_id)
 
 
 def _verified_key(key: str) -> str:

@@ -12,15 +12,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from cloud_executor.blobs.crc32 import crc32_combine
-from cloud_executor.blobs.store import (
-    ArtifactMember,
-    BlobStore,
-    ContentDownload,
-    ContentMissing,
-    ZipDownload,
-    content_key,
-    zip_key,
-)
+from cloud_executor.blobs.downloads import ArtifactMember, ContentDownload, ZipDownload
+from cloud_executor.blobs.keys import content_key, zip_key
+from cloud_executor.blobs.store import BlobStore, ContentMissing
 from cloud_executor.blobs.zip_writer import ArchiveLayout, check_size
 from cloud_executor.errors import TooLarge
 from cloud_executor.parallel import parallel_map

@@ -10,7 +10,8 @@ from typing import BinaryIO
 from flask import Request, Response
 from werkzeug.http import is_resource_modified
 
-from cloud_executor.blobs.store import READ_BYTES, BlobStore, ContentDownload, ZipDownload
+from cloud_executor.blobs.downloads import Download, ZipDownload
+from cloud_executor.blobs.store import READ_BYTES, BlobStore
 from cloud_executor.model.mime import OCTET_STREAM, mime_type
 from functions.blob.content_disposition import attachment
 from functions.blob.large_downloads import LargeDownloads
@@ -31,7 +32,7 @@ _ONE_RANGE = re.compile("bytes=([0-9]{0,4000})-([0-9]{0,4000})", re.IGNORECASE)
 def download_response(
     request: Request,
     blobs: BlobStore,
-    download: ContentDownload | ZipDownload,
+    download: Download,
     *,
     attached: bool,
     elsewhere: LargeDownloads | None,

@@ -7,7 +7,9 @@ from datetime import timedelta
 
 from flask import Response
 
-from cloud_executor.blobs.store import BlobStore, ContentDownload, ZipDownload, content_key
+from cloud_executor.blobs.downloads import Download, ZipDownload
+from cloud_executor.blobs.keys import content_key
+from cloud_executor.blobs.store import BlobStore
 from cloud_executor.blobs.zip_composer import ZipComposer
 from cloud_executor.ports import DirectTransfers
 from functions.blob.content_disposition import ascii_attachment
@@ -29,7 +31,7 @@ class LargeDownloads:
     def takes(self, size: int) -> bool:
         return size > self.inline_limit
 
-    def response(self, download: ContentDownload | ZipDownload, content_type: str, *, attached: bool) -> Response:
+    def response(self, download: Download, content_type: str, *, attached: bool) -> Response:
         """A redirect. A zip is made first. Raises what making it raises."""
         if isinstance(download, ZipDownload):
             key = ZipComposer(self.blobs, self.direct).compose(download)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flask import Request, Response
 
+from cloud_executor.blobs.downloads import Downloads
 from cloud_executor.blobs.store import BlobNotFound, BlobStore, StoredBlob
 from cloud_executor.model.metadata import BlobMetadata
 from functions.blob import upload_routes
@@ -21,6 +22,7 @@ class BlobRoutes:
     """Answers requests to the blob API."""
 
     blobs: BlobStore
+    downloads: Downloads
     allow_list_all: bool
     inline_limit: int | None = None
     """bytes up to which a download is answered here; None, or a store that cannot answer itself: all are"""
@@ -38,7 +40,7 @@ class BlobRoutes:
             case "POST", ("createFile", name):
                 return self._create_file(request, decoded(name))
             case "POST", ("createMetadata",):
-                return _stored(self.blobs.create_metadata(BlobMetadata.parse(request_body.document(request))))
+                return self._create_metadata(request)
             case "POST", ("uploads",):
                 begun = upload_routes.begin_upload(request, self.blobs)
                 return _stored(begun) if isinstance(begun, StoredBlob) else begun
@@ -48,7 +50,7 @@ class BlobRoutes:
                 return upload_routes.missing(request, self.blobs)
             case "GET" | "HEAD", (("view" | "download") as verb, metadata_hash, *_):
                 path = "/".join(decoded(segment) for segment in target.segments[4:])
-                download = self.blobs.download(decoded(metadata_hash), path or None)
+                download = self.downloads.resolve(decoded(metadata_hash), path or None)
                 return download_response(
                     request, self.blobs, download, attached=verb == "download", elsewhere=self._elsewhere()
                 )
@@ -59,7 +61,7 @@ class BlobRoutes:
             blob = self.blobs.metadata(decoded(metadata_hash))
         except BadAddress:
             raise BlobNotFound from None
-        return responses.answer(blob.answer(), responses.BLOB_JSON)
+        return responses.answer(blob.document(), responses.BLOB_JSON)
 
     def _list(self, everything: bool) -> Response:
         found = self.blobs.list_metadata(everything=everything and self.allow_list_all)
@@ -70,12 +72,17 @@ class BlobRoutes:
             return None
         return LargeDownloads(self.blobs, self.blobs.direct, self.inline_limit)
 
+    def _create_metadata(self, request: Request) -> Response:
+        blob = self.blobs.create_metadata(BlobMetadata.parse(request_body.document(request)))
+        self.downloads.prepare(blob)
+        return _stored(blob)
+
     def _create_file(self, request: Request, name: str) -> Response:
         return _stored(self.blobs.create_file(name, request_body.chunks(request)))
 
 
 def _member(blob: StoredBlob) -> bytes:
-    return b'"%b":%b' % (blob.hash.encode(), blob.answer())
+    return b'"%b":%b' % (blob.hash.encode(), blob.document())
 
 
 def _stored(blob: StoredBlob) -> Response:

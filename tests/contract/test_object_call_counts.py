@@ -11,7 +11,8 @@ import pytest
 from contract_backends import Gcs
 from requests.adapters import HTTPAdapter
 
-from cloud_executor.blobs.store import BlobStore, ZipDownload
+from cloud_executor.blobs.downloads import Downloads, ZipDownload
+from cloud_executor.blobs.store import BlobStore
 from cloud_executor.clock import system_clock
 from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
 
@@ -73,7 +74,7 @@ def test_metadata_is_one_call(blobs: BlobStore, calls: list[str]) -> None:
 def test_a_download_is_three_calls(blobs: BlobStore, calls: list[str]) -> None:
     blob = blobs.create_file("a.txt", [b"some bytes"])
     calls.clear()
-    download = blobs.download(blob.hash)
+    download = Downloads(blobs).resolve(blob.hash)
     with blobs.open_content(download.content_hash) as content:
         assert content.read() == b"some bytes"
     assert len(calls) == 3
@@ -84,11 +85,11 @@ def test_an_artifact_of_many_files_is_looked_up_once(blobs: BlobStore, calls: li
     files = {f"{number}.txt": ArtifactFile(blob.hash, 10, ContentType.SOFT_LINK) for number in range(200)}
     artifact = blobs.create_metadata(BlobMetadata.for_artifact("art", files))
     calls.clear()
-    first = blobs.download(artifact.hash)
+    first = Downloads(blobs).resolve(artifact.hash)
     # The artifact, the lookup of its missing manifest, two for each file, and the upload of the manifest.
     assert len(calls) == 2 + 2 * 200 + 1
     calls.clear()
-    second = blobs.download(artifact.hash)
+    second = Downloads(blobs).resolve(artifact.hash)
     assert len(calls) == 2
     assert isinstance(first, ZipDownload)
     assert isinstance(second, ZipDownload)

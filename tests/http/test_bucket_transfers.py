@@ -19,7 +19,8 @@ from flask.testing import FlaskClient
 from in_process import open_client
 
 from cloud_executor.backends.google.storage.objects import GcsObjectStore
-from cloud_executor.blobs.store import BlobStore, content_key, zip_key
+from cloud_executor.blobs.keys import content_key, zip_key
+from cloud_executor.blobs.store import BlobStore
 from cloud_executor.client import CloudExecutor, upload
 from cloud_executor.errors import Invalid
 

@@ -18,7 +18,8 @@ from flask.testing import FlaskClient
 from http_server import EMBEDDED, Server
 from in_process import open_client
 
-from cloud_executor.blobs.store import BlobStore, content_key, zip_key
+from cloud_executor.blobs.keys import content_key, zip_key
+from cloud_executor.blobs.store import BlobStore
 
 LIMIT = 100_000
 SMALL = bytes(range(250)) * (LIMIT // 250)

@@ -22,7 +22,9 @@ from cloud_executor.blobs.direct_uploads import (
     UploadNotFound,
     UploadSession,
 )
-from cloud_executor.blobs.store import MAX_ASKED, TEMPORARY_LIFETIME, BlobStore, StoredBlob, content_key, metadata_key
+from cloud_executor.blobs.keys import content_key, metadata_key
+from cloud_executor.blobs.store import MAX_CONTENTS_PER_QUERY, BlobStore, StoredBlob
+from cloud_executor.blobs.upkeep import TEMPORARY_LIFETIME, BlobUpkeep
 from cloud_executor.errors import Invalid, TooLarge, Unavailable
 from cloud_executor.model.metadata import BlobMetadata
 
@@ -195,7 +197,7 @@ def test_uploads_that_nobody_completes_are_removed_after_a_day(uploads: DirectUp
     store.send(left.url, OTHER)
     stored = uploads.complete(done.id)
     later = BlobStore(store, lambda: datetime.now(UTC) + TEMPORARY_LIFETIME + timedelta(minutes=1), store)
-    assert later.delete_abandoned_uploads() == 2
+    assert BlobUpkeep(later).delete_abandoned_uploads() == 2
     assert store.keys() == {content_key(SHA1), metadata_key(stored.hash)}
     for session in (done, left):
         with pytest.raises(UploadNotFound):
@@ -240,8 +242,11 @@ def test_missing_tells_what_is_not_stored_each_once_in_order(uploads: DirectUplo
 
 
 def test_missing_is_asked_of_so_many_contents_and_no_more(uploads: DirectUploads, store: DirectFileStore) -> None:
-    assert len(uploads.blobs.missing([f"{number:040}" for number in range(MAX_ASKED)])) == MAX_ASKED
+    assert (
+        len(uploads.blobs.missing([f"{number:040}" for number in range(MAX_CONTENTS_PER_QUERY)]))
+        == MAX_CONTENTS_PER_QUERY
+    )
     store.calls.clear()
     with pytest.raises(TooLarge):
-        uploads.blobs.missing([f"{number:040}" for number in range(MAX_ASKED + 1)])
+        uploads.blobs.missing([f"{number:040}" for number in range(MAX_CONTENTS_PER_QUERY + 1)])
     assert store.calls["stat"] == 0

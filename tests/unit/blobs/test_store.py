@@ -13,20 +13,17 @@ import pytest
 from stored_blobs import NOON, artifact, counting, file, keys, link, sha1
 
 from cloud_executor.backends.files import FileObjectStore
-from cloud_executor.blobs.store import (
+from cloud_executor.blobs.downloads import (
     MAX_LINK_DEPTH,
-    SMALL_CONTENT_BYTES,
-    TEMPORARY_LIFETIME,
-    BlobNotFound,
-    BlobStore,
     ContentDownload,
-    ContentMissing,
+    Downloads,
     FileNotInArtifact,
     TooManyLinks,
     ZipDownload,
-    content_key,
-    metadata_key,
 )
+from cloud_executor.blobs.keys import content_key, metadata_key
+from cloud_executor.blobs.store import SMALL_CONTENT_BYTES, BlobNotFound, BlobStore, ContentMissing
+from cloud_executor.blobs.upkeep import TEMPORARY_LIFETIME, BlobUpkeep
 from cloud_executor.errors import NotFound
 from cloud_executor.model.metadata import BlobMetadata, ContentType
 from cloud_executor.ports import ObjectStore
@@ -60,7 +57,7 @@ def test_a_file_is_stored_under_the_hashes_of_its_bytes_and_metadata(
     assert stored.metadata == BlobMetadata.for_file("x.txt", size, sha1(content))
     assert stored.last_modified == NOON
     assert keys(objects) == {content_key(sha1(content)), metadata_key(stored.hash)}
-    assert read(blobs, blobs.download(stored.hash)) == content
+    assert read(blobs, Downloads(blobs).resolve(stored.hash)) == content
     assert blobs.metadata(stored.hash).canonical == stored.canonical
 
 
@@ -109,7 +106,7 @@ def test_a_small_file_needs_one_call_and_a_large_one_no_more_with_its_size(objec
 
 @pytest.mark.parametrize("blob_hash", ["", "x", "0" * 40, "A" * 40, "../" * 13 + "x", "0" * 41, "\0" * 40])
 def test_what_is_no_hash_of_a_blob_is_not_found(blobs: BlobStore, blob_hash: str) -> None:
-    for call in (blobs.metadata, blobs.download):
+    for call in (blobs.metadata, Downloads(blobs).resolve):
         with pytest.raises(BlobNotFound):
             call(blob_hash)
 
@@ -143,7 +140,7 @@ def test_the_list_is_read_while_it_is_consumed(objects: FileObjectStore) -> None
 
 def test_links_lead_to_their_target_under_their_own_name(blobs: BlobStore) -> None:
     target = file(blobs, b"target", "target.txt").hash
-    found = blobs.download(link(blobs, link(blobs, target, "inner.csv"), "outer.md"))
+    found = Downloads(blobs).resolve(link(blobs, link(blobs, target, "inner.csv"), "outer.md"))
     assert (found.name, read(blobs, found)) == ("outer.md", b"target")
 
 
@@ -153,10 +150,10 @@ def test_so_many_links_are_followed_and_no_more(blobs: BlobStore, links: int, fo
     for _ in range(links):
         blob_hash = link(blobs, blob_hash)
     if found:
-        assert read(blobs, blobs.download(blob_hash)) == b"target"
+        assert read(blobs, Downloads(blobs).resolve(blob_hash)) == b"target"
     else:
         with pytest.raises(TooManyLinks):
-            blobs.download(blob_hash)
+            Downloads(blobs).resolve(blob_hash)
 
 
 def crafted(objects: ObjectStore, blob_hash: str, document: bytes) -> str:
@@ -172,16 +169,16 @@ def test_a_circle_of_links_ends(blobs: BlobStore, objects: FileObjectStore) -> N
     around = artifact(blobs, a=(one, ContentType.SOFT_LINK))
     for path in (None, "a"):
         with pytest.raises(TooManyLinks):
-            blobs.download(around, path)
+            Downloads(blobs).resolve(around, path)
     with pytest.raises(TooManyLinks):
-        blobs.download(one)
+        Downloads(blobs).resolve(one)
 
 
 def test_the_same_blob_twice_in_an_artifact_is_no_circle(blobs: BlobStore) -> None:
     target = file(blobs, b"x").hash
     inner = artifact(blobs, a=(target, ContentType.SOFT_LINK))
     outer = artifact(blobs, a=(inner, ContentType.SOFT_LINK), b=(inner, ContentType.SOFT_LINK))
-    found = blobs.download(outer)
+    found = Downloads(blobs).resolve(outer)
     assert isinstance(found, ZipDownload)
     assert len(found.members) == 2
 
@@ -191,7 +188,7 @@ def test_artifacts_in_artifacts_are_looked_through_once_each(objects: FileObject
     blobs, store = counting(objects, concurrency)
     blob_hash = nested(blobs, 25)
     store.calls.clear()
-    found = blobs.download(blob_hash)
+    found = Downloads(blobs).resolve(blob_hash)
     assert isinstance(found, ZipDownload)
     assert found.size > 2**25
     assert store.calls["read"] < 500
@@ -209,7 +206,7 @@ def nested(blobs: BlobStore, levels: int) -> str:
 
 def test_artifacts_in_artifacts_beyond_every_disk_are_refused(blobs: BlobStore) -> None:
     with pytest.raises(TooManyLinks):
-        blobs.download(nested(blobs, MAX_LINK_DEPTH - 2))
+        Downloads(blobs).resolve(nested(blobs, MAX_LINK_DEPTH - 2))
 
 
 def test_a_path_is_one_key_of_the_artifact(blobs: BlobStore) -> None:
@@ -217,12 +214,12 @@ def test_a_path_is_one_key_of_the_artifact(blobs: BlobStore) -> None:
     by_hash = sha1(b"by hash")
     file(blobs, b"by hash")
     found = artifact(blobs, **{"dir/a.txt": (content, ContentType.SOFT_LINK), "b": (by_hash, ContentType.OBJECT)})
-    assert read(blobs, blobs.download(found, "dir/a.txt")) == b"by link"
-    assert blobs.download(found, "dir/a.txt").name == "a.txt"
-    assert read(blobs, blobs.download(found, "b")) == b"by hash"
+    assert read(blobs, Downloads(blobs).resolve(found, "dir/a.txt")) == b"by link"
+    assert Downloads(blobs).resolve(found, "dir/a.txt").name == "a.txt"
+    assert read(blobs, Downloads(blobs).resolve(found, "b")) == b"by hash"
     for path in ("a.txt", "dir", "dir/", "./b", "B", "b/"):
         with pytest.raises(FileNotInArtifact):
-            blobs.download(found, path)
+            Downloads(blobs).resolve(found, path)
 
 
 @pytest.mark.parametrize("kind", [ContentType.OBJECT, ContentType.SOFT_LINK])
@@ -231,8 +228,8 @@ def test_a_download_of_what_lacks_a_part_is_refused_before_it_begins(blobs: Blob
     found = artifact(blobs, a=(there, ContentType.SOFT_LINK), z=("3" * 40, kind))
     for path in (None, "z"):
         with pytest.raises(ContentMissing):
-            blobs.download(found, path)
-    assert read(blobs, blobs.download(found, "a")) == b"x"
+            Downloads(blobs).resolve(found, path)
+    assert read(blobs, Downloads(blobs).resolve(found, "a")) == b"x"
 
 
 @pytest.mark.parametrize(
@@ -251,21 +248,21 @@ def test_nonsense_in_the_store_leads_nowhere(blobs: BlobStore, objects: FileObje
     blob_hash = crafted(objects, "5" * 40, document)
     for path in (None, "a"):
         with pytest.raises(NotFound):
-            blobs.download(blob_hash, path)
+            Downloads(blobs).resolve(blob_hash, path)
     assert blobs.metadata(blob_hash).canonical == document
 
 
 def test_a_zip_is_known_by_the_artifact_and_a_file_by_its_bytes(blobs: BlobStore) -> None:
     stored = file(blobs, b"x")
     found = artifact(blobs, a=(stored.hash, ContentType.SOFT_LINK))
-    assert blobs.download(found).identity == found
-    assert blobs.download(found, "a").identity == blobs.download(stored.hash).identity == sha1(b"x")
+    assert Downloads(blobs).resolve(found).identity == found
+    assert Downloads(blobs).resolve(found, "a").identity == Downloads(blobs).resolve(stored.hash).identity == sha1(b"x")
 
 
 def test_a_zip_has_the_size_that_it_announces(blobs: BlobStore) -> None:
     files = {f"dir/{size}": (file(blobs, bytes(size)).hash, ContentType.SOFT_LINK) for size in (0, 5, LARGE)}
     inner = artifact(blobs, **files)
-    found = blobs.download(artifact(blobs, **files, inner=(inner, ContentType.SOFT_LINK)))
+    found = Downloads(blobs).resolve(artifact(blobs, **files, inner=(inner, ContentType.SOFT_LINK)))
     assert isinstance(found, ZipDownload)
     assert found.size == sum(map(len, found.chunks()))
 
@@ -278,7 +275,7 @@ def test_the_files_of_a_zip_are_looked_up_as_many_at_once_as_the_store_likes(
     files = {f"{number}": (file(blobs, b"%d" % number).hash, ContentType.SOFT_LINK) for number in range(50)}
     found = artifact(blobs, **files)
     store.threads.clear()
-    download = blobs.download(found)
+    download = Downloads(blobs).resolve(found)
     assert isinstance(download, ZipDownload)
     assert [member.name for member in download.members] == sorted(files, key=int)
     assert (len(store.threads - {threading.get_ident()}) > 0) == (concurrency > 1)
@@ -288,7 +285,7 @@ def test_a_part_that_is_missing_is_found_by_any_thread(objects: FileObjectStore)
     blobs, _ = counting(objects, 8)
     files = {f"{number}": (f"{number:040}", ContentType.OBJECT) for number in range(20)}
     with pytest.raises(ContentMissing):
-        blobs.download(artifact(blobs, **files))
+        Downloads(blobs).resolve(artifact(blobs, **files))
 
 
 def test_contents_are_asked_for_by_hash(blobs: BlobStore) -> None:
@@ -305,11 +302,11 @@ def test_contents_are_asked_for_by_hash(blobs: BlobStore) -> None:
 def test_one_call_clears_away_a_bounded_number_and_the_next_goes_on(
     objects: FileObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cloud_executor.blobs.store.DELETED_AT_ONCE", 2)
+    monkeypatch.setattr("cloud_executor.blobs.upkeep.MAX_DELETES", 2)
     for name in "abc":
         objects.put(f"wg-temp/{name}", [b"half an upload"])
     later = BlobStore(objects, lambda: datetime.now(UTC) + 2 * TEMPORARY_LIFETIME)
-    assert [later.delete_abandoned_uploads() for _ in range(3)] == [2, 1, 0]
+    assert [BlobUpkeep(later).delete_abandoned_uploads() for _ in range(3)] == [2, 1, 0]
 
 
 def test_remains_of_uploads_are_removed_after_a_day_and_nothing_else(objects: FileObjectStore) -> None:
@@ -319,7 +316,7 @@ def test_remains_of_uploads_are_removed_after_a_day_and_nothing_else(objects: Fi
     objects.put("wg-temp/abandoned", [b"half an upload"])
     almost = BlobStore(objects, lambda: stored_at + TEMPORARY_LIFETIME - timedelta(minutes=1))
     later = BlobStore(objects, lambda: stored_at + TEMPORARY_LIFETIME + timedelta(minutes=1))
-    assert almost.delete_abandoned_uploads() == 0
-    assert later.delete_abandoned_uploads() == 1
-    assert later.delete_abandoned_uploads() == 0
+    assert BlobUpkeep(almost).delete_abandoned_uploads() == 0
+    assert BlobUpkeep(later).delete_abandoned_uploads() == 1
+    assert BlobUpkeep(later).delete_abandoned_uploads() == 0
     assert keys(objects) == {content_key(sha1(b"x")), metadata_key(stored.hash)}

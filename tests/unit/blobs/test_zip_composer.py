@@ -21,16 +21,10 @@ from hypothesis import strategies as st
 
 from cloud_executor.blobs import zip_composer as composed_zip
 from cloud_executor.blobs.crc32 import crc32_combine
-from cloud_executor.blobs.store import (
-    ZIP_LIFETIME,
-    ArtifactMember,
-    BlobStore,
-    ContentDownload,
-    ContentMissing,
-    ZipDownload,
-    content_key,
-    zip_key,
-)
+from cloud_executor.blobs.downloads import ArtifactMember, ContentDownload, Downloads, ZipDownload
+from cloud_executor.blobs.keys import content_key, zip_key
+from cloud_executor.blobs.store import BlobStore, ContentMissing
+from cloud_executor.blobs.upkeep import ZIP_LIFETIME, BlobUpkeep
 from cloud_executor.blobs.zip_composer import FRESH, INLINED_BYTES, LARGEST_ZIP_BYTES, ZipComposer
 from cloud_executor.blobs.zip_writer import SizeChanged, archive_size
 from cloud_executor.errors import TooLarge
@@ -72,7 +66,7 @@ def artifact(blobs: BlobStore, files: Mapping[str, bytes], links: Mapping[str, s
 
 
 def archive_of(composer: ZipComposer, artifact_hash: str) -> ZipDownload:
-    found = composer.blobs.download(artifact_hash)
+    found = Downloads(composer.blobs).resolve(artifact_hash)
     assert isinstance(found, ZipDownload)
     return found
 
@@ -217,9 +211,9 @@ def test_zips_are_removed_after_eight_days_and_nothing_else(composer: ZipCompose
     archive = archive_of(composer, artifact(composer.blobs, FILES))
     before = store.keys()
     key = composer.compose(archive)
-    assert composer.blobs.delete_old_zips() == 0
+    assert BlobUpkeep(composer.blobs).delete_old_zips() == 0
     store.modified[key] = datetime.now(UTC) - ZIP_LIFETIME - timedelta(minutes=1)
-    assert composer.blobs.delete_old_zips() == 1
+    assert BlobUpkeep(composer.blobs).delete_old_zips() == 1
     assert store.keys() == before
 
 

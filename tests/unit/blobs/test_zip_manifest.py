@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +10,10 @@ import pytest
 from stored_blobs import NOON, artifact, counting, file, keys, link, sha1
 
 from cloud_executor.backends.files import FileObjectStore
-from cloud_executor.blobs.store import ZIP_LIFETIME, BlobStore, ContentMissing, ZipDownload, content_key, manifest_key
+from cloud_executor.blobs.downloads import Downloads, ZipDownload
+from cloud_executor.blobs.keys import content_key, manifest_key
+from cloud_executor.blobs.store import BlobStore, ContentMissing
+from cloud_executor.blobs.upkeep import ZIP_LIFETIME, BlobUpkeep
 from cloud_executor.errors import StorageFull
 from cloud_executor.model.metadata import BlobMetadata, ContentType
 
@@ -39,7 +41,7 @@ def many_files(blobs: BlobStore, count: int = 300, start: int = 0) -> dict[str, 
 
 
 def zip_of(blobs: BlobStore, blob_hash: str) -> bytes:
-    found = blobs.download(blob_hash)
+    found = Downloads(blobs).resolve(blob_hash)
     assert isinstance(found, ZipDownload)
     content = b"".join(found.chunks())
     assert found.size == len(content)
@@ -49,17 +51,17 @@ def zip_of(blobs: BlobStore, blob_hash: str) -> bytes:
 def test_an_artifact_of_many_files_is_looked_up_once_it_is_made_and_not_when_it_is_downloaded(
     objects: FileObjectStore,
 ) -> None:
-    counted, store = counting(objects)
+    blobs, store = counting(objects)
+    made = artifact(blobs, **many_files(blobs))
     with ThreadPoolExecutor(1) as background:
-        blobs = replace(counted, background=background)
-        made = artifact(blobs, **many_files(blobs))
+        Downloads(blobs, background).prepare(blobs.metadata(made))
     store.calls.clear()
-    found = blobs.download(made)
+    found = Downloads(blobs).resolve(made)
     assert store.calls == {"read": 2}
     content = zip_of(blobs, made)
     objects.delete(manifest_key(made))
     store.calls.clear()
-    looked_up = blobs.download(made)
+    looked_up = Downloads(blobs).resolve(made)
     assert store.calls["stat"] == 300
     assert isinstance(found, ZipDownload)
     assert isinstance(looked_up, ZipDownload)
@@ -70,15 +72,16 @@ def test_an_artifact_of_many_files_is_looked_up_once_it_is_made_and_not_when_it_
 
 def test_a_manifest_waits_for_the_last_content(objects: FileObjectStore) -> None:
     blobs, store = counting(objects)
+    made = artifact(blobs, **many_files(blobs, start=1))
     with ThreadPoolExecutor(1) as background:
-        made = artifact(replace(blobs, background=background), **many_files(blobs, start=1))
+        Downloads(blobs, background).prepare(blobs.metadata(made))
     for _ in range(2):
         with pytest.raises(ContentMissing):
-            blobs.download(made)
+            Downloads(blobs).resolve(made)
     file(blobs, b"0")
-    blobs.download(made)
+    Downloads(blobs).resolve(made)
     store.calls.clear()
-    blobs.download(made)
+    Downloads(blobs).resolve(made)
     assert store.calls == {"read": 2}
 
 
@@ -91,9 +94,9 @@ def test_where_nothing_runs_in_the_background_the_first_download_looks_up(
     store.calls.clear()
     made = artifact(blobs, **files)
     assert store.calls == {"put": 1}
-    blobs.download(made)
+    Downloads(blobs).resolve(made)
     store.calls.clear()
-    blobs.download(made)
+    Downloads(blobs).resolve(made)
     assert store.calls == {"read": 2}
 
 
@@ -105,14 +108,14 @@ def test_a_few_files_are_looked_up_each_time(objects: FileObjectStore, count: in
     assert keys(objects).isdisjoint({manifest_key(made)})
     objects.delete(content_key(sha1(b"0")))
     with pytest.raises(ContentMissing):
-        blobs.download(made)
+        Downloads(blobs).resolve(made)
 
 
 def test_a_link_to_an_artifact_gives_its_zip_a_name_of_its_own(blobs: BlobStore) -> None:
     made = artifact(blobs, **many_files(blobs))
     through = link(blobs, made, "other" + "r" * 20_000)
-    assert blobs.download(through).name.startswith("other")
-    assert blobs.download(made).name == "art.zip"
+    assert Downloads(blobs).resolve(through).name.startswith("other")
+    assert Downloads(blobs).resolve(made).name == "art.zip"
     assert zip_of(blobs, through) == zip_of(blobs, made)
 
 
@@ -151,13 +154,14 @@ def test_a_manifest_is_kept_for_eight_days(blobs: BlobStore, objects: FileObject
     made = artifact(blobs, **many_files(blobs))
     content = zip_of(blobs, made)
     later = BlobStore(objects, lambda: datetime.now(UTC) + ZIP_LIFETIME + timedelta(minutes=1))
-    assert later.delete_old_zips() == 1
+    assert BlobUpkeep(later).delete_old_zips() == 1
     assert zip_of(blobs, made) == content
-    assert later.delete_old_zips() == 1
+    assert BlobUpkeep(later).delete_old_zips() == 1
 
 
 def test_an_artifact_is_made_while_its_process_ends(blobs: BlobStore) -> None:
     background = ThreadPoolExecutor(1)
     background.shutdown()
-    made = artifact(replace(blobs, background=background), **many_files(blobs))
+    made = artifact(blobs, **many_files(blobs))
+    Downloads(blobs, background).prepare(blobs.metadata(made))
     assert zip_of(blobs, made)

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from cloud_executor.blobs.store import READ_BYTES, BlobStore, ContentDownload, ZipDownload
+from cloud_executor.blobs.downloads import ContentDownload, Download, Downloads, ZipDownload
+from cloud_executor.blobs.store import READ_BYTES, BlobStore
 from cloud_executor.blobs.zip_writer import SizeChanged, ZipMember
 from cloud_executor.errors import NotFound
 from cloud_executor.model.job import Status
@@ -22,19 +23,19 @@ from worker_vm.worker.source.unzip import MAX_FILES, check_disk, unzip
 from worker_vm.worker.work_folder import AttemptFolder
 
 
-def fetch_source(blobs: BlobStore, attempt: Attempt) -> ContentDownload | ZipDownload:
+def fetch_source(blobs: BlobStore, attempt: Attempt) -> Download:
     """Find out what the source is. Raises JobFailed, Interrupted, and Unavailable."""
     try:
         persist(lambda: blobs.metadata(attempt.job_hash), attempt)
     except NotFound as error:
         raise JobFailed(Status.FAILED_TO_GET_SOURCE_METADATA, str(error)) from error
     with _obtaining():
-        return persist(lambda: blobs.download(attempt.job_hash), attempt)
+        return persist(lambda: Downloads(blobs).resolve(attempt.job_hash), attempt)
 
 
 def unpack_source(
     blobs: BlobStore,
-    source: ContentDownload | ZipDownload,
+    source: Download,
     folder: AttemptFolder,
     attempt: Attempt,
     disk_mib: int,
