@@ -20,8 +20,7 @@ TARGETS = ("blob", "executor", "api", "sweep", "dead_letter")
 
 GOOGLE = {
     "EXECUTOR_OBJECTS": "gcs",
-    "EXECUTOR_JOBS": "firestore",
-    "EXECUTOR_QUEUE": "pubsub",
+    "EXECUTOR_JOBS": "google",
     "EXECUTOR_PROJECT": "project",
     "EXECUTOR_BUCKET": "bucket",
 }

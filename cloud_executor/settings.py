@@ -116,10 +116,10 @@ class Settings:
         "files", _one_of("files", "gcs", "s3"), "files, gcs or s3", "where the bytes of blobs are kept"
     )
     jobs: str = _setting(
-        "sqlite", _one_of("sqlite", "firestore"), "sqlite or firestore", "where jobs, their output and workers are kept"
-    )
-    queue: str = _setting(
-        "sqlite", _one_of("sqlite", "pubsub"), "sqlite or pubsub", "what brings jobs to the workers of their pool"
+        "sqlite",
+        _one_of("sqlite", "google"),
+        "sqlite or google",
+        "Where jobs, their output, and their queue are kept: in SQLite, or in Firestore and Pub/Sub.",
     )
     project: str | None = _setting(None, str, "a Google Cloud project", "whose bucket, database and topics are used")
     bucket: str | None = _setting(None, str, "a bucket's name", "the bucket that gcs or s3 keeps blobs in")
@@ -264,16 +264,12 @@ def _check(settings: Settings) -> None:
         )
     if settings.s3_endpoint is not None and not settings.s3_endpoint.startswith(("http://", "https://")):
         raise InvalidSetting("EXECUTOR_S3_ENDPOINT must be a URL that begins with http:// or https://.")
-    google = {"firestore", "pubsub"} & {settings.jobs, settings.queue}
-    if google and settings.project is None:
+    if settings.jobs == "google" and settings.project is None:
+        raise InvalidSetting("EXECUTOR_PROJECT must be a Google Cloud project, because EXECUTOR_JOBS is google.")
+    if settings.jobs == "google" and settings.objects == "files":
         raise InvalidSetting(
-            f"EXECUTOR_PROJECT must be a Google Cloud project, because {' and '.join(sorted(google))} is used."
-        )
-    if len(google) == 1:
-        raise InvalidSetting("EXECUTOR_JOBS=firestore and EXECUTOR_QUEUE=pubsub go together: set both, or neither.")
-    if google and settings.objects == "files":
-        raise InvalidSetting(
-            "EXECUTOR_OBJECTS must be gcs or s3, because EXECUTOR_JOBS is firestore: workers elsewhere reach no files."
+            "EXECUTOR_OBJECTS must be gcs or s3, because EXECUTOR_JOBS is google: workers on other machines cannot"
+            " read local files."
         )
     if settings.sandbox == "container":
         for place, pool in enumerate(settings.worker_pools):

@@ -20,8 +20,7 @@ ANSWER_SECONDS = 5.0
 
 _SETTINGS = {
     "EXECUTOR_OBJECTS": "gcs",
-    "EXECUTOR_JOBS": "firestore",
-    "EXECUTOR_QUEUE": "pubsub",
+    "EXECUTOR_JOBS": "google",
     "EXECUTOR_PROJECT": PROJECT,
     "EXECUTOR_BUCKET": BUCKET,
 }

@@ -126,7 +126,7 @@ def run_stack(options: Options) -> int:
 
 def _uses_emulators(settings: Settings) -> bool:
     """Whether it is on the stack to do what Terraform, and the function for dead letters, do in the cloud."""
-    return settings.queue == "pubsub" and "PUBSUB_EMULATOR_HOST" in os.environ
+    return settings.jobs == "google" and "PUBSUB_EMULATOR_HOST" in os.environ
 
 
 def _stop_signals() -> list[signal.Signals]:

@@ -22,8 +22,7 @@ locals {
   # What functions and workers are told alike.
   settings = {
     EXECUTOR_OBJECTS            = "gcs"
-    EXECUTOR_JOBS               = "firestore"
-    EXECUTOR_QUEUE              = "pubsub"
+    EXECUTOR_JOBS               = "google"
     EXECUTOR_PROJECT            = var.project_id
     EXECUTOR_BUCKET             = google_storage_bucket.blobs.name
     EXECUTOR_FIRESTORE_DATABASE = google_firestore_database.jobs.name

@@ -25,8 +25,7 @@ def backends(request: pytest.FixtureRequest) -> NewBackends:
         project = new_project()
         return {
             "EXECUTOR_OBJECTS": "gcs",
-            "EXECUTOR_JOBS": "firestore",
-            "EXECUTOR_QUEUE": "pubsub",
+            "EXECUTOR_JOBS": "google",
             "EXECUTOR_PROJECT": project,
             "EXECUTOR_BUCKET": project,
             "EXECUTOR_INLINE_LIMIT": str(2**40),

@@ -184,7 +184,7 @@ def _sweeping(environment: Mapping[str, str]) -> Iterator[ObjectStore]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        if found.queue == "pubsub":
+        if found.jobs == "google":
             create_in_emulators(found, max_deliveries=20)
         jobs, objects = open_jobs(found), open_blobs(found).objects
         # The client libraries look up the emulators' addresses only on the first call.

@@ -317,7 +317,7 @@ def test_only_settings_are_told(minimal_deployment: Terraform) -> None:
     for function in functions:
         (service,) = function["values"]["service_config"]
         settings = Settings.from_env(service["environment_variables"])
-        assert (settings.objects, settings.jobs, settings.queue) == ("gcs", "firestore", "pubsub")
+        assert (settings.objects, settings.jobs) == ("gcs", "google")
         assert [pool.name for pool in settings.worker_pools] == ["default"]
 
 

@@ -26,8 +26,7 @@ def test_every_variable_is_read() -> None:
     environ = {
         "EXECUTOR_DATA": "/data",
         "EXECUTOR_OBJECTS": "s3",
-        "EXECUTOR_JOBS": "firestore",
-        "EXECUTOR_QUEUE": "pubsub",
+        "EXECUTOR_JOBS": "google",
         "EXECUTOR_PROJECT": "my-project",
         "EXECUTOR_BUCKET": "my-bucket",
         "EXECUTOR_S3_ENDPOINT": "http://localhost:9000",
@@ -56,8 +55,7 @@ def test_every_variable_is_read() -> None:
     assert Settings.from_env(environ) == Settings(
         data=Path("/data"),
         objects="s3",
-        jobs="firestore",
-        queue="pubsub",
+        jobs="google",
         project="my-project",
         bucket="my-bucket",
         s3_endpoint="http://localhost:9000",
@@ -120,8 +118,7 @@ def test_a_folder_is_that_of_now_whatever_the_process_does_later(
         *(("JOB_MEMORY", value) for value in ("0", "-1", "1.5", "1g")),
         *(("SANDBOX", value) for value in ("none", "docker")),
         *(("NETWORK", value) for value in ("host", "x")),
-        *(("JOBS", value) for value in ("files", "pubsub")),
-        *(("QUEUE", value) for value in ("firestore", "redis")),
+        *(("JOBS", value) for value in ("files", "firestore")),
         *(("TOPIC_PREFIX", value) for value in ("ab", "1abc", "goog-x", "a/b", "a" * 201)),
         *(("LONGEST_JOB", value) for value in ("0", "-1", "1h")),
         *(("ALLOW_LIST_ALL", value) for value in ("yes", "2", "on")),
@@ -184,13 +181,8 @@ def test_settings_reach_what_they_are_for(tmp_path: Path) -> None:
         ),
         ({"EXECUTOR_OBJECTS": "gcs", "EXECUTOR_BUCKET": "b", "EXECUTOR_S3_ENDPOINT": "http://a"}, "EXECUTOR_OBJECTS"),
         ({"EXECUTOR_OBJECTS": "s3", "EXECUTOR_BUCKET": "b", "EXECUTOR_S3_ENDPOINT": "a"}, "EXECUTOR_S3_ENDPOINT"),
-        ({"EXECUTOR_JOBS": "firestore", "EXECUTOR_QUEUE": "pubsub"}, "EXECUTOR_PROJECT"),
-        ({"EXECUTOR_JOBS": "firestore", "EXECUTOR_PROJECT": "p"}, "EXECUTOR_QUEUE"),
-        ({"EXECUTOR_QUEUE": "pubsub", "EXECUTOR_PROJECT": "p"}, "EXECUTOR_JOBS"),
-        (
-            {"EXECUTOR_JOBS": "firestore", "EXECUTOR_QUEUE": "pubsub", "EXECUTOR_PROJECT": "p"},
-            "EXECUTOR_OBJECTS must be gcs or s3",
-        ),
+        ({"EXECUTOR_JOBS": "google"}, "EXECUTOR_PROJECT"),
+        ({"EXECUTOR_JOBS": "google", "EXECUTOR_PROJECT": "p"}, "EXECUTOR_OBJECTS must be gcs or s3"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(environ: dict[str, str], variable: str) -> None:

@@ -108,8 +108,7 @@ def emulated_deployment(data: Path, emulators: Mapping[str, str], **settings: st
         {
             "EXECUTOR_DATA": str(data),
             "EXECUTOR_OBJECTS": "gcs",
-            "EXECUTOR_JOBS": "firestore",
-            "EXECUTOR_QUEUE": "pubsub",
+            "EXECUTOR_JOBS": "google",
             "EXECUTOR_PROJECT": project,
             "EXECUTOR_BUCKET": project,
             **emulators,
