@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from worker_harness import PROJECT, WAIT_SECONDS, Stack, WorkerProgram, config, is_running, until, zip_of
+from worker_harness import PROJECT, WAIT_SECONDS, Stack, WorkerProgram, config, is_running, parent_of, until, zip_of
 
 from cloud_executor.composition import Jobs
 from cloud_executor.jobs.options import JobOptions
@@ -30,6 +30,14 @@ def until_ready(stack: Stack) -> list[int]:
 
 def until_started(stack: Stack, worker: WorkerProgram) -> None:
     until(lambda: any(record.client_id == worker.id for record, _ in stack.jobs.clients.workers()))
+
+
+def kill_with_supervisor(worker: WorkerProgram, command: int) -> None:
+    """Kill a worker and the supervisor of a command, so that nothing ends the command."""
+    worker.process.send_signal(signal.SIGSTOP)
+    os.kill(parent_of(command), signal.SIGKILL)
+    worker.process.kill()
+    worker.wait()
 
 
 def finished_by_another(stack: Stack, job: Job) -> Job:
@@ -123,8 +131,7 @@ def test_the_job_of_a_killed_worker_runs_again_and_has_one_outcome(stack: Stack)
     job = stack.add_script(f"echo ran >> {stack.work}/runs; test -e {stack.work}/again && exit 4; {WAITS}")
     with stack.program("--slots", "1", EXECUTOR_LEASE="1") as worker:
         pids = until_ready(stack)
-        worker.process.kill()
-        worker.wait()
+        kill_with_supervisor(worker, pids[0])
         (stack.work / "again").touch()
         assert all(map(is_running, pids))
     with stack.program("--slots", "1", EXECUTOR_LEASE="1") as worker:
@@ -134,6 +141,15 @@ def test_the_job_of_a_killed_worker_runs_again_and_has_one_outcome(stack: Stack)
     assert (job.status, job.attempt, job.lost_attempts, job.worker) == (Status.FAILED_TO_EXECUTE, 2, 1, worker.id)
     assert job.error == "The command exited with code 4."
     assert (stack.work / "runs").read_text() == "ran\nran\n"
+
+
+def test_a_command_ends_with_its_killed_worker(stack: Stack) -> None:
+    stack.add_script(WAITS)
+    with stack.program("--slots", "1") as worker:
+        pids = until_ready(stack)
+        worker.process.kill()
+        worker.wait()
+        until(lambda: not any(map(is_running, pids)))
 
 
 def test_a_worker_that_was_frozen_past_its_lease_records_nothing(stack: Stack) -> None:
@@ -154,7 +170,7 @@ def test_a_worker_that_was_frozen_past_its_lease_records_nothing(stack: Stack) -
 
 def test_a_job_that_kills_its_workers_is_given_up(stack: Stack) -> None:
     jobs = Jobs(stack.jobs.store, stack.jobs.queue, stack.jobs.pools, JobOptions(retries=1))
-    job = stack.add_script("kill -9 $PPID; sleep 60")
+    job = stack.add_script("kill -9 $(cut -d' ' -f4 /proc/$PPID/stat); sleep 60")
     for losses in (1, 1):
         with stack.program("--slots", "1", EXECUTOR_LEASE="1") as worker:
             assert worker.wait() == -signal.SIGKILL
@@ -181,7 +197,7 @@ def test_the_files_of_living_workers_are_no_leftovers(stack: Stack) -> None:
 
 
 def test_processes_that_are_not_of_a_leftover_are_left_alone(tmp_path: Path) -> None:
-    """Only what carries the mark of the folder, or works in it, is ended: a number that was given anew says nothing."""
+    """Only the processes that carry the mark of the folder are killed: their numbers may have been reused."""
     left = tempfile.mkdtemp(prefix="attempt-", dir=tmp_path)
     marked = {**os.environ, "CLOUD_EXECUTOR_ATTEMPT": left}
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]

@@ -75,6 +75,11 @@ def is_running(pid: int) -> bool:
     return status.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
 
 
+def parent_of(pid: int) -> int:
+    """The parent of a process."""
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+
+
 class Stack:
     """Blobs, jobs and queue in a folder."""
 

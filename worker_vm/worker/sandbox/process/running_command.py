@@ -6,17 +6,15 @@ import math
 import os
 import select
 import signal
-import subprocess
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from worker_vm.worker.attempt import Attempt, Interruption
 from worker_vm.worker.sandbox.disk_usage import LOOK_SECONDS, DiskUsage
 from worker_vm.worker.sandbox.interface import Command, Ending
 from worker_vm.worker.sandbox.limits import TimeLimit
-from worker_vm.worker.sandbox.process import descendants
+from worker_vm.worker.sandbox.process.supervisor import CommandEnd, Supervisor
+from worker_vm.worker.sandbox.process.supervisor_program import KILL_SECONDS
 
 INTERRUPT_SECONDS = 2.0
 """how long a command has to end after SIGINT"""
@@ -30,7 +28,7 @@ LONGEST_POLL_SECONDS = 3600.0
 READ_BYTES = 64 * 1024
 
 _POLITELY = ((signal.SIGINT, INTERRUPT_SECONDS), (signal.SIGTERM, TERMINATE_SECONDS))
-_KILL = ((signal.SIGKILL, descendants.KILL_SECONDS),)
+_KILL = ((signal.SIGKILL, KILL_SECONDS),)
 
 
 class OutputPipe:
@@ -72,7 +70,7 @@ class OutputPipe:
 
     def drain(self) -> None:
         """Move the rest; nobody writes any more, or else this ends by itself."""
-        end = time.monotonic() + descendants.KILL_SECONDS
+        end = time.monotonic() + KILL_SECONDS
         while self.pump() and time.monotonic() < end:
             pass
 
@@ -80,56 +78,50 @@ class OutputPipe:
 class CommandRun:
     """A command from its start to its end."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], command: Command, attempt: Attempt, pipe: OutputPipe | None
-    ) -> None:
+    def __init__(self, supervisor: Supervisor, command: Command, attempt: Attempt, pipe: OutputPipe | None) -> None:
         self.interrupted = False
         self._limits = command.limits
         self._exceeded: str | None = None
         self._disk = DiskUsage(command.folder.root, command.limits)
         self._time = TimeLimit(command.limits)
-        self._process = process
+        self._supervisor = supervisor
         self._attempt = attempt
         self._pipe = pipe
-        self._end = _watch(process)
-
-    def __enter__(self) -> CommandRun:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        os.close(self._end)
 
     def follow(self) -> None:
-        """Until the process has ended (it is not reaped), or was killed and does not end."""
+        """Wait until the command has ended, or was killed and does not end."""
         while not (signals := self._signals()):
             seconds = min(self._attempt.seconds_left, self._time.seconds_left, LOOK_SECONDS)
-            if self._end in self._poll([self._end, self._attempt.fileno()], seconds):
+            self._hear([self._attempt.fileno()], seconds)
+            if self._has_ended():
                 return
         for number, seconds in signals:
-            with suppress(OSError):
-                os.killpg(self._process.pid, number)
-                os.killpg(self._process.pid, signal.SIGCONT)  # what is stopped hears nothing
+            self._supervisor.signal(number)
             end = time.monotonic() + seconds
             while (remaining := end - time.monotonic()) > 0:
-                if self._end in self._poll([self._end], remaining):
+                self._hear([], remaining)
+                if self._has_ended():
                     return
 
-    def wait_while(self, condition: Callable[[], bool], seconds: float) -> None:
+    def wait_for_leftovers(self, seconds: float) -> None:
+        """Give the processes that the command left running some time to end."""
         end = time.monotonic() + seconds
-        while condition() and self._attempt.interruption is None and time.monotonic() < end:
-            self._poll([self._attempt.fileno()], descendants.LOOK_AGAIN_SECONDS)
+        while (
+            not (self._supervisor.alone or self._supervisor.lost)
+            and self._attempt.interruption is None
+            and (remaining := end - time.monotonic()) > 0
+        ):
+            self._hear([self._attempt.fileno()], remaining)
 
-    def ending(self, peak_memory_mib: int | None) -> Ending:
-        code = self._process.returncode
-        if code is None:
-            code = -signal.SIGKILL
+    def ending(self, end: CommandEnd | None) -> Ending:
+        code = -signal.SIGKILL if end is None or end.exit_code is None else end.exit_code
         return Ending(
             exit_code=code if code >= 0 else None,
             signal=-code if code < 0 else None,
             interrupted=self.interrupted,
             output_error=self._pipe.error if self._pipe is not None else None,
             exceeded=self._limits.disk_exceeded() if code == -signal.SIGXFSZ else self._exceeded,
-            peak_memory_mib=peak_memory_mib,
+            peak_memory_mib=None if end is None else end.peak_memory_mib,
         )
 
     def _signals(self) -> Sequence[tuple[signal.Signals, float]]:
@@ -146,33 +138,20 @@ class CommandRun:
             return _KILL
         return _KILL if self._pipe is not None and self._pipe.error is not None else ()
 
-    def _poll(self, descriptors: list[int], seconds: float) -> set[int]:
-        """Which of them are readable; what the command writes is moved meanwhile."""
+    def _has_ended(self) -> bool:
+        return self._supervisor.ended or self._supervisor.lost
+
+    def _hear(self, descriptors: list[int], seconds: float) -> None:
+        """Wait for the supervisor, the command's output, or one of the descriptors, and read the former two."""
         poll = select.poll()
         pipe = self._pipe if self._pipe is not None and not self._pipe.ended else None
-        for descriptor in descriptors:
+        for descriptor in (*descriptors, self._supervisor.fileno()):
             poll.register(descriptor, select.POLLIN)
         if pipe is not None:
             poll.register(pipe.source, select.POLLIN)
-        ready = {
-            descriptor for descriptor, _ in poll.poll(math.ceil(1000 * min(max(0.0, seconds), LONGEST_POLL_SECONDS)))
-        }
+        milliseconds = math.ceil(1000 * min(max(0.0, seconds), LONGEST_POLL_SECONDS))
+        ready = {descriptor for descriptor, _ in poll.poll(milliseconds)}
         if pipe is not None and pipe.source in ready:
             pipe.pump()
-        return ready
-
-
-def _watch(process: subprocess.Popen[bytes]) -> int:
-    """A descriptor that becomes readable once the process has ended."""
-    try:
-        return os.pidfd_open(process.pid)
-    except (AttributeError, OSError):
-        # A system without them: a thread waits.
-        readable, writable = os.pipe()
-
-        def wait() -> None:
-            process.wait()
-            os.close(writable)
-
-        threading.Thread(target=wait, name=f"wait {process.pid}", daemon=True).start()
-        return readable
+        if self._supervisor.fileno() in ready:
+            self._supervisor.receive()

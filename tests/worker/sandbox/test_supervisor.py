@@ -1,0 +1,152 @@
+"""Which processes the process sandbox ends: all that a command started, and no others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from sandbox_bench import Bench
+from worker_harness import Stack, is_running, parent_of, until
+
+from worker_vm.worker.attempt import Interruption
+from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
+from worker_vm.worker.sandbox.process.supervisor import idle_supervisors
+
+WAITS = "touch ready; until test -e go; do sleep 0.02; done"
+# It leaves the session, the environment, the folder and the parent of the command.
+HIDES = "(cd / && env -i setsid sh -c 'echo $$ >&3; sleep 60 & echo $! >&3; wait' 3> {pids} &); "
+HIDES += 'until test "$(wc -l < {pids})" = 2; do sleep 0.02; done'
+
+
+@pytest.fixture
+def sandbox() -> ProcessSandbox:
+    return ProcessSandbox()
+
+
+@pytest.fixture
+def new_supervisors() -> None:
+    """No supervisor of an earlier test is reused."""
+    idle_supervisors.close()
+
+
+@contextmanager
+def unrelated_child() -> Iterator[subprocess.Popen[bytes]]:
+    """A child of this process, in a session of its own, with a child that is not in that session."""
+    script = "setsid sleep 60 & echo $!; wait"
+    with subprocess.Popen(["sh", "-c", script], start_new_session=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        grandchild = int(process.stdout.readline())
+        try:
+            yield process
+            assert process.poll() is None
+            assert is_running(grandchild)
+        finally:
+            process.kill()
+            os.kill(grandchild, signal.SIGKILL)
+
+
+def pids_in(file: Path) -> list[int]:
+    return [int(line) for line in file.read_text().split()]
+
+
+def test_other_children_of_the_worker_outlive_a_command(bench: Bench) -> None:
+    with ExitStack() as children:
+        children.enter_context(unrelated_child())
+        with bench.running(WAITS):
+            until((bench.folder.job / "ready").exists)
+            children.enter_context(unrelated_child())
+            daemon = started_daemon()
+            (bench.folder.job / "go").touch()
+        assert is_running(daemon)
+        os.kill(daemon, signal.SIGKILL)
+
+
+def started_daemon() -> int:
+    """A grandchild of this process, whose parent has ended."""
+    done = subprocess.run(["sh", "-c", "setsid sleep 60 > /dev/null & echo $!"], check=True, stdout=subprocess.PIPE)
+    return int(done.stdout)
+
+
+@pytest.mark.parametrize("end", ["kill_all", "interrupt"])
+def test_other_children_of_the_worker_outlive_a_killed_command(bench: Bench, end: str) -> None:
+    with unrelated_child():
+        with bench.running(f"trap '' INT TERM; {WAITS}") as ran:
+            until((bench.folder.job / "ready").exists)
+            if end == "kill_all":
+                bench.sandbox.kill_all()
+            else:
+                bench.attempt.interrupt(Interruption.LOST)
+        assert ran[0].ending.signal == signal.SIGKILL
+
+
+def test_the_exit_code_of_another_child_is_kept(bench: Bench) -> None:
+    with subprocess.Popen(["sh", "-c", "exit 7"], start_new_session=True) as process:
+        until(lambda: not is_running(process.pid))
+        bench.script("true")
+        assert process.wait() == 7
+
+
+def test_a_hidden_daemon_ends_with_its_command(bench: Bench, stack: Stack) -> None:
+    """Also if another command runs."""
+    pids = bench.stack.work / "pids"
+    with Bench(stack, bench.sandbox) as other, other.running(WAITS) as ran:
+        until((other.folder.job / "ready").exists)
+        assert bench.script(HIDES.format(pids=pids)).ending.exit_code == 0
+        hidden = pids_in(pids)
+        assert len(hidden) == 2
+        assert not any(map(is_running, hidden))
+        (other.folder.job / "go").touch()
+    assert ran[0].ending.exit_code == 0
+
+
+def test_killing_all_ends_a_hidden_daemon(bench: Bench) -> None:
+    pids = bench.stack.work / "pids"
+    with bench.running(f"{HIDES.format(pids=pids)}; touch ready; sleep 60") as ran:
+        until((bench.folder.job / "ready").exists)
+        bench.sandbox.kill_all()
+        hidden = pids_in(pids)
+        assert len(hidden) == 2
+        assert not any(map(is_running, hidden))
+    assert ran[0].ending.signal == signal.SIGKILL
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_command_that_attacks_its_supervisor_is_killed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr("worker_vm.worker.sandbox.process.supervisor.END_SECONDS", 0.5)
+    monkeypatch.setattr("worker_vm.worker.sandbox.process.running_command._KILL", ((signal.SIGKILL, 0.1),))
+    pids = bench.stack.work / "pids"
+    script = f"echo $$ > {pids}; setsid sleep 60 & echo $! >> {pids}; touch ready; sleep 60"
+    with bench.running(script) as ran:
+        until((bench.folder.job / "ready").exists)
+        os.kill(parent_of(pids_in(pids)[0]), number)
+        if number == signal.SIGSTOP:
+            bench.attempt.interrupt(Interruption.LOST)
+    assert ran[0].ending.signal == signal.SIGKILL
+    until(lambda: not any(map(is_running, pids_in(pids))))
+    with Bench(bench.stack, bench.sandbox) as following:
+        assert following.script("echo fine").stdout == b"fine\n"
+
+
+@pytest.mark.usefixtures("new_supervisors")
+@pytest.mark.parametrize("ignored", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_commands_start_with_default_signal_dispositions(bench: Bench, ignored: signal.Signals) -> None:
+    before = signal.signal(ignored, signal.SIG_IGN)
+    try:
+        ending = bench.script(f"kill -{int(ignored)} $$; exit 3").ending
+    finally:
+        signal.signal(ignored, before)
+    assert ending.signal == ignored
+
+
+def test_idle_supervisors_are_reused(bench: Bench) -> None:
+    def supervisor() -> int:
+        return int(bench.script("echo $PPID").stdout)
+
+    assert supervisor() == supervisor()
