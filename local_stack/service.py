@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from cloud_executor.delays import delays
 from local_stack import child
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ MAX_QUICK_ENDS = 5
 """in a row; then starting it again is of no use"""
 
 FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 2.0
 
 _REFUSED = 2
 """exit code of a program that has said why it cannot be started"""
@@ -59,6 +61,7 @@ class Service:
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._quick_ends = 0
+        self._pauses = delays(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         self._start_again_at = 0.0
 
     @property
@@ -89,14 +92,16 @@ class Service:
         self._forget()
         if starting and code == _REFUSED:
             raise ServiceRefused
-        lived = time.monotonic() - self._started
-        self._quick_ends = self._quick_ends + 1 if lived < STABLE_SECONDS else 1
+        if time.monotonic() - self._started >= STABLE_SECONDS:
+            self._quick_ends = 0
+            self._pauses = delays(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        self._quick_ends += 1
         if self._quick_ends == MAX_QUICK_ENDS:
             raise ServiceFailed(
                 f"The {self._name} ended {MAX_QUICK_ENDS} times soon after its start, so everything is stopped; "
                 "its messages say why."
             )
-        pause = FIRST_PAUSE_SECONDS * 2 ** (self._quick_ends - 1)
+        pause = next(self._pauses)
         self._start_again_at = time.monotonic() + pause
         logger.warning(
             "a program of the stack ended and is started again",

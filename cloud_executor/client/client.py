@@ -24,6 +24,7 @@ from cloud_executor.client.local_file import write_whole
 from cloud_executor.client.source_zip import write_zip
 from cloud_executor.client.transport import Transport, json_of, segment
 from cloud_executor.client.upload import upload
+from cloud_executor.delays import delays
 from cloud_executor.errors import Unavailable
 
 DEFAULT_URL = "http://127.0.0.1:8888"
@@ -128,7 +129,7 @@ class CloudExecutor:
         Raises NotFound, WaitedTooLong, and Unavailable if the server stays away.
         """
         started = last_seen = time.monotonic()
-        pause = FIRST_POLL_SECONDS
+        pauses = delays(FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS, factor=1.5)
         while True:
             try:
                 job = self.job(job_hash)
@@ -141,13 +142,13 @@ class CloudExecutor:
                     on_status(job)
                 if job.finished:
                     return job
+            pause = next(pauses)
             if timeout_seconds is not None:
                 left = started + timeout_seconds - time.monotonic()
                 if left <= 0:
                     raise WaitedTooLong
                 pause = min(pause, left)
             time.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_POLL_SECONDS)
 
     def cancel(self, job_hash: str, secret: str) -> None:
         """Cancel with the secret from `create_job`; harmless if the job has finished. Raises NotFound, Forbidden."""

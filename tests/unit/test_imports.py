@@ -13,13 +13,15 @@ MODULES = sorted(path for top in TOPS for path in (PROJECT / top).rglob("*.py"))
 
 CORE = ("cloud_executor.errors", "cloud_executor.model", "cloud_executor.ports")
 PROCESS = ("cloud_executor.json_logging", "cloud_executor.stop_signals")
-USE_CASES = (*CORE, "cloud_executor.clock", "cloud_executor.parallel", "cloud_executor.blobs", "cloud_executor.jobs")
+HELPERS = ("cloud_executor.clock", "cloud_executor.delays", "cloud_executor.parallel")
+USE_CASES = (*CORE, *HELPERS, "cloud_executor.blobs", "cloud_executor.jobs")
 SERVER = (*USE_CASES, *PROCESS, "cloud_executor.settings", "cloud_executor.composition")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor": ("cloud_executor.client",),
     "cloud_executor.errors": (),
     "cloud_executor.clock": (),
+    "cloud_executor.delays": (),
     "cloud_executor.parallel": (),
     "cloud_executor.model": ("cloud_executor.errors",),
     "cloud_executor.ports": CORE,
@@ -28,9 +30,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor.settings": CORE,
     "cloud_executor.blobs": USE_CASES,
     "cloud_executor.jobs": USE_CASES,
-    "cloud_executor.backends": (*CORE, "cloud_executor.parallel"),
+    "cloud_executor.backends": (*CORE, "cloud_executor.delays", "cloud_executor.parallel"),
     "cloud_executor.composition": (*SERVER, "cloud_executor.backends"),
-    "cloud_executor.client": ("cloud_executor.errors", "cloud_executor.model"),
+    "cloud_executor.client": ("cloud_executor.delays", "cloud_executor.errors", "cloud_executor.model"),
     # `executor up` starts the local stack, which is a sibling of the library. Nothing else points at it.
     "cloud_executor.cli": (
         "cloud_executor.client",

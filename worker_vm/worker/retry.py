@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from cloud_executor.delays import delays
 from cloud_executor.errors import Unavailable
 
 T = TypeVar("T")
@@ -36,11 +37,11 @@ def persist(
     The error leaves once patience is at its end, or the wait is.
     """
     end = time.monotonic() + patience_seconds
-    delay = FIRST_DELAY_SECONDS
+    retry_delays = delays(FIRST_DELAY_SECONDS, longest_delay_seconds)
     while True:
         try:
             return action()
         except Unavailable:
+            delay = next(retry_delays)
             if time.monotonic() + delay >= end or waiting.wait(delay):
                 raise
-        delay = min(2 * delay, longest_delay_seconds)

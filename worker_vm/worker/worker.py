@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from cloud_executor.delays import delays
 from cloud_executor.errors import Unavailable
 from cloud_executor.json_logging import logged_with
 from cloud_executor.ports import Delivery, JobQueue, Subscription
@@ -150,7 +151,7 @@ class Worker:
         return left
 
     def _slot(self, number: int, subscription: Subscription) -> None:
-        delay = FIRST_DELAY_SECONDS
+        retry_delays = delays(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS)
         while not self._slots.closed.is_set():
             # Nothing may end this thread but the end of the worker.
             try:
@@ -158,14 +159,13 @@ class Worker:
                 delivery = subscription.next(ASK_SECONDS)
                 if delivery is not None:
                     self._handle(number, delivery)
-                delay = FIRST_DELAY_SECONDS
+                retry_delays = delays(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS)
                 continue
             except Unavailable:
                 logger.warning("storage cannot be reached", extra=self._fields("slot"), exc_info=True)
             except Exception:
                 logger.exception("slot failed", extra=self._fields("slot"))
-            self._slots.closed.wait(delay)
-            delay = min(2 * delay, LONGEST_DELAY_SECONDS)
+            self._slots.closed.wait(next(retry_delays))
 
     def _handle(self, slot: int, delivery: Delivery) -> None:
         with logged_with(job_hash=delivery.job_hash), self._slots.working(slot) as taken:

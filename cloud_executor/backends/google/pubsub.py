@@ -27,6 +27,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 from google.cloud.pubsub_v1.types import BatchSettings
 
+from cloud_executor.delays import delays
 from cloud_executor.errors import QuotaExceeded, Unavailable
 from cloud_executor.model.message import InvalidMessage, decode_message, encode_message
 from cloud_executor.model.pool import DEAD_LETTER
@@ -264,7 +265,7 @@ class _Subscription:
         self._drop(deliveries)
 
     def _keep_pulling(self) -> None:
-        delay = FIRST_DELAY_SECONDS
+        retry_delays = delays(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or len(self._held) < self._slots)
@@ -281,10 +282,9 @@ class _Subscription:
                 with self._changed:
                     self._fault = error if isinstance(error, Unavailable) else Unavailable()
                     self._changed.notify_all()
-                    self._changed.wait_for(lambda: self._closed, delay)
-                delay = min(2 * delay, LONGEST_DELAY_SECONDS)
+                    self._changed.wait_for(lambda: self._closed, next(retry_delays))
             else:
-                delay = FIRST_DELAY_SECONDS
+                retry_delays = delays(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS)
                 self._fault = None
 
     def _pull(self, free: int) -> Any:  # noqa: ANN401 - the library's own types are incomplete

@@ -11,7 +11,6 @@ process that dies in between holds no lock that others would have to wait for.
 
 from __future__ import annotations
 
-import random
 import secrets
 import threading
 import time
@@ -43,6 +42,7 @@ from cloud_executor.backends.google.firestore.documents import (
     pieces_of,
     worker_fields,
 )
+from cloud_executor.delays import delays
 from cloud_executor.errors import Invalid, TooLarge, Unavailable
 from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import Job, OutputSegment
@@ -266,7 +266,7 @@ class FirestoreJobStore:
         reference = self._job(job_hash)
         attempts: dict[str, Job | None] = {}
         deadline = time.monotonic() + TRANSACT_SECONDS
-        delay = FIRST_DELAY_SECONDS
+        retry_delays = delays(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, jitter=True)
         while True:
             snapshot = reference.get(**_REPEATED)
             mark = snapshot.get("mark") if snapshot.exists else None
@@ -292,15 +292,14 @@ class FirestoreJobStore:
             try:
                 (written, *_) = batch.commit(**_ONCE)
             except (*_OVERTAKEN, *_PASSING, exceptions.NotFound) as error:
+                delay = next(retry_delays)
                 if time.monotonic() + delay >= deadline:
                     raise Unavailable from error
+                time.sleep(delay)
             else:
                 if changed is not None:
                     self._remember(changed, written.update_time)
                 return attempts[mark]
-            # Those that were overtaken at the same time must not meet again.
-            time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - nothing to guess
-            delay = min(2 * delay, LONGEST_DELAY_SECONDS)
 
     def _expiring(self, piece: Piece, now: datetime) -> dict[str, object]:
         if self._output_lifetime is None:
