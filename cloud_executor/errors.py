@@ -43,3 +43,8 @@ class StorageFull(Unavailable):
 
 class QuotaExceeded(Unavailable):
     """A storage service takes no more requests at the moment; try again in a while."""
+
+
+def os_reason(error: OSError) -> str:
+    """The operating system's reason for an error, to complete a sentence."""
+    return (error.strerror or "unknown error").lower()

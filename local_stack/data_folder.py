@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cloud_executor.errors import Invalid
+from cloud_executor.errors import Invalid, os_reason
 
 LOCK_FILE = "executor-up.lock"
 
@@ -27,7 +27,7 @@ def claimed(folder: Path) -> Iterator[None]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (folder / LOCK_FILE).open("ab")
     except OSError as error:
-        reason = (error.strerror or "unknown fault").lower()
+        reason = os_reason(error)
         raise InvalidDataFolder(f"The data folder {folder} cannot be used: {reason}.") from error
     with lock:
         try:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 from dataclasses import dataclass
 
-from cloud_executor.errors import Invalid
+from cloud_executor.errors import Invalid, os_reason
 
 BACKLOG = 1024
 
@@ -42,7 +41,7 @@ def open_listener(host: str, port: int) -> Listener:
         opened.listen(BACKLOG)
     except OSError as error:
         opened.close()
-        reason = os.strerror(error.errno).lower() if error.errno else "unknown fault"
+        reason = os_reason(error)
         raise InvalidListener(f"It is not possible to listen on port {port} of {host}: {reason}.") from error
     bound = ipaddress.ip_address(opened.getsockname()[0].partition("%")[0])
     if bound.is_unspecified:

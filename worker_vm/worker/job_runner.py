@@ -27,7 +27,7 @@ from datetime import datetime
 from functools import partial
 
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.errors import CloudExecutorError, Unavailable
+from cloud_executor.errors import CloudExecutorError, Unavailable, os_reason
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.json_logging import logged_with
 from cloud_executor.model.executor_config import ExecutorConfig
@@ -221,7 +221,7 @@ class JobRunner:
         try:
             folder = folders.enter_context(self.work.attempt())
         except OSError as error:
-            message = f"The worker could not make a folder for the job: {(error.strerror or 'unknown fault').lower()}."
+            message = f"The worker could not make a folder for the job: {os_reason(error)}."
             raise JobFailed(Status.FAILED_CREATING_SOURCE_ZIP, message) from error
         unpack_source(self.blobs, source, folder, attempt, self.commands.pool.disk_mib)
         return folder

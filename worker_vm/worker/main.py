@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from cloud_executor.composition import open_blobs, open_jobs
-from cloud_executor.errors import CloudExecutorError
+from cloud_executor.errors import CloudExecutorError, os_reason
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.settings import InvalidSetting, Settings
@@ -111,7 +111,7 @@ def open_work_folder(path: Path) -> WorkFolder:
     try:
         return WorkFolder(path)
     except OSError as error:
-        reason = (error.strerror or "unknown fault").lower()
+        reason = os_reason(error)
         raise InvalidSetting(f"The folder for running jobs, {path}, cannot be used: {reason}.") from error
 
 
@@ -136,7 +136,7 @@ def open_health_page(port: int, worker: Worker) -> Iterator[None]:
             try:
                 stack.enter_context(health_page(port, worker.fault))
             except OSError as error:
-                reason = (error.strerror or "unknown fault").lower()
+                reason = os_reason(error)
                 raise InvalidSetting(f"The port {port} for the health page cannot be used: {reason}.") from error
         yield
 

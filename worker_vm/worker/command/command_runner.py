@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from cloud_executor.errors import os_reason
 from cloud_executor.model.executor_config import ExecutorConfig
 from cloud_executor.model.job import OutputSegment, Status
 from cloud_executor.model.pool import WorkerPool
@@ -134,7 +135,7 @@ def _output_file(folder: AttemptFolder, name: str) -> Iterator[int]:
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     except OSError as error:
-        reason = (error.strerror or "unknown fault").lower()
+        reason = os_reason(error)
         raise JobFailed(Status.FAILED_TO_EXECUTE, f"The file '{name}' could not be made: {reason}.") from error
     try:
         yield descriptor

@@ -6,6 +6,7 @@ import http.client
 import os
 import sys
 
+from cloud_executor.errors import os_reason
 from worker_vm.worker.machine.health import PATH, REQUEST_SECONDS
 
 
@@ -17,7 +18,7 @@ def main() -> None:
         sys.stdout.write(answer.read().decode())
         sys.exit(answer.status != http.HTTPStatus.OK)
     except OSError as error:
-        sys.exit(f"The worker does not answer: {(error.strerror or 'unknown fault').lower()}.")
+        sys.exit(f"The worker does not answer: {os_reason(error)}.")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from cloud_executor.blobs.store import READ_BYTES, SMALL_CONTENT_BYTES, BlobStore
-from cloud_executor.errors import CloudExecutorError, Unavailable
+from cloud_executor.errors import CloudExecutorError, Unavailable, os_reason
 from cloud_executor.model.executor_config import ResultArtifact
 from cloud_executor.model.job import Status
 from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
@@ -63,7 +63,7 @@ def archive(
         try:
             stored = persist(lambda: _store_file(blobs, wanted.file, attempt), attempt)
         except OSError as error:
-            reason = (error.strerror or "unknown fault").lower()
+            reason = os_reason(error)
             results.failed(_failure(f"The result file {shown} could not be read: {reason}."))
         except Unavailable:
             raise

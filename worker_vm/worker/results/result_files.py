@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cloud_executor.errors import os_reason
 from cloud_executor.model.job import Status
 from worker_vm.worker.file_names import quoted_name, text_name
 from worker_vm.worker.job_failed import JobFailed
@@ -83,7 +84,7 @@ def result_files(job_folder: Path, failed: Callable[[JobFailed], None]) -> Itera
                     elif is_file:
                         yield ResultFile(text_name(path), location)
         except OSError as error:
-            reason = (error.strerror or "unknown fault").lower()
+            reason = os_reason(error)
             failed(_failure(f"The folder {quoted_name(folder.path or '.')} could not be read: {reason}."))
 
 

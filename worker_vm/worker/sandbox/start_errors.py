@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from cloud_executor.errors import os_reason
 from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.sandbox.interface import Command
 
@@ -16,4 +17,4 @@ def why_not_started(command: Command, error: OSError) -> str:
         return f"The command {name} was not found."
     if isinstance(error, PermissionError):
         return f"The command {name} is not executable."
-    return f"The command {name} could not be started: {(error.strerror or 'unknown fault').lower()}."
+    return f"The command {name} could not be started: {os_reason(error)}."

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from cloud_executor.blobs.downloads import ContentDownload, Download, Downloads, ZipDownload
 from cloud_executor.blobs.store import READ_BYTES, BlobStore
 from cloud_executor.blobs.zip_writer import SizeChanged, ZipMember
-from cloud_executor.errors import NotFound
+from cloud_executor.errors import NotFound, os_reason
 from cloud_executor.model.job import Status
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.file_names import native_name
@@ -95,7 +95,7 @@ def _copy(blobs: BlobStore, source: ContentDownload, spool: Path, attempt: Attem
                 for chunk in _checked(iter(lambda: content.read(READ_BYTES), b""), attempt):
                     file.write(chunk)
         except OSError as error:
-            reason = (error.strerror or "of an unknown fault").lower()
+            reason = os_reason(error)
             message = f"The source could not be copied to the worker: {reason}."
             raise JobFailed(Status.FAILED_CREATING_SOURCE_ZIP, message) from error
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from cloud_executor.errors import os_reason
 from cloud_executor.model.job import Status
 from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.job_failed import JobFailed
@@ -111,6 +112,6 @@ def _faults(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0, (error.strerror or "of an unknown fault").lower())
+        reason = _REASONS.get(error.errno or 0, os_reason(error))
         message = f"The file {quoted_name(name)} of the source could not be written: {reason}."
         raise JobFailed(Status.FAILED_UNZIP, message) from error

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from cloud_executor.errors import os_reason
+
 READ_BYTES = 64 * 1024
 
 STDERR = 2
@@ -107,7 +109,7 @@ class ContainerOutput:
             while rest:
                 rest = rest[os.write(self._stderr if is_error else self._stdout, rest) :]
         except OSError as error:
-            self.error = (error.strerror or "unknown fault").lower()
+            self.error = os_reason(error)
         else:
             if not is_error and self._on_output is not None:
                 self._on_output(bytes(piece))

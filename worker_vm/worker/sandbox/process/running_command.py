@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
+from cloud_executor.errors import os_reason
 from worker_vm.worker.attempt import Attempt, Interruption
 from worker_vm.worker.sandbox.disk_usage import LOOK_SECONDS, DiskUsage
 from worker_vm.worker.sandbox.interface import Command, Ending
@@ -63,7 +64,7 @@ class OutputPipe:
                 while rest:
                     rest = rest[os.write(self._destination, rest) :]
             except OSError as error:
-                self.error = (error.strerror or "unknown fault").lower()
+                self.error = os_reason(error)
             else:
                 self._on_output(chunk)
         return True
