@@ -22,7 +22,7 @@ from stat import S_ISREG
 from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
-from cloud_executor.backends.os_errors import os_fault, os_faults
+from cloud_executor.backends.os_errors import os_error, os_errors
 from cloud_executor.errors import CloudExecutorError
 from cloud_executor.ports import ObjectInfo, ObjectNotFound
 
@@ -85,11 +85,11 @@ class FileObjectStore:
     def put(self, key: str, chunks: Iterable[bytes]) -> None:
         path = self._path(key)
         if not self._settled(path):
-            with os_faults():
+            with os_errors():
                 new = self._new_file()
             try:
                 _write(new.descriptor, chunks)
-                with os_faults():
+                with os_errors():
                     os.fsync(new.descriptor)
                     self._name(path, new.link)
                     _sync(_folder(path))
@@ -102,7 +102,7 @@ class FileObjectStore:
         # the contexts of `put`, which for small objects cost as much as the system's calls.
         files: list[_NewFile] = []
         try:
-            with os_faults():
+            with os_errors():
                 for data in missing.values():
                     files.append(self._new_file())
                     _write_batch(files[-1].descriptor, [data])
@@ -156,7 +156,7 @@ class FileObjectStore:
 
     def move(self, source: str, destination: str) -> None:
         source_path, path = self._path(source), self._path(destination)
-        with os_faults():
+        with os_errors():
             try:
                 self._name(path, partial(os.link, source_path))
                 _sync(_folder(path))
@@ -168,7 +168,7 @@ class FileObjectStore:
                 os.unlink(source_path)
 
     def delete(self, key: str) -> None:
-        with os_faults(), suppress(FileNotFoundError):
+        with os_errors(), suppress(FileNotFoundError):
             os.unlink(self._path(key))
 
     def _path(self, key: str) -> str:
@@ -178,7 +178,7 @@ class FileObjectStore:
 
     def _settled(self, path: str) -> bool:
         """Whether the object is there, and stays: its writer may not have come to syncing it yet."""
-        with os_faults():
+        with os_errors():
             if not os.path.exists(path):
                 return False
             folder = _folder(path)
@@ -239,7 +239,7 @@ class FileObjectStore:
 
     def _walk(self, folder: str, start: str) -> Iterator[ObjectInfo]:
         """The objects below `folder` (a key that ends in a slash, or nothing) whose next name begins with `start`."""
-        with os_faults():
+        with os_errors():
             # The slash makes names sort as the keys below them do.
             try:
                 with os.scandir(f"{self._root}/{folder}") as entries:
@@ -252,7 +252,7 @@ class FileObjectStore:
             if name.endswith("/"):
                 yield from self._walk(folder + name, "")
                 continue
-            with os_faults():
+            with os_errors():
                 try:
                     status = found[name].stat()
                 except FileNotFoundError:
@@ -266,7 +266,7 @@ def _write(file: int, chunks: Iterable[bytes]) -> None:
     first = next(batches, [])
     following = next(batches, None)
     if following is None:
-        with os_faults():
+        with os_errors():
             _write_batch(file, first)
         return
     with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as flusher:
@@ -276,7 +276,7 @@ def _write(file: int, chunks: Iterable[bytes]) -> None:
         for batch in chain([first, following], batches):
             writes.append(writer.submit(_write_batch, file, batch))
             unflushed += sum(map(len, batch))
-            with os_faults():
+            with os_errors():
                 if len(writes) > BATCHES_AHEAD:
                     writes.popleft().result()
                 if unflushed >= FLUSH_EVERY:
@@ -286,7 +286,7 @@ def _write(file: int, chunks: Iterable[bytes]) -> None:
                         flush.result()
                     flush = flusher.submit(os.fsync, file)
                     unflushed = 0
-        with os_faults():
+        with os_errors():
             for write in writes:
                 write.result()
             if flush is not None:
@@ -339,4 +339,4 @@ def _read(file: int, size: int) -> bytes:
 
 def _looked_up(error: OSError) -> CloudExecutorError:
     """What it means that a file could not be opened."""
-    return ObjectNotFound() if error.errno in _NO_OBJECT else os_fault(error)
+    return ObjectNotFound() if error.errno in _NO_OBJECT else os_error(error)

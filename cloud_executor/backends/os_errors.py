@@ -12,14 +12,14 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @contextmanager
-def os_faults() -> Iterator[None]:
+def os_errors() -> Iterator[None]:
     """Turn an OSError into StorageFull or Unavailable. Wrap calls of ours only: a caller's own OSError is not ours."""
     try:
         yield
     except OSError as error:
-        raise os_fault(error) from error
+        raise os_error(error) from error
 
 
-def os_fault(error: OSError) -> Unavailable:
+def os_error(error: OSError) -> Unavailable:
     """The port's error for one of the operating system."""
     return StorageFull() if error.errno in _FULL else Unavailable()

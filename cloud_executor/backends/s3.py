@@ -82,27 +82,27 @@ class S3ObjectStore:
 
     def open(self, key: str, start: int = 0) -> BufferedReader:
         try:
-            with _faults():
+            with _errors():
                 found = self._client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={start}-")
         except _RangeEmpty:
             return BufferedReader(io.BytesIO())
         return BufferedReader(_Body(found["Body"]), READ_BYTES)
 
     def read(self, key: str) -> tuple[bytes, ObjectInfo]:
-        with _faults():
+        with _errors():
             found = self._client.get_object(Bucket=self._bucket, Key=key)
             content = found["Body"].read()
         return content, _info(key, len(content), found["LastModified"])
 
     def stat(self, key: str) -> ObjectInfo:
-        with _faults():
+        with _errors():
             found = self._client.head_object(Bucket=self._bucket, Key=key)
         return _info(key, found["ContentLength"], found["LastModified"])
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix))
         while True:
-            with _faults(Unavailable):
+            with _errors(Unavailable):
                 page = next(pages, None)
             if page is None:
                 return
@@ -120,13 +120,13 @@ class S3ObjectStore:
         self.delete(source)
 
     def delete(self, key: str) -> None:
-        with _faults(Unavailable):
+        with _errors(Unavailable):
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
     # Steps --------------------------------------------------------------------------------------------------------
 
     def _put_object(self, key: str, content: bytes) -> None:
-        with _faults(Unavailable):
+        with _errors(Unavailable):
             self._client.put_object(Bucket=self._bucket, Key=key, Body=content, **self._condition)
 
     def _put_large(self, key: str, piece: bytes, following: bytes | None, pieces: Iterator[bytes]) -> None:
@@ -134,7 +134,7 @@ class S3ObjectStore:
             nonlocal piece, following
             number = 1
             while True:
-                with _faults(Unavailable):
+                with _errors(Unavailable):
                     part = self._client.upload_part(
                         Bucket=self._bucket, Key=key, UploadId=upload, PartNumber=number, Body=piece
                     )
@@ -151,7 +151,7 @@ class S3ObjectStore:
 
         def parts(upload: str) -> Iterator[CompletedPartTypeDef]:
             for number, start in enumerate(range(0, size, COPIED_BYTES), 1):
-                with _faults():
+                with _errors():
                     part = self._client.upload_part_copy(
                         Bucket=self._bucket,
                         Key=destination,
@@ -169,7 +169,7 @@ class S3ObjectStore:
 
     def _assemble(self, key: str, parts: Callable[[str], Iterator[CompletedPartTypeDef]]) -> None:
         """Store what the parts of a multipart upload give; all of them or nothing."""
-        with _faults(Unavailable):
+        with _errors(Unavailable):
             upload = self._client.create_multipart_upload(Bucket=self._bucket, Key=key)["UploadId"]
         try:
             sent = list(parts(upload))
@@ -180,7 +180,7 @@ class S3ObjectStore:
 
     def _complete(self, key: str, upload: str, parts: Sequence[CompletedPartTypeDef]) -> None:
         try:
-            with _faults(Unavailable):
+            with _errors(Unavailable):
                 self._client.complete_multipart_upload(
                     Bucket=self._bucket,
                     Key=key,
@@ -192,7 +192,7 @@ class S3ObjectStore:
             self._abort(key, upload)
 
     def _abort(self, key: str, upload: str) -> None:
-        with suppress(CloudExecutorError), _faults():
+        with suppress(CloudExecutorError), _errors():
             self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload)
 
     def _write(self, key: str, write: Callable[[], None]) -> None:
@@ -217,7 +217,7 @@ class S3ObjectStore:
     def _client(self) -> S3Client:
         with self._lock:
             if self._connected is None:
-                with _faults(Unavailable):
+                with _errors(Unavailable):
                     self._connected = boto3.session.Session().client(
                         "s3",
                         endpoint_url=self._endpoint,
@@ -254,7 +254,7 @@ class _Body(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         target = memoryview(buffer)
-        with _faults():
+        with _errors():
             data: bytes = self._body.read(len(target))
         target[: len(data)] = data
         return len(data)
@@ -266,18 +266,18 @@ class _Body(io.RawIOBase):
 
 
 @contextmanager
-def _faults(missing: type[CloudExecutorError] = ObjectNotFound) -> Iterator[None]:
+def _errors(missing: type[CloudExecutorError] = ObjectNotFound) -> Iterator[None]:
     """Turn an error of the library into the port's; `missing` where the service finds nothing."""
     try:
         yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
-        raise _fault(code, missing) from error
+        raise _error(code, missing) from error
     except (BotoCoreError, HTTPError) as error:
         raise Unavailable from error
 
 
-def _fault(code: str, missing: type[CloudExecutorError]) -> CloudExecutorError:
+def _error(code: str, missing: type[CloudExecutorError]) -> CloudExecutorError:
     if code in _MISSING:
         return missing()
     if code in _THERE:

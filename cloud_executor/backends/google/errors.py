@@ -25,7 +25,7 @@ _KINDS: tuple[tuple[type[Exception], type[CloudExecutorError]], ...] = (
 
 
 @contextmanager
-def google_faults() -> Iterator[None]:
+def google_errors() -> Iterator[None]:
     """Turn an error of a client library into a port's. Wrap calls of ours only: a caller's own error is not ours.
 
     What names no fault of the request (no rights, no connection, a deadline) is Unavailable; its cause is for the log.
@@ -33,22 +33,22 @@ def google_faults() -> Iterator[None]:
     try:
         yield
     except (exceptions.GoogleAPIError, GoogleAuthError) as error:
-        raise google_fault(error) from error
+        raise google_error(error) from error
 
 
-def google_fault(error: Exception) -> CloudExecutorError:
+def google_error(error: Exception) -> CloudExecutorError:
     """The port's error for one of a client library."""
     if isinstance(error, exceptions.RetryError) and isinstance(error.cause, exceptions.GoogleAPIError):
-        return google_fault(error.cause)
+        return google_error(error.cause)
     return next((kind() for fault, kind in _KINDS if isinstance(error, fault)), Unavailable())
 
 
-def with_google_faults(function: Callable[P, T]) -> Callable[P, T]:
-    """`google_faults` around every call of a function."""
+def with_google_errors(function: Callable[P, T]) -> Callable[P, T]:
+    """`google_errors` around every call of a function."""
 
     @functools.wraps(function)
     def wrapped(*arguments: P.args, **named: P.kwargs) -> T:
-        with google_faults():
+        with google_errors():
             return function(*arguments, **named)
 
     return wrapped

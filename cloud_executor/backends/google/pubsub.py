@@ -81,7 +81,7 @@ class PubSubJobQueue:
         self._lock = threading.Lock()
 
     def publish(self, pool: str, job_hash: str) -> None:
-        with _faults():
+        with _errors():
             message = self._publisher.publish(self._topic(pool), encode_message(job_hash), **_REPEATED)
             message.result(CALL_SECONDS)
 
@@ -97,7 +97,7 @@ class PubSubJobQueue:
 
     def create(self, pools: Iterable[str], max_deliveries: int) -> None:
         """Make the topics and subscriptions as Terraform does. Those that are there stay as they are."""
-        with _faults():
+        with _errors():
             self._create(DEAD_LETTER, None)
             for pool in pools:
                 dead_letters = {
@@ -136,7 +136,7 @@ class PubSubJobQueue:
     @cached_property
     def _opened_publisher(self) -> PublisherClient:
         # Whoever publishes waits for it: nothing is gained by waiting for more.
-        with _faults():
+        with _errors():
             return PublisherClient(BatchSettings(max_messages=1))
 
     @property
@@ -146,7 +146,7 @@ class PubSubJobQueue:
 
     @cached_property
     def _opened_subscriber(self) -> SubscriberClient:
-        with _faults():
+        with _errors():
             return SubscriberClient()
 
 
@@ -181,13 +181,13 @@ class _Subscription:
         self._longest_job_seconds = longest_job.total_seconds()
         self._lease_seconds = round(lease.total_seconds())
         # A pull that waits is ended by closing its connection, which the others still need.
-        with _faults():
+        with _errors():
             self._pull_client = SubscriberClient()
         self._changed = threading.Condition()
         self._waiting: deque[_Delivery] = deque()
         self._held: set[_Delivery] = set()
         """what waits for a slot, and what a slot has"""
-        self._fault: Unavailable | None = None
+        self._error: Unavailable | None = None
         self._closed = False
         self._ended = threading.Event()
         self._puller = threading.Thread(target=self._keep_pulling, name="puller", daemon=True)
@@ -204,8 +204,8 @@ class _Subscription:
             while not self._closed:
                 if self._waiting:
                     return self._waiting.popleft()
-                if self._fault is not None:
-                    raise Unavailable from self._fault
+                if self._error is not None:
+                    raise Unavailable from self._error
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
@@ -244,7 +244,7 @@ class _Subscription:
             if delivery not in self._held:
                 return
         if not delivery.void:
-            with _faults():
+            with _errors():
                 call(subscription=self._path, ack_ids=[delivery.ack_id], **arguments, **_REPEATED)
         self._drop([delivery])
 
@@ -258,7 +258,7 @@ class _Subscription:
         ack_ids = [delivery.ack_id for delivery in deliveries if not delivery.void]
         if not ack_ids:
             return
-        with suppress(Unavailable), _faults():
+        with suppress(Unavailable), _errors():
             self._client.modify_ack_deadline(
                 subscription=self._path, ack_ids=ack_ids, ack_deadline_seconds=0, **_REPEATED
             )
@@ -280,15 +280,15 @@ class _Subscription:
                     return
                 logger.warning("cannot pull messages", extra={"action": "pull"}, exc_info=True)
                 with self._changed:
-                    self._fault = error if isinstance(error, Unavailable) else Unavailable()
+                    self._error = error if isinstance(error, Unavailable) else Unavailable()
                     self._changed.notify_all()
                     self._changed.wait_for(lambda: self._closed, next(retry_delays))
             else:
                 retry_delays = delays(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS)
-                self._fault = None
+                self._error = None
 
     def _pull(self, free: int) -> Any:  # noqa: ANN401 - the library's own types are incomplete
-        with _faults(), suppress(exceptions.DeadlineExceeded):
+        with _errors(), suppress(exceptions.DeadlineExceeded):
             return self._pull_client.pull(
                 subscription=self._path, max_messages=free, retry=None, timeout=PULL_SECONDS
             ).received_messages
@@ -341,7 +341,7 @@ class _Subscription:
 
 
 @contextmanager
-def _faults() -> Iterator[None]:
+def _errors() -> Iterator[None]:
     """Whatever Pub/Sub refuses is no fault of a job's owner: its names and rights are the operator's."""
     try:
         yield

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from cloud_executor.backends.os_errors import os_faults
+from cloud_executor.backends.os_errors import os_errors
 from cloud_executor.backends.sqlite.schema import MIGRATIONS
 from cloud_executor.errors import StorageFull, Unavailable
 
@@ -31,7 +31,7 @@ Work = Callable[[sqlite3.Connection], T]
 BUSY_TIMEOUT_SECONDS = 10
 """how long to wait for a program that holds SQLite's own lock, such as a backup"""
 
-_STORAGE_FAULTS = frozenset(
+_STORAGE_ERRORS = frozenset(
     {
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_CANTOPEN,
@@ -89,7 +89,7 @@ class SqliteDatabase:
 
     def read(self, work: Work[T]) -> T:
         """What `work` finds; each of its statements sees the last commit."""
-        with _faults(), self._using():
+        with _errors(), self._using():
             try:
                 connection = self._idle.pop()
             except IndexError:
@@ -109,7 +109,7 @@ class SqliteDatabase:
         It may run on another thread, and must not call the database itself. A commit that is not `durable` survives
         every process, but a power cut may undo it, together with all later ones up to the next durable commit.
         """
-        with _faults(), self._using():
+        with _errors(), self._using():
             request = _Write(work, durable)
             self._join(request)
             if not request.done:
@@ -315,15 +315,15 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _faults() -> Iterator[None]:
+def _errors() -> Iterator[None]:
     try:
-        with os_faults():
+        with os_errors():
             yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             raise StorageFull from error
-        if code in _STORAGE_FAULTS:
+        if code in _STORAGE_ERRORS:
             raise Unavailable from error
         raise
 

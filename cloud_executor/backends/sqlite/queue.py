@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from cloud_executor.backends.os_errors import os_faults
+from cloud_executor.backends.os_errors import os_errors
 from cloud_executor.backends.sqlite.database import SqliteDatabase
 from cloud_executor.backends.sqlite.schema import loaded_text, stored_moment, stored_text
 from cloud_executor.backends.sqlite.wake import Listener, WakeFolder
@@ -81,7 +81,7 @@ class SqliteJobQueue:
     @contextmanager
     def subscribe(self, pool: str, slots: int) -> Iterator[Subscription]:
         """What is still in hand at the end is given back. Nothing is taken before a slot asks for it."""
-        with os_faults():
+        with os_errors():
             listener = self._wake.listen(pool)
         subscription = _Subscription(self._pool(pool), listener)
         extender = threading.Thread(

@@ -39,7 +39,7 @@ class FileTree:
     def write_file(self, name: str, mode: int, chunks: Iterable[bytes]) -> None:
         """Write a file; one that has the name already is replaced."""
         path = self._path(name)
-        with _faults(name):
+        with _errors(name):
             self._make_folder(os.path.dirname(path))
             self._links.pop(path, None)
             if os.path.lexists(path):
@@ -47,19 +47,19 @@ class FileTree:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
         with open(descriptor, "wb", buffering=0) as file:
             for chunk in chunks:
-                with _faults(name):
+                with _errors(name):
                     file.write(chunk)
             # Not on creation, since the umask is the worker's; and its owner has to be able to read it.
             os.fchmod(descriptor, mode & 0o777 | 0o400)
 
     def make_folder(self, name: str) -> None:
-        with _faults(name):
+        with _errors(name):
             self._make_folder(self._path(name))
 
     def add_link(self, name: str, target: str) -> None:
         """Make a symbolic link when the tree is closed."""
         path = self._path(name)
-        with _faults(name):
+        with _errors(name):
             self._make_folder(os.path.dirname(path))
         self._links[path] = target
 
@@ -67,7 +67,7 @@ class FileTree:
         """Make the links, unless one leads out of the tree."""
         for path, target in self._links.items():
             name = os.path.relpath(path, self._root)
-            with _faults(name):
+            with _errors(name):
                 if os.path.lexists(path):
                     os.unlink(path)
                 os.symlink(target, path)
@@ -108,7 +108,7 @@ class FileTree:
 
 
 @contextmanager
-def _faults(name: str) -> Iterator[None]:
+def _errors(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

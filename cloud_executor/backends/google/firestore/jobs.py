@@ -25,7 +25,7 @@ from google.api_core.retry import Retry, if_exception_type
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from cloud_executor.backends.google.errors import google_faults, with_google_faults
+from cloud_executor.backends.google.errors import google_errors, with_google_errors
 from cloud_executor.backends.google.firestore.documents import (
     GONE,
     JOB,
@@ -104,7 +104,7 @@ class FirestoreJobStore:
         self._versions: OrderedDict[str, tuple[Job, Any]] = OrderedDict()
         self._known: OrderedDict[str, None] = OrderedDict()
 
-    @with_google_faults
+    @with_google_errors
     def get(self, job_hash: str) -> Job:
         snapshot = self._job(job_hash).get(**_REPEATED)
         if not snapshot.exists:
@@ -125,7 +125,7 @@ class FirestoreJobStore:
         """Every change is durable."""
         return self._transact(job_hash, change, ())
 
-    @with_google_faults
+    @with_google_errors
     def record_publish(self, job: Job, at: datetime) -> None:
         version = self._version(job)
         if version is None:
@@ -191,7 +191,7 @@ class FirestoreJobStore:
             # A segment of which some pieces are not here is read again whole: it may be replaced in between.
             first = max(first, pieces[-1].get("number"))
 
-    @with_google_faults
+    @with_google_errors
     def clear_output(self, job_hash: str) -> None:
         pieces = self._output(job_hash).select(["__name__"]).limit(PIECES_PER_DELETE)
         while found := pieces.get(**_REPEATED):
@@ -200,7 +200,7 @@ class FirestoreJobStore:
                 batch.delete(snapshot.reference)
             batch.commit(**_REPEATED)
 
-    @with_google_faults
+    @with_google_errors
     def put_worker(self, worker: WorkerRecord) -> None:
         self._worker(worker.client_id).set(worker_fields(worker), **_REPEATED)
 
@@ -212,7 +212,7 @@ class FirestoreJobStore:
                 yield decoded(WORKER, snapshot)
             page = query.start_after({"order": found[-1].get("order")})
 
-    @with_google_faults
+    @with_google_errors
     def delete_worker(self, client_id: str, seen_before: datetime) -> bool:
         reference = self._worker(client_id)
         snapshot = reference.get(**_REPEATED)
@@ -234,7 +234,7 @@ class FirestoreJobStore:
 
     @cached_property
     def _opened(self) -> firestore.Client:
-        with google_faults():
+        with google_errors():
             return firestore.Client(project=self._project, database=self._database)
 
     @property
@@ -261,7 +261,7 @@ class FirestoreJobStore:
 
     # Transactions -------------------------------------------------------------------------------------------------
 
-    @with_google_faults
+    @with_google_errors
     def _transact(self, job_hash: str, change: JobChange, pieces: Sequence[Piece]) -> Job | None:
         reference = self._job(job_hash)
         attempts: dict[str, Job | None] = {}
@@ -321,7 +321,7 @@ class FirestoreJobStore:
 
 
 def _snapshots(query: Any) -> list[Any]:  # noqa: ANN401 - the library's own types are incomplete
-    with google_faults():
+    with google_errors():
         return list(query.get(**_REPEATED))
 
 

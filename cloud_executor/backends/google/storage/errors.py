@@ -15,7 +15,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import RequestException, Response
 from urllib3.exceptions import HTTPError
 
-from cloud_executor.backends.google.errors import google_fault
+from cloud_executor.backends.google.errors import google_error
 from cloud_executor.errors import CloudExecutorError, Unavailable
 
 CONNECT_SECONDS = 10.0
@@ -34,7 +34,7 @@ CALL: dict[str, Any] = {"timeout": TIMEOUT, "retry": RETRY}
 
 
 @contextmanager
-def storage_faults(missing: type[CloudExecutorError] = Unavailable) -> Iterator[None]:
+def storage_errors(missing: type[CloudExecutorError] = Unavailable) -> Iterator[None]:
     """Turn the library's errors into a port's; `missing` where the service finds nothing.
 
     That is Unavailable where the call names no object: then it is the bucket that is missing, which is nothing that a
@@ -45,7 +45,7 @@ def storage_faults(missing: type[CloudExecutorError] = Unavailable) -> Iterator[
     except exceptions.NotFound as error:
         raise missing() from error
     except (exceptions.GoogleAPIError, GoogleAuthError) as error:
-        raise google_fault(error) from error
+        raise google_error(error) from error
     except (RequestException, HTTPError, ConnectionError, DataCorruption, InvalidResponse) as error:
         raise Unavailable from error
 

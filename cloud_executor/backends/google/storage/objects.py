@@ -29,7 +29,7 @@ from google.cloud.storage.exceptions import DataCorruption
 from requests import Response
 from requests.adapters import HTTPAdapter
 
-from cloud_executor.backends.google.storage.errors import CALL, RETRY, TIMEOUT, storage_faults
+from cloud_executor.backends.google.storage.errors import CALL, RETRY, TIMEOUT, storage_errors
 from cloud_executor.backends.google.storage.reader import READ_BYTES, GcsReader
 from cloud_executor.backends.google.storage.upload import GcsUpload
 from cloud_executor.errors import CloudExecutorError, Unavailable
@@ -72,7 +72,7 @@ class GcsObjectStore:
 
     def create(self) -> None:
         """Make the bucket; one that is there stays as it is. For an emulator: Terraform makes the cloud's."""
-        with storage_faults(), suppress(Conflict):
+        with storage_errors(), suppress(Conflict):
             self._connection.client.create_bucket(self._bucket, **CALL)
 
     def put(self, key: str, chunks: Iterable[bytes]) -> None:
@@ -100,19 +100,19 @@ class GcsObjectStore:
 
     def stat(self, key: str) -> ObjectInfo:
         blob = self._blob(key)
-        with storage_faults(ObjectNotFound):
+        with storage_errors(ObjectNotFound):
             blob.reload(**CALL)
         return _blob_info(blob)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        with storage_faults():
+        with storage_errors():
             blobs = iter(
                 self._connection.client.list_blobs(
                     self._bucket, prefix=prefix, page_size=LISTED_AT_ONCE, fields=_FIELDS, **CALL
                 )
             )
         while True:
-            with storage_faults():
+            with storage_errors():
                 blob = next(blobs, None)
             if blob is None:
                 return
@@ -130,7 +130,7 @@ class GcsObjectStore:
         self.delete(source)
 
     def delete(self, key: str) -> None:
-        with storage_faults(), suppress(NotFound):
+        with storage_errors(), suppress(NotFound):
             self._blob(key).delete(**CALL)
 
     # DirectTransfers ----------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class GcsObjectStore:
     def upload_url(self, key: str, size: int, note: str, origin: str | None) -> str:
         blob = self._blob(key)
         blob.metadata = {"note": note}
-        with storage_faults():
+        with storage_errors():
             url: str = blob.create_resumable_upload_session(
                 content_type=CONTENT_TYPE, size=size, origin=origin, if_generation_match=0, checksum=None, **CALL
             )
@@ -148,7 +148,7 @@ class GcsObjectStore:
         connection = self._connection
         if isinstance(connection.credentials, AnonymousCredentials):
             return connection.media_url(self._bucket, key, _response_headers(content_type, disposition))
-        with storage_faults():
+        with storage_errors():
             url: str = self._blob(key).generate_signed_url(
                 version="v4",
                 expiration=lifetime,
@@ -161,7 +161,7 @@ class GcsObjectStore:
     def record_crc32(self, key: str, crc32: int) -> None:
         blob = self._blob(key)
         blob.metadata = {"crc32": str(crc32)}
-        with storage_faults(ObjectNotFound):
+        with storage_errors(ObjectNotFound):
             blob.patch(**CALL)
 
     def compose(self, key: str, parts: Sequence[str | bytes]) -> None:
@@ -194,11 +194,11 @@ class GcsObjectStore:
     def _put_small(self, key: str, content: bytes) -> None:
         blob = self._blob(key)
         blob.metadata = {"crc32": str(zlib.crc32(content))}
-        with storage_faults(), suppress(PreconditionFailed):
+        with storage_errors(), suppress(PreconditionFailed):
             blob.upload_from_string(content, CONTENT_TYPE, if_generation_match=0, checksum="crc32c", **CALL)
 
     def _put_large(self, key: str, piece: bytes, following: bytes | None, pieces: Iterator[bytes]) -> None:
-        with storage_faults():
+        with storage_errors():
             url = self._blob(key).create_resumable_upload_session(
                 content_type=CONTENT_TYPE, if_generation_match=0, checksum=None, **CALL
             )
@@ -207,10 +207,10 @@ class GcsObjectStore:
         try:
             while following is not None:
                 crc32 = zlib.crc32(piece, crc32)
-                with storage_faults():
+                with storage_errors():
                     upload.send(piece)
                 piece, following = following, next(pieces, None)
-            with storage_faults():
+            with storage_errors():
                 try:
                     upload.finish(piece)
                 except PreconditionFailed:
@@ -219,7 +219,7 @@ class GcsObjectStore:
                     self._blob(key).delete(**CALL)
                     raise
         except BaseException:
-            with suppress(CloudExecutorError), storage_faults():
+            with suppress(CloudExecutorError), storage_errors():
                 upload.cancel()
             raise
         # Whoever needs it and does not find it computes it.
@@ -233,7 +233,7 @@ class GcsObjectStore:
         # Without any metadata it would get those of the source.
         blob.metadata = {"crc32": "" if crc32 is None else str(crc32)}
         token: str | None = None
-        with storage_faults(ObjectNotFound), suppress(PreconditionFailed):
+        with storage_errors(ObjectNotFound), suppress(PreconditionFailed):
             while True:
                 token, _, _ = blob.rewrite(self._blob(source), token, if_generation_match=0, **CALL)
                 if not token:
@@ -252,7 +252,7 @@ class GcsObjectStore:
                     self.stat(part)
                 raise
 
-        with storage_faults(ObjectNotFound), suppress(PreconditionFailed):
+        with storage_errors(ObjectNotFound), suppress(PreconditionFailed):
             RETRY(join)()
 
     def _has(self, key: str) -> bool:
@@ -286,7 +286,7 @@ class GcsObjectStore:
     def _connection(self) -> _Connection:
         with self._lock:
             if self._connected is None:
-                with storage_faults():
+                with storage_errors():
                     self._connected = _Connection.open(self._project)
             return self._connected
 

@@ -12,7 +12,7 @@ from google.cloud.storage.exceptions import DataCorruption
 from requests import Response
 from urllib3.exceptions import HTTPError
 
-from cloud_executor.backends.google.storage.errors import RETRY, check, checksum_text, storage_faults
+from cloud_executor.backends.google.storage.errors import RETRY, check, checksum_text, storage_errors
 from cloud_executor.ports import ObjectNotFound
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class GcsReader(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         target = memoryview(buffer)
-        with storage_faults(ObjectNotFound):
+        with storage_errors(ObjectNotFound):
             data = self._read(len(target))
             if data:
                 self._checksum.update(data)
@@ -89,6 +89,6 @@ class GcsReader(io.RawIOBase):
         headers = {"Accept-Encoding": "gzip"}
         if self._position:
             headers["Range"] = f"bytes={self._position}-"
-        with storage_faults(ObjectNotFound):
+        with storage_errors(ObjectNotFound):
             response: Response = RETRY(lambda: check(self._get(headers, self._generation), 200, 206, 416))()
         return response

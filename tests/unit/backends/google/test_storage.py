@@ -22,11 +22,11 @@ from requests.adapters import HTTPAdapter
 from scripted_server import answer, scripted_server
 from storage_server import StorageServer, storage_server
 
-from cloud_executor.backends.google.storage import errors as gcs_faults
+from cloud_executor.backends.google.storage import errors as gcs_errors
 from cloud_executor.backends.google.storage import objects as gcs
 from cloud_executor.backends.google.storage import reader as gcs_reader
 from cloud_executor.backends.google.storage import upload as gcs_upload
-from cloud_executor.backends.google.storage.errors import storage_faults
+from cloud_executor.backends.google.storage.errors import storage_errors
 from cloud_executor.backends.google.storage.objects import PIECE_BYTES, GcsObjectStore
 from cloud_executor.errors import NotFound, QuotaExceeded, Unavailable
 from cloud_executor.ports import ObjectNotFound
@@ -37,8 +37,8 @@ KEY = "wg-content/ab/cdef"
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls are repeated at once, and not for long."""
-    retry = gcs_faults.RETRY.with_delay(initial=0.001, maximum=0.01).with_timeout(0.5)
-    monkeypatch.setitem(gcs_faults.CALL, "retry", retry)
+    retry = gcs_errors.RETRY.with_delay(initial=0.001, maximum=0.01).with_timeout(0.5)
+    monkeypatch.setitem(gcs_errors.CALL, "retry", retry)
     for module in (gcs, gcs_reader, gcs_upload):
         monkeypatch.setattr(module, "RETRY", retry)
 
@@ -220,7 +220,7 @@ def test_what_the_service_refuses_is_an_error_of_the_port(
 
 
 def test_too_many_requests_are_a_fault_of_their_own() -> None:
-    with pytest.raises(QuotaExceeded), storage_faults():
+    with pytest.raises(QuotaExceeded), storage_errors():
         raise from_http_status(429, "slow down")
 
 

@@ -98,7 +98,7 @@ class ContainerEngine:
     """Safe for use by threads. Raises Unavailable if the engine does not do what any engine does."""
 
     def __init__(self) -> None:
-        with _faults():
+        with _errors():
             self._client = docker.APIClient(version="auto", timeout=int(ENGINE_SECONDS), **kwargs_from_env())
         self._pulling = threading.Lock()
 
@@ -114,7 +114,7 @@ class ContainerEngine:
         if isolation.gpus:
             mounts += [Mount(*folders, type="bind", read_only=True) for folders in driver_folders().items()]
         temporary = f"rw,exec,nosuid,nodev,mode=1777,{owner},size={limits.memory_mib or TEMPORARY_MIB}m"
-        with _faults():
+        with _errors():
             host = self._client.create_host_config(
                 # The first process of a container reaps all others, and hears only the signals that it asks for.
                 init=True,
@@ -170,7 +170,7 @@ class ContainerEngine:
     @contextmanager
     def attached(self, container: str) -> Iterator[socket.socket]:
         """The connection that its output will come from."""
-        with _faults():
+        with _errors():
             stream = self._client.attach_socket(container, params={"stdout": 1, "stderr": 1, "stream": 1, "logs": 0})
         connection: socket.socket = stream._sock
         try:
@@ -181,12 +181,12 @@ class ContainerEngine:
             connection.close()
 
     def start(self, container: str) -> None:
-        with _faults():
+        with _errors():
             self._client.start(container)
 
     def kill(self, container: str, number: signal.Signals) -> None:
         """Signal the command, if it still runs."""
-        with _faults(), suppress(APIError):
+        with _errors(), suppress(APIError):
             self._client.kill(container, number.value)
 
     def exit_code(self, container: str, seconds: int) -> int | None:
@@ -200,7 +200,7 @@ class ContainerEngine:
         return None
 
     def was_out_of_memory(self, container: str) -> bool:
-        with _faults(), suppress(NotFound):
+        with _errors(), suppress(NotFound):
             return bool(self._client.inspect_container(container)["State"]["OOMKilled"])
         return False
 
@@ -216,7 +216,7 @@ class ContainerEngine:
 
     def remove(self, container: str) -> None:
         """Kill and remove it, with what it had for volumes; it may be gone already."""
-        with _faults(), suppress(NotFound):
+        with _errors(), suppress(NotFound):
             try:
                 self._client.remove_container(container, force=True, v=True)
             except APIError as error:
@@ -227,7 +227,7 @@ class ContainerEngine:
 
     def containers(self) -> dict[str, Path]:
         """All containers of attempts on this machine, those of other workers included, and the attempts' folders."""
-        with _faults():
+        with _errors():
             found: list[dict[str, Any]] = self._client.containers(all=True, filters={"label": FOLDER_LABEL})
         return {container["Id"]: Path(container["Labels"][FOLDER_LABEL]) for container in found}
 
@@ -242,7 +242,7 @@ class ContainerEngine:
         while not self._pulling.acquire(timeout=LOOK_AGAIN_SECONDS):
             check()
         try:
-            with suppress(ImageNotFound), _faults():
+            with suppress(ImageNotFound), _errors():
                 self._client.inspect_image(image)  # type: ignore[no-untyped-call]
                 return
             logger.info("image pulled", extra={"action": "pull", "image": image})
@@ -303,7 +303,7 @@ def _api_faults() -> Iterator[None]:
 
 
 @contextmanager
-def _faults() -> Iterator[None]:
+def _errors() -> Iterator[None]:
     """The same, and that it does not answer at all."""
     try:
         with _api_faults():
