@@ -1,4 +1,4 @@
-"""What Google's services refuse, as the ports' own errors."""
+"""Translate errors of Google's client libraries into those of the ports."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _KINDS: tuple[tuple[type[Exception], type[CloudExecutorError]], ...] = (
 
 @contextmanager
 def google_errors() -> Iterator[None]:
-    """Turn an error of a client library into a port's. Wrap calls of ours only: a caller's own error is not ours.
+    """Translate errors raised inside the block. Wrap only our own calls, so that a caller's errors pass unchanged.
 
-    What names no fault of the request (no rights, no connection, a deadline) is Unavailable; its cause is for the log.
+    Errors that the request did not cause (no permission, no connection, a timeout) become Unavailable; the cause is for
+    the log.
     """
     try:
         yield
@@ -37,14 +38,14 @@ def google_errors() -> Iterator[None]:
 
 
 def google_error(error: Exception) -> CloudExecutorError:
-    """The port's error for one of a client library."""
+    """The port's error for an error of a client library."""
     if isinstance(error, exceptions.RetryError) and isinstance(error.cause, exceptions.GoogleAPIError):
         return google_error(error.cause)
-    return next((kind() for fault, kind in _KINDS if isinstance(error, fault)), Unavailable())
+    return next((kind() for library_error, kind in _KINDS if isinstance(error, library_error)), Unavailable())
 
 
 def with_google_errors(function: Callable[P, T]) -> Callable[P, T]:
-    """`google_errors` around every call of a function."""
+    """Wrap every call of a function in `google_errors`."""
 
     @functools.wraps(function)
     def wrapped(*arguments: P.args, **named: P.kwargs) -> T:

@@ -1,11 +1,12 @@
-"""Messages in Google Cloud Pub/Sub: a topic and a subscription for each pool, both called `<prefix>-<pool>`.
+"""Messages in Google Cloud Pub/Sub: a topic and a subscription per pool, both named `<prefix>-<pool>`.
 
-Messages are pulled, never more at once than slots are free, and what is in hand is extended by a minute at a time: so
-long a dead process's message stays away. Settling one waits for the service's answer.
+A subscription pulls up to as many messages as there are free slots. It extends the leases of messages in progress, by a
+minute at a time: the message of a dead process is redelivered after that time. `ack` and `nack` wait for the service's
+response.
 
-The client library's streaming pull is not used. Once it holds as many messages as it may, it takes another only when
-less than 80 % of them are left, so that of five slots or more some would idle beside long jobs. And the emulator goes
-on sending messages into streams whose reader is gone.
+The client library's streaming pull is not used. Once it holds the maximum number of messages, it takes more only when
+fewer than 80 % of them are left, so with five or more slots, some would idle while long jobs run. Also, the emulator
+keeps sending messages into streams whose reader is gone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -27,6 +27,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 from google.cloud.pubsub_v1.types import BatchSettings
 
+from cloud_executor.backends.lazy import Lazy
 from cloud_executor.delays import delays
 from cloud_executor.errors import QuotaExceeded, Unavailable
 from cloud_executor.model.message import InvalidMessage, decode_message, encode_message
@@ -36,19 +37,19 @@ from cloud_executor.ports import Delivery, Subscription
 logger = logging.getLogger(__name__)
 
 CALL_SECONDS = 10.0
-"""the deadline of a call, its repetitions included"""
+"""Timeout of a call, including its retries, in seconds."""
 
 PULL_SECONDS = 30.0
-"""how long one pull waits for a message"""
+"""Longest wait of a pull for a message, in seconds."""
 
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 10.0
-"""between pulls that fail"""
+"""Longest delay after a failed pull, in seconds."""
 
 EXTENSIONS_PER_LEASE = 3
 
 STOP_SECONDS = 5.0
-"""how long the threads of a subscription may take to end"""
+"""Time allowed for the threads of a subscription to end, in seconds."""
 
 _RETRY = Retry(
     predicate=if_exception_type(
@@ -62,13 +63,15 @@ _RETRY = Retry(
     maximum=1.0,
     timeout=CALL_SECONDS,
 )
-_REPEATED: dict[str, Any] = {"retry": _RETRY, "timeout": CALL_SECONDS}
+_RETRIED: dict[str, Any] = {"retry": _RETRY, "timeout": CALL_SECONDS}
 
 
 class PubSubJobQueue:
-    """A JobQueue in Pub/Sub. Topics and subscriptions are there already: Terraform makes them, `create` an emulator's.
+    """A JobQueue in Pub/Sub. Topics and subscriptions exist already: Terraform creates them, or `create` in an
+    emulator.
 
-    `longest_job` is how long a delivery can be kept in hand; `lease`, at most how long a dead process's stays away.
+    `longest_job` is the longest time that a delivery can be in progress. `lease` is the longest time until the message
+    of a dead process is redelivered.
     """
 
     def __init__(
@@ -78,17 +81,20 @@ class PubSubJobQueue:
         self._prefix = prefix
         self._longest_job = longest_job
         self._lease = lease
-        self._lock = threading.Lock()
+        self._publisher = Lazy(_connect_publisher)
+        self._subscriber = Lazy(_connect_subscriber)
 
     def publish(self, pool: str, job_hash: str) -> None:
         with _errors():
-            message = self._publisher.publish(self._topic(pool), encode_message(job_hash), **_REPEATED)
+            message = self._publisher.get().publish(self._topic(pool), encode_message(job_hash), **_RETRIED)
             message.result(CALL_SECONDS)
 
     @contextmanager
     def subscribe(self, pool: str, slots: int) -> Iterator[Subscription]:
-        """What is still in hand at the end is given back."""
-        subscription = _Subscription(self._subscriber, self._subscription(pool), slots, self._longest_job, self._lease)
+        """Deliveries that are not settled by the end go back to the queue."""
+        subscription = _Subscription(
+            self._subscriber.get(), self._subscription(pool), slots, self._longest_job, self._lease
+        )
         subscription.start()
         try:
             yield subscription
@@ -96,7 +102,7 @@ class PubSubJobQueue:
             subscription.end()
 
     def create(self, pools: Iterable[str], max_deliveries: int) -> None:
-        """Make the topics and subscriptions as Terraform does. Those that are there stay as they are."""
+        """Create the topics and subscriptions as Terraform does. Existing ones are kept unchanged."""
         with _errors():
             self._create(DEAD_LETTER, None)
             for pool in pools:
@@ -108,7 +114,7 @@ class PubSubJobQueue:
 
     def _create(self, pool: str, dead_letter_policy: dict[str, object] | None) -> None:
         with suppress(exceptions.AlreadyExists):
-            self._publisher.create_topic(name=self._topic(pool), **_REPEATED)
+            self._publisher.get().create_topic(name=self._topic(pool), **_RETRIED)
         request = {
             "name": self._subscription(pool),
             "topic": self._topic(pool),
@@ -117,7 +123,7 @@ class PubSubJobQueue:
             "dead_letter_policy": dead_letter_policy,
         }
         with suppress(exceptions.AlreadyExists):
-            self._subscriber.create_subscription(request=request, **_REPEATED)
+            self._subscriber.get().create_subscription(request=request, **_RETRIED)
 
     def _topic(self, pool: str) -> str:
         return f"projects/{self._project}/topics/{self._name(pool)}"
@@ -128,38 +134,17 @@ class PubSubJobQueue:
     def _name(self, pool: str) -> str:
         return f"{self._prefix}-{quote(pool, safe='')}"
 
-    @property
-    def _publisher(self) -> PublisherClient:
-        with self._lock:
-            return self._opened_publisher
-
-    @cached_property
-    def _opened_publisher(self) -> PublisherClient:
-        # Whoever publishes waits for it: nothing is gained by waiting for more.
-        with _errors():
-            return PublisherClient(BatchSettings(max_messages=1))
-
-    @property
-    def _subscriber(self) -> SubscriberClient:
-        with self._lock:
-            return self._opened_subscriber
-
-    @cached_property
-    def _opened_subscriber(self) -> SubscriberClient:
-        with _errors():
-            return SubscriberClient()
-
 
 class _Delivery:
-    """A message in hand."""
+    """A message in progress."""
 
     def __init__(self, subscription: _Subscription, ack_id: str, job_hash: str, extended_until: float) -> None:
         self.job_hash = job_hash
         self.ack_id = ack_id
         self.extended_until = extended_until
-        """on the monotonic clock"""
+        """Time on the monotonic clock after which the message is no longer extended."""
         self.void = False
-        """whether it is extended no more: others get the message, while a slot may still be busy with it"""
+        """Whether extending has ended: others can get the message, although a slot may still be working on it."""
         self._subscription = subscription
 
     def ack(self) -> None:
@@ -170,7 +155,7 @@ class _Delivery:
 
 
 class _Subscription:
-    """Two threads: one pulls while there are free slots, one extends what is held."""
+    """Has two threads: one pulls while there are free slots, the other extends the messages held."""
 
     def __init__(
         self, client: SubscriberClient, path: str, slots: int, longest_job: timedelta, lease: timedelta
@@ -180,13 +165,12 @@ class _Subscription:
         self._slots = slots
         self._longest_job_seconds = longest_job.total_seconds()
         self._lease_seconds = round(lease.total_seconds())
-        # A pull that waits is ended by closing its connection, which the others still need.
-        with _errors():
-            self._pull_client = SubscriberClient()
+        # To end a waiting pull, `close` closes its client; other calls still need theirs.
+        self._pull_client = _connect_subscriber()
         self._changed = threading.Condition()
         self._waiting: deque[_Delivery] = deque()
         self._held: set[_Delivery] = set()
-        """what waits for a slot, and what a slot has"""
+        """The deliveries that wait for a slot, and those that a slot has."""
         self._error: Unavailable | None = None
         self._closed = False
         self._ended = threading.Event()
@@ -198,7 +182,7 @@ class _Subscription:
         self._extender.start()
 
     def next(self, timeout: float) -> Delivery | None:
-        """Raises Unavailable while messages cannot be pulled."""
+        """Raises Unavailable while pulling fails."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while not self._closed:
@@ -227,15 +211,15 @@ class _Subscription:
             untaken = list(self._waiting)
             self._waiting.clear()
         self._pull_client.close()
-        self._give_back(untaken)
+        self._requeue(untaken)
 
     def end(self) -> None:
         self.close()
-        # The one that pulls may just have got something, which it gives back itself.
+        # The puller may have just received messages; it requeues them itself.
         self._puller.join(STOP_SECONDS)
         with self._changed:
-            in_hand = list(self._held)
-        self._give_back(in_hand)
+            held = list(self._held)
+        self._requeue(held)
         self._ended.set()
         self._extender.join(STOP_SECONDS)
 
@@ -245,7 +229,7 @@ class _Subscription:
                 return
         if not delivery.void:
             with _errors():
-                call(subscription=self._path, ack_ids=[delivery.ack_id], **arguments, **_REPEATED)
+                call(subscription=self._path, ack_ids=[delivery.ack_id], **arguments, **_RETRIED)
         self._drop([delivery])
 
     def _drop(self, deliveries: Iterable[_Delivery]) -> None:
@@ -253,14 +237,14 @@ class _Subscription:
             self._held.difference_update(deliveries)
             self._changed.notify_all()
 
-    def _give_back(self, deliveries: Collection[_Delivery]) -> None:
-        """All by one call: who stops has no time. What cannot be given back returns when its lease ends."""
+    def _requeue(self, deliveries: Collection[_Delivery]) -> None:
+        """Requeue the messages in one call, because a stop must be quick. If it fails, their leases expire."""
         ack_ids = [delivery.ack_id for delivery in deliveries if not delivery.void]
         if not ack_ids:
             return
         with suppress(Unavailable), _errors():
             self._client.modify_ack_deadline(
-                subscription=self._path, ack_ids=ack_ids, ack_deadline_seconds=0, **_REPEATED
+                subscription=self._path, ack_ids=ack_ids, ack_deadline_seconds=0, **_RETRIED
             )
         self._drop(deliveries)
 
@@ -272,7 +256,7 @@ class _Subscription:
                 if self._closed:
                     return
                 free = self._slots - len(self._held)
-            # Nothing may end this thread: the worker would wait for ever.
+            # No error may end this thread: the worker would wait forever.
             try:
                 self._receive(self._pull(free))
             except Exception as error:
@@ -300,9 +284,9 @@ class _Subscription:
             try:
                 job_hash = decode_message(message.message.data)
             except InvalidMessage:
-                # It would come again for ever, and mean no more.
+                # Acked below: it would be redelivered forever, and never become valid.
                 data = repr(message.message.data[:200])
-                logger.error("a message makes no sense", extra={"action": "pull", "data": data})
+                logger.error("invalid message dropped", extra={"action": "pull", "data": data})
                 job_hash = None
             delivery = _Delivery(self, message.ack_id, job_hash or "", until)
             with self._changed:
@@ -312,7 +296,7 @@ class _Subscription:
                     self._waiting.append(delivery)
                     self._changed.notify()
             if late:
-                self._give_back([delivery])
+                self._requeue([delivery])
             elif job_hash is None:
                 delivery.ack()
 
@@ -323,26 +307,37 @@ class _Subscription:
                 held = [delivery for delivery in self._held if not delivery.void]
             given_up = [delivery for delivery in held if delivery.extended_until <= now]
             if given_up:
-                logger.warning("messages were held too long", extra={"action": "extend", "count": len(given_up)})
+                logger.warning("messages held for too long", extra={"action": "extend", "count": len(given_up)})
             for delivery in given_up:
                 delivery.void = True
             ack_ids = [delivery.ack_id for delivery in held if not delivery.void]
-            # Nothing may end this thread: jobs would be delivered to others while they run.
+            # No error may end this thread: running jobs would be delivered to other workers.
             try:
                 if ack_ids:
                     self._client.modify_ack_deadline(
                         subscription=self._path,
                         ack_ids=ack_ids,
                         ack_deadline_seconds=self._lease_seconds,
-                        **_REPEATED,
+                        **_RETRIED,
                     )
             except Exception:
                 logger.warning("cannot extend messages", extra={"action": "extend"}, exc_info=True)
 
 
+def _connect_publisher() -> PublisherClient:
+    # `publish` waits for each message, so there is no reason to batch them.
+    with _errors():
+        return PublisherClient(BatchSettings(max_messages=1))
+
+
+def _connect_subscriber() -> SubscriberClient:
+    with _errors():
+        return SubscriberClient()
+
+
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Whatever Pub/Sub refuses is no fault of a job's owner: its names and rights are the operator's."""
+    """Translate errors into Unavailable: names and permissions are up to the operator, not to the job's owner."""
     try:
         yield
     except exceptions.ResourceExhausted as error:

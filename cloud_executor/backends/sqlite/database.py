@@ -1,8 +1,8 @@
-"""One SQLite file for threads and processes, with a write-ahead log and group commit.
+"""One SQLite file for many threads and processes, with a write-ahead log and group commit.
 
-Writes of one process queue up. One of its threads, the leader, takes all of them through one transaction, so that they
-share one flush to the disk. Leaders of several processes take turns by a lock on a file beside the database: it is
-handed on at once and freed by the death of its owner, whereas SQLite's own lock is found by sleeping and asking again.
+The writes of a process queue up. One of its threads, the leader, commits all of them in one transaction, so that they
+share one flush to disk. Leaders of several processes take turns through a lock on a file next to the database. That
+lock passes to the next waiter immediately, and the system releases it if its owner dies. SQLite's own lock is polled.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ T = TypeVar("T")
 Value = bytes | int | None
 
 Work = Callable[[sqlite3.Connection], T]
-"""Statements of one step; fetches all of what it selects"""
+"""The statements of one read or write. It must fetch all rows that it selects."""
 
 BUSY_TIMEOUT_SECONDS = 10
-"""how long to wait for a program that holds SQLite's own lock, such as a backup"""
+"""Longest wait for another program, such as a backup, that holds SQLite's own lock, in seconds."""
 
 _STORAGE_ERRORS = frozenset(
     {
@@ -45,7 +45,7 @@ _STORAGE_ERRORS = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
-"""primary result codes that tell of the storage and not of a mistake of ours"""
+"""Primary result codes that mean a problem with the storage, not a bug."""
 
 
 class NewerDatabase(Unavailable):
@@ -53,7 +53,7 @@ class NewerDatabase(Unavailable):
 
 
 class SqliteDatabase:
-    """Connections to the file, opened when they are needed first; safe for use by threads, and after a fork."""
+    """Connections to the file, opened on first use. Safe for concurrent use by threads, and after a fork."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -79,8 +79,9 @@ class SqliteDatabase:
         self._leading = False
 
     def _before_fork(self) -> None:
-        # SQLite counts its locks per process, and a copied count is wrong: a child that inherits even an idle
-        # connection does not lock the file, and loses what it writes when the parent closes its own.
+        # SQLite counts its locks per process, and a forked copy of the count is wrong: a child that inherits a
+        # connection, even an idle one, does not lock the file, and its writes are lost when the parent closes its own
+        # connection.
         self._turn.acquire()
         self._close_all()
 
@@ -88,7 +89,7 @@ class SqliteDatabase:
         self._turn.release()
 
     def read(self, work: Work[T]) -> T:
-        """What `work` finds; each of its statements sees the last commit."""
+        """Run `work` and return its result. Each statement sees the latest commit."""
         with _errors(), self._using():
             try:
                 connection = self._idle.pop()
@@ -100,14 +101,14 @@ class SqliteDatabase:
                 self._idle.append(connection)
 
     def rows(self, query: str, values: Sequence[Value] = ()) -> list[Any]:
-        """All rows of a query."""
+        """Return all rows of a query."""
         return self.read(lambda connection: connection.execute(query, values).fetchall())
 
     def write(self, work: Work[T], *, durable: bool = True) -> T:
-        """Run `work` in a transaction, committed on return; if it raises, nothing of it is stored.
+        """Run `work` in a transaction that is committed on return. If it raises, none of its changes are stored.
 
-        It may run on another thread, and must not call the database itself. A commit that is not `durable` survives
-        every process, but a power cut may undo it, together with all later ones up to the next durable commit.
+        It can run on another thread, and must not call the database itself. A commit that is not `durable` survives the
+        death of any process, but a power failure can undo it, along with all later commits up to the next durable one.
         """
         with _errors(), self._using():
             request = _Write(work, durable)
@@ -117,16 +118,16 @@ class SqliteDatabase:
             return request.outcome()
 
     def execute(self, statement: str, values: Sequence[Value] = (), *, durable: bool = True) -> int:
-        """Run one statement as a write; how many rows it changed."""
+        """Run one statement as a write. Returns the number of rows that it changed."""
         return self.write(lambda connection: connection.execute(statement, values).rowcount, durable=durable)
 
     def close(self) -> None:
-        """Close all connections; a later use opens them again."""
+        """Close all connections. The next use reopens them."""
         with self._turn:
             self._close_all()
 
     def _close_all(self) -> None:
-        """Wait for whoever is here, and let nobody in meanwhile. The caller has `_turn`."""
+        """Wait until no connection is in use, keep new users out, and close everything. The caller holds `_turn`."""
         self._pausing = True
         while self._users:
             self._turn.wait()
@@ -143,7 +144,7 @@ class SqliteDatabase:
 
     @contextmanager
     def _using(self) -> Iterator[None]:
-        """Within, connections may be opened and used."""
+        """Allow connections to be opened and used inside the block."""
         with self._turn:
             while self._pausing:
                 self._turn.wait()
@@ -161,11 +162,11 @@ class SqliteDatabase:
         connection = sqlite3.connect(
             self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA temp_store = MEMORY")  # savepoints must not depend on another folder
+        connection.execute("PRAGMA temp_store = MEMORY")  # savepoints must not need another folder
         return connection
 
     def _prepare(self) -> None:
-        """Bring the file up to date, once."""
+        """Migrate the file, once."""
         if self._prepared:
             return
         with self._preparing:
@@ -184,7 +185,7 @@ class SqliteDatabase:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Keep all other writers out. Nobody holds this for longer than a commit takes."""
+        """Exclude all other writers, for no longer than a commit takes."""
         if self._lock is None:
             self._lock = os.open(self._path.with_name(self._path.name + "-lock"), os.O_RDWR | os.O_CREAT, 0o666)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -194,7 +195,7 @@ class SqliteDatabase:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _join(self, request: _Write[Any]) -> None:
-        """Queue up until the request is done, or its thread has to lead."""
+        """Wait in the queue until the request is done or its thread must lead."""
         with self._turn:
             self._pending.append(request)
             if not self._leading:
@@ -211,11 +212,11 @@ class SqliteDatabase:
             raise
 
     def _lead(self) -> None:
-        """Commit all that is queued, wake those who wait for it, and let the next in the queue lead."""
+        """Commit all queued writes, wake their threads, and hand leadership to the next in the queue."""
         batch: list[_Write[Any]] = []
         try:
             with self._exclusive():
-                # As late as possible: many may have come while another process had its turn.
+                # As late as possible, to include the writes that queued up during the turn of another process.
                 batch = self._take_pending()
                 self._commit(batch)
         except BaseException as error:
@@ -232,7 +233,7 @@ class SqliteDatabase:
                 self._pass_on()
 
     def _pass_on(self) -> None:
-        """Let the next in the queue lead. The caller has `_turn`."""
+        """Make the next in the queue the leader. The caller holds `_turn`."""
         self._leading = bool(self._pending)
         if self._leading:
             self._pending[0].wake()
@@ -252,14 +253,14 @@ class SqliteDatabase:
                 request.run(connection)
             connection.execute("COMMIT")
         except BaseException:
-            # Whatever state it is in; closing it rolls back.
+            # The state of the connection is unknown; closing it rolls back.
             self._writer = None
             connection.close()
             raise
 
 
 class _Write(Generic[T]):
-    """A write that waits for its commit."""
+    """A write that waits to be committed."""
 
     def __init__(self, work: Work[T], durable: bool) -> None:
         self.done = False
@@ -272,7 +273,7 @@ class _Write(Generic[T]):
         self._error: Exception | None = None
 
     def run(self, connection: sqlite3.Connection) -> None:
-        """Run it within the leader's transaction. Raises if the whole transaction is lost."""
+        """Run the work in the leader's transaction. Raises only if the whole transaction is lost."""
         connection.execute("SAVEPOINT work")
         try:
             self._result = self._work(connection)
@@ -284,7 +285,7 @@ class _Write(Generic[T]):
         connection.execute("RELEASE work")
 
     def wait(self) -> None:
-        """Return once it was woken: it is done, or its thread is to lead."""
+        """Block until `wake`: the write is done, or its thread must lead."""
         self._asleep.acquire()
 
     def wake(self) -> None:

@@ -1,11 +1,11 @@
-"""Messages in SQLite: one for each job of a pool, hidden while somebody has it in hand.
+"""Messages in SQLite: up to one per job and pool, hidden while a delivery of it is in progress.
 
-A message is known by a token, which every publish, delivery and return renews: so nobody who held it before can settle
-or extend it any more. A delivery hides its message for the time of a lease, and a thread of its subscription extends
-that; when the process dies, the message shows again by itself.
+Each publish, delivery, and return gives the message a new token, so an earlier holder can no longer settle or extend
+it. A delivery hides its message for the length of a lease, which a thread of the subscription extends. When the process
+dies, the lease expires and the message becomes visible again.
 
-Nothing here waits for the disk. The job store is in the same file, whose commits survive a power cut only in their
-order: if it takes a publish, it takes the note of that publish too, and the job is published again.
+No write here waits for the disk. The job store is in the same file, and a power failure undoes only the latest commits,
+in order: if it undoes a publish, it also undoes the note of that publish, so the job is published again.
 """
 
 from __future__ import annotations
@@ -21,23 +21,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from cloud_executor.backends.job_records import decode_string, encode_string
 from cloud_executor.backends.os_errors import os_errors
 from cloud_executor.backends.sqlite.database import SqliteDatabase
-from cloud_executor.backends.sqlite.schema import loaded_text, stored_moment, stored_text
+from cloud_executor.backends.sqlite.schema import encode_time
 from cloud_executor.backends.sqlite.wake import Listener, WakeFolder
 from cloud_executor.errors import Unavailable
 from cloud_executor.ports import Delivery, Subscription
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_SECONDS = 1.0
-"""how long a message may wait if its wake-up call went wrong"""
+POLL_SECONDS = 1.0
+"""Interval between polls while waiting, in seconds: the longest delay of a message whose wake-up call was lost."""
 
 
 class SqliteJobQueue:
     """A JobQueue in the embedded database, for the processes of one machine.
 
-    `lease` is how long a dead process's message stays hidden; `extend_every`, how often a living one asks for more.
+    `lease` is how long the message of a dead process stays hidden; `extend_every` is the interval at which a live
+    process extends it.
     """
 
     def __init__(
@@ -59,9 +61,9 @@ class SqliteJobQueue:
         self.call(pool)
 
     def add(self, connection: sqlite3.Connection, pool: str, job_hash: str) -> datetime:
-        """Add a message, or show the one that is there, within a transaction of the same database; the time of it.
+        """Add a message, or make the existing one visible, in the caller's transaction. Returns the time of publishing.
 
-        Afterwards the pool is to be called.
+        Call `call` after the commit.
         """
         now = self._clock()
         connection.execute(
@@ -70,17 +72,17 @@ class SqliteJobQueue:
             ON CONFLICT (pool, job_hash) DO UPDATE
             SET visible_at = min(visible_at, excluded.visible_at), token = excluded.token
             """,
-            (stored_text(pool), stored_text(job_hash), stored_moment(now), _new_token()),
+            (encode_string(pool), encode_string(job_hash), encode_time(now), _new_token()),
         )
         return now
 
     def call(self, pool: str) -> None:
-        """Wake those who wait for the pool's messages."""
+        """Wake the pool's subscribers."""
         self._pool(pool).call()
 
     @contextmanager
     def subscribe(self, pool: str, slots: int) -> Iterator[Subscription]:
-        """What is still in hand at the end is given back. Nothing is taken before a slot asks for it."""
+        """Deliveries that are not settled by the end go back to the queue. Nothing is taken before a slot asks."""
         with os_errors():
             listener = self._wake.listen(pool)
         subscription = _Subscription(self._pool(pool), listener)
@@ -115,35 +117,35 @@ class _Pool:
     lease: timedelta
 
     def seconds_to_next(self) -> float | None:
-        """When the next message shows, counted from now; None: there is no message."""
+        """Seconds until the next message becomes visible; None if there are no messages."""
         rows = self.database.rows(
             "SELECT visible_at FROM messages WHERE pool = ? ORDER BY visible_at LIMIT 1",
-            (stored_text(self.name),),
+            (encode_string(self.name),),
         )
-        return (rows[0][0] - stored_moment(self.clock())) / 1_000_000 if rows else None
+        return (rows[0][0] - encode_time(self.clock())) / 1_000_000 if rows else None
 
     def take(self) -> _Message | None:
-        """Hide, for the time of a lease, the message that has waited longest."""
-        key, token, now = stored_text(self.name), _new_token(), self.clock()
+        """Hide the message that has waited longest, for the length of a lease, and return it."""
+        key, token, now = encode_string(self.name), _new_token(), self.clock()
 
         def work(connection: sqlite3.Connection) -> _Message | None:
             row = connection.execute(
                 "SELECT job_hash FROM messages WHERE pool = ? AND visible_at <= ? ORDER BY visible_at LIMIT 1",
-                (key, stored_moment(now)),
+                (key, encode_time(now)),
             ).fetchone()
             if row is None:
                 return None
             connection.execute(
                 "UPDATE messages SET visible_at = ?, token = ? WHERE pool = ? AND job_hash = ?",
-                (stored_moment(now + self.lease), token, key, row[0]),
+                (encode_time(now + self.lease), token, key, row[0]),
             )
-            return _Message(loaded_text(row[0]), token)
+            return _Message(decode_string(row[0]), token)
 
         return self.database.write(work, durable=False)
 
     def extend(self, messages: Collection[_Message]) -> None:
-        """Hide them for another lease, as far as they are still ours."""
-        until = stored_moment(self.clock() + self.lease)
+        """Hide those messages whose tokens are still current, for another lease."""
+        until = encode_time(self.clock() + self.lease)
         rows = [(until, *self._identity(message)) for message in messages]
         self.database.write(
             lambda connection: (
@@ -162,25 +164,25 @@ class _Pool:
         )
 
     def show(self, message: _Message) -> None:
-        """Let anyone have it."""
+        """Make the message visible to every subscription."""
         self.database.execute(
             "UPDATE messages SET visible_at = ?, token = ? WHERE pool = ? AND job_hash = ? AND token = ?",
-            (stored_moment(self.clock()), _new_token(), *self._identity(message)),
+            (encode_time(self.clock()), _new_token(), *self._identity(message)),
             durable=False,
         )
         self.call()
 
     def _identity(self, message: _Message) -> tuple[bytes, bytes, bytes]:
-        return stored_text(self.name), stored_text(message.job_hash), message.token
+        return encode_string(self.name), encode_string(message.job_hash), message.token
 
     def call(self) -> None:
-        # The message is stored; at worst it is seen when a subscription looks next.
+        # The message is stored: at worst, the next poll of a subscription finds it.
         with suppress(OSError):
             self.wake.call(self.name)
 
 
 class _Subscription:
-    """A Subscription; several threads may ask it for deliveries."""
+    """A Subscription. Several threads can ask it for deliveries."""
 
     def __init__(self, pool: _Pool, listener: Listener) -> None:
         self._pool = pool
@@ -192,14 +194,14 @@ class _Subscription:
 
     def next(self, timeout: float) -> Delivery | None:
         deadline = time.monotonic() + timeout
-        # One thread waits for calls, the others for their turn: whoever gets it looks before waiting, so that no call
-        # is missed that its predecessor has cleared.
+        # One thread waits for calls, the others for their turn. A thread that gets its turn polls before it waits, so
+        # it cannot miss a call that the thread before it cleared.
         if not self._turn.acquire(timeout=max(0.0, timeout)):
             return None
         try:
             while not self._closed:
                 self._listener.clear()
-                # Once more: the call of `close` may be one of those that were cleared.
+                # Check again: the call from `close` can be one of those just cleared.
                 if self._closed:
                     return None
                 seconds = self._pool.seconds_to_next()
@@ -212,7 +214,7 @@ class _Subscription:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     return None
-                self._listener.wait(min(remaining, LOOK_EVERY_SECONDS, seconds or LOOK_EVERY_SECONDS))
+                self._listener.wait(min(remaining, POLL_SECONDS, seconds or POLL_SECONDS))
             return None
         finally:
             self._turn.release()
@@ -236,14 +238,14 @@ class _Subscription:
                 if messages:
                     self._pool.extend(messages)
             except Unavailable:
-                logger.warning("could not extend deliveries", extra={"action": "extend"}, exc_info=True)
+                logger.warning("cannot extend deliveries", extra={"action": "extend"}, exc_info=True)
 
     def end(self) -> None:
         self.close()
         with self._turn:
             self._listener.close()
         self._ended.set()
-        # Should this fail, they show again by themselves.
+        # If this fails, the messages become visible when their leases expire.
         with suppress(Unavailable):
             for message in list(self._in_hand.values()):
                 self.nack(message)

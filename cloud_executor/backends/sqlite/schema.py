@@ -1,4 +1,4 @@
-"""The tables of the embedded database, as the steps that lead to them, and the form of their values."""
+"""The tables of the embedded database, as a list of migrations, and the encoding of times."""
 
 from __future__ import annotations
 
@@ -8,24 +8,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def stored_text(text: str) -> bytes:
-    """Any text, also with lone surrogates or NUL, which SQLite's own texts cannot hold; sorts as the text does."""
-    return text.encode("utf-8", "surrogatepass")
-
-
-def loaded_text(stored: bytes) -> str:
-    """The inverse of `stored_text`."""
-    return stored.decode("utf-8", "surrogatepass")
-
-
-def stored_moment(moment: datetime) -> int:
+def encode_time(time: datetime) -> int:
     """Microseconds since 1970."""
-    return (moment - _EPOCH) // _MICROSECOND
+    return (time - _EPOCH) // _MICROSECOND
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
-        # The columns beside `body` repeat what queries need of it.
+        # The columns other than `body` repeat the fields that queries need. Strings are BLOBs: SQLite's own strings
+        # cannot hold lone surrogates or NUL.
         """
         CREATE TABLE jobs (
             hash BLOB NOT NULL UNIQUE,
@@ -72,4 +63,4 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX messages_by_time ON messages (pool, visible_at)",
     ),
 )
-"""step n (from 1) takes a database of `user_version` n - 1 to n; a step that was released is never changed"""
+"""Migrations: the nth, counted from 1, takes a database from `user_version` n - 1 to n. Never change a released one."""

@@ -1,7 +1,7 @@
-"""Wake-up calls between processes of one machine: each listener has a named pipe in a folder that callers write to.
+"""Wake-up calls between processes on one machine: each listener has a named pipe in a folder, and callers write to it.
 
-A call only says that there may be something new. It can come for nothing, and whoever needs certainty looks now and
-then without one. Named pipes since, unlike those of sockets, their paths may be of any length.
+A call is only a hint that there can be something new. Calls can be spurious or lost, so listeners also poll at long
+intervals. Unlike paths of sockets, paths of named pipes can have any length.
 """
 
 from __future__ import annotations
@@ -17,38 +17,40 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from cloud_executor.backends.job_records import encode_string
+
 
 class Listener:
-    """Hears the calls on one channel. One thread at a time may wait; any may call and close."""
+    """Receives the calls on one channel. One thread at a time can wait; any thread can call and close."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         os.mkfifo(path, 0o600)
-        # Open for writing as well: a pipe that nobody can write to counts as readable, for ever.
+        # Also open for writing: once the last writer closes a pipe, it would count as readable forever.
         self._pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._pipe, select.POLLIN)
-        # Reentrant: a signal handler may call while its thread is here.
+        # Reentrant: a signal handler can call `call` while its thread holds the lock.
         self._using = threading.RLock()
         self._closed = False
 
     def clear(self) -> None:
-        """Forget the calls so far. Done before looking, a call that comes during the look is heard after it."""
+        """Discard the calls so far. Clear before each poll: a call during the poll then ends the next wait."""
         with suppress(BlockingIOError):
             os.read(self._pipe, 65536)
 
     def wait(self, seconds: float) -> None:
-        """Return when called, at once if that was since `clear`, or after that time."""
+        """Return after `seconds`, or as soon as there is a call since `clear`."""
         self._poll.poll(max(0.0, seconds) * 1000)
 
     def call(self) -> None:
-        """Wake the thread that waits here."""
+        """Wake the waiting thread."""
         with self._using:
             if not self._closed:
                 _write(self._pipe)
 
     def close(self) -> None:
-        """Nobody may wait any more."""
+        """Remove the pipe. No thread can wait after this."""
         with self._using:
             self._closed = True
             self._path.unlink(missing_ok=True)
@@ -56,19 +58,19 @@ class Listener:
 
 
 class WakeFolder:
-    """Where the listeners' pipes are. All processes that are to hear of each other use the same folder."""
+    """The folder with the listeners' pipes. Processes that call each other use the same folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def listen(self, channel: str) -> Listener:
-        """A listener that hears every call on the channel from now on."""
+        """Create a listener that receives every call on the channel from now on."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
             return Listener(self._folder / f"{_prefix(channel)}{uuid4().hex}")
 
     def call(self, channel: str) -> None:
-        """Wake everyone who listens on the channel, and remove the pipes of the dead."""
+        """Wake all listeners on the channel, and remove the pipes of dead ones."""
         prefix = _prefix(channel)
         try:
             with os.scandir(self._folder) as entries:
@@ -77,7 +79,7 @@ class WakeFolder:
             return
         for path in paths:
             if not _call(path):
-                # A pipe without a reader may also be one that is just being opened.
+                # A pipe without a reader can also belong to a listener that is about to open it.
                 with self._locked():
                     if not _call(path):
                         path.unlink()
@@ -93,11 +95,11 @@ class WakeFolder:
 
 
 def _prefix(channel: str) -> str:
-    return hashlib.sha256(channel.encode("utf-8", "surrogatepass")).hexdigest()[:16] + "."
+    return hashlib.sha256(encode_string(channel)).hexdigest()[:16] + "."
 
 
 def _call(path: Path) -> bool:
-    """False: nobody has the pipe open."""
+    """Write to the pipe. Returns False if no process has it open."""
     try:
         pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -114,6 +116,6 @@ def _call(path: Path) -> bool:
 
 
 def _write(pipe: int) -> None:
-    # A full pipe wakes its reader as well; one whose reader has gone needs nothing.
+    # A full pipe already wakes its reader, and a pipe without a reader needs no call.
     with suppress(BlockingIOError, BrokenPipeError):
         os.write(pipe, b"\0")

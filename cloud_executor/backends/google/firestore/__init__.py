@@ -1,1 +1,1 @@
-"""Jobs, their output, and the workers in Firestore."""
+"""Jobs, their output, and worker records in Firestore."""

@@ -1,11 +1,9 @@
-"""What Firestore's documents hold: jobs, pieces of output segments and workers, as fields, and the keys of them all."""
+"""The fields and ids of Firestore documents: jobs, pieces of output segments, and worker records."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import itertools
-import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -13,116 +11,143 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from google.cloud import firestore
 
-from cloud_executor.errors import Invalid, TooLarge
-from cloud_executor.model.job import Job, OutputSegment, Status
+from cloud_executor.backends.job_records import (
+    SEGMENT_NUMBERS,
+    InvalidPage,
+    awaits_publishing,
+    decode_record,
+    decode_string,
+    encode_record,
+    encode_string,
+    lease_end,
+    position_after,
+    position_of,
+)
+from cloud_executor.errors import TooLarge
+from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.model.worker import WorkerRecord
 
 T = TypeVar("T")
 
 PIECE_LENGTH = 250_000
-"""characters in a piece of a segment: less than 1 MiB, also where each is four bytes long"""
+"""Length of a piece of an output segment, in characters: less than 1 MiB even if each takes four bytes."""
 
 BODY_BYTES = 1_000_000
-"""of a job or a worker: a document may be 1 MiB, with all that is beside it"""
+"""Largest body of a job or worker, in bytes. A document, with its other fields, can have 1 MiB."""
 
-NUMBERS = range(-(2**63), 2**63)
-"""numbers of segments: those of an int64 field"""
-
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_POSITION = b"page\0"
-_LONGEST_POSITION = 1400
-"""bytes, of the 1500 that an index holds of a value"""
+LONGEST_INDEXED = 1400
+"""Longest value that is indexed whole, in bytes. Firestore indexes the first 1500 bytes of a value."""
 
 GONE = firestore.DELETE_FIELD
-"""for a field that a document is not to have"""
+"""Value of a field that a document must not have."""
 
-JOB = msgspec.json.Decoder(Job)
-WORKER = msgspec.json.Decoder(WorkerRecord)
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Piece(NamedTuple):
-    """A part of a segment: one document."""
+    """A document that holds a part of an output segment."""
 
     id: str
     fields: dict[str, object]
 
 
-def key(text: str) -> str:
-    """A name for a document, and a value that an index holds whole, for any text: itself where that is possible."""
-    if _PLAIN.fullmatch(text):
-        return text
-    return f"~{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+# Indexed values -------------------------------------------------------------------------------------------------------
 
 
-def _sorted_as(text: bytes) -> bytes:
-    """A value that an index holds whole, different for different texts, and in their order but for very long ones."""
-    if len(text) <= _LONGEST_POSITION:
-        return text
-    digest = hashlib.sha256(text).digest()
-    return text[: _LONGEST_POSITION - len(digest)] + digest
+def document_key(string: str) -> str:
+    """A document id for any string, indexed whole: the string itself where that is possible, else its hash."""
+    if _PLAIN.fullmatch(string):
+        return string
+    return f"~{hashlib.sha256(encode_string(string)).hexdigest()}"
 
 
-def _position(job: Job) -> bytes:
-    """Its place in the list of all jobs."""
-    return _sorted_as(f"{job.create_time}\0{job.hash}".encode("utf-8", "surrogatepass"))
+def list_position(job: Job) -> bytes:
+    """The job's position in lists, as an indexed value."""
+    return _sortable(position_of(job))
 
 
-def page_after(job: Job) -> str:
-    """The `next` of a page that ends with this job."""
-    return base64.urlsafe_b64encode(_POSITION + _position(job)).decode()
+def list_position_after(page_token: str) -> bytes:
+    """The position of the last job on the page before. Raises InvalidPage."""
+    position = position_after(page_token)
+    if len(position) > LONGEST_INDEXED:
+        raise InvalidPage
+    return position
 
 
-def parse_position(after: str) -> bytes:
-    """What is in a page's `next`. Raises Invalid."""
-    try:
-        position = base64.b64decode(after, altchars="-_", validate=True)
-    except ValueError:
-        position = b""
-    if not position.startswith(_POSITION) or len(position) > len(_POSITION) + _LONGEST_POSITION:
-        raise Invalid("This is not the start of a page.")
-    return position.removeprefix(_POSITION)
+def _sortable(data: bytes) -> bytes:
+    """A value that is indexed whole, unique to the data, and sorts like it, except among very long ones."""
+    if len(data) <= LONGEST_INDEXED:
+        return data
+    digest = hashlib.sha256(data).digest()
+    return data[: LONGEST_INDEXED - len(digest)] + digest
+
+
+# Jobs and workers -----------------------------------------------------------------------------------------------------
 
 
 def job_fields(job: Job) -> dict[str, object]:
-    """What is stored of a job; GONE: nothing, so that no index has it. Raises TooLarge."""
-    waits = job.status == Status.CREATED and job.pool is not None and job.published_at is None
-    leased = job.status == Status.RUNNING and job.lease_expires is not None
+    """The fields of a job's document. GONE keeps the job out of an index. Raises TooLarge."""
+    lease_expires = lease_end(job)
     return {
-        "body": _bounded("job", _encoded(job)),
-        "position": _position(job),
-        "status": key(job.status),
-        "userId": key(job.user_id),
-        "leaseExpires": job.lease_expires if leased else GONE,
-        "unpublished": job.create_time if waits else GONE,
+        "body": _body("job", job),
+        "position": list_position(job),
+        "status": document_key(job.status),
+        "userId": document_key(job.user_id),
+        "leaseExpires": GONE if lease_expires is None else lease_expires,
+        "unpublished": job.create_time if awaits_publishing(job) else GONE,
         "outputExpires": GONE if job.output_expires is None else job.output_expires,
     }
 
 
 def worker_fields(worker: WorkerRecord) -> dict[str, object]:
-    """What is stored of a worker. Raises TooLarge."""
-    order = _sorted_as(worker.client_id.encode("utf-8", "surrogatepass"))
-    return {"order": order, "body": _bounded("worker", _encoded(worker))}
+    """The fields of a worker's document. Raises TooLarge."""
+    return {"order": _sortable(encode_string(worker.client_id)), "body": _body("worker", worker)}
+
+
+def decoded(decoder: msgspec.json.Decoder[T], snapshot: Any) -> T:  # noqa: ANN401 - the library's types are incomplete
+    """The job or worker that a document holds."""
+    body = snapshot.get("body")
+    return decode_record(decoder, body.encode() if isinstance(body, str) else body)
+
+
+def _body(kind: str, record: msgspec.Struct) -> str | bytes:
+    """Raises TooLarge."""
+    data = encode_record(record)
+    if len(data) > BODY_BYTES:
+        raise TooLarge(f"The record of a {kind} can have up to {BODY_BYTES} bytes; shorten its fields.")
+    return _storable(data)
+
+
+# Output ---------------------------------------------------------------------------------------------------------------
 
 
 def pieces_of(segment: OutputSegment) -> list[Piece]:
-    """Documents that replace those of a former segment of this number, though it may have had more of them."""
-    texts = [segment.output[start : start + PIECE_LENGTH] for start in range(0, len(segment.output), PIECE_LENGTH)]
+    """The documents of a segment. They replace an earlier segment of the same number, even one with more pieces."""
+    starts = range(0, max(1, len(segment.output)), PIECE_LENGTH)
     return [
         Piece(
             piece_id(segment.number, part),
-            {"number": segment.number, "part": part, "parts": len(texts or [""]), "text": _storable(text)},
+            {
+                "number": segment.number,
+                "part": part,
+                "parts": len(starts),
+                "text": _storable(encode_string(segment.output[start : start + PIECE_LENGTH])),
+            },
         )
-        for part, text in enumerate(texts or [""])
+        for part, start in enumerate(starts)
     ]
 
 
 def piece_id(number: int, part: int) -> str:
-    """Sorts as the numbers do."""
-    return f"{number - NUMBERS[0]:020}-{part:02}"
+    """A document id that sorts by number and part."""
+    return f"{number - SEGMENT_NUMBERS.start:020}-{part:02}"
 
 
 def joined(job_hash: str, pieces: Sequence[Any]) -> Iterator[OutputSegment]:
-    """The segments of which all pieces are here. Pieces beyond a segment's end are of one that it replaced."""
+    """The segments that are complete in these pieces.
+
+    Pieces beyond the end of a segment belong to a longer segment that it replaced.
+    """
     for number, group in itertools.groupby(pieces, lambda piece: int(piece.get("number"))):
         found = list(group)
         count = found[0].get("parts")
@@ -130,37 +155,13 @@ def joined(job_hash: str, pieces: Sequence[Any]) -> Iterator[OutputSegment]:
             yield OutputSegment(job_hash, number, "".join(_loaded(piece.get("text")) for piece in found[:count]))
 
 
-def _encoded(value: msgspec.Struct) -> str | bytes:
+def _storable(data: bytes) -> str | bytes:
+    """A string if Firestore can store the encoded string as one, else the bytes: it has lone surrogates."""
     try:
-        return msgspec.json.encode(value).decode()
-    except UnicodeEncodeError:
-        # A lone surrogate, which a client's JSON may hold and UTF-8 may not.
-        return _storable(json.dumps(msgspec.to_builtins(value), ensure_ascii=False))
-
-
-def _bounded(kind: str, body: bytes | str) -> bytes | str:
-    """Raises TooLarge."""
-    if len(body if isinstance(body, bytes) else body.encode()) > BODY_BYTES:
-        raise TooLarge(f"All that is known of a {kind} may be {BODY_BYTES} bytes at most.")
-    return body
-
-
-def decoded(decoder: msgspec.json.Decoder[T], snapshot: Any) -> T:  # noqa: ANN401 - the library's types are incomplete
-    """The job or worker that a document holds."""
-    body = snapshot.get("body")
-    if isinstance(body, str):
-        return decoder.decode(body)
-    return msgspec.convert(json.loads(_loaded(body)), decoder.type)
-
-
-def _storable(text: str) -> str | bytes:
-    """A text where it is one for Firestore too, else its bytes: it has lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
-    return text
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
 
 
 def _loaded(stored: str | bytes) -> str:
-    return stored if isinstance(stored, str) else stored.decode("utf-8", "surrogatepass")
+    return stored if isinstance(stored, str) else decode_string(stored)

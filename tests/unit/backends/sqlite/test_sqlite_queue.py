@@ -15,7 +15,7 @@ import pytest
 from cloud_executor.backends.sqlite import queue as sqlite_queue
 from cloud_executor.backends.sqlite.database import SqliteDatabase
 from cloud_executor.backends.sqlite.queue import SqliteJobQueue
-from cloud_executor.backends.sqlite.schema import stored_moment
+from cloud_executor.backends.sqlite.schema import encode_time
 from cloud_executor.backends.sqlite.wake import Listener, WakeFolder
 from cloud_executor.errors import StorageFull
 from cloud_executor.ports import Delivery, Subscription
@@ -138,7 +138,7 @@ def test_messages_in_hand_are_extended_while_the_process_lives(
         deliveries[0].ack()
         for _ in range(3):
             clock.advance(20)
-            wanted = stored_moment(clock.now + LEASE)
+            wanted = encode_time(clock.now + LEASE)
             pause = threading.Event()
             for _ in range(PATIENCE_SECONDS * 100):
                 if database.rows("SELECT visible_at FROM messages") == [(wanted,)]:
@@ -171,7 +171,7 @@ def test_an_extension_that_fails_is_tried_again(
         take(subscription)
         monkeypatch.setattr(database, "write", write)
         assert extended.wait(PATIENCE_SECONDS)
-    assert "could not extend deliveries" in caplog.text
+    assert "cannot extend deliveries" in caplog.text
 
 
 def test_what_is_in_hand_at_the_end_shows_again_at_once(queue: SqliteJobQueue) -> None:
@@ -208,7 +208,7 @@ def test_a_delivery_whose_settling_fails_can_be_settled_again(
 
 def test_no_call_is_lost_between_looking_and_waiting(queue: SqliteJobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks by himself here: with one lost call this would not come to its end."""
-    monkeypatch.setattr(sqlite_queue, "LOOK_EVERY_SECONDS", 10 * PATIENCE_SECONDS)
+    monkeypatch.setattr(sqlite_queue, "POLL_SECONDS", 10 * PATIENCE_SECONDS)
     count = 200
     done = threading.Semaphore(0)
 
@@ -235,7 +235,7 @@ def test_no_call_is_lost_between_looking_and_waiting(queue: SqliteJobQueue, monk
 
 
 def test_a_close_between_looking_and_waiting_is_heard(queue: SqliteJobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_queue, "LOOK_EVERY_SECONDS", 10 * PATIENCE_SECONDS)
+    monkeypatch.setattr(sqlite_queue, "POLL_SECONDS", 10 * PATIENCE_SECONDS)
     clear = Listener.clear
     with queue.subscribe("pool", 1) as subscription, ThreadPoolExecutor(1) as pool:
 
@@ -251,7 +251,7 @@ def test_a_message_whose_call_went_wrong_is_found(queue: SqliteJobQueue, monkeyp
     def fail(*_: object) -> None:
         raise OSError
 
-    monkeypatch.setattr(sqlite_queue, "LOOK_EVERY_SECONDS", 0.02)
+    monkeypatch.setattr(sqlite_queue, "POLL_SECONDS", 0.02)
     with queue.subscribe("pool", 4) as subscription, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(subscription.next, PATIENCE_SECONDS)
         with monkeypatch.context() as patch:
