@@ -1,17 +1,15 @@
 """Objects in a bucket of an S3 service: Amazon's, MinIO, or another.
 
-Every write asks for an object that is not there yet (`If-None-Match: *`). Where a service does not know the condition,
-a repeated write replaces an object by the same bytes, since keys are hashes of them.
+Each write succeeds only if the object does not exist (`If-None-Match: *`). On a service that does not support the
+condition, a repeated write replaces the object with the same bytes, because keys are hashes of their contents.
 """
 
 from __future__ import annotations
 
 import io
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from io import BufferedReader
 from typing import TYPE_CHECKING, Literal, TypedDict
 
@@ -21,6 +19,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.response import StreamingBody
 from urllib3.exceptions import HTTPError
 
+from cloud_executor.backends.bucket import CONNECTIONS, READ_BYTES, BucketStore, modified_time
+from cloud_executor.backends.lazy import Lazy
 from cloud_executor.errors import CloudExecutorError, QuotaExceeded, Unavailable
 from cloud_executor.ports import ObjectInfo, ObjectNotFound
 
@@ -30,21 +30,18 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 PIECE_BYTES = 8 * 2**20
-"""of a request that sends; an object that is no larger needs only one"""
+"""Size of the first pieces of an upload, in bytes. A smaller object is sent in one request."""
 
 LARGER_EVERY = 1000
-"""pieces: there may be 10,000, so they grow by PIECE_BYTES each time; the last ones are 80 MiB, and all 440 GiB"""
+"""Number of pieces after which the size grows by PIECE_BYTES. The most, 10,000 pieces of up to 80 MiB, are 440 GiB."""
 
 COPIED_BYTES = 512 * 2**20
-"""in one call inside the service, of 10,000"""
+"""Size of a part of a copy inside the service, in bytes. There can be 10,000 parts."""
 
-READ_BYTES = 256 * 1024
-
-CONNECTIONS = 64
 ATTEMPTS = 5
 
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
-_THERE = frozenset({"412", "PreconditionFailed"})
+_EXISTS = frozenset({"412", "PreconditionFailed"})
 _UNKNOWN_CONDITION = "NotImplemented"
 _TOO_MANY = frozenset({"SlowDown", "429", "TooManyRequests", "Throttling", "RequestLimitExceeded"})
 
@@ -53,54 +50,36 @@ class _Condition(TypedDict, total=False):
     IfNoneMatch: Literal["*"]
 
 
-class S3ObjectStore:
-    """An ObjectStore in a bucket. `endpoint` None: Amazon's. Credentials and region are those that boto3 finds."""
-
-    concurrency = 16
+class S3ObjectStore(BucketStore):
+    """An ObjectStore in a bucket. If `endpoint` is None, at Amazon. boto3 finds the credentials and the region."""
 
     def __init__(self, bucket: str, endpoint: str | None) -> None:
         self._bucket = bucket
         self._endpoint = endpoint
-        self._lock = threading.Lock()
-        self._connected: S3Client | None = None
+        self._client = Lazy(self._connect)
         self._condition: _Condition = {"IfNoneMatch": "*"}
-
-    def put(self, key: str, chunks: Iterable[bytes]) -> None:
-        pieces = _pieces(chunks)
-        first = next(pieces)
-        second = next(pieces, None)
-        if second is None:
-            self._write(key, lambda: self._put_object(key, first))
-        elif not self._has(key):
-            self._put_large(key, first, second, pieces)
-
-    def put_all(self, objects: Mapping[str, bytes]) -> None:
-        if objects:
-            with ThreadPoolExecutor(min(self.concurrency, len(objects))) as threads:
-                for _ in threads.map(lambda item: self.put(item[0], (item[1],)), objects.items()):
-                    pass
 
     def open(self, key: str, start: int = 0) -> BufferedReader:
         try:
             with _errors():
-                found = self._client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={start}-")
+                found = self._client.get().get_object(Bucket=self._bucket, Key=key, Range=f"bytes={start}-")
         except _RangeEmpty:
             return BufferedReader(io.BytesIO())
         return BufferedReader(_Body(found["Body"]), READ_BYTES)
 
     def read(self, key: str) -> tuple[bytes, ObjectInfo]:
         with _errors():
-            found = self._client.get_object(Bucket=self._bucket, Key=key)
+            found = self._client.get().get_object(Bucket=self._bucket, Key=key)
             content = found["Body"].read()
         return content, _info(key, len(content), found["LastModified"])
 
     def stat(self, key: str) -> ObjectInfo:
         with _errors():
-            found = self._client.head_object(Bucket=self._bucket, Key=key)
+            found = self._client.get().head_object(Bucket=self._bucket, Key=key)
         return _info(key, found["ContentLength"], found["LastModified"])
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix))
+        pages = iter(self._client.get().get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix))
         while True:
             with _errors(Unavailable):
                 page = next(pages, None)
@@ -109,68 +88,57 @@ class S3ObjectStore:
             for found in page.get("Contents", ()):
                 yield _info(found["Key"], found["Size"], found["LastModified"])
 
-    def move(self, source: str, destination: str) -> None:
-        try:
-            size = self.stat(source).size
-            if not self._has(destination):
-                self._copy(source, destination, size)
-        except ObjectNotFound:
-            if not self._has(destination):
-                raise
-        self.delete(source)
-
     def delete(self, key: str) -> None:
         with _errors(Unavailable):
-            self._client.delete_object(Bucket=self._bucket, Key=key)
+            self._client.get().delete_object(Bucket=self._bucket, Key=key)
 
     # Steps --------------------------------------------------------------------------------------------------------
 
-    def _put_object(self, key: str, content: bytes) -> None:
-        with _errors(Unavailable):
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=content, **self._condition)
+    def _piece_bytes(self, number: int) -> int:
+        return PIECE_BYTES * (1 + number // LARGER_EVERY)
 
-    def _put_large(self, key: str, piece: bytes, following: bytes | None, pieces: Iterator[bytes]) -> None:
+    def _put_small(self, key: str, content: bytes) -> None:
+        def put() -> None:
+            with _errors(Unavailable):
+                self._client.get().put_object(Bucket=self._bucket, Key=key, Body=content, **self._condition)
+
+        self._write(key, put)
+
+    def _put_large(self, key: str, pieces: Iterator[bytes]) -> None:
         def parts(upload: str) -> Iterator[CompletedPartTypeDef]:
-            nonlocal piece, following
-            number = 1
-            while True:
+            for number, piece in enumerate(pieces, 1):
                 with _errors(Unavailable):
-                    part = self._client.upload_part(
+                    part = self._client.get().upload_part(
                         Bucket=self._bucket, Key=key, UploadId=upload, PartNumber=number, Body=piece
                     )
                 yield {"PartNumber": number, "ETag": part["ETag"]}
-                if following is None:
-                    return
-                piece, following = following, next(pieces, None)
-                number += 1
 
         self._assemble(key, parts)
 
-    def _copy(self, source: str, destination: str, size: int) -> None:
-        """Inside the service; in parts, since only they can be put together on a condition everywhere."""
-
+    def _copy(self, source: ObjectInfo, destination: str) -> None:
+        # In parts: assembling parts is the only way to copy on a condition that every service supports.
         def parts(upload: str) -> Iterator[CompletedPartTypeDef]:
-            for number, start in enumerate(range(0, size, COPIED_BYTES), 1):
+            for number, start in enumerate(range(0, source.size, COPIED_BYTES), 1):
                 with _errors():
-                    part = self._client.upload_part_copy(
+                    part = self._client.get().upload_part_copy(
                         Bucket=self._bucket,
                         Key=destination,
                         UploadId=upload,
                         PartNumber=number,
-                        CopySource={"Bucket": self._bucket, "Key": source},
-                        CopySourceRange=f"bytes={start}-{min(start + COPIED_BYTES, size) - 1}",
+                        CopySource={"Bucket": self._bucket, "Key": source.key},
+                        CopySourceRange=f"bytes={start}-{min(start + COPIED_BYTES, source.size) - 1}",
                     )
                 yield {"PartNumber": number, "ETag": part["CopyPartResult"]["ETag"]}
 
-        if size:
+        if source.size:
             self._assemble(destination, parts)
         else:
             self.put(destination, ())
 
     def _assemble(self, key: str, parts: Callable[[str], Iterator[CompletedPartTypeDef]]) -> None:
-        """Store what the parts of a multipart upload give; all of them or nothing."""
+        """Store an object as a multipart upload. `parts` sends the parts, given the upload's id."""
         with _errors(Unavailable):
-            upload = self._client.create_multipart_upload(Bucket=self._bucket, Key=key)["UploadId"]
+            upload = self._client.get().create_multipart_upload(Bucket=self._bucket, Key=key)["UploadId"]
         try:
             sent = list(parts(upload))
             self._write(key, lambda: self._complete(key, upload, sent))
@@ -181,70 +149,59 @@ class S3ObjectStore:
     def _complete(self, key: str, upload: str, parts: Sequence[CompletedPartTypeDef]) -> None:
         try:
             with _errors(Unavailable):
-                self._client.complete_multipart_upload(
+                self._client.get().complete_multipart_upload(
                     Bucket=self._bucket,
                     Key=key,
                     UploadId=upload,
                     MultipartUpload={"Parts": parts},
                     **self._condition,
                 )
-        except _AlreadyThere:
+        except _ObjectExists:
             self._abort(key, upload)
 
     def _abort(self, key: str, upload: str) -> None:
         with suppress(CloudExecutorError), _errors():
-            self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload)
+            self._client.get().abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload)
 
     def _write(self, key: str, write: Callable[[], None]) -> None:
-        """Do what writes an object on the condition that there is none."""
+        """Call `write`, which writes an object on the condition that it does not exist."""
         try:
             write()
-        except _AlreadyThere:
+        except _ObjectExists:
             pass
         except _ConditionUnknown:
             self._condition = {}
             if not self._has(key):
                 write()
 
-    def _has(self, key: str) -> bool:
-        try:
-            self.stat(key)
-        except ObjectNotFound:
-            return False
-        return True
-
-    @property
-    def _client(self) -> S3Client:
-        with self._lock:
-            if self._connected is None:
-                with _errors(Unavailable):
-                    self._connected = boto3.session.Session().client(
-                        "s3",
-                        endpoint_url=self._endpoint,
-                        config=Config(
-                            connect_timeout=10,
-                            read_timeout=60,
-                            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-                            max_pool_connections=CONNECTIONS,
-                        ),
-                    )
-            return self._connected
+    def _connect(self) -> S3Client:
+        with _errors(Unavailable):
+            return boto3.session.Session().client(
+                "s3",
+                endpoint_url=self._endpoint,
+                config=Config(
+                    connect_timeout=10,
+                    read_timeout=60,
+                    retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+                    max_pool_connections=CONNECTIONS,
+                ),
+            )
 
 
-class _AlreadyThere(CloudExecutorError):
-    """There is an object already."""
+class _ObjectExists(CloudExecutorError):
+    """The object exists already."""
 
 
 class _ConditionUnknown(CloudExecutorError):
-    """The service does not know the condition that there is no object yet."""
+    """The service does not support the condition that the object must not exist."""
 
 
 class _RangeEmpty(CloudExecutorError):
-    """The object ends before what is asked for."""
+    """The object ends before the requested range."""
 
 
 class _Body(io.RawIOBase):
-    """The bytes of an answer, as they come."""
+    """The body of a response, as a stream."""
 
     def __init__(self, body: StreamingBody) -> None:
         self._body = body
@@ -267,7 +224,7 @@ class _Body(io.RawIOBase):
 
 @contextmanager
 def _errors(missing: type[CloudExecutorError] = ObjectNotFound) -> Iterator[None]:
-    """Turn an error of the library into the port's; `missing` where the service finds nothing."""
+    """Translate errors of the library into those of the port; `missing` if the service finds nothing."""
     try:
         yield
     except ClientError as error:
@@ -280,8 +237,8 @@ def _errors(missing: type[CloudExecutorError] = ObjectNotFound) -> Iterator[None
 def _error(code: str, missing: type[CloudExecutorError]) -> CloudExecutorError:
     if code in _MISSING:
         return missing()
-    if code in _THERE:
-        return _AlreadyThere()
+    if code in _EXISTS:
+        return _ObjectExists()
     if code in _TOO_MANY:
         return QuotaExceeded()
     if code == _UNKNOWN_CONDITION:
@@ -291,24 +248,5 @@ def _error(code: str, missing: type[CloudExecutorError]) -> CloudExecutorError:
     return Unavailable()
 
 
-def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes in pieces, each of which but the last is as large as it may be; of no bytes, an empty one."""
-    piece = bytearray()
-    number = 0
-    for chunk in chunks:
-        rest = memoryview(chunk)
-        while rest:
-            size = PIECE_BYTES * (1 + number // LARGER_EVERY)
-            if len(piece) == size:
-                yield bytes(piece)
-                piece.clear()
-                number += 1
-            taken = rest[: size - len(piece)]
-            piece += taken
-            rest = rest[len(taken) :]
-    yield bytes(piece)
-
-
 def _info(key: str, size: int, modified: datetime) -> ObjectInfo:
-    # In whole seconds, which is what a download tells too.
-    return ObjectInfo(key, size, modified.astimezone(UTC).replace(microsecond=0))
+    return ObjectInfo(key, size, modified_time(modified))

@@ -1,4 +1,4 @@
-"""What Cloud Storage refuses, as the ports' own errors, how long a call may take, and the checksums."""
+"""Errors, timeouts, retries, and checksums of calls to Cloud Storage."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from cloud_executor.errors import CloudExecutorError, Unavailable
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 20.0
-"""how long the service may say nothing"""
+"""Longest wait for the next byte of a response, in seconds."""
 
 RETRY_SECONDS = 20.0
-"""after which a call is not repeated any more: whoever waits for an answer is then told to come again"""
+"""Time after which a call is no longer retried, in seconds. The client is then told to try again later."""
 
 TIMEOUT = (CONNECT_SECONDS, SILENCE_SECONDS)
 
-# The library repeats calls only where it knows that repeating is harmless. Of ours all are: an object is written once.
+# By default, the library retries only calls that it knows are idempotent. All of ours are: objects never change.
 RETRY = DEFAULT_RETRY.with_timeout(RETRY_SECONDS)
 
 CALL: dict[str, Any] = {"timeout": TIMEOUT, "retry": RETRY}
@@ -35,10 +35,10 @@ CALL: dict[str, Any] = {"timeout": TIMEOUT, "retry": RETRY}
 
 @contextmanager
 def storage_errors(missing: type[CloudExecutorError] = Unavailable) -> Iterator[None]:
-    """Turn the library's errors into a port's; `missing` where the service finds nothing.
+    """Translate errors raised inside the block; `missing` if the service finds nothing.
 
-    That is Unavailable where the call names no object: then it is the bucket that is missing, which is nothing that a
-    user could mend. Wrap calls of ours only: a caller's own error is not ours.
+    The default, Unavailable, is for calls that do not name an object: if those find nothing, the bucket is missing,
+    which a user cannot fix. Wrap only our own calls, so that a caller's errors pass unchanged.
     """
     try:
         yield
@@ -51,7 +51,7 @@ def storage_errors(missing: type[CloudExecutorError] = Unavailable) -> Iterator[
 
 
 def check(response: Response, *expected: int) -> Response:
-    """The response, if it has one of these statuses. Raises the error of the client library for another."""
+    """Return the response if it has an expected status. Otherwise raise the client library's error for its status."""
     if response.status_code not in expected:
         with response:
             raise exceptions.from_http_response(response)
@@ -59,5 +59,5 @@ def check(response: Response, *expected: int) -> Response:
 
 
 def checksum_text(checksum: google_crc32c.Checksum) -> str:
-    """As the service writes a CRC-32C."""
+    """A CRC-32C in the format of the service."""
     return base64.b64encode(checksum.digest()).decode()

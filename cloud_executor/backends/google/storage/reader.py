@@ -1,4 +1,4 @@
-"""The bytes of an object in Cloud Storage, as they come."""
+"""Streams of objects in Cloud Storage."""
 
 from __future__ import annotations
 
@@ -18,18 +18,16 @@ from cloud_executor.ports import ObjectNotFound
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-READ_BYTES = 256 * 1024
-
-MOST_RESUMPTIONS = 5
-"""without a byte in between"""
+MAX_RESUMPTIONS = 5
+"""Number of broken connections in a row, without a byte in between, after which reading fails."""
 
 _CRC32C = re.compile(r"crc32c=([^,]+)")
 
 
 class GcsReader(io.RawIOBase):
-    """A stream from offset `start` on. It goes on where a connection broke off, and compares the checksum at the end.
+    """A stream of the bytes from offset `start` on. It resumes after broken connections and verifies the checksum.
 
-    `get` answers to the headers of a request for the object, and to the generation of it that is asked for.
+    `get` requests the object, given the headers of the request and the generation of the object (None: the latest).
     Raises ObjectNotFound.
     """
 
@@ -44,7 +42,7 @@ class GcsReader(io.RawIOBase):
             raise
         self.headers = self._response.headers
         self._generation = self.headers.get("X-Goog-Generation")
-        # Of the whole object, so it says nothing of a part.
+        # The checksum covers the whole object, so it cannot verify a part.
         found = _CRC32C.search(self.headers.get("X-Goog-Hash", ""))
         self._expected = found[1] if found and start == 0 else None
         self._checksum = google_crc32c.Checksum()
@@ -70,7 +68,7 @@ class GcsReader(io.RawIOBase):
         super().close()
 
     def _read(self, size: int) -> bytes:
-        for _ in range(MOST_RESUMPTIONS):
+        for _ in range(MAX_RESUMPTIONS):
             try:
                 return self._body(size)
             except (HTTPError, OSError):
@@ -85,7 +83,7 @@ class GcsReader(io.RawIOBase):
         return data
 
     def _request(self) -> Response:
-        # The bytes as they are stored: the service would unpack an object that says it is packed.
+        # Without this header, the service would decompress objects whose metadata says they are compressed.
         headers = {"Accept-Encoding": "gzip"}
         if self._position:
             headers["Range"] = f"bytes={self._position}-"

@@ -1,4 +1,4 @@
-"""An upload to Cloud Storage in pieces, of a content whose size is not known before its end."""
+"""Uploads to Cloud Storage in pieces, for contents whose size is not known in advance."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from requests import Response
 from cloud_executor.backends.google.storage.errors import RETRY, TIMEOUT, check, checksum_text
 from cloud_executor.errors import Unavailable
 
-MOST_STEPS = 10
-"""in which the service may take one piece"""
+MAX_STEPS = 10
+"""Number of requests for one piece, each of which the service accepts in part, after which the upload fails."""
 
-_TAKEN = re.compile(r"bytes=0-(\d+)")
+_ACCEPTED = re.compile(r"bytes=0-(\d+)")
 
 
 class GcsUpload:
-    """The sender of a resumable session. All pieces but the last are multiples of 256 KiB.
+    """A resumable upload session. The size of each piece but the last must be a multiple of 256 KiB.
 
-    Raises the errors of the client library, and Unavailable where the service does not go on.
+    Raises the errors of the client library, and Unavailable if the upload makes no progress.
     """
 
-    # The client library's own writer cannot cancel its session, so a broken upload would be kept for a week.
+    # The client library's BlobWriter (as of 3.17) lacks what we need. Its `terminate` sends DELETE to the URL that
+    # creates sessions, so the service keeps the session for a week. It fails if the service accepts a piece in part,
+    # does not delete an object whose checksum does not match, and needs an extra request if the last piece is full.
 
     def __init__(self, http: AuthorizedSession, session_url: str) -> None:
         self._http = http
@@ -38,7 +40,7 @@ class GcsUpload:
         self._send(piece, "*")
 
     def finish(self, piece: bytes) -> None:
-        """Send the last piece; the object is there now, or there was one already (PreconditionFailed)."""
+        """Send the last piece, which stores the object. Raises PreconditionFailed if the object exists."""
         self._checksum.update(piece)
         response = self._send(piece, str(self._sent + len(piece)))
         stored: Mapping[str, str] = response.json()
@@ -49,15 +51,15 @@ class GcsUpload:
         self._http.delete(self._url, timeout=TIMEOUT)
 
     def _send(self, piece: bytes, total: str) -> Response:
-        """The answer to its last byte. A piece that was taken in part is sent on from there."""
+        """Send a piece until the service has accepted all of it. Returns the last response."""
         end = self._sent + len(piece)
-        for _ in range(MOST_STEPS):
-            # Also after a connection broke off: what the service has taken of it already, it takes no second time.
+        for _ in range(MAX_STEPS):
+            # Safe to retry after a broken connection: the service ignores bytes that it has accepted already.
             response: Response = RETRY(self._put)(piece, f"bytes {self._sent}-{end - 1}/{total}")
             if response.status_code != 308:
                 return response
-            taken = _TAKEN.fullmatch(response.headers.get("Range", ""))
-            position = int(taken[1]) + 1 if taken else 0
+            accepted = _ACCEPTED.fullmatch(response.headers.get("Range", ""))
+            position = int(accepted[1]) + 1 if accepted else 0
             if position < self._sent:
                 break
             piece = piece[position - self._sent :]

@@ -1,0 +1,99 @@
+"""What the stores of remote buckets (Cloud Storage, S3) have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import chain
+
+from cloud_executor.parallel import parallel_map
+from cloud_executor.ports import ObjectInfo, ObjectNotFound
+
+READ_BYTES = 256 * 1024
+"""Size of the buffer of an open object, in bytes."""
+
+CONNECTIONS = 64
+"""Number of connections kept open for later calls."""
+
+
+class BucketStore(ABC):
+    """The part of an ObjectStore that is the same for all buckets. All writes are conditional: the first one wins."""
+
+    concurrency = 16
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> None:
+        pieces = self._pieces(chunks)
+        first = next(pieces)
+        second = next(pieces, None)
+        if second is None:
+            self._put_small(key, first)
+        # The check spares the transfer of an object that exists. Also, some emulators ignore the condition.
+        elif not self._has(key):
+            self._put_large(key, chain((first, second), pieces))
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        list(parallel_map(lambda item: self.put(item[0], (item[1],)), objects.items(), self.concurrency))
+
+    @abstractmethod
+    def stat(self, key: str) -> ObjectInfo: ...
+
+    def move(self, source: str, destination: str) -> None:
+        try:
+            found = self.stat(source)
+            # Checked for the same reasons as in `put`.
+            if not self._has(destination):
+                self._copy(found, destination)
+        except ObjectNotFound:
+            if not self._has(destination):
+                raise
+        self.delete(source)
+
+    @abstractmethod
+    def delete(self, key: str) -> None: ...
+
+    # Steps --------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _piece_bytes(self, number: int) -> int:
+        """The size of a piece of an upload, numbered from 0. A smaller object is sent in one request."""
+
+    @abstractmethod
+    def _put_small(self, key: str, content: bytes) -> None: ...
+
+    @abstractmethod
+    def _put_large(self, key: str, pieces: Iterator[bytes]) -> None:
+        """Store the joined pieces, of which there are at least two."""
+
+    @abstractmethod
+    def _copy(self, source: ObjectInfo, destination: str) -> None:
+        """Copy an object inside the service, without its note. Raises ObjectNotFound."""
+
+    def _has(self, key: str) -> bool:
+        try:
+            self.stat(key)
+        except ObjectNotFound:
+            return False
+        return True
+
+    def _pieces(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Regroup the bytes into pieces. The last one can be smaller; an empty object is one empty piece."""
+        piece = bytearray()
+        number = 0
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                size = self._piece_bytes(number)
+                if len(piece) == size:
+                    yield bytes(piece)
+                    piece.clear()
+                    number += 1
+                taken = rest[: size - len(piece)]
+                piece += taken
+                rest = rest[len(taken) :]
+        yield bytes(piece)
+
+
+def modified_time(time: datetime) -> datetime:
+    """The modification time of an object, to the second: the precision of the Last-Modified header of a download."""
+    return time.astimezone(UTC).replace(microsecond=0)
