@@ -1,4 +1,4 @@
-"""Logs as records: one JSON object a line, in the form that Google Cloud Logging reads."""
+"""Logs as JSON lines, one record per line, in the format of Google Cloud Logging."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _fields: ContextVar[Mapping[str, object]] = ContextVar("fields", default=Mapping
 
 @contextmanager
 def logged_with(**fields: object) -> Iterator[None]:
-    """Each line that this thread logs meanwhile has these fields, whatever part of the program logs it.
+    """Add these fields to every record this thread logs inside the block. None values are dropped.
 
-    One that is None is not there. What a line says itself goes before them.
+    A record's own fields take precedence.
     """
     known = {name: value for name, value in fields.items() if value is not None}
     token = _fields.set({**_fields.get(), **known})
@@ -31,10 +31,10 @@ def logged_with(**fields: object) -> Iterator[None]:
 
 
 class JsonFormatter(logging.Formatter):
-    """The message is constant text; what differs is passed as `extra` and becomes fields.
+    """Format a record as JSON. Messages are constant strings; variable data is passed as `extra` and becomes fields.
 
-    A field `trace`, 32 hex digits, becomes the one by which Cloud Logging finds all lines of a trace of the `project`
-    (https://cloud.google.com/logging/docs/structured-logging, special fields). Without a project it stays as it is.
+    With a `project`, the field `trace` (32 hex digits) becomes the special field by which Cloud Logging finds all
+    records of a trace (https://cloud.google.com/logging/docs/structured-logging). Without one, it is unchanged.
     """
 
     def __init__(self, component: str, project: str | None = None) -> None:
@@ -61,7 +61,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(component: str, project: str | None, level: int = logging.INFO) -> None:
-    """Send all logs of this process to standard error as JSON lines; `project`: where there is one, its traces."""
+    """Log to standard error as JSON lines. `project` is the Google Cloud project of the traces, if there is one."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(component, project))
     logging.basicConfig(level=level, handlers=[handler], force=True)

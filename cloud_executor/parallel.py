@@ -1,4 +1,4 @@
-"""Calls that wait for a remote store, several at once."""
+"""Concurrent calls to a remote store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ Result = TypeVar("Result")
 
 
 def parallel_map(function: Callable[[Item], Result], items: Collection[Item], concurrency: int) -> Iterable[Result]:
-    """The results in the order of the items; at most `concurrency` calls at once. Raises what a call raises."""
+    """Call the function for each item, up to `concurrency` calls at once. Returns the results in the order of the
+    items.
+
+    Raises what a call raises. Without concurrency, each call is made when its result is consumed.
+    """
     if concurrency == 1 or len(items) < 2:
         return map(function, items)
     with ThreadPoolExecutor(min(concurrency, len(items))) as threads:

@@ -1,8 +1,8 @@
-"""The three ports: what storage must be able to do for the use cases, in domain terms.
+"""The three ports: the operations that the use cases need from storage, in domain terms.
 
-Every method is one atomic step, safe for concurrent use by threads and processes. Implementations live in `backends/`;
-one contract suite (`tests/contract/`) runs unchanged against each. Vendor errors end in the implementation: what leaves
-a port is one of the errors below, or `Unavailable` / `StorageFull`.
+Each method is one atomic step, safe for concurrent use by threads and processes. Implementations are in `backends/`;
+one contract suite (`tests/contract/`) runs unchanged against all of them. Implementations translate vendor errors: a
+port raises the documented errors, or `Unavailable` and its subclasses, such as `StorageFull`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.model.worker import WorkerRecord
 
 JobChange = Callable[[Job | None], Job | None]
-"""A transition: the stored job (None: there is none) to the job to store (None: leave it). May raise to refuse; may
-be called more than once by a store that retries, so it must be pure."""
+"""A transition from the stored job (None if there is none) to the job to store (None for no change).
+
+It can raise an error to reject the change. It must be pure, because a store that retries calls it again.
+"""
 
 
 class ObjectNotFound(NotFound):
@@ -32,103 +34,106 @@ class JobNotFound(NotFound):
 
 
 class ObjectInfo(msgspec.Struct, frozen=True):
-    """What is known of a stored object without reading it."""
+    """Properties of a stored object."""
 
     key: str
     size: int
-    """bytes"""
+    """Size, in bytes."""
     modified: datetime
-    """when it was stored; aware, UTC"""
+    """Time when the object was stored, in UTC."""
     crc32: int | None = None
-    """of its bytes, where the store keeps it"""
+    """CRC-32 of the object's bytes, if the store keeps it."""
     note: str | None = None
-    """of an upload in flight: what `upload_url` was told of it"""
+    """The note of an upload in flight, as passed to `upload_url`."""
 
 
 class ObjectStore(Protocol):
-    """Bytes under a key such as `wg-content/ab/cdef…`. Objects never change: a key is written once."""
+    """Byte strings under keys such as `wg-content/ab/cdef…`. Objects never change: each key is written once."""
 
     concurrency: int
-    """how many calls are worth making at once: 1 for a local disk, more where each call is a round trip"""
+    """Useful number of concurrent calls: 1 for a local disk, more if each call is a round trip."""
 
     def put(self, key: str, chunks: Iterable[bytes]) -> None:
         """Store the joined chunks durably.
 
-        A reader never sees part of an object, and a put that fails (also because `chunks` raises) leaves nothing.
-        If the key is there already its object stays as it is, and that is a success.
+        Readers never see part of an object. A put that fails, for example because `chunks` raises, leaves nothing. If
+        the object exists already, it stays unchanged and the call succeeds.
         """
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
-        """Store small objects as `put` does each, in about the time of one; a failure may leave some of them stored."""
+        """Put small objects, in about the time of one. If the call fails, some of them may be stored."""
 
     def open(self, key: str, start: int = 0) -> AbstractContextManager[BinaryIO]:
-        """The object's bytes from offset `start` on, as a readable stream. Raises ObjectNotFound."""
+        """Open a stream of the object's bytes from offset `start` on. Raises ObjectNotFound."""
 
     def read(self, key: str) -> tuple[bytes, ObjectInfo]:
-        """A small object whole, with what `stat` says of it, in one step. Raises ObjectNotFound."""
+        """Read a small object and its properties in one step. Raises ObjectNotFound."""
 
     def stat(self, key: str) -> ObjectInfo:
-        """Raises ObjectNotFound."""
+        """Look up the object's properties. Raises ObjectNotFound."""
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Every object whose key starts with `prefix`, in the order of the keys; pages are the store's own affair."""
+        """Yield all objects whose keys start with `prefix`, ordered by key. Pages are fetched as needed."""
 
     def move(self, source: str, destination: str) -> None:
-        """Rename durably; moving onto an existing key drops the source. Raises ObjectNotFound if both are missing."""
+        """Rename durably. If the destination exists, drop the source. Raises ObjectNotFound if both are missing."""
 
     def delete(self, key: str) -> None:
-        """Remove; a missing object is a success."""
+        """Delete the object. Succeeds if there is none."""
 
 
 class DirectTransfers(Protocol):
-    """What some object stores can do besides: move bytes between a client and themselves, past this program.
+    """Optional operations of an object store: transfers between a client and the store that bypass this program.
 
-    For answers and requests that are larger than a cloud function may give and take.
+    They serve requests and responses that exceed the size limits of a cloud function.
     """
 
     def upload_url(self, key: str, size: int, note: str, origin: str | None) -> str:
-        """A URL to which a client sends `size` bytes, in a resumable session; they are then the object `key`.
+        """Return the URL of a resumable session in which a client uploads the object, of `size` bytes.
 
-        `note` is kept beside the object until it is moved. `origin`: of the browser page that will send, if one does.
+        `note` is kept with the object until it is moved. `origin` is the origin of the browser page that will upload,
+        if any.
         """
 
     def download_url(self, key: str, *, content_type: str, disposition: str | None, lifetime: timedelta) -> str:
-        """A URL that gives the object to anybody for that long, with these headers. Nothing is looked up."""
+        """Return a URL at which anyone can download the object, with these headers, for `lifetime`. Makes no call."""
 
     def record_crc32(self, key: str, crc32: int) -> None:
-        """Keep the CRC-32 of an object's bytes beside it. Raises ObjectNotFound."""
+        """Store the CRC-32 of an object's bytes with it. Raises ObjectNotFound."""
 
     def compose(self, key: str, parts: Sequence[str | bytes]) -> None:
-        """Store the parts joined, as `put` does: keys of objects that are there (their bytes are copied inside the
-        store), and small pieces of bytes. There may be many thousand parts. Raises ObjectNotFound if one is missing.
+        """Put the joined parts: keys of existing objects, which are copied inside the store, and small byte strings.
+
+        There can be many thousands of parts. Raises ObjectNotFound if one is missing.
         """
 
 
 class JobPage(msgspec.Struct, frozen=True):
-    """Part of a list of jobs, ordered by createTime and hash; hashes of one beginning of 1000 bytes in any order."""
+    """A part of a list of jobs, ordered by createTime and hash. Hashes that share 1000 bytes can be in any order."""
 
     jobs: tuple[Job, ...]
     next: str | None
-    """where the next page starts, an opaque text; None: this is the last page"""
+    """An opaque token for the next page; None on the last page."""
 
 
 class JobStore(Protocol):
-    """Jobs by hash, the segments of their output, and the workers. A hash may be any text."""
+    """Jobs by hash, the segments of their output, and worker records. A hash can be any string."""
 
     def get(self, job_hash: str) -> Job:
-        """Raises JobNotFound."""
+        """Look up a job. Raises JobNotFound."""
 
     def require(self, job_hash: str) -> None:
-        """Raises JobNotFound. As jobs stay for ever, one that was there once may be taken for granted."""
+        """Raises JobNotFound. The result can be cached, because jobs are kept forever."""
 
     def transact(self, job_hash: str, change: JobChange, *, durable: bool = True) -> Job | None:
-        """Apply `change` to the job, atomically against every other writer; the job as it is then stored.
+        """Apply `change` to the job, atomically with respect to all other writers. Returns the job as stored afterward.
 
-        Not `durable`: a power cut may undo it, with all that was written after it. For notes whose loss `sweep` mends.
+        A change that is not `durable` can be undone by a power failure, along with all later writes. This suits records
+        that `sweep` restores.
         """
 
     def record_publish(self, job: Job, at: datetime) -> None:
-        """Note that a message for `job`, as it was stored last, is in the queue; nothing if it was changed since."""
+        """Record that the queue has a message for `job`. Has no effect if the stored job has changed since."""
 
     def query(
         self,
@@ -138,72 +143,72 @@ class JobStore(Protocol):
         after: str | None = None,
         limit: int = 500,
     ) -> JobPage:
-        """A page of the jobs for which all that is given holds, oldest first. `after` is a former page's `next`."""
+        """Return a page of the jobs that match all conditions, oldest first. `after` is an earlier page's `next`."""
 
     def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
-        """RUNNING jobs whose lease ended before `now`."""
+        """RUNNING jobs whose leases have expired."""
 
     def unpublished(self, created_before: datetime, limit: int) -> tuple[Job, ...]:
-        """CREATED jobs of some pool, older than that, of which no publish was noted."""
+        """CREATED jobs of any pool, created before this time, without a note that they were published."""
 
     def with_expired_output(self, now: datetime, limit: int) -> tuple[Job, ...]:
         """Jobs whose output is due to be cleared."""
 
     def put_output(self, segment: OutputSegment, change: JobChange) -> Job | None:
-        """Store a segment (replacing the one of its number) and transact its job, both or neither.
+        """Store a segment, replacing one with the same number, and transact its job, both in one step.
 
-        Raises Invalid if the number has more than 64 bits; a segment of more than 3 MB may be TooLarge.
+        Raises Invalid if the number exceeds 64 bits. Can raise TooLarge if the segment exceeds 3 MB.
         """
 
     def output(self, job_hash: str, start: int | None = None, end: int | None = None) -> Iterator[OutputSegment]:
-        """Segments with start <= number < end in the order of their number."""
+        """Yield the segments with start <= number < end, ordered by number."""
 
     def clear_output(self, job_hash: str) -> None:
-        """Delete the segments of this job, and of no other. Repeating it is harmless."""
+        """Delete all segments of this job. Idempotent."""
 
     def put_worker(self, worker: WorkerRecord) -> None:
-        """Record a worker, replacing what was known of it. Raises TooLarge."""
+        """Store a worker record, replacing an earlier one. Raises TooLarge."""
 
     def workers(self) -> Iterator[WorkerRecord]:
-        """All known workers, by client id; those of one beginning of 1000 bytes in any order."""
+        """Yield all worker records, ordered by client id. Ids that share 1000 bytes can be in any order."""
 
     def delete_worker(self, client_id: str, seen_before: datetime) -> bool:
-        """Forget a worker unless it was seen since; whether it was forgotten now."""
+        """Delete a worker record unless the worker was seen since. Returns whether it was deleted."""
 
 
 class Delivery(Protocol):
-    """A message in one worker's hands. It comes again, to anyone, unless it is acked.
+    """A message held by one worker. Unless it is acked, it is redelivered to any worker.
 
-    Once it was published anew, or came again, this delivery of it is void: `ack` and `nack` do nothing.
+    Once the message is published again or redelivered, this delivery is void: `ack` and `nack` have no effect.
     """
 
     job_hash: str
 
     def ack(self) -> None:
-        """Done: never deliver this message again."""
+        """Settle the message: it is not delivered again."""
 
     def nack(self) -> None:
-        """Deliver it again, now."""
+        """Redeliver the message immediately."""
 
 
 class Subscription(Protocol):
-    """Deliveries of one pool. Those in hand are kept from others until acked, nacked, or the process dies."""
+    """Deliveries of one pool. No other worker gets them until they are acked or nacked, or the process dies."""
 
     def next(self, timeout: float) -> Delivery | None:
-        """The next delivery, or None after `timeout` seconds or once `close` was called."""
+        """Wait for the next delivery. Returns None after `timeout` seconds, or once `close` is called."""
 
     def close(self) -> None:
-        """Stop delivering; deliveries in hand can still be acked or nacked. Wakes a waiting `next`."""
+        """Stop delivering, and wake a waiting `next`. Earlier deliveries can still be acked or nacked."""
 
 
 class JobQueue(Protocol):
-    """Messages that name a job to run. At least once: duplicates and reordering are normal."""
+    """Messages that name a job to run. Delivery is at least once: duplicates and reordering are normal."""
 
     def publish(self, pool: str, job_hash: str) -> None:
-        """Returns once the message is stored, as durably as the note in the job store that it was published."""
+        """Store a message. It is as durable as the job store's record that the job was published."""
 
     def subscribe(self, pool: str, slots: int) -> AbstractContextManager[Subscription]:
-        """Receive the pool's messages, to work on `slots` of them at once: no more are kept from others.
+        """Receive up to `slots` of the pool's messages at once; all others stay available to other workers.
 
-        A message left by a dead process returns within about a minute.
+        The messages of a dead process are redelivered within about a minute.
         """

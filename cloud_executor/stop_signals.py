@@ -1,4 +1,4 @@
-"""Signals that tell a program to stop, as an event."""
+"""Stop signals as an event."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterable
 
 
 def set_on_signals(stopping: threading.Event, numbers: Iterable[signal.Signals]) -> None:
-    """Set the event when one of the signals comes; one that comes again changes nothing. For the main thread.
+    """Set the event on the first of the signals; later ones have no effect. Call this from the main thread.
 
-    Python runs a handler when the main thread comes round to it, which is never if the signal came just before that
-    thread went to sleep on a lock; and a handler that sets the event may wait for ever for the event's own lock. So
-    the handler does nothing: the system's half of it writes the signal's number to a pipe, at once, whatever the
-    threads do, and a thread of ours waits there.
+    Python runs signal handlers between two instructions of the main thread: never, if the signal arrives just before
+    that thread blocks on a lock. Also, a handler that sets the event can deadlock on the event's own lock. So the
+    handler does nothing. Instead, the interpreter's low-level handler writes the signal number to a pipe at once, and a
+    thread waits on the pipe.
     """
     stops = frozenset(numbers)
     received, sent = os.pipe()

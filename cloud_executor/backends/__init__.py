@@ -1,1 +1,4 @@
-"""Implementations of the ports, one technology a file. Only `cloud_executor.composition` imports them."""
+"""Implementations of the ports: files, S3, SQLite, and Google Cloud, with the code that they share.
+
+Only `cloud_executor.composition` imports them.
+"""

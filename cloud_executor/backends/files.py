@@ -1,8 +1,8 @@
 """Objects as files, in the layout of WebGME's file backend: an object's key is its path below the root.
 
-What is being written is a file without a name (open(2), O_TMPFILE), of which a crash leaves nothing. It gets its key,
-by a hard link, once its bytes are on the disk. Where the file system cannot do that, it is a file of `wg-temp/` that
-nobody else knows, and what a crash leaves is found there like every abandoned upload.
+An object is written to a file without a name (open(2), O_TMPFILE), of which a crash leaves nothing. Once its bytes are
+on disk, a hard link gives it its key. If the file system does not support that, the file gets a unique name in
+`wg-temp/`, where a file that a crash leaves is cleaned up like any abandoned upload.
 """
 
 from __future__ import annotations
@@ -29,42 +29,43 @@ from cloud_executor.ports import ObjectInfo, ObjectNotFound
 T = TypeVar("T")
 
 BATCH = 1 << 20
-"""bytes that are handed to the writing thread at once; an object that is no larger needs no thread"""
+"""Size of a batch for the writing thread, in bytes. A smaller object is written without a thread."""
 
 BATCHES_AHEAD = 8
-"""how many batches may wait to be written"""
+"""Largest number of batches that wait to be written."""
 
 FLUSH_EVERY = 32 << 20
-"""bytes after which they are sent to the disk, while the next ones come in: so the last flush is a short one"""
+"""Amount after which data is flushed while more is received, in bytes. It keeps the last flush short."""
 
 _SHARDS = frozenset(f"{number:02x}" for number in range(256))
-"""the folders that contents and metadata are spread over"""
+"""Names of the folders over which contents and metadata are spread."""
 
 _OPEN_FILES = "/proc/self/fd"
 
 _NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
-"""how a file system, or an old kernel, says that it has none"""
+"""Error numbers of file systems and old kernels that do not support unnamed files."""
 
 _NO_OBJECT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 
 
 class _NewFile(NamedTuple):
-    """A file that nobody else knows, open for writing."""
+    """A file that no other writer uses, open for writing."""
 
     descriptor: int
     path: str | None
-    """its name in `wg-temp/`, if it had to have one"""
+    """Its path in `wg-temp/`, if it needed a name."""
 
     def link(self, path: str) -> None:
-        """Give it a name that stays."""
+        """Give the file its permanent name."""
         if self.path is not None:
             os.link(self.path, path)
         else:
-            # The directory, which an absolute path makes meaningless, has Python follow the link, as linkat(2) says.
+            # Python follows the link, as linkat(2) requires, only if a directory is given. The path is absolute, so the
+            # system ignores the directory.
             os.link(f"{_OPEN_FILES}/{self.descriptor}", path, src_dir_fd=self.descriptor, follow_symlinks=True)
 
     def discard(self) -> None:
-        """Close it, and remove the name it had."""
+        """Close the file, and remove its temporary name."""
         os.close(self.descriptor)
         if self.path is not None:
             with suppress(OSError):
@@ -72,12 +73,12 @@ class _NewFile(NamedTuple):
 
 
 class FileObjectStore:
-    """An ObjectStore in a folder of a local file system that knows hard links."""
+    """An ObjectStore in a folder of a local file system that supports hard links."""
 
     concurrency = 1
 
     def __init__(self, root: Path) -> None:
-        # Paths are texts here: for a small object, pathlib takes longer than the system does.
+        # Paths are strings here: for a small object, pathlib takes longer than the system calls.
         self._root = str(root)
         self._durable: set[str] = set()
         self._unnamed_files = hasattr(os, "O_TMPFILE") and os.path.isdir(_OPEN_FILES)
@@ -98,8 +99,8 @@ class FileObjectStore:
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
         missing = {path: data for key, data in objects.items() if not self._settled(path := self._path(key))}
-        # Step by step for all of them, so that what one step takes to the disk takes the others' along; and without
-        # the contexts of `put`, which for small objects cost as much as the system's calls.
+        # Each step is done for all objects, so that one flush can cover several of them. The context managers of `put`
+        # are avoided: for small objects they cost as much as the system calls.
         files: list[_NewFile] = []
         try:
             with os_errors():
@@ -117,12 +118,12 @@ class FileObjectStore:
                 new.discard()
 
     def open(self, key: str, start: int = 0) -> FileIO:
-        """The file itself: its `fileno()` stands at `start`, ready for sendfile."""
+        """Open the file. Its descriptor is positioned at `start`, ready for sendfile."""
         path = self._path(key)
         try:
             file = FileIO(path)
         except OSError as error:
-            raise _looked_up(error) from error
+            raise _open_error(error) from error
         file.seek(start)
         return file
 
@@ -136,14 +137,14 @@ class FileObjectStore:
             finally:
                 os.close(file)
         except OSError as error:
-            raise _looked_up(error) from error
+            raise _open_error(error) from error
 
     def stat(self, key: str) -> ObjectInfo:
         path = self._path(key)
         try:
             found = os.stat(path)
         except OSError as error:
-            raise _looked_up(error) from error
+            raise _open_error(error) from error
         if not S_ISREG(found.st_mode):
             raise ObjectNotFound
         return _info(key, found)
@@ -163,7 +164,7 @@ class FileObjectStore:
             except FileNotFoundError:
                 if not self._settled(path):
                     raise ObjectNotFound from None
-            # Should a crash bring the source back, it is there twice: harmless, and cleared with what was abandoned.
+            # A crash can restore the source. The copy is harmless, and is cleaned up like an abandoned upload.
             with suppress(FileNotFoundError):
                 os.unlink(source_path)
 
@@ -173,11 +174,11 @@ class FileObjectStore:
 
     def _path(self, key: str) -> str:
         if "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
-            raise ValueError("The key is no path below the root.")
+            raise ValueError("The key must be a path below the root.")
         return f"{self._root}/{key}"
 
     def _settled(self, path: str) -> bool:
-        """Whether the object is there, and stays: its writer may not have come to syncing it yet."""
+        """Whether the object exists. If so, sync its name, because its writer may not have done so yet."""
         with os_errors():
             if not os.path.exists(path):
                 return False
@@ -203,13 +204,13 @@ class FileObjectStore:
         return _NewFile(self._inside(folder, lambda: os.open(path, flags, 0o666)), path)
 
     def _name(self, path: str, link: Callable[[str], None]) -> None:
-        """Have bytes get this path by a link, unless it is taken."""
-        # A link, since a rename would replace what another writer has put there meanwhile.
+        """Give a file this path with `link`, unless the path is taken."""
+        # A rename would replace an object that another writer has stored in the meantime.
         with suppress(FileExistsError):
             self._inside(_folder(path), lambda: link(path))
 
     def _inside(self, folder: str, action: Callable[[], T]) -> T:
-        """Do what needs the folder, after making it; also if somebody has cleared it away since."""
+        """Create the folder, and call `action`, which needs it. Do so again if the folder was removed in between."""
         self._make(folder)
         try:
             return action()
@@ -219,7 +220,7 @@ class FileObjectStore:
             return action()
 
     def _make(self, folder: str) -> None:
-        """Make the folder durably. Once for each: another process may have made it and not synced it yet."""
+        """Create the folder durably, once per process: an existing one may not have been synced by its creator yet."""
         if folder in self._durable:
             return
         if folder == self._root:
@@ -228,7 +229,7 @@ class FileObjectStore:
         else:
             parent = _folder(folder)
             self._make(parent)
-            # All shards at once: to sync their folder for each of them would take longer than to make them.
+            # All shards at once: syncing their parent for each of them would take longer than creating them.
             sharded = parent != self._root and folder.removeprefix(f"{parent}/") in _SHARDS
             made = [f"{parent}/{shard}" for shard in _SHARDS] if sharded else [folder]
             for path in made:
@@ -238,9 +239,9 @@ class FileObjectStore:
         self._durable.update(made)
 
     def _walk(self, folder: str, start: str) -> Iterator[ObjectInfo]:
-        """The objects below `folder` (a key that ends in a slash, or nothing) whose next name begins with `start`."""
+        """The objects below `folder` (empty, or ending in a slash) whose next path component begins with `start`."""
         with os_errors():
-            # The slash makes names sort as the keys below them do.
+            # The slash makes folder names sort like the keys below them.
             try:
                 with os.scandir(f"{self._root}/{folder}") as entries:
                     found = {
@@ -261,7 +262,7 @@ class FileObjectStore:
 
 
 def _write(file: int, chunks: Iterable[bytes]) -> None:
-    """Write all chunks; those of a large object while the caller makes, and maybe hashes, the next ones."""
+    """Write all chunks. A large object is written while the caller produces, and often hashes, the next chunks."""
     batches = _batches(chunks)
     first = next(batches, [])
     following = next(batches, None)
@@ -280,8 +281,8 @@ def _write(file: int, chunks: Iterable[bytes]) -> None:
                 if len(writes) > BATCHES_AHEAD:
                     writes.popleft().result()
                 if unflushed >= FLUSH_EVERY:
-                    # Waiting for the one before bounds what the last flush has left to do. Its error must be seen
-                    # here: the system reports it once.
+                    # Waiting for the previous flush limits the work of the last one. Its error must be raised here,
+                    # because the system reports it only once.
                     if flush is not None:
                         flush.result()
                     flush = flusher.submit(os.fsync, file)
@@ -337,6 +338,6 @@ def _read(file: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _looked_up(error: OSError) -> CloudExecutorError:
-    """What it means that a file could not be opened."""
+def _open_error(error: OSError) -> CloudExecutorError:
+    """The port's error for a file that could not be opened."""
     return ObjectNotFound() if error.errno in _NO_OBJECT else os_error(error)

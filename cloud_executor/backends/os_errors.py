@@ -1,4 +1,4 @@
-"""What the operating system refuses, as the ports' own errors."""
+"""Translate errors of the operating system into those of the ports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 @contextmanager
 def os_errors() -> Iterator[None]:
-    """Turn an OSError into StorageFull or Unavailable. Wrap calls of ours only: a caller's own OSError is not ours."""
+    """Translate an OSError raised inside the block into StorageFull or Unavailable.
+
+    Wrap only our own calls, so that a caller's OSError passes unchanged.
+    """
     try:
         yield
     except OSError as error:
@@ -21,5 +24,5 @@ def os_errors() -> Iterator[None]:
 
 
 def os_error(error: OSError) -> Unavailable:
-    """The port's error for one of the operating system."""
+    """The port's error for an error of the operating system."""
     return StorageFull() if error.errno in _FULL else Unavailable()
