@@ -336,7 +336,7 @@ def test_the_store_reconnects_to_a_restarted_emulator(monkeypatch: pytest.Monkey
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", address)
         store = FirestoreJobStore("test", "(default)")
         insert(store, "a")
-    monkeypatch.setattr(backend, "_REPEATED", {"retry": None, "timeout": 1.0})
+    monkeypatch.setattr(backend, "_RETRIED", {"retry": None, "timeout": 1.0})
     with pytest.raises(Unavailable):
         store.get("a")
     with firestore_emulator(int(address.partition(":")[2])):
@@ -345,7 +345,7 @@ def test_the_store_reconnects_to_a_restarted_emulator(monkeypatch: pytest.Monkey
                 insert(store, "a")
                 break
             except Unavailable:
-                monkeypatch.setattr(backend, "_REPEATED", {"retry": backend._RETRY, "timeout": 5.0})
+                monkeypatch.setattr(backend, "_RETRIED", {"retry": backend._RETRY, "timeout": 5.0})
         assert store.get("a") == new_job("a")
 
 
