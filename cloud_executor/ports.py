@@ -149,7 +149,7 @@ class JobStore(Protocol):
         """RUNNING jobs whose leases have expired."""
 
     def unpublished(self, created_before: datetime, limit: int) -> tuple[Job, ...]:
-        """CREATED jobs of any pool, created before this time, without a note that they were published."""
+        """CREATED jobs of any pool, created before this time, with no record of being published."""
 
     def with_expired_output(self, now: datetime, limit: int) -> tuple[Job, ...]:
         """Jobs whose output is due to be cleared."""
