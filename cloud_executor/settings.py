@@ -245,9 +245,9 @@ class Settings:
 
 def _parse_pools(text: str, defaults: WorkerPool) -> tuple[WorkerPool, ...]:
     try:
-        return parse_pools(text, defaults)
+        return parse_pools(f"{PREFIX}POOLS", text, defaults)
     except Invalid as error:
-        raise InvalidSetting(f"{PREFIX}POOLS{error}") from None
+        raise InvalidSetting(str(error)) from None
 
 
 def _check(settings: Settings) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from cloud_executor.blobs.keys import METADATA_PREFIX, content_key, metadata_key, temporary_key
 from cloud_executor.errors import NotFound, TooLarge
-from cloud_executor.model.metadata import BlobMetadata, metadata_answer, parse_hash
+from cloud_executor.model.metadata import BlobMetadata, parse_hash, response_document
 from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import DirectTransfers, ObjectNotFound, ObjectStore
 
@@ -51,7 +51,7 @@ class StoredBlob(msgspec.Struct, frozen=True):
 
     def document(self) -> bytes:
         """The document as the API shows it: JSON, with `lastModified`."""
-        return metadata_answer(self.canonical, self.last_modified)
+        return response_document(self.canonical, self.last_modified)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""`executor_config.json`: which command a job runs, and which results it keeps
+"""`executor_config.json`: the command that a job runs, and the results that it keeps
 (docs/protocol.md: executor_config.json).
 
-WebGME's fields mean what they mean there; `timeout`, `env`, `image`, `resources` and `retries` are ours.
+WebGME's fields mean what they mean there; `timeout`, `env`, `image`, `resources`, and `retries` are this project's own.
 """
 
 from __future__ import annotations
@@ -11,216 +11,174 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Self
 
 from cloud_executor.errors import Invalid
 from cloud_executor.model import javascript
-from cloud_executor.model.javascript import is_truthy
+from cloud_executor.model.json_fields import (
+    MAX_TIMER,
+    JsonFields,
+    duration,
+    finite_number,
+    json_list,
+    json_object,
+    nonempty_string,
+    string,
+    strings,
+    whole_number,
+)
 from cloud_executor.model.patterns.minimatch import MAX_SIZE, ResultPatterns
 
 MAX_BYTES = 1_048_576
-"""so large the file may be"""
-_LONGEST = 2**31 - 1
-"""what timers and counters take without overflowing"""
-
+"""Size limit of the file, in bytes."""
 MAX_RETRIES = 100
-LEAST_MEMORY_MIB = 16
-"""with less an engine starts no container"""
-LEAST_CPUS = 0.01
+MIN_MEMORY_MIB = 16
+"""Least memory with which a container engine starts a container."""
+MIN_CPUS = 0.01
 MAX_IMAGE_LENGTH = 512
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = re.compile(r"ORIGIN_URL|(?:CLOUD_EXECUTOR|TINI)_\w*")
-"""variables by which the worker keeps its promises: where the server is, and how a command is found and ended"""
+"""Variables that the worker sets: the server's address, and markers by which it finds the command's processes."""
 _IMAGE = re.compile(r"[A-Za-z0-9][\w.:/@+-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class ResultArtifact:
-    """Result files that are kept as one artifact."""
+    """Result files that are saved as one artifact."""
 
     name: str
-    """key in the job's `resultHashes`; the blob is `<name>.zip`"""
+    """Key in the job's `resultHashes`; the blob is named `<name>.zip`."""
     patterns: ResultPatterns
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutorConfig:
-    """What to run. Texts can be encoded in UTF-8, and `cmd` and `args` have no NUL."""
+    """The command of a job. All strings can be encoded in UTF-8, and `cmd`, `args`, and `env` contain no NUL."""
 
     cmd: str
-    """a name looked up in PATH, or a path relative to the job's folder"""
+    """Program: a name that is looked up in PATH, or a path relative to the job's folder."""
     args: tuple[str, ...]
-    """passed as they are, without a shell"""
+    """Arguments, passed without a shell."""
     result_artifacts: tuple[ResultArtifact, ...]
-    """names are unique"""
+    """Artifacts with unique names."""
     output_interval_ms: int | None
-    """how often output is sent while the command runs; None: not by time"""
+    """Interval between output segments while the command runs, in milliseconds; None: not by time."""
     output_segment_lines: int | None
-    """after how many lines output is sent; None: not by lines"""
+    """Number of lines that complete an output segment; None: not by lines."""
     timeout: timedelta | None
-    """how long the command may run; None: as long as the pool lets it"""
+    """Time limit of the command; None: the pool's."""
     env: Mapping[str, str]
-    """added to the command's environment"""
+    """Variables added to the command's environment."""
     image: str | None
-    """what its container is made of; None: what the pool says, as with all below"""
+    """Image of the job's container; None: the pool's."""
     cpus: float | None
+    """CPU limit; None: the pool's."""
     memory_mib: int | None
+    """Memory limit, in MiB; None: the pool's."""
     retries: int | None
-    """how often the job is tried again whose worker vanished, or waited in vain for a service"""
+    """Number of times that the job runs again after a lost attempt; None: as many as the settings allow."""
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """Read the file. Raises Invalid with a sentence that names the field; unknown fields are ignored."""
+        """Parse the file. Raises Invalid with a sentence that names the field; unknown fields are ignored."""
         if len(raw) > MAX_BYTES:
             raise Invalid(f"executor_config.json is larger than {MAX_BYTES} bytes.")
         try:
-            document = javascript.parse_json(raw)
+            return cls._read(json_object("The file", javascript.parse_json(raw)))
         except Invalid as error:
             raise Invalid(f"executor_config.json: {error}") from None
-        if not isinstance(document, dict):
-            raise Invalid("executor_config.json must be a JSON object.")
-        cpus, memory_mib = _parse_resources(document.get("resources"))
+
+    @classmethod
+    def _read(cls, document: Mapping[str, object]) -> Self:
+        fields = JsonFields(document)
+        truthy = JsonFields(javascript.truthy_fields(document))
+        resources = JsonFields(fields.optional("resources", json_object) or {}, "resources")
         return cls(
-            cmd=_parse_command(document.get("cmd")),
-            args=_parse_args(document.get("args")),
-            result_artifacts=_parse_artifacts(document.get("resultArtifacts")),
-            output_interval_ms=_parse_positive("outputInterval", document.get("outputInterval")),
-            output_segment_lines=_parse_positive("outputSegmentSize", document.get("outputSegmentSize")),
-            timeout=_parse_timeout(document.get("timeout")),
-            env=_parse_env(document.get("env")),
-            image=_parse_image(document.get("image")),
-            cpus=cpus,
-            memory_mib=memory_mib,
-            retries=_parse_whole("retries", document.get("retries"), 0, MAX_RETRIES),
+            cmd=fields.required("cmd", _program),
+            args=truthy.optional("args", _arguments) or (),
+            result_artifacts=fields.required("resultArtifacts", _artifacts),
+            output_interval_ms=truthy.optional("outputInterval", _segment_limit),
+            output_segment_lines=truthy.optional("outputSegmentSize", _segment_limit),
+            timeout=fields.optional("timeout", partial(duration, unit=timedelta(seconds=1))),
+            env=fields.optional("env", _environment) or {},
+            image=fields.optional("image", _image),
+            cpus=resources.optional("cpus", _cpus),
+            memory_mib=resources.optional("memoryMiB", partial(whole_number, least=MIN_MEMORY_MIB, most=MAX_TIMER)),
+            retries=fields.optional("retries", partial(whole_number, least=0, most=MAX_RETRIES)),
         )
 
 
-def _parse_command(cmd: object) -> str:
-    if not isinstance(cmd, str):
-        raise Invalid("cmd in executor_config.json must be a text: the program to run.")
-    if not cmd:
-        raise Invalid("cmd in executor_config.json is empty.")
-    return _argument("cmd", cmd)
+def _program(path: str, value: object) -> str:
+    return _argument(path, nonempty_string(path, value))
 
 
-def _parse_args(args: object) -> tuple[str, ...]:
-    if not is_truthy(args):
+def _arguments(path: str, value: object) -> tuple[str, ...]:
+    arguments = map(javascript.to_string, json_list(path, value))
+    return tuple(_argument(f"{path}[{index}]", argument) for index, argument in enumerate(arguments))
+
+
+def _argument(path: str, argument: str) -> str:
+    if "\0" in argument:
+        raise Invalid(f"{path} must not contain the character NUL.")
+    return javascript.to_well_formed(argument)
+
+
+def _artifacts(path: str, value: object) -> tuple[ResultArtifact, ...]:
+    if isinstance(value, dict):
+        # WebGME's worker accepts any object here, and finds no artifacts in one that is not a list.
         return ()
-    if not isinstance(args, list):
-        raise Invalid("args in executor_config.json must be a list.")
-    return tuple(_argument(f"args[{place}]", javascript.to_string(arg)) for place, arg in enumerate(args))
-
-
-def _argument(field: str, text: str) -> str:
-    if "\0" in text:
-        raise Invalid(f"{field} in executor_config.json must not contain the character NUL.")
-    return javascript.to_well_formed(text)
-
-
-def _parse_artifacts(artifacts: object) -> tuple[ResultArtifact, ...]:
-    if isinstance(artifacts, dict):
-        # WebGME's worker asks for an object, and finds no artifacts in one that is no list.
-        return ()
-    if not isinstance(artifacts, list):
-        raise Invalid("resultArtifacts in executor_config.json must be a list.")
     by_name: dict[str, ResultArtifact] = {}
     size = 0
-    for place, artifact in enumerate(artifacts):
-        parsed = _parse_artifact(f"resultArtifacts[{place}]", artifact)
-        size += parsed.patterns.size
+    for index, element in enumerate(json_list(path, value)):
+        artifact = _artifact(f"{path}[{index}]", element)
+        size += artifact.patterns.size
         if size > MAX_SIZE:
-            raise Invalid("The result patterns in executor_config.json stand for too much.")
-        # Of two with one name the last stays.
-        by_name[parsed.name] = parsed
+            raise Invalid(f"The patterns in {path} expand to too much in total; use fewer or simpler ones.")
+        # If two artifacts share a name, the last one wins.
+        by_name[artifact.name] = artifact
     return tuple(by_name.values())
 
 
-def _parse_artifact(field: str, artifact: object) -> ResultArtifact:
-    if not isinstance(artifact, dict):
-        raise Invalid(f"{field} in executor_config.json must be an object.")
-    name, patterns = artifact.get("name"), artifact.get("resultPatterns")
-    if not isinstance(name, str):
-        raise Invalid(f"{field}.name in executor_config.json must be a text.")
-    if not isinstance(patterns, list):
-        patterns = []
-    if not all(isinstance(pattern, str) for pattern in patterns):
-        raise Invalid(f"{field}.resultPatterns in executor_config.json must be a list of texts.")
+def _artifact(path: str, value: object) -> ResultArtifact:
+    fields = JsonFields(json_object(path, value), path)
+    name = javascript.to_well_formed(fields.required("name", string))
+    return ResultArtifact(name, fields.optional("resultPatterns", _patterns) or ResultPatterns([]))
+
+
+def _patterns(path: str, value: object) -> ResultPatterns:
+    patterns = strings(path, value) if isinstance(value, list) else []
     try:
-        return ResultArtifact(javascript.to_well_formed(name), ResultPatterns(patterns))
+        return ResultPatterns(patterns)
     except Invalid as error:
-        raise Invalid(f"{field}.resultPatterns in executor_config.json: {error}") from None
+        raise Invalid(f"{path}: {error}") from None
 
 
-def _parse_positive(field: str, value: object) -> int | None:
-    """A positive number; what is not positive, or counts as false, means never."""
-    if not is_truthy(value):
-        return None
-    number = _number(field, value)
-    return min(math.ceil(number), _LONGEST) if number > 0 else None
+def _segment_limit(path: str, value: object) -> int | None:
+    """The size or age at which output is sent; None for a number that is not positive."""
+    number = finite_number(path, value)
+    return min(math.ceil(number), MAX_TIMER) if number > 0 else None
 
 
-def _parse_timeout(value: object) -> timedelta | None:
-    if value is None:
-        return None
-    seconds = _number("timeout", value)
-    if seconds <= 0:
-        raise Invalid("timeout in executor_config.json must be more than 0 seconds.")
-    return timedelta(seconds=min(max(seconds, 0.001), _LONGEST))
+def _environment(path: str, value: object) -> Mapping[str, str]:
+    variables = json_object(path, value)
+    for name in variables:
+        if not _VARIABLE.fullmatch(name):
+            raise Invalid(f"{path} has an invalid name: use letters, digits, and underscores, but no digit first.")
+        if _RESERVED.fullmatch(name):
+            raise Invalid(f"{path} must not set {name}: the worker sets it.")
+    return {name: _argument(f"{path}.{name}", string(f"{path}.{name}", value)) for name, value in variables.items()}
 
 
-def _parse_env(value: object) -> Mapping[str, str]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise Invalid("env in executor_config.json must be an object of texts.")
-    return {_variable(name): _env_value(name, text) for name, text in value.items()}
-
-
-def _variable(name: str) -> str:
-    if not _VARIABLE.fullmatch(name):
-        raise Invalid("env in executor_config.json has a name that is not made of letters, digits and underscores.")
-    if _RESERVED.fullmatch(name):
-        raise Invalid(f"env in executor_config.json must not set {name}: the worker does.")
-    return name
-
-
-def _env_value(name: str, text: object) -> str:
-    if not isinstance(text, str):
-        raise Invalid(f"env.{name} in executor_config.json must be a text.")
-    return _argument(f"env.{name}", text)
-
-
-def _parse_image(value: object) -> str | None:
-    if value is None:
-        return None
+def _image(path: str, value: object) -> str:
     if not isinstance(value, str) or len(value) > MAX_IMAGE_LENGTH or not _IMAGE.fullmatch(value):
-        raise Invalid("image in executor_config.json must be the name of an image.")
+        raise Invalid(f"{path} must be the name of a container image, such as python:3.12.")
     return value
 
 
-def _parse_resources(value: object) -> tuple[float | None, int | None]:
-    """Processors and memory."""
-    if value is None:
-        return None, None
-    if not isinstance(value, dict):
-        raise Invalid("resources in executor_config.json must be an object.")
-    cpus = None if value.get("cpus") is None else _number("resources.cpus", value["cpus"])
-    if cpus is not None and cpus < LEAST_CPUS:
-        raise Invalid(f"resources.cpus in executor_config.json must be {LEAST_CPUS} or more.")
-    return cpus, _parse_whole("resources.memoryMiB", value.get("memoryMiB"), LEAST_MEMORY_MIB, _LONGEST)
-
-
-def _parse_whole(field: str, value: object, least: int, most: int) -> int | None:
-    if value is None:
-        return None
-    number = _number(field, value)
-    if number != number // 1 or not least <= number <= most:
-        raise Invalid(f"{field} in executor_config.json must be a whole number from {least} to {most}.")
-    return int(number)
-
-
-def _number(field: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Invalid(f"{field} in executor_config.json must be a number.")
-    return value
+def _cpus(path: str, value: object) -> float:
+    cpus = finite_number(path, value)
+    if cpus < MIN_CPUS:
+        raise Invalid(f"{path} must be at least {MIN_CPUS}.")
+    return cpus

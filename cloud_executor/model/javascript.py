@@ -1,10 +1,10 @@
-"""JavaScript's own rules, where the identity of blobs depends on them.
+"""Rules of JavaScript on which the identity of blobs depends.
 
-Hashes are made of text that WebGME's server writes with `JSON.stringify` from what `JSON.parse` gave it. So rules of
-ECMA-262 are part of the protocol: the order of keys, the sort order of strings, the shortest text of a number, escapes
+WebGME's server computes hashes from the result of `JSON.stringify(JSON.parse(…))`. Some rules of ECMA-262 are therefore
+part of the protocol: the order of keys, the sort order of strings, the shortest form of numbers, and escapes
 (docs/protocol.md: Identity).
 
-Numbers are `int` where a double holds them exactly and `float` elsewhere; `inf` stands for what is too large.
+A number is an `int` if it has up to 15 digits and no fraction, otherwise a `float`; `inf` is one that is too large.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import math
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from json.encoder import encode_basestring
@@ -23,35 +23,35 @@ from cloud_executor.errors import Invalid
 
 _EN_QUAD_TO_HAIR_SPACE = "".join(map(chr, range(0x2000, 0x200B)))
 WHITE_SPACE = f"\t\n\v\f\r \xa0\u1680{_EN_QUAD_TO_HAIR_SPACE}\u2028\u2029\u202f\u205f\u3000\ufeff"
-"""what `trim` takes away"""
+"""Characters that `trim` removes."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 _ARRAY_INDEX = re.compile("0|[1-9][0-9]{0,9}")
 _LAST_ARRAY_INDEX = 2**32 - 2
 _EXACT_DIGITS = 15
-"""so many decimal digits always fit into a double"""
+"""Number of decimal digits that a double always holds exactly."""
 
 
 def parse_json(body: bytes | str) -> object:
-    """What `JSON.parse` gives; of a key that occurs twice the first place and the last value. Raises Invalid."""
+    """`JSON.parse(body)`: a duplicate key keeps its first position and its last value. Raises Invalid."""
     try:
         text = body if isinstance(body, str) else body.decode()
         return _DECODER.decode(text)
     except UnicodeDecodeError:
-        raise Invalid("The JSON is not in UTF-8.") from None
+        raise Invalid("Invalid JSON: it is not encoded in UTF-8.") from None
     except RecursionError:
-        raise Invalid("The JSON is nested too deeply.") from None
+        raise Invalid("Invalid JSON: it is nested too deeply.") from None
     except json.JSONDecodeError as error:
-        raise Invalid(f"This is no JSON ({error.msg}, character {error.pos}).") from None
+        raise Invalid(f"Invalid JSON: {error.msg} (character {error.pos}).") from None
 
 
 def stringify(value: object) -> str:
-    """`JSON.stringify(value)`; lone surrogates are escaped, so it can always be encoded in UTF-8. Raises Invalid."""
+    """`JSON.stringify(value)`, which escapes lone surrogates, so UTF-8 can encode the result. Raises Invalid."""
     try:
         return _stringify(value)
     except RecursionError:
-        raise Invalid("The JSON is nested too deeply.") from None
+        raise Invalid("Invalid JSON: it is nested too deeply.") from None
 
 
 def quote(text: str) -> str:
@@ -62,20 +62,20 @@ def quote(text: str) -> str:
 
 
 def to_string(value: object) -> str:
-    """`String(value)` of something that came from JSON. Raises Invalid."""
+    """`String(value)` for a value that was parsed from JSON. Raises Invalid."""
     try:
         return _to_string(value)
     except RecursionError:
-        raise Invalid("The JSON is nested too deeply.") from None
+        raise Invalid("Invalid JSON: it is nested too deeply.") from None
 
 
-def number_text(value: float) -> str:
-    """`String(value)`: the shortest digits that give the same double."""
+def number_to_string(value: float) -> str:
+    """`String(value)`: the shortest digits that are read as the same double."""
     if isinstance(value, int) and abs(value) < 10**_EXACT_DIGITS:
         return str(int(value))
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    # Python's repr has the same digits, but changes to exponents elsewhere.
+    # Python's repr has the same digits, but switches to exponents at other magnitudes.
     negative, digit_values, exponent = Decimal(repr(float(value))).normalize().as_tuple()
     digits = "".join(map(str, digit_values))
     point = len(digits) + int(exponent)
@@ -98,25 +98,30 @@ def is_truthy(value: object) -> bool:
     return value not in (None, False, 0, "")
 
 
+def truthy_fields(document: Mapping[str, object]) -> dict[str, object]:
+    """The fields whose values are truthy."""
+    return {name: value for name, value in document.items() if is_truthy(value)}
+
+
 def utf16_key(text: str) -> bytes:
-    """A sort key for JavaScript's order of strings, which is that of their UTF-16 code units."""
+    """Sort key for JavaScript's order of strings, which compares UTF-16 code units."""
     return text.encode("utf-16-be", "surrogatepass")
 
 
 def utf16_units(text: str) -> str:
-    """The text with one character for each UTF-16 code unit, as JavaScript indexes it."""
+    """The string with one character for each UTF-16 code unit, as JavaScript indexes it."""
     if text.isascii() or not _ASTRAL.search(text):
         return text
     return "".join(map(chr, array("H", text.encode("utf-16", "surrogatepass")[2:])))
 
 
 def to_well_formed(text: str) -> str:
-    """The text with U+FFFD for each lone surrogate: what can be encoded in UTF-8."""
+    """`text.toWellFormed()`: replace each lone surrogate with U+FFFD, so that UTF-8 can encode the string."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", _joined(text))
 
 
 def key_order(keys: Iterable[str]) -> list[str]:
-    """The keys in the order of an object to which they were added like this: array indexes come first, by value."""
+    """The keys in the order that a JavaScript object gives them: array indexes by value, then the others as added."""
     indexes: list[str] = []
     others: list[str] = []
     for key in keys:
@@ -133,11 +138,11 @@ def _integer(digits: str) -> float:
     return int(digits) if len(digits) <= _EXACT_DIGITS else float(digits)
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise Invalid(f"This is no JSON, which has no {constant}.")
+def _reject(constant: str) -> NoReturn:
+    raise Invalid(f"Invalid JSON: {constant} is not allowed.")
 
 
-_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse)
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_reject)
 
 
 def _is_array_index(key: str) -> bool:
@@ -153,12 +158,12 @@ def _stringify(value: object) -> str:
         case str():
             return quote(value)
         case int() | float():
-            return number_text(value) if math.isfinite(value) else "null"
+            return number_to_string(value) if math.isfinite(value) else "null"
         case list():
             return "[" + ",".join(map(_stringify, value)) + "]"
         case dict():
             return "{" + ",".join([f"{quote(key)}:{_stringify(value[key])}" for key in key_order(value)]) + "}"
-    raise TypeError(f"JSON has no {type(value).__name__}")
+    raise TypeError(f"JSON cannot represent {type(value).__name__}")
 
 
 def _to_string(value: object) -> str:
@@ -170,10 +175,10 @@ def _to_string(value: object) -> str:
         case dict():
             return "[object Object]"
         case int() | float() if not isinstance(value, bool):
-            return number_text(value)
+            return number_to_string(value)
     return _stringify(value)
 
 
 def _joined(text: str) -> str:
-    """The text with each surrogate pair as the one character it stands for."""
+    """The string with each surrogate pair replaced by the character that it encodes."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")

@@ -1,94 +1,92 @@
 """The metadata of a blob and its identity.
 
-A blob is named by the SHA-1 of its metadata's canonical JSON, so that text is the contract, to the last escape
-(docs/protocol.md: Blob metadata, Identity). It is made once, here, and kept as it is; the other fields are views of it.
+The SHA-1 of the metadata's canonical JSON identifies a blob, so every byte of that JSON is part of the contract
+(docs/protocol.md: Blob metadata, Identity). It is written once, here, and stored unchanged.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple, Self, TypeGuard, TypeVar
+from typing import Any, NamedTuple, Self, TypeGuard
 
 import msgspec
 
 from cloud_executor.errors import Invalid, NotFound
 from cloud_executor.model import javascript
-from cloud_executor.model.javascript import is_truthy, quote
+from cloud_executor.model.javascript import quote
+from cloud_executor.model.json_fields import JsonFields, boolean, finite_number, json_object, string, strings
 from cloud_executor.model.mime import mime_type
-
-_Value = TypeVar("_Value")
 
 _HASH = re.compile("[0-9a-f]{40}")
 _CONTENT_LAST = re.compile(rb',"content":"([0-9a-f]{40})","contentType":"(object|softLink)"}\Z')
 _NAME_FIRST = re.compile(rb'{"name":("(?:[^"\\]|\\.)*"),')
 _SHOWN_PATH = 100
-"""so many characters of a path are shown in an error"""
+"""Number of characters of a path that an error message shows."""
 
 
 class ContentType(StrEnum):
-    """What the content of a blob, or of a file in an artifact, is."""
+    """Type of the content of a blob, or of a file in an artifact."""
 
     OBJECT = "object"
-    """bytes"""
+    """Bytes."""
     SOFT_LINK = "softLink"
-    """another blob"""
+    """Another blob."""
     COMPLEX = "complex"
-    """an artifact: files by path"""
+    """An artifact: files by path."""
 
 
 class ContentEntry(NamedTuple):
     """A file of an artifact."""
 
     content_hash: str
-    """of bytes (OBJECT) or of a blob (SOFT_LINK)"""
+    """Hash of bytes (OBJECT) or of a blob (SOFT_LINK)."""
     content_type: ContentType
-    """COMPLEX: an entry that cannot be read, which only stores of WebGME have"""
+    """COMPLEX marks an unreadable entry, which only a blob stored by WebGME can have."""
 
 
 class ArtifactFile(NamedTuple):
-    """A file to put into an artifact."""
+    """A file to add to an artifact."""
 
     content_hash: str
-    """of bytes (OBJECT) or of a blob (SOFT_LINK)"""
+    """Hash of bytes (OBJECT) or of a blob (SOFT_LINK)."""
     size: int
-    """in bytes"""
+    """Size in bytes."""
     content_type: ContentType
 
 
 _CONTENT_TYPES: dict[object, ContentType] = {content_type.value: content_type for content_type in ContentType}
 _NO_FILES: Mapping[str, ContentEntry] = MappingProxyType({})
-# An object of JavaScript cannot have this key: setting it sets the object's prototype.
+# A JavaScript object cannot have this key: setting it sets the object's prototype.
 _PROTOTYPE = "__proto__"
 
 
 class BlobMetadata(msgspec.Struct, frozen=True):
-    """What is known of a blob. Make it with one of the class methods."""
+    """The metadata of a blob. Create it with one of the class methods."""
 
     canonical: bytes
-    """the text that is stored"""
+    """Canonical JSON, as it is stored."""
     name: str | None
-    """may hold lone surrogates; None if there is none"""
+    """File name, which may contain lone surrogates; None if the metadata has no name."""
     size: float
-    """in bytes, as whoever made the metadata said; of an artifact the sum of its files"""
+    """Size in bytes, as stated by the creator of the metadata; for an artifact, the sum of its files."""
     mime: str
     is_public: bool
     tags: tuple[str, ...]
     content_type: ContentType | None
-    """None: of a type that nobody can read; it is stored, as WebGME does"""
+    """None for an unknown type, which is stored, as in WebGME, but cannot be read."""
     content_hash: str
-    """of the bytes (OBJECT) or of another blob (SOFT_LINK); empty for COMPLEX"""
+    """Hash of the bytes (OBJECT) or of another blob (SOFT_LINK); empty for COMPLEX."""
     files: Mapping[str, ContentEntry]
-    """of an artifact, by path, in canonical order; else empty"""
+    """Files of an artifact by path, in canonical order; empty for other blobs."""
 
     @property
     def hash(self) -> str:
-        """SHA-1 of `canonical`: the blob's name."""
+        """SHA-1 of `canonical`, which identifies the blob."""
         return hashlib.sha1(self.canonical, usedforsecurity=False).hexdigest()
 
     @classmethod
@@ -104,9 +102,9 @@ class BlobMetadata(msgspec.Struct, frozen=True):
 
     @classmethod
     def for_artifact(cls, name: str, files: Mapping[str, tuple[str, int, ContentType]]) -> Self:
-        """The metadata of an artifact that is downloaded as `<name>.zip`; each file as an `ArtifactFile`.
+        """The metadata of an artifact that is downloaded as `<name>.zip`, from its files: path -> `ArtifactFile`.
 
-        A file `__proto__` is left out, as WebGME's worker does.
+        A file named `__proto__` is dropped, as in WebGME's worker.
         """
         return cls._build(
             name_field=f'"name":{quote(name + ".zip")},',
@@ -121,35 +119,25 @@ class BlobMetadata(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
-        """The metadata that a client sent. Raises Invalid.
-
-        What WebGME would store but could not use is refused; all else gets its hash.
-        """
-        document = javascript.parse_json(body)
-        if not isinstance(document, dict):
-            raise Invalid("The metadata must be a JSON object.")
-        name = document.get("name")
-        if not isinstance(name, str | None):
-            raise Invalid("name must be a text.")
-        content_type_text = _or_default(document, "contentType", str, "object")
+        """The metadata that a client sent. Raises Invalid for metadata that WebGME stores but cannot use."""
+        document = json_object("The metadata", javascript.parse_json(body))
+        name = JsonFields(document).optional("name", string)
+        fields = JsonFields(javascript.truthy_fields(document))
+        content_type_text = fields.optional("contentType", string) or ContentType.OBJECT
         content_type = _CONTENT_TYPES.get(content_type_text)
-        content = document.get("content")
-        content_hash, files = "", {}
+        content_hash = ""
+        files: dict[str, Any] = {}
         if content_type is ContentType.COMPLEX:
-            if not isinstance(content, dict):
-                raise Invalid("The content of a complex blob must be an object.")
-            files = content
-        elif is_hash(content):
-            content_hash = content
+            files = fields.required("content", json_object)
         else:
-            raise Invalid("content must be a hash: 40 hexadecimal digits in lower case.")
+            content_hash = fields.required("content", hash_string)
         return cls._build(
             name_field=f'"name":{"null" if name is None else quote(name)},' if "name" in document else "",
             name=name,
-            size=_parse_size(document),
-            mime=_or_default(document, "mime", str, ""),
-            is_public=_or_default(document, "isPublic", bool, False),
-            tags=_parse_tags(document),
+            size=fields.optional("size", finite_number) or 0,
+            mime=fields.optional("mime", string) or "",
+            is_public=fields.optional("isPublic", boolean) or False,
+            tags=tuple(sorted(fields.optional("tags", strings) or (), key=javascript.utf16_key)),
             content_type=content_type,
             content_type_text=content_type_text,
             content_hash=content_hash,
@@ -159,9 +147,9 @@ class BlobMetadata(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_canonical(cls, stored: bytes) -> Self:
-        """The metadata that a store holds. Raises NotFound if it leads to no content.
+        """The metadata in a store. Raises NotFound if its content cannot be read.
 
-        WebGME stores nonsense of many kinds; what does not concern the content is then read as its default.
+        WebGME stores metadata unchecked; other invalid fields get their defaults.
         """
         try:
             document = javascript.parse_json(stored)
@@ -170,7 +158,7 @@ class BlobMetadata(msgspec.Struct, frozen=True):
         if not isinstance(document, dict):
             raise NotFound
         content = document.get("content")
-        content_type = _CONTENT_TYPES.get(_text(document.get("contentType")))
+        content_type = _CONTENT_TYPES.get(_string_or_none(document.get("contentType")))
         content_hash, files = "", _NO_FILES
         if content_type is ContentType.COMPLEX and isinstance(content, dict):
             files = MappingProxyType({path: _read_entry(entry) for path, entry in content.items()})
@@ -181,10 +169,10 @@ class BlobMetadata(msgspec.Struct, frozen=True):
         size, tags = document.get("size"), document.get("tags")
         return cls(
             canonical=stored,
-            name=_text(document.get("name")),
+            name=_string_or_none(document.get("name")),
             size=size if isinstance(size, int | float) and not isinstance(size, bool) else 0,
-            mime=_text(document.get("mime")) or "",
-            is_public=is_truthy(document.get("isPublic")),
+            mime=_string_or_none(document.get("mime")) or "",
+            is_public=javascript.is_truthy(document.get("isPublic")),
             tags=tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
             content_type=content_type,
             content_hash=content_hash,
@@ -207,16 +195,15 @@ class BlobMetadata(msgspec.Struct, frozen=True):
         tags: tuple[str, ...] = (),
         content_hash: str = "",
     ) -> Self:
-        """Write the canonical text, in which each entry has its own."""
+        """Write the canonical JSON, in which `entry_text` gives the JSON of each file."""
         paths = [path for path in _canonical_order(entries) if path != _PROTOTYPE]
         if content_type is ContentType.COMPLEX:
-            # Of 100,000 files this is large, and as one text a single letter beyond the first plane makes it four times
-            # that.
+            # Joined as bytes: in a string of 100,000 files, a single emoji would quadruple the memory used.
             content = b"{%b}" % b",".join([f"{quote(path)}:{entry_text(path)}".encode() for path in paths])
         else:
             content = f'"{content_hash}"'.encode()
         head = (
-            f'{{{name_field}"size":{javascript.number_text(size)},"mime":{quote(mime)},'
+            f'{{{name_field}"size":{javascript.number_to_string(size)},"mime":{quote(mime)},'
             f'"isPublic":{"true" if is_public else "false"},"tags":[{",".join(map(quote, tags))}],'
         )
         canonical = b'%b"content":%b,"contentType":%b}' % (head.encode(), content, quote(content_type_text).encode())
@@ -232,39 +219,43 @@ class BlobMetadata(msgspec.Struct, frozen=True):
             files=MappingProxyType({path: entries[path] for path in paths}),
         )
 
-    def answer(self, last_modified: datetime) -> bytes:
-        """The JSON that the API shows: the metadata and when it was stored."""
-        return metadata_answer(self.canonical, last_modified)
 
-
-def metadata_answer(canonical: bytes, last_modified: datetime) -> bytes:
-    """`BlobMetadata.answer` from what a store holds, whatever that is, without reading it."""
+def response_document(canonical: bytes, last_modified: datetime) -> bytes:
+    """The JSON that the API returns: the stored metadata, which is not parsed, and the time at which it was stored."""
     return b'%b,"lastModified":"%b"}' % (canonical[:-1], javascript.iso_time(last_modified).encode())
 
 
 def read_content_entry(stored: bytes) -> ContentEntry | None:
-    """Where a stored document leads, at a tenth of the time that reading all of it takes; None: read it.
+    """The target of a stored document, without parsing it; None if that requires parsing.
 
-    An artifact of many files is as many documents, each of which ends with this if WebGME or we wrote it. No text in a
-    document can look like it: there a quotation mark has a backslash before it.
+    It takes a tenth of the time, which matters for artifacts of many soft links. Documents of soft links and bytes end
+    with the target if WebGME or this project wrote them. No string in a document can imitate that end, because
+    quotation marks in strings are escaped.
     """
     found = _CONTENT_LAST.search(stored)
     return None if found is None else ContentEntry(found[1].decode(), _CONTENT_TYPES[found[2].decode()])
 
 
 def read_name(stored: bytes) -> str | None:
-    """The name in a stored document, without reading all of it; None: read it."""
+    """The name in a stored document, without parsing it; None if that requires parsing."""
     found = _NAME_FIRST.match(stored)
-    return None if found is None else _text(javascript.parse_json(found[1]))
+    return None if found is None else _string_or_none(javascript.parse_json(found[1]))
 
 
 def is_hash(value: object) -> TypeGuard[str]:
-    """Whether this is the text of a SHA-1 as the protocol writes it: 40 hexadecimal digits in lower case."""
+    """Whether the value is a SHA-1 as the protocol writes it: 40 lowercase hexadecimal digits."""
     return isinstance(value, str) and _HASH.fullmatch(value) is not None
 
 
+def hash_string(path: str, value: object) -> str:
+    """Read a JSON field that is a hash. Raises Invalid."""
+    if not is_hash(value):
+        raise Invalid(f"{path} must be a hash: 40 lowercase hexadecimal digits.")
+    return value
+
+
 def parse_hash(text: str) -> str:
-    """The hash that an address names. Raises NotFound: nothing can have a name that is no hash."""
+    """The hash in a URL. Raises NotFound for any other string, because nothing can have that name."""
     if not is_hash(text):
         raise NotFound
     return text
@@ -274,61 +265,40 @@ def _canonical_order(paths: Iterable[str]) -> list[str]:
     return javascript.key_order(sorted(paths, key=javascript.utf16_key))
 
 
-def _or_default(document: dict[str, object], field: str, kind: type[_Value], default: _Value) -> _Value:
-    value = document.get(field)
-    if not is_truthy(value):
-        return default
-    if not isinstance(value, kind):
-        raise Invalid(f"{field} must be a {'text' if kind is str else 'boolean'}.")
-    return value
+def _parse_entry(name: str, value: object) -> ContentEntry:
+    """A file of an artifact that a client sent. Raises Invalid."""
+    entry = _read_entry(value)
+    if entry.content_type is not ContentType.COMPLEX:
+        return entry
+    # Read it again for the error: paths are too slow for 100,000 files.
+    path = f"content[{quote(name[:_SHOWN_PATH])}]"
+    fields = JsonFields(json_object(path, value), path)
+    return ContentEntry(fields.required("content", hash_string), fields.required("contentType", _entry_type))
 
 
-def _parse_size(document: dict[str, object]) -> float:
-    size = document.get("size")
-    if not is_truthy(size):
-        return 0
-    if isinstance(size, bool) or not isinstance(size, int | float) or not math.isfinite(size):
-        raise Invalid("size must be a number of bytes.")
-    return size
-
-
-def _parse_tags(document: dict[str, object]) -> tuple[str, ...]:
-    tags = document.get("tags")
-    if not is_truthy(tags):
-        return ()
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise Invalid("tags must be a list of texts.")
-    return tuple(sorted(tags, key=javascript.utf16_key))
-
-
-def _parse_entry(path: str, entry: object) -> ContentEntry:
-    shown = quote(path[:_SHOWN_PATH])
-    if not isinstance(entry, dict):
-        raise Invalid(f"The file {shown} in content must be an object.")
-    content_hash = entry.get("content")
-    if not is_hash(content_hash):
-        raise Invalid(f"The content of the file {shown} must be a hash: 40 hexadecimal digits in lower case.")
-    content_type = _CONTENT_TYPES.get(_text(entry.get("contentType")))
+def _entry_type(path: str, value: object) -> ContentType:
+    content_type = _CONTENT_TYPES.get(_string_or_none(value))
     if content_type is None or content_type is ContentType.COMPLEX:
-        raise Invalid(f"The contentType of the file {shown} must be object or softLink.")
-    return ContentEntry(content_hash, content_type)
+        raise Invalid(f"{path} must be object or softLink.")
+    return content_type
 
 
 def _entry_text(entry: dict[str, object]) -> str:
-    """A checked entry with all the keys it has, in their order: both belong to the identity."""
+    """The canonical JSON of a valid entry: all its keys in the order sent, because both are part of the identity."""
     if len(entry) == 2:
-        # Its content and contentType: nothing in them needs an escape.
+        # It has only `content` and `contentType`, whose values need no escapes.
         return "{" + ",".join([f'"{key}":"{value}"' for key, value in entry.items()]) + "}"
     return javascript.stringify(entry)
 
 
 def _read_entry(entry: object) -> ContentEntry:
+    """A file of an artifact in a store; invalid ones are COMPLEX, so that the other files stay readable."""
     if isinstance(entry, dict):
-        content_hash, content_type = entry.get("content"), _CONTENT_TYPES.get(_text(entry.get("contentType")))
+        content_hash, content_type = entry.get("content"), _CONTENT_TYPES.get(_string_or_none(entry.get("contentType")))
         if is_hash(content_hash) and content_type is not None:
             return ContentEntry(content_hash, content_type)
     return ContentEntry("", ContentType.COMPLEX)
 
 
-def _text(value: object) -> str | None:
+def _string_or_none(value: object) -> str | None:
     return value if isinstance(value, str) else None

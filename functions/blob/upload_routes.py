@@ -1,35 +1,35 @@
-"""Uploads past the limits of a function, below `/rest/blob` (docs/api.md: Large files)."""
+"""Uploads of files that are too large for a request to a function, below `/rest/blob` (docs/api.md: Large files)."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 
 from flask import Request, Response
 
 from cloud_executor.blobs.direct_uploads import DirectUploads
 from cloud_executor.blobs.store import BlobStore, StoredBlob
-from cloud_executor.errors import Invalid, NotFound
+from cloud_executor.errors import NotFound
 from cloud_executor.model.javascript import parse_json
-from cloud_executor.model.metadata import is_hash
+from cloud_executor.model.json_fields import JsonFields, json_list, json_object, nonempty_string, whole_number
+from cloud_executor.model.metadata import hash_string
 from functions.transport import request_body, responses
 
 
 class NoDirectUploads(NotFound):
-    """This server takes files of any size at createFile, and has no other uploads."""
+    """This server has no direct uploads; send files of any size to createFile."""
 
 
 def begin_upload(request: Request, blobs: BlobStore) -> Response | StoredBlob:
-    """Where to send the bytes (201), or the blob if they are there. Raises Invalid, NoDirectUploads."""
+    """The URL for the bytes (201), or the blob if they are stored already. Raises Invalid, NoDirectUploads."""
     uploads = _uploads(blobs)
     fields = _fields(request)
-    name, size, sha1 = fields.get("name"), fields.get("size"), fields.get("sha1")
-    if not isinstance(name, str) or not name:
-        raise Invalid("name must be a text that is not empty.")
-    if isinstance(size, bool) or not isinstance(size, int | float) or size < 0 or size != size // 1:
-        raise Invalid("size must be a number of bytes.")
-    if sha1 is not None and not is_hash(sha1):
-        raise Invalid("sha1 must be a hash: 40 hexadecimal digits in lower case.")
-    begun = uploads.begin(name, int(size), sha1, request.headers.get("Origin"))
+    begun = uploads.begin(
+        fields.required("name", nonempty_string),
+        fields.required("size", partial(whole_number, least=0)),
+        fields.optional("sha1", hash_string),
+        request.headers.get("Origin"),
+    )
     if isinstance(begun, StoredBlob):
         return begun
     body = json.dumps({"id": begun.id, "url": begun.url}).encode()
@@ -37,15 +37,13 @@ def begin_upload(request: Request, blobs: BlobStore) -> Response | StoredBlob:
 
 
 def complete_upload(blobs: BlobStore, upload_id: str) -> StoredBlob:
-    """Raises Invalid for other bytes than those announced, NotFound, NoDirectUploads."""
+    """Raises Invalid if the bytes differ from those announced, NotFound, NoDirectUploads."""
     return _uploads(blobs).complete(upload_id)
 
 
 def missing(request: Request, blobs: BlobStore) -> Response:
-    """Which of the contents are not stored. Raises Invalid, TooLarge."""
-    contents = _fields(request).get("contents")
-    if not isinstance(contents, list) or not all(map(is_hash, contents)):
-        raise Invalid("contents must be a list of hashes: 40 hexadecimal digits in lower case.")
+    """The given contents that are not stored. Raises Invalid, TooLarge."""
+    contents = _fields(request).required("contents", _hashes)
     return responses.answer(json.dumps({"missing": blobs.missing(contents)}).encode(), responses.BLOB_JSON)
 
 
@@ -55,8 +53,9 @@ def _uploads(blobs: BlobStore) -> DirectUploads:
     return DirectUploads(blobs, blobs.direct)
 
 
-def _fields(request: Request) -> dict[str, object]:
-    document = parse_json(request_body.document(request))
-    if not isinstance(document, dict):
-        raise Invalid("The body must be a JSON object.")
-    return document
+def _fields(request: Request) -> JsonFields:
+    return JsonFields(json_object("The body", parse_json(request_body.document(request))))
+
+
+def _hashes(path: str, value: object) -> list[str]:
+    return [hash_string(f"Each element of {path}", element) for element in json_list(path, value)]

@@ -1,6 +1,6 @@
-"""The fields of requests to the executor API, from JSON to the use cases' types.
+"""Read the fields of requests to the executor API.
 
-A value that is false to JavaScript (missing, null, "", 0, []) says nothing (docs/protocol.md: Update, Workers).
+An empty value (null, false, "", 0, or []) counts as absent (docs/protocol.md: Update, Workers).
 """
 
 from __future__ import annotations
@@ -11,104 +11,88 @@ from collections.abc import Mapping
 from cloud_executor.errors import Invalid
 from cloud_executor.jobs.external_workers import CheckIn
 from cloud_executor.model.job import JobUpdate, OutputSegment
+from cloud_executor.model.json_fields import (
+    MAX_SAFE_INTEGER,
+    JsonFields,
+    json_object,
+    number,
+    string,
+    strings,
+    whole_number,
+)
 
 Fields = Mapping[str, object]
 
+_NOT_EMPTY: tuple[tuple[str, object], ...] = (("resultHashes", {}), ("outputNumber", 0))
+"""Fields with a value that does not count as absent, although it is empty."""
 _PARSE_INT = re.compile(r"\s*([+-]?[0-9]{1,18})")
-_MAX_SAFE_INTEGER = 2**53 - 1
 
 
 def labels(fields: Fields) -> tuple[str, ...]:
-    found = fields.get("labels")
-    if not found:
-        return ()
-    if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
-        raise Invalid("labels must be a list of texts.")
-    return tuple(_checked("labels", label) for label in found)
+    return _given(fields).optional("labels", _storable_strings) or ()
 
 
 def job_update(fields: Fields) -> JobUpdate:
+    given = _given(fields)
     return JobUpdate(
-        status=_text(fields, "status"),
-        result_hashes=_result_hashes(fields.get("resultHashes")),
-        result_super_set=_text(fields, "resultSuperSet"),
-        start_time=_text(fields, "startTime"),
-        finish_time=_text(fields, "finishTime"),
-        worker=_text(fields, "worker"),
-        labels=labels(fields) or None,
-        # Unlike the others, its 0 says something.
-        output_number=None if fields.get("outputNumber") in (None, "", []) else _whole_number(fields, "outputNumber"),
+        status=given.optional("status", _storable_string),
+        result_hashes=given.optional("resultHashes", _result_hashes),
+        result_super_set=given.optional("resultSuperSet", _storable_string),
+        start_time=given.optional("startTime", _storable_string),
+        finish_time=given.optional("finishTime", _storable_string),
+        worker=given.optional("worker", _storable_string),
+        labels=given.optional("labels", _storable_strings),
+        output_number=given.optional("outputNumber", whole_number),
     )
 
 
 def output_segment(job_hash: str, fields: Fields) -> OutputSegment:
-    output = fields.get("output")
-    if not isinstance(output, str):
-        raise Invalid("output must be a text.")
-    return OutputSegment(job_hash, _whole_number(fields, "outputNumber"), output)
+    given = JsonFields(fields)
+    return OutputSegment(job_hash, given.required("outputNumber", whole_number), given.required("output", string))
 
 
 def check_in(fields: Fields) -> CheckIn:
-    running = fields.get("runningJobs") or []
-    if not isinstance(running, list) or not all(isinstance(job_hash, str) for job_hash in running):
-        raise Invalid("runningJobs must be a list of job hashes.")
-    free = fields.get("availableProcesses") or 0
-    if isinstance(free, bool) or not isinstance(free, int | float):
-        raise Invalid("availableProcesses must be a number.")
+    given = _given(fields)
+    free = given.optional("availableProcesses", number) or 0
     return CheckIn(
-        client_id=_text(fields, "clientId") or "",
-        available_processes=int(min(max(free, 0), _MAX_SAFE_INTEGER)),
-        labels=labels(fields),
-        running_jobs=tuple(_checked("runningJobs", job_hash) for job_hash in running),
+        client_id=given.optional("clientId", _storable_string) or "",
+        available_processes=int(min(max(free, 0), MAX_SAFE_INTEGER)),
+        labels=given.optional("labels", _storable_strings) or (),
+        running_jobs=given.optional("runningJobs", _storable_strings) or (),
     )
 
 
 def bound(text: str | None) -> int | None:
-    """A bound of a range of segments, read as JavaScript's `parseInt` does; None: no bound."""
+    """A bound of a range of segments, parsed like JavaScript's `parseInt`; None: no bound."""
     found = _PARSE_INT.match(text or "")
     return int(found[1]) if found else None
 
 
 def page_limit(text: str | None, largest: int) -> int | None:
-    """How many jobs a page may have; None: no pages are asked for."""
+    """Maximum number of jobs in a page; None if the request does not ask for pages."""
     if not text:
         return None
     if len(text) > 9 or not text.isdecimal() or not text.isascii() or not 1 <= int(text) <= largest:
-        raise Invalid(f"limit must be a number from 1 to {largest}.")
+        raise Invalid(f"limit must be a whole number from 1 to {largest}.")
     return int(text)
 
 
-def _text(fields: Fields, name: str) -> str | None:
-    value = fields.get(name)
-    if not value:
-        return None
-    if not isinstance(value, str):
-        raise Invalid(f"{name} must be a text.")
-    return _checked(name, value)
+def _given(fields: Fields) -> JsonFields:
+    return JsonFields({name: value for name, value in fields.items() if value or (name, value) in _NOT_EMPTY})
 
 
-def _checked(name: str, text: str) -> str:
-    """Lone surrogates are legal in JSON, but no store takes them."""
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise Invalid(f"{name} must be Unicode text without lone surrogates.")
-    return text
+def _storable_string(path: str, value: object) -> str:
+    """A string without lone surrogates, which are valid in JSON but in no store."""
+    found = string(path, value)
+    if not found.isascii() and any("\ud800" <= character <= "\udfff" for character in found):
+        raise Invalid(f"{path} must not contain lone surrogates.")
+    return found
 
 
-def _result_hashes(value: object) -> dict[str, str] | None:
-    if not value and not isinstance(value, dict):
-        return None
-    if not isinstance(value, dict) or not all(isinstance(blob_hash, str) for blob_hash in value.values()):
-        raise Invalid("resultHashes must be an object of name: hash.")
-    return {_checked("resultHashes", name): _checked("resultHashes", found) for name, found in value.items()}
+def _storable_strings(path: str, value: object) -> tuple[str, ...]:
+    return tuple(_storable_string(path, element) for element in strings(path, value))
 
 
-def _whole_number(fields: Fields, name: str) -> int:
-    value = fields.get(name)
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or value != value // 1
-        or abs(value) > _MAX_SAFE_INTEGER
-    ):
-        raise Invalid(f"{name} must be a whole number.")
-    return int(value)
+def _result_hashes(path: str, value: object) -> dict[str, str]:
+    hashes = json_object(path, value).items()
+    return {_storable_string(path, name): _storable_string(f"Each value of {path}", found) for name, found in hashes}

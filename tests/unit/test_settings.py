@@ -225,10 +225,10 @@ def test_jobs_go_to_the_pools_of_the_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pools", "rest"),
     [
-        ("{", " must be a JSON list of pools."),
+        ("{", ": Invalid JSON: Expecting property name enclosed in double quotes (character 1)."),
         ("{}", " must be a JSON list with at least one pool."),
         ("[]", " must be a JSON list with at least one pool."),
-        ('[{"name": "a", "slots": 0}]', "[0].slots must be a whole number above 0."),
+        ('[{"name": "a", "slots": 0}]', "[0].slots must be a whole number from 1 to 2147483647."),
     ],
 )
 def test_a_mistake_in_the_pools_is_told_with_its_place(pools: str, rest: str) -> None:

@@ -82,8 +82,8 @@ def test_a_job_that_its_pool_cannot_run_is_handed_to_the_next_that_has_its_label
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"resources": {"cpus": 9}}, "resources.cpus in executor_config.json is 9, and the worker pool large gives"),
-        ({"image": "any"}, "image in executor_config.json is none that a job may choose in the worker pool large."),
+        ({"resources": {"cpus": 9}}, "executor_config.json: resources.cpus is 9, but the worker pool large allows"),
+        ({"image": "any"}, "executor_config.json: the worker pool large does not allow the image any."),
     ],
 )
 def test_a_job_that_no_pool_can_run_has_failed_and_says_why(
@@ -158,11 +158,11 @@ def test_what_a_job_says_of_losses_is_recorded_when_it_starts(stack: Stack) -> N
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
-        ({"timeout": "5"}, "timeout in executor_config.json must be a number."),
-        ({"env": {"A": 1}}, "env.A in executor_config.json must be a text."),
-        ({"env": {"ORIGIN_URL": ""}}, "env in executor_config.json must not set ORIGIN_URL: the worker does."),
-        ({"resources": []}, "resources in executor_config.json must be an object."),
-        ({"retries": -1}, "retries in executor_config.json must be a whole number from 0 to 100."),
+        ({"timeout": "5"}, "executor_config.json: timeout must be a number."),
+        ({"env": {"A": 1}}, "executor_config.json: env.A must be a string."),
+        ({"env": {"ORIGIN_URL": ""}}, "executor_config.json: env must not set ORIGIN_URL: the worker sets it."),
+        ({"resources": []}, "executor_config.json: resources must be a JSON object."),
+        ({"retries": -1}, "executor_config.json: retries must be a whole number from 0 to 100."),
     ],
 )
 def test_a_wrong_field_is_named(stack: Stack, fields: dict[str, Any], error: str) -> None:

@@ -58,7 +58,7 @@ def test_a_worker_offers_the_labels_whose_jobs_it_could_run(stack: Stack, file: 
         "good": None,
         "bad": "The command exited with code 3.",
         "missing": "No blob has this hash.",
-        "wrong": "cmd in executor_config.json must be a text: the program to run.",
+        "wrong": "executor_config.json: cmd must be a nonempty string.",
     }
 
 

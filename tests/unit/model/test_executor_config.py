@@ -15,7 +15,7 @@ def parse(**fields: object) -> ExecutorConfig:
     return ExecutorConfig.parse(json.dumps(MINIMAL | fields).encode())
 
 
-def test_all_fields_are_read():
+def test_all_fields_are_parsed():
     config = parse(
         cmd="./run.sh",
         args=["-x", "a b"],
@@ -40,7 +40,7 @@ def test_all_fields_are_read():
     assert [everything.patterns.matches(path) for path in ("a.log", ".x")] == [True, True]
 
 
-def test_what_is_not_required_has_a_default():
+def test_optional_fields_have_defaults():
     config = parse(timeout=None, env=None, image=None, resources=None, retries=None)
     assert config == parse() == parse(env={}, resources={"cpus": None, "memoryMiB": None})
     assert (config.timeout, config.env, config.image, config.retries) == (None, {}, None, None)
@@ -49,7 +49,7 @@ def test_what_is_not_required_has_a_default():
     assert (config.output_interval_ms, config.output_segment_lines) == (None, None)
 
 
-def test_arguments_become_text_as_in_javascript():
+def test_arguments_become_strings_like_in_javascript():
     raw = b'{"cmd":"x","resultArtifacts":[],"args":["a",1.0,1e21,1e-7,true,null,[1,[null,"b"]],{"a":1},"\\ud800"]}'
     assert ExecutorConfig.parse(raw).args == (
         "a",
@@ -65,7 +65,7 @@ def test_arguments_become_text_as_in_javascript():
 
 
 @pytest.mark.parametrize("args", [None, False, 0, ""])
-def test_args_that_count_as_false_are_none(args):
+def test_falsy_args_count_as_absent(args):
     assert parse(args=args).args == ()
 
 
@@ -73,34 +73,34 @@ def test_args_that_count_as_false_are_none(args):
 @pytest.mark.parametrize(
     ("value", "expected"), [(None, None), (0, None), (-1, None), (-0.5, None), (0.5, 1), (7.0, 7), (1e300, 2**31 - 1)]
 )
-def test_output_is_sent_while_the_command_runs_only_for_positive_numbers(field, value, expected):
+def test_only_a_positive_number_turns_on_output_segments(field, value, expected):
     config = parse(**{field: value})
     assert (config.output_interval_ms if field == "outputInterval" else config.output_segment_lines) == expected
 
 
 @pytest.mark.parametrize("patterns", [None, [], "*.log", {}, 5])
-def test_an_artifact_without_a_list_of_patterns_takes_all_files(patterns):
+def test_artifact_without_a_list_of_patterns_selects_all_files(patterns):
     config = parse(resultArtifacts=[{"name": "all", "resultPatterns": patterns}])
     assert config.result_artifacts[0].patterns.matches(".folder/.hidden")
 
 
-def test_of_two_artifacts_with_one_name_the_last_stays():
+def test_last_of_two_artifacts_with_one_name_wins():
     named = [{"name": "x", "resultPatterns": [pattern]} for pattern in ("a", "b")]
     (artifact,) = parse(resultArtifacts=named).result_artifacts
     assert [artifact.patterns.matches(path) for path in ("a", "b")] == [False, True]
 
 
-def test_an_object_instead_of_a_list_of_artifacts_has_none():
+def test_object_instead_of_a_list_has_no_artifacts():
     assert parse(resultArtifacts={"name": "x"}).result_artifacts == ()
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"null", b"[]", b"5", b'"x"', b"\xef\xbb\xbf{}", b"\xff", b"[" * 10_000])
-def test_a_file_that_is_no_json_object_is_refused(raw):
+def test_file_that_is_not_a_json_object_is_rejected(raw):
     with pytest.raises(Invalid, match=r"executor_config\.json.*\.$"):
         ExecutorConfig.parse(raw)
 
 
-def test_a_file_that_is_too_large_is_refused():
+def test_file_that_is_too_large_is_rejected():
     with pytest.raises(Invalid, match="larger"):
         ExecutorConfig.parse(json.dumps(MINIMAL).encode().ljust(MAX_BYTES + 1))
 
@@ -144,24 +144,24 @@ def test_a_file_that_is_too_large_is_refused():
         *(("retries", value) for value in ("1", -1, 1.5, 101, True)),
     ],
 )
-def test_a_wrong_field_is_refused_by_name(field, value):
+def test_invalid_field_is_rejected_by_name(field, value):
     with pytest.raises(Invalid, match=rf"{field}.*\.$"):
         parse(**{field: value})
 
 
 @pytest.mark.parametrize("field", ["cmd", "resultArtifacts"])
-def test_a_required_field_that_is_missing_is_refused_by_name(field):
+def test_missing_required_field_is_rejected_by_name(field):
     document = {name: value for name, value in MINIMAL.items() if name != field}
     with pytest.raises(Invalid, match=field):
         ExecutorConfig.parse(json.dumps(document).encode())
 
 
-def test_an_endless_number_is_refused_by_name():
+def test_infinite_number_is_rejected_by_name():
     with pytest.raises(Invalid, match="outputInterval"):
         ExecutorConfig.parse(b'{"cmd":"x","resultArtifacts":[],"outputInterval":1e999}')
 
 
-def test_the_patterns_of_all_artifacts_together_are_bounded():
+def test_total_size_of_all_patterns_is_limited():
     artifacts = [{"name": str(number), "resultPatterns": ["{1..5000}.txt"]} for number in range(10)]
     with pytest.raises(Invalid, match="too much"):
         parse(resultArtifacts=artifacts)
@@ -181,12 +181,12 @@ FIELDS = [
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values))
-def test_any_json_is_read_or_refused(fields):
+def test_any_json_is_parsed_or_rejected(fields):
     raw = json.dumps({"cmd": "x", "resultArtifacts": []} | fields).encode()
     try:
         config = ExecutorConfig.parse(raw)
-    except Invalid as refused:
-        assert str(refused).endswith(".")
+    except Invalid as rejected:
+        assert str(rejected).endswith(".")
     else:
         for text in (config.cmd, *config.args, *config.env, *config.env.values(), config.image or ""):
             assert "\0" not in text

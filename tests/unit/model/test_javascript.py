@@ -12,17 +12,17 @@ from cloud_executor.model import javascript
 
 NODE = recorded("javascript_generated.json")
 
-texts = st.text(st.characters(exclude_categories=()))
+strings = st.text(st.characters(exclude_categories=()))
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**15) + 1, 10**15 - 1) | st.floats(allow_nan=False) | texts,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    st.none() | st.booleans() | st.integers(-(10**15) + 1, 10**15 - 1) | st.floats(allow_nan=False) | strings,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(strings, inner, max_size=4),
     max_leaves=12,
 )
 
 
 @pytest.mark.parametrize(("text", "expected"), NODE["numbers"])
-def test_numbers_have_javascripts_shortest_text(text, expected):
-    assert javascript.number_text(float(text)) == expected
+def test_number_has_javascripts_shortest_form(text, expected):
+    assert javascript.number_to_string(float(text)) == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), [pair for pair in NODE["numbers"] if "Infinity" not in pair[1]])
@@ -30,8 +30,8 @@ def test_numbers_are_read_as_doubles(text, expected):
     assert javascript.stringify(javascript.parse_json(text)) == expected
 
 
-def test_what_is_no_finite_number_has_a_text_too():
-    assert [javascript.number_text(value) for value in (math.nan, math.inf, -math.inf)] == [
+def test_numbers_that_are_not_finite_have_names():
+    assert [javascript.number_to_string(value) for value in (math.nan, math.inf, -math.inf)] == [
         "NaN",
         "Infinity",
         "-Infinity",
@@ -39,12 +39,12 @@ def test_what_is_no_finite_number_has_a_text_too():
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_the_text_of_a_number_gives_the_number(value):
-    assert float(javascript.number_text(value)) == value
+def test_number_survives_a_round_trip(value):
+    assert float(javascript.number_to_string(value)) == value
 
 
 @pytest.mark.parametrize(("text", "expected"), NODE["json"])
-def test_json_is_read_and_written_as_javascript_does(text, expected):
+def test_json_is_parsed_and_written_like_in_javascript(text, expected):
     if expected is None:
         with pytest.raises(Invalid):
             javascript.parse_json(text)
@@ -53,27 +53,27 @@ def test_json_is_read_and_written_as_javascript_does(text, expected):
 
 
 @given(json_values)
-def test_what_is_written_is_read_back(value):
+def test_json_survives_a_round_trip(value):
     written = javascript.stringify(value)
     written.encode()
     assert javascript.stringify(javascript.parse_json(written)) == written
 
 
-@given(texts)
-def test_quoted_text_reads_as_the_text(text):
+@given(strings)
+def test_quoted_string_is_parsed_to_the_same_string(text):
     assert javascript.utf16_key(json.loads(javascript.quote(text))) == javascript.utf16_key(text)
 
 
 @pytest.mark.parametrize(
     "body", [b"\xff", b'"\xed\xa0\x80"', b"\xef\xbb\xbf{}", b"[" * 100_000, b'{"a":' * 100_000, b"NaN", b"-Infinity"]
 )
-def test_what_is_no_json_is_refused_with_a_sentence(body):
+def test_invalid_json_is_rejected_with_a_sentence(body):
     with pytest.raises(Invalid) as caught:
         javascript.parse_json(body)
     assert str(caught.value).endswith(".")
 
 
-def test_a_number_of_thousands_of_digits_is_only_too_large():
+def test_number_of_thousands_of_digits_is_infinite():
     assert javascript.parse_json(b"[" + b"9" * 5000 + b",-" + b"9" * 5000 + b",1e999]") == [
         math.inf,
         -math.inf,
@@ -82,7 +82,7 @@ def test_a_number_of_thousands_of_digits_is_only_too_large():
     assert javascript.stringify([math.inf, -math.inf]) == "[null,null]"
 
 
-def test_a_value_nested_too_deeply_is_refused():
+def test_deeply_nested_value_is_rejected():
     value: list[object] = []
     for _ in range(100_000):
         value = [value]
@@ -92,17 +92,17 @@ def test_a_value_nested_too_deeply_is_refused():
 
 
 @pytest.mark.parametrize(("text", "expected"), NODE["strings"])
-def test_values_become_text_as_javascripts_string_makes_it(text, expected):
+def test_value_becomes_a_string_like_in_javascript(text, expected):
     assert javascript.to_string(javascript.parse_json(text)) == expected
 
 
-@pytest.mark.parametrize(("given_texts", "expected"), NODE["sorted"])
-def test_texts_sort_by_utf16_units(given_texts, expected):
-    assert sorted(given_texts, key=javascript.utf16_key) == expected
+@pytest.mark.parametrize(("given_strings", "expected"), NODE["sorted"])
+def test_strings_are_sorted_by_utf16_code_units(given_strings, expected):
+    assert sorted(given_strings, key=javascript.utf16_key) == expected
 
 
 @pytest.mark.parametrize(("keys", "expected"), NODE["keys"])
-def test_array_indexes_come_first_among_keys(keys, expected):
+def test_array_indexes_are_the_first_keys(keys, expected):
     assert javascript.key_order(keys) == expected
 
 
@@ -112,12 +112,12 @@ def test_lone_surrogates_become_replacement_characters(text, expected):
 
 
 @pytest.mark.parametrize(("text", "expected"), NODE["trimmed"])
-def test_white_space_is_what_trim_takes(text, expected):
+def test_white_space_is_what_trim_removes(text, expected):
     assert text.strip(javascript.WHITE_SPACE) == expected
 
 
-@given(texts)
-def test_a_text_has_one_character_for_each_utf16_unit(text):
+@given(strings)
+def test_utf16_units_has_one_character_per_code_unit(text):
     units = javascript.utf16_units(text)
     assert javascript.utf16_key(units) == javascript.utf16_key(text)
     assert 2 * len(units) == len(javascript.utf16_key(text))
@@ -127,10 +127,10 @@ def test_a_text_has_one_character_for_each_utf16_unit(text):
     ("value", "truthy"),
     [(None, False), (False, False), (0, False), (-0.0, False), ("", False), ([], True), ({}, True), ("0", True)],
 )
-def test_truth_is_javascripts(value, truthy):
+def test_truthiness_is_javascripts(value, truthy):
     assert javascript.is_truthy(value) is truthy
 
 
-def test_times_are_utc_with_milliseconds():
+def test_time_is_in_utc_with_milliseconds():
     moment = datetime(2026, 1, 31, 13, 0, 0, 7999, timezone(timedelta(hours=1)))
     assert javascript.iso_time(moment) == "2026-01-31T12:00:00.007Z"

@@ -15,10 +15,10 @@ from cloud_executor.model.metadata import (
     ContentEntry,
     ContentType,
     is_hash,
-    metadata_answer,
     parse_hash,
     read_content_entry,
     read_name,
+    response_document,
 )
 
 CASES = recorded("metadata_hashes_public.json")["cases"]
@@ -27,20 +27,20 @@ HASH = hashlib.sha1(b"content").hexdigest()
 OTHER = hashlib.sha1(b"other").hexdigest()
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
-texts = st.text(st.characters(exclude_categories=()), max_size=5)
+strings = st.text(st.characters(exclude_categories=()), max_size=5)
 hashes = st.text("0123456789abcdef", min_size=40, max_size=40)
 entries = st.fixed_dictionaries(
     {"content": hashes, "contentType": st.sampled_from(["object", "softLink"])},
-    optional={"9": st.integers(0, 9), "mode": texts},
+    optional={"9": st.integers(0, 9), "mode": strings},
 )
 documents = st.fixed_dictionaries(
-    {"contentType": st.just("complex"), "content": st.dictionaries(texts, entries, max_size=5)},
+    {"contentType": st.just("complex"), "content": st.dictionaries(strings, entries, max_size=5)},
     optional={
-        "name": texts,
+        "name": strings,
         "size": st.integers(0, 2**60) | st.floats(0, allow_infinity=False),
-        "mime": texts,
+        "mime": strings,
         "isPublic": st.booleans(),
-        "tags": st.lists(texts),
+        "tags": st.lists(strings),
     },
 )
 
@@ -59,7 +59,7 @@ def content_of(case) -> bytes:
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case["request"] == "createFile"], ids=lambda case: case["id"]
 )
-def test_a_file_has_the_recorded_hash(case):
+def test_file_has_recorded_hash(case):
     content = content_of(case)
     metadata = BlobMetadata.for_file(case["name"], len(content), hashlib.sha1(content).hexdigest())
     assert metadata.canonical.decode() == case["expect"]["stored"]
@@ -69,20 +69,20 @@ def test_a_file_has_the_recorded_hash(case):
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case["request"] == "createMetadata"], ids=lambda case: case["id"]
 )
-def test_sent_metadata_has_the_recorded_hash(case):
+def test_sent_metadata_has_recorded_hash(case):
     expected = case["expect"]
     try:
         metadata = BlobMetadata.parse(body_of(case))
-    except Invalid as refused:
+    except Invalid as rejected:
         assert expected.get("or") == "4xx"
-        assert str(refused).endswith(".")
+        assert str(rejected).endswith(".")
     else:
         assert metadata.canonical.decode() == expected["stored"]
         assert metadata.hash == expected["hash"]
 
 
 @pytest.mark.parametrize("case", GENERATED)
-def test_generated_metadata_is_what_webgme_makes_of_it(case):
+def test_generated_metadata_is_stored_like_in_webgme(case):
     if case.get("refused"):
         with pytest.raises(Invalid):
             BlobMetadata.parse(case["body"].encode())
@@ -91,27 +91,27 @@ def test_generated_metadata_is_what_webgme_makes_of_it(case):
 
 
 @pytest.mark.parametrize("stored", [case["stored"] for case in GENERATED if "stored" in case])
-def test_whatever_webgme_has_stored_is_read_or_leads_nowhere(stored):
+def test_metadata_stored_by_webgme_is_readable_or_not_found(stored):
     try:
         metadata = BlobMetadata.from_canonical(stored.encode())
     except NotFound:
         try:
             assert BlobMetadata.parse(stored.encode()).content_type is None
-        except Invalid as refused:
-            assert str(refused).endswith(".")
+        except Invalid as rejected:
+            assert str(rejected).endswith(".")
     else:
         assert metadata.hash == hashlib.sha1(stored.encode()).hexdigest()
 
 
 @given(documents)
-def test_canonical_metadata_is_its_own_canonical_form(document):
+def test_canonical_metadata_is_parsed_to_the_same_metadata(document):
     metadata = BlobMetadata.parse(json.dumps(document).encode())
     assert BlobMetadata.parse(metadata.canonical) == metadata
     assert BlobMetadata.from_canonical(metadata.canonical) == metadata
 
 
 @given(documents, st.randoms())
-def test_the_order_of_fields_and_files_does_not_count(document, random):
+def test_order_of_fields_and_files_is_irrelevant(document, random):
     metadata = BlobMetadata.parse(json.dumps(document).encode())
     files = list(document["content"].items())
     random.shuffle(files)
@@ -120,7 +120,7 @@ def test_the_order_of_fields_and_files_does_not_count(document, random):
     assert BlobMetadata.parse(json.dumps(dict(fields)).encode()) == metadata
 
 
-def test_the_order_of_the_keys_of_an_entry_does():
+def test_order_of_keys_in_an_entry_matters():
     body = '{"contentType":"complex","content":{"f":{%s}}}'
     keys = [f'"content":"{HASH}"', '"contentType":"object"']
     one, other = (BlobMetadata.parse((body % ",".join(order)).encode()) for order in (keys, keys[::-1]))
@@ -128,7 +128,7 @@ def test_the_order_of_the_keys_of_an_entry_does():
     assert one.files == other.files == {"f": ContentEntry(HASH, ContentType.OBJECT)}
 
 
-def test_the_fields_of_sent_metadata_can_be_read():
+def test_fields_of_sent_metadata_are_parsed():
     metadata = BlobMetadata.parse(
         json.dumps(
             {"name": "x", "size": 3, "mime": "a/b", "isPublic": True, "tags": ["b", "a"], "content": HASH}
@@ -139,8 +139,8 @@ def test_the_fields_of_sent_metadata_can_be_read():
     assert metadata.files == {}
 
 
-@given(texts)
-def test_any_name_makes_metadata_that_can_be_sent_and_read(name):
+@given(strings)
+def test_file_with_any_name_has_readable_metadata(name):
     metadata = BlobMetadata.for_file(name, 3, HASH)
     assert BlobMetadata.parse(metadata.canonical).hash == metadata.hash
     assert BlobMetadata.from_canonical(metadata.canonical).canonical == metadata.canonical
@@ -164,7 +164,7 @@ def test_any_name_makes_metadata_that_can_be_sent_and_read(name):
         ("contentType", ["object"]),
     ],
 )
-def test_a_field_of_a_wrong_kind_is_refused_by_name(field, value):
+def test_field_of_the_wrong_type_is_rejected_by_name(field, value):
     with pytest.raises(Invalid, match=field):
         BlobMetadata.parse(json.dumps({"name": "x", "content": HASH} | {field: value}).encode())
 
@@ -182,27 +182,27 @@ def test_a_field_of_a_wrong_kind_is_refused_by_name(field, value):
     ]
     + [{"content": HASH, "contentType": content_type} for content_type in ("complex", "folder", None)],
 )
-def test_an_entry_that_could_not_be_read_is_refused_by_path(entry):
+def test_invalid_entry_is_rejected_by_path(entry):
     body = json.dumps({"contentType": "complex", "content": {"dir/\ud800": entry}}).encode()
     with pytest.raises(Invalid, match=r'"dir/\\ud800"') as caught:
         BlobMetadata.parse(body)
     str(caught.value).encode()
 
 
-def test_a_type_that_nobody_can_read_is_kept_as_it_is():
+def test_unknown_content_type_is_kept():
     metadata = BlobMetadata.parse(json.dumps({"content": HASH, "contentType": 'a "folder"'}).encode())
     assert metadata.content_type is None
     assert json.loads(metadata.canonical)["contentType"] == 'a "folder"'
 
 
-def test_extra_keys_nested_too_deeply_are_refused():
+def test_deeply_nested_extra_key_is_rejected():
     deep = "[" * 5000 + "]" * 5000
     body = f'{{"contentType":"complex","content":{{"f":{{"content":"{HASH}","contentType":"object","x":{deep}}}}}}}'
     with pytest.raises(Invalid, match="nested"):
         BlobMetadata.parse(body.encode())
 
 
-def test_an_artifact_is_what_webgmes_client_saves():
+def test_artifact_is_the_same_as_from_webgmes_client():
     files = {
         "b.txt": ArtifactFile(HASH, 3, ContentType.SOFT_LINK),
         "10": ArtifactFile(OTHER, 4, ContentType.OBJECT),
@@ -219,28 +219,28 @@ def test_an_artifact_is_what_webgmes_client_saves():
     assert list(metadata.files) == ["9", "10", "b.txt"]
 
 
-def test_a_file_with_the_name_of_the_prototype_is_left_out():
+def test_file_named_proto_is_dropped():
     file = ArtifactFile(HASH, 3, ContentType.OBJECT)
     metadata = BlobMetadata.for_artifact("all", {"__proto__": file, "a/__proto__": file})
     assert (list(metadata.files), metadata.size) == (["a/__proto__"], 3)
 
 
-def test_files_cannot_be_changed():
+def test_files_are_immutable():
     with pytest.raises(TypeError):
-        BlobMetadata.for_artifact("all", {}).files["x"] = ContentEntry(HASH, ContentType.OBJECT)  # type: ignore[index] - that it cannot be set is the point
+        BlobMetadata.for_artifact("all", {}).files["x"] = ContentEntry(HASH, ContentType.OBJECT)  # type: ignore[index] - the test is that it cannot be set
 
 
 @pytest.mark.parametrize(
     "entry", [None, [HASH], {"content": HASH}, {"content": [HASH], "contentType": "object"}, {"contentType": "object"}]
 )
-def test_a_stored_entry_that_cannot_be_read_does_not_hide_the_others(entry):
+def test_unreadable_stored_entry_does_not_hide_the_others(entry):
     good = {"content": HASH, "contentType": "object"}
     stored = json.dumps({"contentType": "complex", "content": {"good": good, "bad": entry}}).encode()
     files = BlobMetadata.from_canonical(stored).files
     assert files == {"good": ContentEntry(HASH, ContentType.OBJECT), "bad": ContentEntry("", ContentType.COMPLEX)}
 
 
-def test_what_does_not_concern_the_content_of_a_stored_blob_is_read_as_its_default():
+def test_invalid_fields_of_stored_metadata_get_defaults():
     stored = json.dumps(
         {
             "name": 5,
@@ -273,34 +273,33 @@ def test_what_does_not_concern_the_content_of_a_stored_blob_is_read_as_its_defau
         for content_type in ("complex", "x", None, [])
     ],
 )
-def test_a_stored_blob_that_leads_to_no_content_is_not_found(stored):
+def test_stored_blob_without_readable_content_is_not_found(stored):
     with pytest.raises(NotFound):
         BlobMetadata.from_canonical(stored)
 
 
-def test_an_answer_is_the_metadata_with_the_time_it_was_stored():
+def test_response_document_is_the_metadata_with_its_time():
     metadata = BlobMetadata.for_file("ü.txt", 3, HASH)
-    answer = json.loads(metadata.answer(NOON))
-    assert answer == json.loads(metadata.canonical) | {"lastModified": "2026-01-31T12:00:00.000Z"}
-    assert metadata_answer(metadata.canonical, NOON) == metadata.answer(NOON)
+    document = json.loads(response_document(metadata.canonical, NOON))
+    assert document == json.loads(metadata.canonical) | {"lastModified": "2026-01-31T12:00:00.000Z"}
 
 
 @pytest.mark.parametrize(
     "text", ["", HASH[1:], HASH + "0", HASH.upper(), HASH + "\n", f"{HASH},{HASH}", "../" + HASH[3:]]
 )
-def test_nothing_has_a_name_that_is_no_hash(text):
+def test_other_strings_than_hashes_are_not_found(text):
     assert not is_hash(text)
     with pytest.raises(NotFound):
         parse_hash(text)
 
 
-def test_a_hash_is_taken_as_it_is():
+def test_hash_is_returned_unchanged():
     assert parse_hash(HASH) == HASH
     assert not is_hash(None)
 
 
 @pytest.mark.parametrize("content_type", ["object", "softLink"])
-def test_the_end_of_a_stored_document_says_where_it_leads(content_type):
+def test_content_entry_is_read_from_the_end_of_a_document(content_type):
     document = {"name": "a", "content": "1" * 40, "contentType": content_type}
     assert read_content_entry(BlobMetadata.parse(json.dumps(document).encode()).canonical) == ("1" * 40, content_type)
 
@@ -318,12 +317,12 @@ def test_the_end_of_a_stored_document_says_where_it_leads(content_type):
         b"",
     ],
 )
-def test_a_document_that_does_not_end_so_has_to_be_read(stored):
+def test_content_entry_of_other_documents_requires_parsing(stored):
     assert read_content_entry(stored) is None
 
 
 @given(documents)
-def test_the_beginning_of_a_stored_document_says_its_name(document):
+def test_name_is_read_from_the_beginning_of_a_document(document):
     metadata = BlobMetadata.parse(json.dumps(document).encode())
     assert read_name(metadata.canonical) == metadata.name
 
@@ -340,5 +339,5 @@ def test_the_beginning_of_a_stored_document_says_its_name(document):
         b' {"name":"a",',
     ],
 )
-def test_a_document_that_does_not_begin_with_its_name_has_to_be_read(stored):
+def test_name_of_other_documents_requires_parsing(stored):
     assert read_name(stored) is None

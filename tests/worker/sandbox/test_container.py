@@ -209,7 +209,7 @@ def test_a_job_chooses_its_image_and_its_limits_where_the_pool_lets_it(
         ran, refused, filled = map(stack.finished, jobs)
     assert (ran.status, ran.error) == (Status.SUCCESS, None)
     assert refused.status == Status.FAILED_EXECUTOR_CONFIG
-    assert refused.error == "image in executor_config.json is none that a job may choose in the worker pool default."
+    assert refused.error == f"executor_config.json: the worker pool default does not allow the image {IMAGE}."
     assert (filled.status, filled.error) == (
         Status.FAILED_TO_EXECUTE,
         "The command used more than 32 MiB of memory.",
