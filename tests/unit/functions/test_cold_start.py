@@ -1,0 +1,43 @@
+"""Entry points load only what they need: each import adds to every cold start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[3]
+UNNEEDED = ("cloud_executor.model.executor_config", "cloud_executor.model.patterns")
+"""Modules that only workers need."""
+
+PRINT_MODULES = "import sys; print(*sys.modules, sep='\\n')"
+LOAD_CLI = "import cloud_executor.cli.main"
+LOAD_FUNCTION = """
+from functions_framework import create_app
+create_app({target!r}, "functions/main.py", {signature!r})
+"""
+
+
+def loaded_modules(program: str, data: Path) -> set[str]:
+    """The modules that a new interpreter has loaded after it has run the program."""
+    environment = {"EXECUTOR_DATA": str(data), "PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, "-c", f"{program}\n{PRINT_MODULES}"]
+    return set(subprocess.check_output(command, cwd=PROJECT, env=environment, text=True).split())
+
+
+@pytest.mark.parametrize(
+    ("target", "signature"),
+    [("blob", "http"), ("executor", "http"), ("api", "http"), ("sweep", "http"), ("dead_letter", "cloudevent")],
+)
+def test_function_loads_no_patterns(target: str, signature: str, tmp_path: Path) -> None:
+    modules = loaded_modules(LOAD_FUNCTION.format(target=target, signature=signature), tmp_path)
+    assert "cloud_executor.composition" in modules
+    assert [module for module in modules if module.startswith(UNNEEDED)] == []
+
+
+def test_command_line_loads_no_patterns(tmp_path: Path) -> None:
+    modules = loaded_modules(LOAD_CLI, tmp_path)
+    assert "cloud_executor.client" in modules
+    assert [module for module in modules if module.startswith(UNNEEDED)] == []
