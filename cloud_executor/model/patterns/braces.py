@@ -1,7 +1,8 @@
-"""`{a,b}` and `{1..3}` in patterns, as the npm package `brace-expansion` 1.1 (MIT) that minimatch 3 uses expands them.
+"""Brace expansion, `{a,b}` and `{1..3}`, as in the npm package `brace-expansion` 1.1 (MIT), which minimatch 3 uses.
 
-`bracex` follows Bash more closely, so it cannot stand in. Here nothing after `${` is expanded (`${a,b}{c,d}`), no
-sequence in or after a group that stands for itself (`{x{1..3}}`, `{x}{1..3}`), and backslashes vanish.
+The library `bracex` cannot replace this module, because it follows Bash more closely. brace-expansion expands nothing
+after `${` (`${a,b}{c,d}`) and no sequence in or after a literal group (`{x{1..3}}`, `{x}{1..3}`), and it drops
+backslashes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from cloud_executor.errors import Invalid
 
 _MAX_WORK = 1_000_000
-"""characters built and braces looked at, for one pattern"""
+"""Limit for one pattern: the number of characters built and braces read."""
 _MAX_DEPTH = 50
 _MAX_DIGITS = 15
 
@@ -22,18 +23,18 @@ _PADDED = re.compile("-?0[0-9]")
 _LINE_END = re.compile("[\n\r\u2028\u2029]")
 _SINGLE_COMMA = re.compile(",(?!,)")
 
-# What is escaped stands behind these characters meanwhile: in UTF-16 code units they do not occur.
+# These characters replace escapes during the expansion; they do not occur in strings of UTF-16 code units.
 _ESCAPES = {"\\\\": "\U00010000", "\\{": "\U00010001", "\\}": "\U00010002", "\\,": "\U00010003", "\\.": "\U00010004"}
 _CLOSING = _ESCAPES["\\}"]
 _UNESCAPED = str.maketrans({hidden: escape[1] for escape, hidden in _ESCAPES.items()})
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """The patterns that this one, in UTF-16 code units, stands for. Raises Invalid if that is too much.
+    """Expand a pattern of UTF-16 code units. Raises Invalid if it expands to too much.
 
-    Where there are braces, a backslash before a brace, comma, dot or backslash vanishes.
+    If the pattern has braces, backslashes before braces, commas, dots, and backslashes are dropped.
     """
-    if not _has(pattern, "{", "}"):
+    if not _contains_pair(pattern, "{", "}"):
         return [pattern]
     text = "\\{\\}" + pattern[2:] if pattern.startswith("{}") else pattern
     for escape, hidden in _ESCAPES.items():
@@ -42,7 +43,7 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 class _Expansion:
-    """The expansion of one pattern, with a bound on its work."""
+    """The expansion of one pattern, with a limit on the work."""
 
     def __init__(self) -> None:
         self._work = 0
@@ -70,7 +71,7 @@ class _Expansion:
         return self._combined(expansions, [""], drops_empty)
 
     def _literal_group(self, before: str, body: str, after: str, depth: int) -> list[str]:
-        """`{a}` stands for itself, but in `{a},b}` its first brace belongs to the second closing one."""
+        """`{a}` is literal, but in `{a},b}` the opening brace matches the second closing brace."""
         if any(_SINGLE_COMMA.search(line, 0, line.rfind("}")) for line in _LINE_END.split(after) if "}" in line):
             return self.expand(f"{before}{{{body}{_CLOSING}{after}", top=True, depth=depth + 1)
         return [f"{before}{{{body}}}{after}"]
@@ -78,14 +79,14 @@ class _Expansion:
     def _members(self, body: str, depth: int) -> list[str]:
         members = self._split(body)
         if len(members) == 1:
-            # {{a,b}} is {a} and {b}
+            # `{{a,b}}` expands to `{a}` and `{b}`.
             members = [f"{{{inner}}}" for inner in self.expand(members[0], top=False, depth=depth + 1)]
             if len(members) == 1:
                 return members
         return [value for member in members for value in self.expand(member, top=False, depth=depth + 1)]
 
     def _split(self, body: str) -> list[str]:
-        """The body at its commas, but for those in inner braces."""
+        """Split the body at the commas outside inner braces."""
         parts = [""]
         while (group := self._first_group(body)) is not None:
             first, *others = body[: group[0]].split(",")
@@ -117,32 +118,32 @@ class _Expansion:
         return [start + end for start in starts for end in ends if start or end or not drops_empty]
 
     def _first_group(self, text: str) -> tuple[int, int] | None:
-        """Where the first pair of braces that belong together stands; one that is closed comes before its insides."""
+        """The positions of the first balanced pair of braces; an outer pair precedes the pairs that it contains."""
         opening, closing = text.find("{"), text.find("}", text.find("{") + 1)
         if opening < 0 or closing < 0:
             return None
         opened: list[int] = []
         found: tuple[int, int] | None = None
-        place = opening
-        while place >= 0:
+        position = opening
+        while position >= 0:
             self._spend(1)
-            if place == opening:
-                opened.append(place)
-                opening = text.find("{", place + 1)
+            if position == opening:
+                opened.append(position)
+                opening = text.find("{", position + 1)
             elif len(opened) == 1:
                 return opened[0], closing
             else:
                 inner = opened.pop()
                 if found is None or inner < found[0]:
                     found = inner, closing
-                closing = text.find("}", place + 1)
-            place = opening if 0 <= opening < closing else closing
+                closing = text.find("}", position + 1)
+            position = opening if 0 <= opening < closing else closing
         return found
 
     def _spend(self, work: int) -> None:
         self._work += work
         if self._work > _MAX_WORK:
-            raise Invalid("The braces of a pattern stand for too much.")
+            raise Invalid("The braces of a pattern expand to too many alternatives.")
 
 
 def _number(text: str) -> int:
@@ -152,6 +153,6 @@ def _number(text: str) -> int:
     return -int(digits) if text.startswith("-") else int(digits)
 
 
-def _has(text: str, opening: str, closing: str) -> bool:
-    """Whether one is followed by the other in the same line."""
+def _contains_pair(text: str, opening: str, closing: str) -> bool:
+    """Whether `opening` is followed by `closing` in the same line."""
     return any(opening in line[: line.rfind(closing) + 1] for line in _LINE_END.split(text))

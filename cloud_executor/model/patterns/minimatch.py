@@ -1,10 +1,10 @@
-"""Which files a result artifact takes: patterns as minimatch 3.0.3 reads them (docs/protocol.md: Patterns).
+"""The files that a result artifact selects, by the patterns of minimatch 3.0.3 (docs/protocol.md: Patterns).
 
-WebGME's worker calls `minimatch(path, pattern)` without options. `wcmatch` is the nearest library, and starting from it
-was tried: with comments, negation and white space put right before it, one in twenty of the recorded cases still
-differs, in brackets, backslashes, groups and UTF-16, where minimatch has no rules but those of the expressions that it
-makes (`glob_segment`). `wcmatch` also leaves the matching to `re`, which a hostile pattern can keep busy for years. So
-minimatch's own steps are followed here: braces, segments, then match segment by segment.
+WebGME's worker calls `minimatch(path, pattern)` without options. The closest library is `wcmatch`, but even with
+comments, negation, and white space handled beforehand, it differs in one of twenty recorded cases: in brackets,
+backslashes, groups, and UTF-16, where minimatch's only rules are the regular expressions that it generates (`segment`).
+`wcmatch` also matches with `re`, which a hostile pattern can keep busy for years. This module therefore follows
+minimatch's own steps: it expands braces, splits the pattern into segments, and matches segment by segment.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from cloud_executor.model.patterns.regexp import Subject
 from cloud_executor.model.patterns.segment import Globstar, Wildcard, parse_segment
 
 MAX_PATTERN = 65_536
-"""UTF-16 code units in a pattern; minimatch throws at longer ones"""
+"""Maximum length of a pattern, in UTF-16 code units; minimatch throws an error for a longer one."""
 MAX_SIZE = 250_000
-"""characters that the patterns of an artifact may stand for: braces expanded, and the expressions made of them"""
+"""Maximum size of an artifact's patterns, in characters: the expanded patterns and their regular expressions."""
 
 _SLASHES = re.compile("/+")
 
@@ -32,17 +32,17 @@ _Segments = list[_Segment]
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """A pattern that is more than names: it takes a path if one of its alternatives does, or none if it is negated."""
+    """A pattern that is negated or has wildcards, and its brace expansions as alternatives."""
 
     alternatives: list[_Segments]
     negated: bool
 
-    def takes(self, path: _Path) -> bool:
+    def matches(self, path: _Path) -> bool:
         return any(_matches(segments, path) for segments in self.alternatives) != self.negated
 
 
 class _Path:
-    """A path to be matched, in segments."""
+    """A path, split into segments."""
 
     __slots__ = ("_subjects", "segments")
 
@@ -50,38 +50,38 @@ class _Path:
         self.segments = _SLASHES.split(utf16_units(path))
         self._subjects: list[Subject | None] = [None] * len(self.segments)
 
-    def subject(self, place: int) -> Subject:
-        subject = self._subjects[place]
+    def subject(self, position: int) -> Subject:
+        subject = self._subjects[position]
         if subject is None:
-            subject = self._subjects[place] = Subject(self.segments[place])
+            subject = self._subjects[position] = Subject(self.segments[position])
         return subject
 
 
 class ResultPatterns:
-    """The patterns of one artifact, which takes a file if one of them does; without patterns it takes all."""
+    """The patterns of an artifact. They select the files that any of them matches; without patterns, all files."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        """Raises Invalid for patterns that are too long or stand for too much."""
-        self._takes_all = not patterns
+        """Raises Invalid for patterns that are too long or expand to too much."""
+        self._match_all = not patterns
         self._names: set[str] = set()
-        """paths that patterns without wildcards name"""
+        """Paths named by patterns without wildcards."""
         self._patterns: list[_Pattern] = []
         self.size = 0
-        """how much the patterns stand for; at most MAX_SIZE"""
+        """Size of the expanded patterns and their regular expressions, in characters; at most MAX_SIZE."""
         known: dict[str, _Segment] = {}
         for pattern in patterns:
             self._add(utf16_units(pattern), known)
 
     def matches(self, path: str) -> bool:
-        """Whether the artifact takes the file with this path, relative to the job's folder."""
-        if self._takes_all:
+        """Whether the patterns select the file with this path, relative to the job's folder."""
+        if self._match_all:
             return True
         split = _Path(path)
         name = "/".join(split.segments)
-        # A slash at the end of a path is ignored, if there is something before it.
+        # A slash at the end of a path is ignored, unless it is the whole path.
         if name in self._names or (len(name) > 1 and name.endswith("/") and name[:-1] in self._names):
             return True
-        return any(pattern.takes(split) for pattern in self._patterns)
+        return any(pattern.matches(split) for pattern in self._patterns)
 
     def _add(self, pattern: str, known: dict[str, _Segment]) -> None:
         if len(pattern) > MAX_PATTERN:
@@ -109,7 +109,7 @@ class ResultPatterns:
     def _grow(self, size: int) -> None:
         self.size += size
         if self.size > MAX_SIZE:
-            raise Invalid("The patterns of an artifact stand for too much.")
+            raise Invalid("The patterns of an artifact expand to too much; use fewer or simpler ones.")
 
 
 def _parse(glob: str, known: dict[str, _Segment]) -> _Segments:
@@ -118,48 +118,54 @@ def _parse(glob: str, known: dict[str, _Segment]) -> _Segments:
         segment = known.get(text)
         if segment is None:
             segment = known[text] = parse_segment(text)
-        # `**/**` is `**`: it already leads everywhere.
+        # `**/**` is equivalent to `**`.
         if not (isinstance(segment, Globstar) and segments and isinstance(segments[-1], Globstar)):
             segments.append(segment)
     return segments
 
 
 def _matches(segments: _Segments, path: _Path) -> bool:
-    """Whether the segments of a pattern match a path: all ways at once, by the places in the path that they lead to."""
+    """Whether the segments of a pattern match a path.
+
+    The positions in the path that the pattern can have reached are followed all at once.
+    """
     end = len(path.segments)
-    places = {0}
+    positions = {0}
     for number, segment in enumerate(segments):
         if isinstance(segment, Globstar):
             if number == len(segments) - 1:
-                return any(place < end and _undotted(path, place) == end for place in places)
-            places = _swallowed(path, places)
+                return any(position < end and _next_hidden(path, position) == end for position in positions)
+            positions = _reached_by_globstar(path, positions)
         else:
-            places = {place + 1 for place in places if place < end and _matches_name(segment, path, place)}
-        if not places:
+            positions = {
+                position + 1 for position in positions if position < end and _matches_segment(segment, path, position)
+            }
+        if not positions:
             return False
-    return end in places or (end - 1 in places and not path.segments[-1])
+    return end in positions or (end - 1 in positions and not path.segments[-1])
 
 
-def _matches_name(segment: str | Wildcard, path: _Path, place: int) -> bool:
+def _matches_segment(segment: str | Wildcard, path: _Path, position: int) -> bool:
     if isinstance(segment, str):
-        return segment == path.segments[place]
-    return segment.expression is not None and segment.expression.matches(path.subject(place))
+        return segment == path.segments[position]
+    return segment.expression is not None and segment.expression.matches(path.subject(position))
 
 
-def _swallowed(path: _Path, places: Iterable[int]) -> set[int]:
-    """Where `**` can lead, with more segments to come: past names without a leading dot, but not past the last."""
+def _reached_by_globstar(path: _Path, positions: Iterable[int]) -> set[int]:
+    """The positions that `**` before another segment can reach: it skips any number of segments that are not hidden."""
     reached: set[int] = set()
-    for place in places:
-        while place < len(path.segments) and place not in reached:
-            reached.add(place)
-            if path.segments[place].startswith("."):
+    for start in positions:
+        position = start
+        while position < len(path.segments) and position not in reached:
+            reached.add(position)
+            if path.segments[position].startswith("."):
                 break
-            place += 1
+            position += 1
     return reached
 
 
-def _undotted(path: _Path, place: int) -> int:
-    """The first place from here on whose name begins with a dot, or the end."""
-    while place < len(path.segments) and not path.segments[place].startswith("."):
-        place += 1
-    return place
+def _next_hidden(path: _Path, position: int) -> int:
+    """The position of the next segment that begins with a dot, or the end of the path."""
+    while position < len(path.segments) and not path.segments[position].startswith("."):
+        position += 1
+    return position

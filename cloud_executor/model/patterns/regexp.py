@@ -1,9 +1,10 @@
-"""JavaScript's regular expressions, as far as minimatch makes them: does a text match, in bounded time.
+"""Match the JavaScript regular expressions that minimatch generates, in bounded time.
 
-Python's `re` takes other texts as valid, and backtracks: a pattern of a few characters can keep it busy for years. Here
-an expression becomes a machine that follows all ways at once. A set of places in the text, kept as the bits of a
-number, goes through it from the end of the expression to its start, so the places where a lookahead holds are found in
-one go, too. At worst the work grows with the size of the machine and the square of the text's length, never faster.
+Python's `re` has another syntax, and it backtracks: a pattern of a few characters can keep it busy for years. Here, an
+expression becomes a state machine that follows all alternatives at once. A set of positions in the subject, stored as
+the bits of an integer, passes through the machine from the end of the expression to its start. That direction finds all
+positions at which a lookahead holds in one pass. The time is at most proportional to the size of the machine and to the
+square of the subject's length.
 """
 
 from __future__ import annotations
@@ -16,194 +17,198 @@ from cloud_executor.errors import Invalid
 from cloud_executor.model.patterns.regexp_syntax import (
     NO_LINE_END,
     WORD,
+    Assertion,
+    CharacterSet,
     Choice,
-    Look,
+    Lookahead,
     Node,
-    Other,
     Repeat,
     Sequence,
-    Set,
+    Unsupported,
     parse_regexp,
 )
 
 
-class _Does(Enum):
-    """What a state does with the places that come to it, before they go on to the state that follows."""
+class _Operation(Enum):
+    """What a state does with positions before it passes them on. "Before a character" means immediately before it."""
 
     STEP = auto()
-    """back over one of the characters"""
+    """Move back over one of the characters."""
     RUN = auto()
-    """back over any number of the characters"""
+    """Move back over any number of the characters."""
     FORK = auto()
-    """two ways"""
+    """Pass the positions on to two states."""
     CHECK = auto()
-    """keep those before one of the characters"""
-    LOOK = auto()
-    """keep those where the other way, gone backwards from anywhere, ends"""
+    """Keep the positions before one of the characters."""
+    LOOKAHEAD = auto()
+    """Keep the positions at which the lookahead's own states, started from all positions, arrive."""
     START = auto()
     END = auto()
-    BOUNDARY = auto()
+    WORD_BOUNDARY = auto()
 
 
 @dataclass(slots=True)
 class _State:
-    does: _Does
-    follow: int
-    characters: Set = NO_LINE_END
-    other: int = 0
+    operation: _Operation
+    next: int
+    characters: CharacterSet = NO_LINE_END
+    branch: int = 0
+    """Second state after a fork, or first state of a lookahead."""
     negated: bool = False
 
 
-_ARRIVED = -1
+_FINAL = -1
 
 
 class Subject:
-    """A text, of UTF-16 code units, to be matched with several expressions."""
+    """A string of UTF-16 code units that is matched with several expressions."""
 
-    __slots__ = ("_text", "_where", "length", "matched")
+    __slots__ = ("_positions", "_text", "length", "matched")
 
     def __init__(self, text: str) -> None:
         self.length = len(text)
         self._text = text
-        self._where: dict[Set, int] = {}
+        self._positions: dict[CharacterSet, int] = {}
         self.matched: dict[RegExp, bool] = {}
-        """what is known of it already"""
+        """Cached results."""
 
-    def where(self, characters: Set) -> int:
-        """The places before one of these characters."""
-        found = self._where.get(characters)
+    def positions(self, characters: CharacterSet) -> int:
+        """The positions before one of these characters."""
+        found = self._positions.get(characters)
         if found is None:
             found = 0
             for first, last in characters.ranges:
                 for character in first if first == last else {c for c in self._text if first <= c <= last}:
-                    found |= self._places(character)
+                    found |= self._positions_of(character)
             if characters.negated:
                 found ^= (1 << self.length) - 1
-            self._where[characters] = found
+            self._positions[characters] = found
         return found
 
-    def _places(self, character: str) -> int:
+    def _positions_of(self, character: str) -> int:
         found = 0
-        place = self._text.find(character)
-        while place >= 0:
-            found |= 1 << place
-            place = self._text.find(character, place + 1)
+        position = self._text.find(character)
+        while position >= 0:
+            found |= 1 << position
+            position = self._text.find(character, position + 1)
         return found
 
 
 class RegExp:
-    """An expression without flags; texts are of UTF-16 code units.
+    """A regular expression without flags, for strings of UTF-16 code units.
 
-    Raises NotARegExp, and Invalid for what is not supported.
+    Raises InvalidRegExp, and Invalid for unsupported syntax.
     """
 
     def __init__(self, source: str) -> None:
         self._states: list[_State] = []
-        self._entry = self._add(parse_regexp(source), _ARRIVED)
+        self._entry = self._add(parse_regexp(source), _FINAL)
 
     def matches(self, subject: Subject) -> bool:
-        """Whether the expression matches anywhere in the text."""
+        """Whether the expression matches anywhere in the subject."""
         found = subject.matched.get(self)
         if found is None:
-            found = subject.matched[self] = self._lead(self._entry, subject, {}) != 0
+            found = subject.matched[self] = self._run(self._entry, subject, {}) != 0
         return found
 
-    def _add(self, node: Node, follow: int) -> int:
-        """Add the states for a node; the first of them, which takes the places after what it matches."""
+    def _add(self, node: Node, next_state: int) -> int:
+        """Add the states for a node. Returns the first one, which takes the positions after what the node matches."""
         match node:
-            case Set():
-                return self._new(_State(_Does.STEP, follow, node))
+            case CharacterSet():
+                return self._new(_State(_Operation.STEP, next_state, node))
             case Sequence(items):
                 for item in items:
-                    follow = self._add(item, follow)
-                return follow
+                    next_state = self._add(item, next_state)
+                return next_state
             case Choice(options):
-                first, *others = [self._add(option, follow) for option in options]
+                first, *others = [self._add(option, next_state) for option in options]
                 for other in others:
-                    first = self._new(_State(_Does.FORK, first, other=other))
+                    first = self._new(_State(_Operation.FORK, first, branch=other))
                 return first
-            case Repeat(Set() as characters, optional, endless=True):
-                run = self._new(_State(_Does.RUN, follow, characters))
-                return run if optional else self._new(_State(_Does.STEP, run, characters))
-            case Repeat(item, optional, endless):
-                fork = self._new(_State(_Does.FORK, follow))
-                body = self._add(item, fork if endless else follow)
-                self._states[fork].other = body
+            case Repeat(CharacterSet() as characters, optional, unbounded=True):
+                run = self._new(_State(_Operation.RUN, next_state, characters))
+                return run if optional else self._new(_State(_Operation.STEP, run, characters))
+            case Repeat(item, optional, unbounded):
+                fork = self._new(_State(_Operation.FORK, next_state))
+                body = self._add(item, fork if unbounded else next_state)
+                self._states[fork].branch = body
                 return fork if optional else body
-            case Look(Set() as characters, negated):
-                return self._new(_State(_Does.CHECK, follow, characters, negated=negated))
-            case Look(item, negated):
-                return self._new(_State(_Does.LOOK, follow, other=self._add(item, _ARRIVED), negated=negated))
-            case Other.START:
-                return self._new(_State(_Does.START, follow))
-            case Other.END:
-                return self._new(_State(_Does.END, follow))
-            case Other.WORD_BOUNDARY | Other.NO_WORD_BOUNDARY:
-                negated = node is Other.NO_WORD_BOUNDARY
-                return self._new(_State(_Does.BOUNDARY, follow, WORD, negated=negated))
-            case Other.UNSUPPORTED:
-                raise Invalid("A pattern combines negated groups and braces in a way that is not supported.")
+            case Lookahead(CharacterSet() as characters, negated):
+                return self._new(_State(_Operation.CHECK, next_state, characters, negated=negated))
+            case Lookahead(item, negated):
+                branch = self._add(item, _FINAL)
+                return self._new(_State(_Operation.LOOKAHEAD, next_state, branch=branch, negated=negated))
+            case Assertion.START:
+                return self._new(_State(_Operation.START, next_state))
+            case Assertion.END:
+                return self._new(_State(_Operation.END, next_state))
+            case Assertion.WORD_BOUNDARY | Assertion.NOT_WORD_BOUNDARY:
+                negated = node is Assertion.NOT_WORD_BOUNDARY
+                return self._new(_State(_Operation.WORD_BOUNDARY, next_state, negated=negated))
+            case Unsupported():
+                raise Invalid("A pattern combines negated groups and braces in an unsupported way; simplify it.")
 
     def _new(self, state: _State) -> int:
         self._states.append(state)
         return len(self._states) - 1
 
-    def _lead(self, entry: int, subject: Subject, looks: dict[int, int]) -> int:
-        """Where the way that begins at this state arrives, from all places in the text."""
-        been: dict[int, int] = {}
+    def _run(self, entry: int, subject: Subject, lookaheads: dict[int, int]) -> int:
+        """The positions that arrive at the final state if all positions enter the machine at `entry`."""
+        forked: dict[int, int] = {}
         waiting = {entry: (1 << subject.length + 1) - 1}
         order = [-entry]
         while order:
-            # What follows has lower numbers, but for loops: so whatever comes to a state comes to it at once.
+            # Except in loops, the next state has a lower number, so all positions of a state are processed together.
             number = -heappop(order)
-            places = waiting.pop(number)
-            if number == _ARRIVED:
-                return places
+            positions = waiting.pop(number)
+            if number == _FINAL:
+                return positions
             state = self._states[number]
-            ways: tuple[int, ...] = (state.follow,)
-            if state.does is _Does.FORK:
-                # A place goes through a fork once, else loops would not end.
-                places &= ~been.get(number, 0)
-                been[number] = been.get(number, 0) | places
-                ways = (state.follow, state.other)
+            next_states: tuple[int, ...] = (state.next,)
+            if state.operation is _Operation.FORK:
+                # A position passes a fork only once, otherwise loops would not end.
+                positions &= ~forked.get(number, 0)
+                forked[number] = forked.get(number, 0) | positions
+                next_states = (state.next, state.branch)
             else:
-                places = self._through(number, places, subject, looks)
-            if places:
-                for way in ways:
-                    if way not in waiting:
-                        heappush(order, -way)
-                    waiting[way] = waiting.get(way, 0) | places
+                positions = self._apply(number, positions, subject, lookaheads)
+            if positions:
+                for next_state in next_states:
+                    if next_state not in waiting:
+                        heappush(order, -next_state)
+                    waiting[next_state] = waiting.get(next_state, 0) | positions
         return 0
 
-    def _through(self, number: int, places: int, subject: Subject, looks: dict[int, int]) -> int:
-        """The places that go on from this state."""
+    def _apply(self, number: int, positions: int, subject: Subject, lookaheads: dict[int, int]) -> int:
+        """The positions that a state passes on."""
         state = self._states[number]
-        match state.does:
-            case _Does.STEP:
-                return places >> 1 & subject.where(state.characters)
-            case _Does.RUN:
-                return _run(places, subject.where(state.characters), subject.length)
-            case _Does.CHECK:
-                where = subject.where(state.characters)
-            case _Does.LOOK:
-                if number not in looks:
-                    looks[number] = self._lead(state.other, subject, looks)
-                where = looks[number]
-            case _Does.START:
-                where = 1
-            case _Does.END:
-                where = 1 << subject.length
-            case _Does.BOUNDARY:
-                words = subject.where(WORD)
-                where = words ^ words << 1
-        return places & ~where if state.negated else places & where
+        match state.operation:
+            case _Operation.STEP:
+                return positions >> 1 & subject.positions(state.characters)
+            case _Operation.RUN:
+                return _move_back(positions, subject.positions(state.characters), subject.length)
+            case _Operation.CHECK:
+                kept = subject.positions(state.characters)
+            case _Operation.LOOKAHEAD:
+                if number not in lookaheads:
+                    lookaheads[number] = self._run(state.branch, subject, lookaheads)
+                kept = lookaheads[number]
+            case _Operation.START:
+                kept = 1
+            case _Operation.END:
+                kept = 1 << subject.length
+            case _Operation.WORD_BOUNDARY:
+                words = subject.positions(WORD)
+                kept = words ^ words << 1
+        return positions & ~kept if state.negated else positions & kept
 
 
-def _run(places: int, where: int, length: int) -> int:
-    if where == (1 << length) - 1:
-        return (1 << places.bit_length()) - 1
-    new = places
+def _move_back(positions: int, allowed: int, length: int) -> int:
+    """The positions that any number of steps back over the allowed positions can reach."""
+    if allowed == (1 << length) - 1:
+        return (1 << positions.bit_length()) - 1
+    new = positions
     while new:
-        new = new >> 1 & where & ~places
-        places |= new
-    return places
+        new = new >> 1 & allowed & ~positions
+        positions |= new
+    return positions

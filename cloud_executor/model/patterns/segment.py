@@ -1,8 +1,9 @@
-"""One segment of a pattern, between slashes, as minimatch 3.0.3 (ISC) reads it.
+"""One segment of a pattern, between slashes, as minimatch 3.0.3 (ISC) translates it.
 
-minimatch makes the text of a regular expression. When a bracket or a group stays open, a class is invalid, or negated
-groups follow each other, it cuts and pastes what it has written so far, and what comes out decides which files are
-results. So this writes the same text (docs/protocol.md: Patterns). Segments are texts of UTF-16 code units.
+minimatch translates a segment into the source of a regular expression. If a bracket or group is not closed, a class is
+invalid, or several groups are negated, it cuts and pastes the source that it has written so far, and the result decides
+which files match. This module therefore writes exactly the same source (docs/protocol.md: Patterns). Segments are
+strings of UTF-16 code units.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 
 from cloud_executor.errors import Invalid
 from cloud_executor.model.patterns.regexp import RegExp
-from cloud_executor.model.patterns.regexp_syntax import NotARegExp, is_regexp
+from cloud_executor.model.patterns.regexp_syntax import InvalidRegExp, is_regexp
 
 MAX_SOURCE = 150_000
-"""so long an expression may get: each negated group doubles what stands after it"""
+"""Maximum length of an expression's source: each negated group doubles the source after it."""
 _MAX_DEPTH = 50
 
 _ANY = "[^/]"
@@ -23,8 +24,8 @@ _ANY_NUMBER = _ANY + "*?"
 _SPECIALS = frozenset("().*{}+?[]^$\\!")
 _ALONE = {"*": _ANY_NUMBER, "?": _ANY, "+": "\\+", "@": "\\@", "!": "\\!"}
 _OPENING = {"!": "(?:(?!(?:", "?": "(?:", "+": "(?:", "*": "(?:", "@": "(?:"}
-_LOOK_END = ")[^/]*?)"
-_CLOSING = {"!": ")" + _LOOK_END, "?": ")?", "+": ")+", "*": ")*", "@": ")"}
+_LOOKAHEAD_END = ")[^/]*?)"
+_CLOSING = {"!": ")" + _LOOKAHEAD_END, "?": ")?", "+": ")+", "*": ")*", "@": ")"}
 _NO_DOT = r"(?!\.)"
 
 _BAR = re.compile(r"((?:\\\\){0,64})(\\?)\|")
@@ -38,15 +39,16 @@ class Globstar:
 
 @dataclass(frozen=True, slots=True)
 class Wildcard:
-    """A segment that is matched by an expression; None matches nothing."""
+    """A segment that a regular expression matches."""
 
     expression: RegExp | None
+    """None matches nothing."""
     size: int
-    """length of the expression's text"""
+    """Length of the expression's source."""
 
 
 def parse_segment(glob: str) -> str | Globstar | Wildcard:
-    """What the segment is: a name, or something that matches names. Raises Invalid."""
+    """Parse a segment: a literal name is returned as a string. Raises Invalid."""
     if glob == "**":
         return Globstar()
     if not glob:
@@ -56,7 +58,7 @@ def parse_segment(glob: str) -> str | Globstar | Wildcard:
         return _ESCAPE.sub(r"\1", glob)
     try:
         return Wildcard(RegExp(f"^{source}$"), len(source))
-    except NotARegExp:
+    except InvalidRegExp:
         return Wildcard(None, len(source))
 
 
@@ -64,12 +66,13 @@ def parse_segment(glob: str) -> str | Globstar | Wildcard:
 class _Group:
     kind: str
     start: int
-    """where its text begins, as it was when the group was opened"""
+    """Position in the source at which the group begins."""
     end: int = 0
+    """Position in the source at which the group ends, once it is closed."""
 
 
 class _Translation:
-    """From glob to regular expression."""
+    """The translation of a glob into the source of a regular expression."""
 
     def __init__(self, glob: str, depth: int) -> None:
         if depth > _MAX_DEPTH:
@@ -79,30 +82,30 @@ class _Translation:
         self._source = ""
         self._magic = False
         self._pending = ""
-        """one of ?*+@!, which may be about to open a group"""
+        """One of ?*+@!, which opens a group if a parenthesis follows; otherwise empty."""
         self._escaping = False
         self._class_start: int | None = None
-        """where the open bracket stands in the glob"""
+        """Position of the open bracket in the glob."""
         self._class_source = 0
-        """where its text begins"""
+        """Position in the source at which the open bracket begins."""
         self._groups: list[_Group] = []
         self._negated: list[_Group] = []
 
     def result(self) -> tuple[str, bool]:
-        """The expression, and whether it is more than a name."""
-        for place, character in enumerate(self._glob):
-            self._read(place, character)
+        """The source, and whether it is more than a literal name."""
+        for position, character in enumerate(self._glob):
+            self._read(position, character)
             self._check_size()
         if self._class_start is not None:
             self._reread_class(self._glob[self._class_start + 1 :])
         while self._groups:
-            self._give_up(self._groups.pop())
+            self._make_literal(self._groups.pop())
         self._flush()
         if self._escaping:
             self._source += "\\\\"
         may_begin_with_dot = self._source[:1] in (".", "[", "(")
         for group in reversed(self._negated):
-            self._look_to_the_end(group)
+            self._extend_lookahead(group)
             self._check_size()
         if self._source and self._magic:
             self._source = "(?=.)" + self._source
@@ -110,7 +113,7 @@ class _Translation:
             self._source = _NO_DOT + self._source
         return self._source, self._magic
 
-    def _read(self, place: int, character: str) -> None:
+    def _read(self, position: int, character: str) -> None:
         if self._escaping and character in _SPECIALS:
             self._source += "\\" + character
             self._escaping = False
@@ -124,7 +127,7 @@ class _Translation:
                     self._flush()
                     self._pending = character
                 else:
-                    first = place == self._class_start + 1
+                    first = position == self._class_start + 1
                     self._source += "^" if character == "!" and first else character
             case "(":
                 self._open_group()
@@ -133,9 +136,9 @@ class _Translation:
             case "|":
                 self._read_bar()
             case "[":
-                self._open_class(place)
+                self._open_class(position)
             case "]":
-                self._close_class(place)
+                self._close_class(position)
             case _:
                 self._flush()
                 special = character in _SPECIALS and not (character == "^" and self._class_start is not None)
@@ -143,7 +146,7 @@ class _Translation:
                 self._escaping = False
 
     def _flush(self) -> None:
-        """Write the pending character, which opened no group."""
+        """Write the pending character, which did not open a group."""
         if self._pending:
             self._source += _ALONE[self._pending]
             self._magic |= self._pending in ("*", "?")
@@ -179,58 +182,58 @@ class _Translation:
             self._flush()
             self._source += "|"
 
-    def _open_class(self, place: int) -> None:
+    def _open_class(self, position: int) -> None:
         self._flush()
         if self._class_start is not None:
             self._source += "\\["
         else:
-            self._class_start = place
+            self._class_start = position
             self._class_source = len(self._source)
             self._source += "["
 
-    def _close_class(self, place: int) -> None:
-        if self._class_start is None or place == self._class_start + 1:
+    def _close_class(self, position: int) -> None:
+        if self._class_start is None or position == self._class_start + 1:
             self._source += "\\]"
             self._escaping = False
             return
-        insides = self._glob[self._class_start + 1 : place]
-        if is_regexp(f"[{insides}]"):
+        content = self._glob[self._class_start + 1 : position]
+        if is_regexp(f"[{content}]"):
             self._magic = True
             self._source += "]"
         else:
-            self._reread_class(insides)
+            self._reread_class(content)
             self._source += "\\]"
         self._class_start = None
 
-    def _reread_class(self, insides: str) -> None:
-        """The bracket is no class: it stands for itself, and what follows it is read again."""
-        if insides in ("", "**"):
+    def _reread_class(self, content: str) -> None:
+        """Make the bracket literal, and translate its content as a glob."""
+        if content in ("", "**"):
             source, magic = "undefined", False
         else:
-            source, magic = _Translation(insides, self._depth + 1).result()
+            source, magic = _Translation(content, self._depth + 1).result()
         self._source = self._source[: self._class_source] + "\\[" + source
         self._magic |= magic
 
-    def _give_up(self, group: _Group) -> None:
-        """The group was never closed: its opening stands for itself, and so do the bars in it."""
+    def _make_literal(self, group: _Group) -> None:
+        """Make the opening of a group that is not closed literal, and the bars in it too."""
         rest = _BAR.sub(r"\1\1\\|", self._source[group.start + len(_OPENING[group.kind]) :])
         self._source = f"{self._source[: group.start]}{_ALONE[group.kind]}\\({rest}"
         self._magic = True
 
-    def _look_to_the_end(self, group: _Group) -> None:
-        """A negated group must not match together with what follows it either: paste that into its lookahead."""
-        end_of_look = group.end - len(_LOOK_END)
+    def _extend_lookahead(self, group: _Group) -> None:
+        """Paste the source after a negated group into its lookahead: it negates the group followed by the rest."""
+        end_of_lookahead = group.end - len(_LOOKAHEAD_END)
         before, after = self._source[: group.start], self._source[group.end :]
-        # What follows without the ends of the groups that the negated one stands in.
+        # The source after the group, without the ends of the groups that contain it.
         groups_before = before.count("(")
         followed_by = _GROUP_END.sub("", after, count=groups_before) if groups_before else after
         if not followed_by and self._depth == 0:
             followed_by = "$"
         self._source = (
-            f"{before}{self._source[group.start : end_of_look]}{followed_by}"
-            f"{self._source[end_of_look : group.end]}{after}"
+            f"{before}{self._source[group.start : end_of_lookahead]}{followed_by}"
+            f"{self._source[end_of_lookahead : group.end]}{after}"
         )
 
     def _check_size(self) -> None:
         if len(self._source) > MAX_SOURCE:
-            raise Invalid("A pattern is too complicated.")
+            raise Invalid("A pattern is too complex; simplify it, for example its negated groups.")

@@ -14,39 +14,39 @@ MANY_FOLDERS = "/".join(["a"] * 2000)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_a_pattern_takes_what_minimatch_takes(case):
+def test_pattern_matches_like_minimatch(case):
     assert ResultPatterns([case["pattern"]]).matches(case["path"]) is case["match"]
 
 
 @pytest.mark.parametrize("case", GENERATED, ids=lambda case: ascii(case["pattern"]))
-def test_a_strange_pattern_takes_what_minimatch_takes(case):
+def test_generated_pattern_matches_like_minimatch(case):
     patterns = ResultPatterns([case["pattern"]])
     assert [[path, patterns.matches(path)] for path, _ in case["paths"]] == case["paths"]
 
 
 @pytest.mark.parametrize("path", ["a", ".hidden", ".folder/x", "a/b/c", ""])
-def test_no_patterns_take_all(path):
+def test_no_patterns_match_every_path(path):
     assert ResultPatterns([]).matches(path)
 
 
-def test_a_file_is_taken_if_one_pattern_takes_it():
+def test_one_matching_pattern_is_enough():
     patterns = ResultPatterns(["*.csv", "log/**", "readme.txt"])
-    taken = [path for path in ("a.csv", "log/x/y", "readme.txt", "b.txt", "x/a.csv") if patterns.matches(path)]
-    assert taken == ["a.csv", "log/x/y", "readme.txt"]
+    matched = [path for path in ("a.csv", "log/x/y", "readme.txt", "b.txt", "x/a.csv") if patterns.matches(path)]
+    assert matched == ["a.csv", "log/x/y", "readme.txt"]
 
 
-def test_a_negation_only_adds_files():
+def test_negation_only_adds_files():
     patterns = ResultPatterns(["*.csv", "!*.csv"])
     assert patterns.matches("a.csv")
     assert patterns.matches("b.txt")
 
 
-def test_a_comment_is_not_the_same_as_no_pattern():
+def test_comment_matches_nothing():
     assert not ResultPatterns(["# all of them"]).matches("a")
 
 
 @given(st.text(st.characters(exclude_categories=(), exclude_characters="*?[]{}()!#\\+@|,/"), min_size=1))
-def test_a_name_takes_itself_without_the_white_space_around_it(name):
+def test_name_matches_itself_without_surrounding_white_space(name):
     patterns = ResultPatterns([name])
     trimmed = name.strip(
         " \t\n\v\f\r\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -57,13 +57,13 @@ def test_a_name_takes_itself_without_the_white_space_around_it(name):
 
 
 @given(st.lists(st.text("*?[]!^-(){}|,./\\ab@+#$ 1"), max_size=3), st.text("ab.[]/(1"))
-def test_any_pattern_says_yes_or_no(patterns, path):
+def test_any_pattern_matches_or_is_rejected(patterns, path):
     try:
-        taken = ResultPatterns(patterns).matches(path)
-    except Invalid as refused:
-        assert str(refused).endswith(".")
+        matched = ResultPatterns(patterns).matches(path)
+    except Invalid as rejected:
+        assert str(rejected).endswith(".")
     else:
-        assert taken is any(ResultPatterns([pattern]).matches(path) for pattern in patterns) or not patterns
+        assert matched is any(ResultPatterns([pattern]).matches(path) for pattern in patterns) or not patterns
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_any_pattern_says_yes_or_no(patterns, path):
         "[" * 20,
     ],
 )
-def test_a_hard_pattern_is_matched_in_bounded_time(pattern):
-    """Backtracking would need longer than the universe has existed for most of these."""
+def test_hard_pattern_is_matched_in_bounded_time(pattern):
+    """Backtracking would take longer than the age of the universe for most of these."""
     patterns = ResultPatterns([pattern])
     assert patterns.matches(NAME) is patterns.matches(MANY_FOLDERS) is pattern.startswith("!")
 
@@ -113,13 +113,13 @@ def test_a_hard_pattern_is_matched_in_bounded_time(pattern):
         "{1..9999}*[a-z]+(x)",
     ],
 )
-def test_a_pattern_that_stands_for_too_much_is_refused_with_a_sentence(pattern):
+def test_pattern_that_expands_to_too_much_is_rejected_with_a_sentence(pattern):
     with pytest.raises(Invalid) as caught:
         ResultPatterns([pattern])
     assert str(caught.value).endswith(".")
 
 
-def test_many_patterns_together_are_bounded_too():
+def test_total_size_of_patterns_is_limited():
     with pytest.raises(Invalid):
         ResultPatterns(["{1..1000}*x"] * 20)
 

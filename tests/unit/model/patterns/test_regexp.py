@@ -3,33 +3,33 @@ from recorded import recorded
 
 from cloud_executor.errors import Invalid
 from cloud_executor.model.patterns.regexp import RegExp, Subject
-from cloud_executor.model.patterns.regexp_syntax import NotARegExp, is_regexp
+from cloud_executor.model.patterns.regexp_syntax import InvalidRegExp, is_regexp
 
 CASES = recorded("javascript_generated.json")["regexps"]
 
 
 @pytest.mark.parametrize(("source", "valid"), [case[:2] for case in CASES])
-def test_an_expression_is_valid_if_javascript_takes_it(source, valid):
+def test_validity_is_the_same_as_in_javascript(source, valid):
     assert is_regexp(source) is valid
     if not valid:
-        with pytest.raises(NotARegExp):
+        with pytest.raises(InvalidRegExp):
             RegExp(source)
 
 
 @pytest.mark.parametrize(("source", "texts"), [(source, texts) for source, _, texts in CASES if texts])
-def test_an_expression_finds_what_it_finds_in_javascript(source, texts):
+def test_expression_matches_like_in_javascript(source, texts):
     expression = RegExp(source)
     assert [[text, expression.matches(Subject(text))] for text, _ in texts] == texts
 
 
 @pytest.mark.parametrize("source", ["a{2}", "a{2,}", "(?<=a)b", "(?<!a)b"])
-def test_what_minimatch_never_makes_is_refused(source):
+def test_unsupported_syntax_is_rejected(source):
     assert is_regexp(source)
     with pytest.raises(Invalid):
         RegExp(source)
 
 
-def test_several_expressions_can_be_matched_with_one_text():
+def test_several_expressions_match_one_subject():
     subject = Subject("ab")
     assert [RegExp(source).matches(subject) for source in ("^a", "^b", "a", "b$", "^a")] == [
         True,
