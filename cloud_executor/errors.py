@@ -1,13 +1,13 @@
-"""What can go wrong, by kind.
+"""Errors, by kind.
 
-Every error that a user may see derives from `CloudExecutorError`. Its text is one sentence written for that user: it
-names what is wrong and what to do, never a path, a secret or a trace. The HTTP edge maps the kinds to statuses in one
-table.
+Every error that a user can see derives from `CloudExecutorError`. Its message is a sentence for that user: it says what
+is wrong and, if the user can fix it, what to do. It never contains a path of the server, a secret, or a traceback. An
+error without a message of its own has its class's docstring. `functions/transport/errors.py` maps kinds to statuses.
 """
 
 
 class CloudExecutorError(Exception):
-    """The request could not be completed."""
+    """The request failed."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or type(self).__doc__)
@@ -18,7 +18,7 @@ class Invalid(CloudExecutorError):
 
 
 class TooLarge(CloudExecutorError):
-    """The request is larger than the service takes."""
+    """The request is larger than the server accepts."""
 
 
 class Forbidden(CloudExecutorError):
@@ -26,15 +26,15 @@ class Forbidden(CloudExecutorError):
 
 
 class NotFound(CloudExecutorError):
-    """Not Found."""
+    """Not found."""
 
 
 class Conflict(CloudExecutorError):
-    """The stored state does not allow this."""
+    """The current state of the resource does not allow this request."""
 
 
 class Unavailable(CloudExecutorError):
-    """A storage service cannot be reached at the moment; try again."""
+    """A storage service is unavailable; try again."""
 
 
 class StorageFull(Unavailable):
@@ -42,7 +42,7 @@ class StorageFull(Unavailable):
 
 
 class QuotaExceeded(Unavailable):
-    """A storage service takes no more requests at the moment; try again in a while."""
+    """A storage service has rejected the request because its quota is exceeded; try again later."""
 
 
 def os_reason(error: OSError) -> str:

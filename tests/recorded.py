@@ -1,4 +1,4 @@
-"""The recorded data in tests/data."""
+"""Load the recorded data in tests/data."""
 
 import json
 from pathlib import Path

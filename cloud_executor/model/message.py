@@ -1,4 +1,4 @@
-"""What the queue's messages say: `{"hash": …}`, in UTF-8 that may have lone surrogates: any text can be a hash."""
+"""Messages of the queue: `{"hash": …}` in UTF-8, with lone surrogates allowed, because any string can be a job's id."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cloud_executor.errors import Invalid
 
 
 class InvalidMessage(Invalid):
-    """This is no message of ours."""
+    """The message is not a JSON object with a hash; it was not published by this project."""
 
 
 def encode_message(job_hash: str) -> bytes:
@@ -16,7 +16,7 @@ def encode_message(job_hash: str) -> bytes:
 
 
 def decode_message(data: bytes) -> str:
-    """The hash of the job to run. Raises InvalidMessage."""
+    """The id of the job to run. Raises InvalidMessage."""
     try:
         document = json.loads(data.decode("utf-8", "surrogatepass"))
     except ValueError:

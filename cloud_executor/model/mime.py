@@ -1,10 +1,10 @@
-"""File name -> media type (docs/protocol.md: Media types).
+"""Media types of file names (docs/protocol.md: Media types).
 
-NOTICE: `mime_types.json` is the table of the npm package `mime` 4.1.2 (MIT License, Copyright (c) 2023 Robert Kieffer),
-whose data are those of mime-db (MIT License, Copyright (c) 2014 Jonathan Ong, Copyright (c) 2015-2022 Douglas
-Christopher Wilson): extension -> type, without the entries that it marks with a star.
+NOTICE: `mime_types.json` maps extensions to types. It is the table of the npm package `mime` 4.1.2 (MIT License,
+Copyright (c) 2023 Robert Kieffer) without the entries marked with a star; the data come from mime-db (MIT License,
+Copyright (c) 2014 Jonathan Ong, Copyright (c) 2015-2022 Douglas Christopher Wilson).
 
-The hashes of files depend on the table: it changes only when the protocol's does.
+The hashes of files depend on the table, so it must not change unless the protocol does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ OCTET_STREAM = "application/octet-stream"
 
 
 def mime_type(name: str) -> str:
-    """The media type that a file of this name gets."""
+    """The media type of a file with this name."""
     start = max(name.rfind("/"), name.rfind("\\")) + 1
     stem, _, extension = name[start:].lower().rpartition(".")
     if start and not stem:

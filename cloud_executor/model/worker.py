@@ -1,4 +1,4 @@
-"""What is known of the workers."""
+"""The record of a worker."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from cloud_executor.model.job import GUEST
 
 
 class WorkerRecord(msgspec.Struct, frozen=True):
-    """A worker as it was last seen."""
+    """A worker and when it was last seen."""
 
     client_id: str
     last_seen: datetime
     labels: tuple[str, ...] = ()
     user_id: str = GUEST
     pool: str | None = None
-    """of one of our workers"""
+    """Pool of the worker; None for external workers."""
     slots: int | None = None
-    """how many jobs it runs at once; None: it does not say"""
+    """Number of jobs that the worker runs at a time; None if unknown."""

@@ -61,7 +61,7 @@ REQUESTS = [
 @pytest.mark.parametrize(
     ("error", "status", "sentence"),
     [
-        (Unavailable(), 503, "A storage service cannot be reached at the moment; try again."),
+        (Unavailable(), 503, "A storage service is unavailable; try again."),
         (StorageFull(), 507, "The storage is full; free some space and try again."),
         (
             RuntimeError("/secret/path: password=hunter2"),

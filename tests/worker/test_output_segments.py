@@ -161,8 +161,7 @@ def test_output_that_cannot_be_stored_is_told_and_kept_with_the_results(
     job = stack.get(job)
     assert job.status == Status.SUCCESS
     assert job.error == (
-        "Part of the output could not be stored while the command ran: "
-        "A storage service cannot be reached at the moment; try again."
+        "Part of the output could not be stored while the command ran: A storage service is unavailable; try again."
     )
     assert stack.results(job)["job_stdout.txt"] == b"1\n2\n3\n"
 

@@ -1,4 +1,4 @@
-"""What is in a message of the queue."""
+"""The format of queue messages."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from cloud_executor.model.message import InvalidMessage, decode_message, encode_
 
 
 @given(st.text(st.characters(codec=None)))
-def test_any_text_comes_back(job_hash: str) -> None:
+def test_any_job_id_survives_a_round_trip(job_hash: str) -> None:
     assert decode_message(encode_message(job_hash)) == job_hash
 
 
-def test_surrogates_that_stand_apart_stay_apart() -> None:
+def test_separate_surrogates_are_not_combined() -> None:
     assert decode_message(encode_message("\ud83d\ude00")) == "\ud83d\ude00"
 
 
-def test_it_is_json_with_the_hash() -> None:
+def test_message_is_json_with_the_hash() -> None:
     assert json.loads(encode_message("ü")) == {"hash": "ü"}
 
 
 @pytest.mark.parametrize("data", [b"", b"abc", b"[]", b"{}", b'{"hash": 1}', b'"x"', b"\xff", b"null"])
-def test_what_names_no_job_is_refused(data: bytes) -> None:
+def test_message_without_a_job_is_rejected(data: bytes) -> None:
     with pytest.raises(InvalidMessage):
         decode_message(data)

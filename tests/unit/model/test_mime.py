@@ -5,7 +5,7 @@ from cloud_executor.model.mime import OCTET_STREAM, mime_type
 
 
 @pytest.mark.parametrize("case", recorded("mime_types_public.json")["cases"], ids=lambda case: case["id"])
-def test_a_name_has_the_recorded_type(case):
+def test_name_has_recorded_type(case):
     assert mime_type(case["name"]) == case["mime"]
     assert mime_type(case["name"]) == case["download"]["content-type"]
 
@@ -29,5 +29,5 @@ def test_a_name_has_the_recorded_type(case):
         ("a.\ud800", OCTET_STREAM),
     ],
 )
-def test_a_name_in_a_folder_needs_a_dot_inside(name, expected):
+def test_name_in_a_folder_needs_a_dot_after_its_first_character(name, expected):
     assert mime_type(name) == expected
