@@ -77,7 +77,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     result_hashes: dict[str, str] | None = None
     """Artifact name -> blob hash; None until there are results."""
     result_super_set: str | None = None
-    """Stored and shown for external workers (docs/protocol.md: The job document); our workers do not set it."""
+    """Stored and shown for external workers (docs/protocol.md: Job document); our workers do not set it."""
     start_time: str | None = None
     finish_time: str | None = None
     worker: str | None = None
@@ -105,6 +105,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     lease_expires: datetime | None = None
     """Expiry of the attempt's lease; None for external workers, which are tracked by `last_seen`."""
     published_at: datetime | None = None
+    """Time at which a message for the job was last put into the queue; None: it has to be published."""
     output_expires: datetime | None = None
     """Time at which the output may be deleted."""
     trace: str | None = None

@@ -213,7 +213,7 @@ def cancel(job: Job, secret: object, now: datetime) -> Job | None:
     if not isinstance(secret, str) or not hmac.compare_digest(
         secret.encode("utf-8", "surrogatepass"), job.secret.encode()
     ):
-        raise Forbidden
+        raise Forbidden("The job's secret is missing or wrong.")
     if job.finished:
         return None
     if job.status == Status.CREATED:
