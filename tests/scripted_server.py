@@ -1,4 +1,4 @@
-"""A server that answers as it is told, byte by byte, and breaks off where it is told to."""
+"""A server that sends prepared responses, byte for byte, and can break connections at a given byte."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 @dataclass
 class ScriptedServer:
     url: str = ""
-    answers: list[bytes] = field(default_factory=list)
-    """one a connection, in order; what follows it is the end of the connection"""
+    responses: list[bytes] = field(default_factory=list)
+    """Responses in order, one per connection. The connection closes after its response."""
     requests: list[str] = field(default_factory=list)
-    """the heads of the requests that came"""
+    """Request heads that were received."""
 
 
-def answer(status: str, body: bytes = b"", *headers: str, length: int | None = None) -> bytes:
-    """An answer; with a length that is not the body's, one that breaks off."""
+def response(status: str, body: bytes = b"", *headers: str, length: int | None = None) -> bytes:
+    """Build a response. If `length` differs from the body's length, the response breaks off early."""
     head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers]
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body
 
 
 @contextmanager
-def scripted_server(answers: Sequence[bytes]) -> Iterator[ScriptedServer]:
-    script = ScriptedServer(answers=list(answers))
+def scripted_server(responses: Sequence[bytes]) -> Iterator[ScriptedServer]:
+    script = ScriptedServer(responses=list(responses))
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -36,7 +36,7 @@ def scripted_server(answers: Sequence[bytes]) -> Iterator[ScriptedServer]:
                 if line == b"\r\n":
                     break
             script.requests.append(head.decode("latin-1"))
-            self.wfile.write(script.answers.pop(0))
+            self.wfile.write(script.responses.pop(0))
 
     class Server(socketserver.ThreadingTCPServer):
         allow_reuse_address = True

@@ -10,7 +10,7 @@ import click
 
 from cloud_executor.cli.run import INTERRUPTED
 from cloud_executor.cli.run import run as run_job
-from cloud_executor.client.client import DEFAULT_URL, CloudExecutor
+from cloud_executor.client.client import DEFAULT_URL, Client
 from cloud_executor.errors import CloudExecutorError
 
 REFUSED = 2
@@ -70,7 +70,7 @@ def run(path: Path, url: str, nonce: str | None, out: Path | None, labels: tuple
 
     The exit code is 0 if the job succeeded, 1 if it failed or was canceled, 2 if it could not be asked for.
     """
-    with CloudExecutor(url, nonce) as server:
+    with Client(url, nonce) as server:
         return run_job(server, path, labels, out)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from cloud_executor.cli.status_line import StatusLine
-from cloud_executor.client.client import CloudExecutor
+from cloud_executor.client.client import Client
 from cloud_executor.client.job_info import CANCELED, JobInfo
 from cloud_executor.client.job_source import open_source
 from cloud_executor.client.result_zip import unpack
@@ -31,7 +31,7 @@ NO_WORKER_SECONDS = 3.0
 """how long a job may wait before it is looked whether any worker would take it"""
 
 
-def run(executor: CloudExecutor, path: Path, labels: Sequence[str], out: Path | None) -> int:
+def run(executor: Client, path: Path, labels: Sequence[str], out: Path | None) -> int:
     """The exit code. Raises CloudExecutorError, and OSError for files of this machine."""
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _wait(executor: CloudExecutor, job: JobInfo) -> JobInfo:
+def _wait(executor: Client, job: JobInfo) -> JobInfo:
     line = StatusLine(sys.stderr)
     look_for_workers_at = time.monotonic() + NO_WORKER_SECONDS
 
@@ -82,14 +82,14 @@ def _wait(executor: CloudExecutor, job: JobInfo) -> JobInfo:
         line.close()
 
 
-def _warn_without_worker(executor: CloudExecutor, job: JobInfo) -> None:
+def _warn_without_worker(executor: Client, job: JobInfo) -> None:
     if any(set(job.labels) <= set(worker.labels) for worker in executor.workers()):
         return
     wanted = f" that has the labels {', '.join(job.labels)}" if job.labels else ""
     _say(f"No worker{wanted} is there: the job waits until one comes. Ctrl-C cancels it.")
 
 
-def _cancel(executor: CloudExecutor, job: JobInfo) -> None:
+def _cancel(executor: Client, job: JobInfo) -> None:
     if job.secret is None:
         _say("Stopped waiting. The job goes on: only who created it can cancel it.")
         return
@@ -97,7 +97,7 @@ def _cancel(executor: CloudExecutor, job: JobInfo) -> None:
     _say("Canceled the job.")
 
 
-def _print_stdout(executor: CloudExecutor, job: JobInfo) -> None:
+def _print_stdout(executor: Client, job: JobInfo) -> None:
     for result_hash in job.result_hashes.values():
         try:
             for chunk in executor.chunks(result_hash, STDOUT):
@@ -110,7 +110,7 @@ def _print_stdout(executor: CloudExecutor, job: JobInfo) -> None:
         _say(f"No result pattern of the job takes {STDOUT}: its output was not kept.")
 
 
-def _store_results(executor: CloudExecutor, job: JobInfo, out: Path) -> None:
+def _store_results(executor: Client, job: JobInfo, out: Path) -> None:
     stored: set[Path] = set()
     # Artifacts are choices from the same files: what is in several comes out once.
     for result_hash in job.result_hashes.values():
@@ -121,7 +121,7 @@ def _store_results(executor: CloudExecutor, job: JobInfo, out: Path) -> None:
     _say(f"Stored {len(stored)} result file{'' if len(stored) == 1 else 's'} in {out}.")
 
 
-def _explain(executor: CloudExecutor, job: JobInfo, *, known: bool) -> None:
+def _explain(executor: Client, job: JobInfo, *, known: bool) -> None:
     if written := _stderr_tail(executor, job):
         _say(written)
     _say("The job was canceled." if job.status == CANCELED else f"{job.status}: {job.error or 'no reason is given.'}")
@@ -129,7 +129,7 @@ def _explain(executor: CloudExecutor, job: JobInfo, *, known: bool) -> None:
         _say("To run it again, change something in it, be it the name of its folder: the same content runs once.")
 
 
-def _stderr_tail(executor: CloudExecutor, job: JobInfo) -> str:
+def _stderr_tail(executor: Client, job: JobInfo) -> str:
     for result_hash in job.result_hashes.values():
         try:
             written = executor.tail(result_hash, STDERR, TAIL_BYTES)

@@ -1,4 +1,4 @@
-"""A folder as an artifact: of its files only those are sent that the server does not have."""
+"""Upload of a folder as an artifact. Only files that the server lacks are sent."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloud_executor.client.errors import InvalidSource, ServerFault
+from cloud_executor.client.errors import InvalidSource, ServerError
 from cloud_executor.client.transport import Transport, json_of
-from cloud_executor.client.upload import Source, stored_hash, upload
+from cloud_executor.client.upload import Source, stored_hash, upload_stream
 from cloud_executor.errors import NotFound
 
-ASKED_AT_ONCE = 10_000
-"""contents: the server takes no more"""
+HASHES_PER_REQUEST = 10_000
+"""Number of content hashes in one query for missing contents; the server accepts no more."""
 
-FILES_AT_ONCE = 4
-"""that are sent"""
+CONCURRENT_UPLOADS = 4
+"""Number of files sent at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
     path: str
-    """below the folder, with `/`"""
+    """Path below the folder, separated by `/`."""
     location: str
+    """Path on this machine."""
     size: int
     sha1: str
 
 
-def upload_artifact(transport: Transport, folder: Path, name: str) -> str:
-    """Store the files below a folder as an artifact that is downloaded as `<name>.zip`; the hash of the blob.
+def upload_files(transport: Transport, folder: Path, name: str) -> str:
+    """Store the files below a folder as an artifact, to be downloaded as `<name>.zip`, and return the blob's hash.
 
-    Raises InvalidSource for what is no file, and for files that change meanwhile: nothing is left out silently.
+    Raises InvalidSource for anything that is not a regular file and for files that change during the upload, so nothing
+    is left out silently.
     """
     files = list(_files(str(folder), ""))
     by_hash = {file.sha1: file for file in files}
@@ -41,14 +43,15 @@ def upload_artifact(transport: Transport, folder: Path, name: str) -> str:
 
     def send(file: _File) -> None:
         with open(file.location, "rb") as content:
-            upload(transport, file.path.rpartition("/")[2], content)
+            upload_stream(transport, file.path.rpartition("/")[2], content)
 
-    with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
+    with ThreadPoolExecutor(CONCURRENT_UPLOADS) as threads:
         for sent in [threads.submit(send, file) for file in wanted]:
             sent.result()
     changed = _missing(transport, missing) if missing else None
     if changed:
-        raise InvalidSource(f"{by_hash[changed[0]].path} was changed while it was sent: try again when nothing does.")
+        path = by_hash[changed[0]].path
+        raise InvalidSource(f"{path} was changed during the upload: try again when nothing writes to it.")
     return stored_hash(
         transport.post_json(
             "/rest/blob/createMetadata",
@@ -71,7 +74,7 @@ def _files(folder: str, prefix: str) -> Iterator[_File]:
         if entry.is_dir(follow_symlinks=False):
             yield from _files(entry.path, f"{path}/")
         elif not entry.is_file(follow_symlinks=False):
-            raise InvalidSource(f"{path} is a link, a device, a pipe or a socket: an artifact has files only.")
+            raise InvalidSource(f"{path} is a link, a device, a pipe, or a socket: an artifact can hold only files.")
         else:
             with open(entry.path, "rb") as content:
                 source = Source(content, 0, os.fstat(content.fileno()).st_size)
@@ -79,17 +82,17 @@ def _files(folder: str, prefix: str) -> Iterator[_File]:
 
 
 def _missing(transport: Transport, hashes: Collection[str]) -> list[str] | None:
-    """Which of these contents the server does not have; None: it cannot tell, as WebGME's."""
-    asked = list(hashes)
+    """Return the contents that the server lacks, or None if the server, such as WebGME's, has no route for that."""
+    all_hashes = list(hashes)
     found: list[str] = []
-    for start in range(0, len(asked), ASKED_AT_ONCE):
-        batch = asked[start : start + ASKED_AT_ONCE]
+    for start in range(0, len(all_hashes), HASHES_PER_REQUEST):
+        batch = all_hashes[start : start + HASHES_PER_REQUEST]
         try:
-            answer = json_of(transport.post_json("/rest/blob/missing", {"contents": batch}))
+            document = json_of(transport.post_json("/rest/blob/missing", {"contents": batch}))
         except NotFound:
             return None
-        missing = answer.get("missing") if isinstance(answer, dict) else None
+        missing = document.get("missing") if isinstance(document, dict) else None
         if not isinstance(missing, list) or not set(batch).issuperset(missing):
-            raise ServerFault
+            raise ServerError
         found += missing
     return found

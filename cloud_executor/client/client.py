@@ -1,4 +1,4 @@
-"""The Python client: the five steps, and what goes with them, as methods."""
+"""The Python client: the API's steps as methods."""
 
 from __future__ import annotations
 
@@ -12,18 +12,14 @@ from typing import BinaryIO, Self
 
 import httpx
 
-from cloud_executor.client import download
-from cloud_executor.client.artifact import upload_artifact
-from cloud_executor.client.errors import (
-    InvalidSource,
-    ServerFault,
-    WaitedTooLong,
-)
+from cloud_executor.client.artifact import upload_files
+from cloud_executor.client.download import blob_path, read_tail, stream_blob
+from cloud_executor.client.errors import InvalidSource, ServerError, WaitTimeout
 from cloud_executor.client.job_info import JobInfo, OutputSegment, WorkerInfo
 from cloud_executor.client.local_file import write_whole
 from cloud_executor.client.source_zip import write_zip
-from cloud_executor.client.transport import Transport, json_of, segment
-from cloud_executor.client.upload import upload
+from cloud_executor.client.transport import Transport, json_of, path_segment
+from cloud_executor.client.upload import upload_stream
 from cloud_executor.delays import delays
 from cloud_executor.errors import Unavailable
 
@@ -32,15 +28,15 @@ DEFAULT_URL = "http://127.0.0.1:8888"
 FIRST_POLL_SECONDS = 0.02
 LONGEST_POLL_SECONDS = 1.0
 
-PATIENCE_SECONDS = 60.0
-"""how long `wait` bears with a server that cannot be reached: it may just be started again"""
+OUTAGE_SECONDS = 60.0
+"""Longest outage of the server, in seconds, that `wait` tolerates: the server may be restarting."""
 
 
-class CloudExecutor:
-    """A server of the blob and executor protocol. Safe for use by threads; close it, or use it in a `with`.
+class Client:
+    """A client of one server. It is thread-safe. Close it after use, or use it in a `with` statement.
 
-    Every method raises a CloudExecutorError with a sentence that says what to do: `ServerUnreachable`, `Forbidden`,
-    `NotFound`, `Invalid`, `Unavailable` … Short failures of the network are tried again first.
+    Methods raise subclasses of CloudExecutorError whose messages say what to do: `ServerUnreachable`, `Forbidden`,
+    `NotFound`, `Invalid`, `Unavailable`, and others. Requests are retried after brief network failures.
     """
 
     def __init__(
@@ -51,9 +47,9 @@ class CloudExecutor:
         *,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`nonce`: the server's shared secret; `token`: the user's access token; `transport`: in place of the network.
+        """Nothing is sent yet. Raises InvalidAddress.
 
-        Nothing is sent yet. Raises InvalidAddress.
+        `nonce` is the server's shared secret, `token` the user's access token. `transport` replaces the network.
         """
         self._transport = Transport(url, nonce, token, transport)
 
@@ -71,11 +67,12 @@ class CloudExecutor:
     # Upload ---------------------------------------------------------------------------------------------------------
 
     def upload_file(self, source: Path | BinaryIO, name: str | None = None) -> str:
-        """Store a file, or all that is left of a stream; the hash of the blob. It is streamed.
+        """Store a file, or the rest of a stream, and return the blob's hash.
 
-        `name` is the file's own if it is not given. A large file goes straight to the server's storage if it can, where
-        a broken connection is resumed, and not at all if it is there. A stream that cannot be rewound is sent once and
-        never again, or copied to a file first if it is large.
+        The content is streamed. `name` defaults to the file's name. If the server supports it, a large file goes
+        directly to the server's storage: broken connections are resumed, and content that is already stored is not
+        sent. A stream that is not seekable is sent once, without a retry, or copied to a temporary file first if it is
+        large.
         """
         with ExitStack() as stack:
             if isinstance(source, Path):
@@ -83,12 +80,12 @@ class CloudExecutor:
                 source = stack.enter_context(source.open("rb"))
             if not name:
                 raise InvalidSource("The upload needs a name.")
-            return upload(self._transport, name, source)
+            return upload_stream(self._transport, name, source)
 
     def upload_folder(self, folder: Path, name: str | None = None) -> str:
-        """Store a folder as a zip named `<folder>.zip`; the hash of the blob.
+        """Store a folder as a zip named `<folder>.zip`, and return the blob's hash.
 
-        The same files give the same hash. Raises InvalidSource for files that cannot be packed.
+        The same files always give the same hash. Raises InvalidSource for files that cannot be packed.
         """
         with tempfile.TemporaryFile() as packed:
             write_zip(folder, packed)
@@ -96,27 +93,29 @@ class CloudExecutor:
             return self.upload_file(packed, name or f"{folder.resolve().name or 'job'}.zip")
 
     def upload_artifact(self, folder: Path, name: str | None = None) -> str:
-        """Store the files below a folder as an artifact, of which each can be read by itself; the hash of the blob.
+        """Store the files below a folder as an artifact, and return the blob's hash.
 
-        Files that the server has are not sent. Modes are not kept, unlike by `upload_folder`. Raises InvalidSource.
+        Each file of an artifact can be downloaded separately. Files that the server already has are not sent. File
+        modes are not kept; `upload_folder` keeps them. Raises InvalidSource.
         """
-        return upload_artifact(self._transport, folder, name or folder.resolve().name or "artifact")
+        return upload_files(self._transport, folder, name or folder.resolve().name or "artifact")
 
     # Jobs -----------------------------------------------------------------------------------------------------------
 
     def create_job(self, job_hash: str, labels: Iterable[str] = ()) -> JobInfo:
-        """Create the job whose files are that blob. It has a `secret` if it was not there before.
+        """Create the job whose files are stored under this hash. Only a new job has a `secret`.
 
-        A job that is there comes back as it is, finished or not, unless it was canceled: that one is made anew.
+        If the job exists, it is returned unchanged, whether finished or not. A canceled job is created again.
         """
         response = self._transport.post_json(
-            f"/rest/executor/create/{segment(job_hash)}", {"labels": list(labels)}, repeatable=False
+            f"/rest/executor/create/{path_segment(job_hash)}", {"labels": list(labels)}, repeatable=False
         )
         return JobInfo.from_wire(json_of(response))
 
     def job(self, job_hash: str) -> JobInfo:
-        """Raises NotFound."""
-        return JobInfo.from_wire(json_of(self._transport.request("GET", f"/rest/executor/info/{segment(job_hash)}")))
+        """Return the job. Raises NotFound."""
+        response = self._transport.request("GET", f"/rest/executor/info/{path_segment(job_hash)}")
+        return JobInfo.from_wire(json_of(response))
 
     def wait(
         self,
@@ -124,9 +123,9 @@ class CloudExecutor:
         timeout_seconds: float | None = None,
         on_status: Callable[[JobInfo], None] | None = None,
     ) -> JobInfo:
-        """The job, once it has finished. `on_status` is called with every look at it.
+        """Poll until the job has finished, and return it. `on_status` is called after every poll.
 
-        Raises NotFound, WaitedTooLong, and Unavailable if the server stays away.
+        Raises NotFound, WaitTimeout, and Unavailable if the server cannot be reached for a minute.
         """
         started = last_seen = time.monotonic()
         pauses = delays(FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS, factor=1.5)
@@ -134,7 +133,7 @@ class CloudExecutor:
             try:
                 job = self.job(job_hash)
             except Unavailable:
-                if time.monotonic() - last_seen > PATIENCE_SECONDS:
+                if time.monotonic() - last_seen > OUTAGE_SECONDS:
                     raise
             else:
                 last_seen = time.monotonic()
@@ -146,46 +145,46 @@ class CloudExecutor:
             if timeout_seconds is not None:
                 left = started + timeout_seconds - time.monotonic()
                 if left <= 0:
-                    raise WaitedTooLong
+                    raise WaitTimeout
                 pause = min(pause, left)
             time.sleep(pause)
 
     def cancel(self, job_hash: str, secret: str) -> None:
-        """Cancel with the secret from `create_job`; harmless if the job has finished. Raises NotFound, Forbidden."""
-        self._transport.post_json(f"/rest/executor/cancel/{segment(job_hash)}", {"secret": secret})
+        """Cancel a job with the secret from `create_job`. A finished job is unchanged. Raises NotFound, Forbidden."""
+        self._transport.post_json(f"/rest/executor/cancel/{path_segment(job_hash)}", {"secret": secret})
 
     def output(self, job_hash: str, start: int | None = None, end: int | None = None) -> list[OutputSegment]:
-        """Segments of the job's output with start <= number < end. Raises NotFound."""
+        """Return the segments of the job's output with start <= number < end. Raises NotFound."""
         query = {name: str(bound) for name, bound in (("start", start), ("end", end)) if bound is not None}
-        response = self._transport.request("GET", f"/rest/executor/output/{segment(job_hash)}", query=query)
+        response = self._transport.request("GET", f"/rest/executor/output/{path_segment(job_hash)}", query=query)
         try:
             return [OutputSegment(found["outputNumber"], found["output"]) for found in json_of(response)]
         except (KeyError, TypeError) as error:
-            raise ServerFault from error
+            raise ServerError from error
 
     def workers(self) -> list[WorkerInfo]:
         document = json_of(self._transport.request("GET", "/rest/executor/worker"))
         if not isinstance(document, dict):
-            raise ServerFault
+            raise ServerError
         return list(map(WorkerInfo.from_wire, document.values()))
 
     # Download -------------------------------------------------------------------------------------------------------
 
     def download(self, metadata_hash: str, destination: Path) -> None:
-        """Write a blob to a file; an artifact as a zip.
+        """Write a blob to a file. An artifact is written as a zip.
 
-        The file is there when it is complete, and not before. Broken connections are resumed. Raises NotFound.
+        The file appears only once it is complete. Broken connections are resumed. Raises NotFound.
         """
         write_whole(destination, self.chunks(metadata_hash))
 
     def download_file(self, metadata_hash: str, path: str, destination: Path) -> None:
-        """Write one file of an artifact to a file, as `download` does."""
+        """Write one file of an artifact to a file, in the same way as `download`."""
         write_whole(destination, self.chunks(metadata_hash, path))
 
     def chunks(self, metadata_hash: str, path: str | None = None) -> Iterator[bytes]:
-        """The bytes of a blob, or of one file of an artifact, as they come. Raises NotFound."""
-        return download.chunks(self._transport, download.address_of(metadata_hash, path))
+        """Stream the bytes of a blob, or of one file of an artifact. Raises NotFound."""
+        return stream_blob(self._transport, blob_path(metadata_hash, path))
 
     def tail(self, metadata_hash: str, path: str, size: int) -> bytes:
-        """At most the last `size` bytes of one file of an artifact. Raises NotFound."""
-        return download.tail(self._transport, download.address_of(metadata_hash, path), size)
+        """Return up to `size` bytes from the end of one file of an artifact. Raises NotFound."""
+        return read_tail(self._transport, blob_path(metadata_hash, path), size)

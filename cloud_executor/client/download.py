@@ -1,4 +1,4 @@
-"""The bytes of a blob, across broken connections."""
+"""Downloads of blobs, resumed when a connection breaks."""
 
 from __future__ import annotations
 
@@ -8,36 +8,33 @@ from collections.abc import Iterator
 
 import httpx
 
-from cloud_executor.client.errors import OutOfRange, ServerFault, TransferBroken
-from cloud_executor.client.transport import ConnectionBroken, Transport, segment
+from cloud_executor.client.errors import OutOfRange, ServerError, TransferFailed
+from cloud_executor.client.transport import RESUME_SECONDS, IncompleteResponse, Transport, path_segment
 
-RESUME_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""pauses before going on; as many breaks without a new byte are borne"""
-
-_AS_IT_IS = {"Accept-Encoding": "identity"}
+_UNCOMPRESSED = {"Accept-Encoding": "identity"}
 
 
-def address_of(metadata_hash: str, path: str | None) -> str:
-    """Where a blob's bytes are, or those of one file of an artifact."""
-    address = f"/rest/blob/download/{segment(metadata_hash)}"
-    return address if path is None else f"{address}/{segment(path)}"
+def blob_path(metadata_hash: str, path: str | None) -> str:
+    """Return the URL path of a blob, or of one file of an artifact."""
+    blob = f"/rest/blob/download/{path_segment(metadata_hash)}"
+    return blob if path is None else f"{blob}/{path_segment(path)}"
 
 
-def chunks(transport: Transport, address: str) -> Iterator[bytes]:
-    """All the bytes, once and in order. Where a connection ends too early the next one goes on.
+def stream_blob(transport: Transport, url_path: str) -> Iterator[bytes]:
+    """Yield each byte exactly once and in order. When a connection breaks, a new one resumes at the next byte.
 
-    Raises NotFound, TransferBroken.
+    Raises NotFound, TransferFailed.
     """
     position = 0
     etag: str | None = None
     pauses = iter(RESUME_SECONDS)
     while True:
         try:
-            with transport.stream(address, _AS_IT_IS | _resume_headers(position, etag)) as response:
+            with transport.stream(url_path, _UNCOMPRESSED | _resume_headers(position, etag)) as response:
                 if etag is not None and response.headers.get("etag") != etag:
-                    raise ServerFault("What is downloaded has changed meanwhile.")
+                    raise ServerError("The file changed during the download: try again.")
                 etag = response.headers.get("etag")
-                # A server that cannot resume, as none can within a zip, begins anew.
+                # A server that cannot resume, such as any server within a zip, starts from the first byte again.
                 known = 0 if _resumes_at(response, position) else position
                 for chunk in response.iter_bytes():
                     fresh = chunk[known:]
@@ -47,28 +44,28 @@ def chunks(transport: Transport, address: str) -> Iterator[bytes]:
                         pauses = iter(RESUME_SECONDS)
                         yield fresh
                 return
-        except ConnectionBroken as error:
+        except IncompleteResponse as error:
             pause = next(pauses, None)
             if pause is None:
-                raise TransferBroken from error
+                raise TransferFailed from error
         time.sleep(pause)
 
 
-def tail(transport: Transport, address: str, size: int) -> bytes:
-    """At most the last `size` bytes. Raises NotFound."""
+def read_tail(transport: Transport, url_path: str, size: int) -> bytes:
+    """Return up to `size` bytes from the end. Raises NotFound."""
     last: deque[bytes] = deque()
     kept = 0
     try:
-        with transport.stream(address, _AS_IT_IS | {"Range": f"bytes=-{size}"}) as response:
+        with transport.stream(url_path, _UNCOMPRESSED | {"Range": f"bytes=-{size}"}) as response:
             for chunk in response.iter_bytes():
                 last.append(chunk)
                 kept += len(chunk)
                 while kept - len(last[0]) >= size:
                     kept -= len(last.popleft())
-    except ConnectionBroken as error:
-        raise TransferBroken from error
+    except IncompleteResponse as error:
+        raise TransferFailed from error
     except OutOfRange:
-        return b""  # of a file without a byte nothing is in range
+        return b""  # an empty file has no satisfiable range
     return b"".join(last)[-size:]
 
 
@@ -82,5 +79,5 @@ def _resumes_at(response: httpx.Response, position: int) -> bool:
     if response.status_code != httpx.codes.PARTIAL_CONTENT:
         return False
     if not response.headers.get("content-range", "").startswith(f"bytes {position}-"):
-        raise ServerFault("The server sent other bytes than those asked for.")
+        raise ServerError("The server did not send the requested bytes: try again.")
     return True

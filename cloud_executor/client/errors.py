@@ -1,4 +1,4 @@
-"""What can go wrong between a client and its server, by kind; each text says what to do."""
+"""Errors of the client, by kind. Each message says what to do."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cloud_executor.errors import (
 
 
 class InvalidAddress(Invalid):
-    """The address of the server is not one; it looks like http://127.0.0.1:8888."""
+    """The server's address is not valid: give one such as http://127.0.0.1:8888."""
 
 
 class InvalidSource(Invalid):
-    """The files of the job cannot be packed."""
+    """The job's files cannot be packed."""
 
 
 class InvalidResult(CloudExecutorError):
@@ -28,7 +28,7 @@ class InvalidResult(CloudExecutorError):
 
 
 class WrongNonce(Forbidden):
-    """The server wants a nonce, and this is not it: give the right one with --nonce or EXECUTOR_NONCE."""
+    """The server rejected the nonce: give the right one with --nonce or EXECUTOR_NONCE."""
 
 
 class ServerUnreachable(Unavailable):
@@ -37,31 +37,31 @@ class ServerUnreachable(Unavailable):
     def __init__(self, url: str) -> None:
         super().__init__(
             f"The server at {url} cannot be reached: start one with `executor up`, "
-            "or say where it is with --url or EXECUTOR_URL."
+            "or give its address with --url or EXECUTOR_URL."
         )
 
 
-class ServerSilent(Unavailable):
-    """The server did not answer in time; try again."""
+class ServerTimeout(Unavailable):
+    """The server did not respond in time: try again."""
 
 
-class ServerFault(CloudExecutorError):
-    """The server answered in a way that this client does not understand."""
+class ServerError(CloudExecutorError):
+    """The server sent a response that this client does not understand: check the server's address and its log."""
 
 
-class TransferBroken(Unavailable):
-    """The connection broke off again and again; try again when the network is better."""
+class TransferFailed(Unavailable):
+    """The connection to the server broke repeatedly: try again when the network is stable."""
 
 
-class WaitedTooLong(CloudExecutorError):
-    """The job has not finished in time; it goes on, and can be waited for again."""
+class WaitTimeout(CloudExecutorError):
+    """The job did not finish in time. It continues, so you can wait for it again."""
 
 
 class OutOfRange(Invalid):
-    """The bytes asked for are not there."""
+    """The requested bytes do not exist."""
 
 
-KINDS: dict[int, type[CloudExecutorError]] = {
+ERRORS_BY_STATUS: dict[int, type[CloudExecutorError]] = {
     400: Invalid,
     401: Forbidden,
     403: Forbidden,
@@ -74,4 +74,4 @@ KINDS: dict[int, type[CloudExecutorError]] = {
     503: Unavailable,
     507: StorageFull,
 }
-"""the kinds behind the statuses of the API"""
+"""Error classes for the API's HTTP status codes."""

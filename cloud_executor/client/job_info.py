@@ -1,4 +1,4 @@
-"""Jobs and workers as the API shows them."""
+"""Jobs, output segments, and workers, as the API returns them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from cloud_executor.client.errors import ServerFault
+from cloud_executor.client.errors import ServerError
 
 SUCCESS = "SUCCESS"
 CANCELED = "CANCELED"
@@ -16,27 +16,28 @@ _UNFINISHED = frozenset({"CREATED", "RUNNING"})
 
 @dataclass(frozen=True, slots=True)
 class JobInfo:
-    """A job. Times are as the server sent them: `2026-01-31T12:00:00.000Z`."""
+    """A job. Times are strings in the server's format: `2026-01-31T12:00:00.000Z`."""
 
     hash: str
     status: str
     result_hashes: Mapping[str, str]
-    """artifact name -> blob hash; empty until there are results"""
+    """Blob hashes by artifact name; empty until the job has results."""
     create_time: str | None
     start_time: str | None
     finish_time: str | None
     worker: str | None
     labels: tuple[str, ...]
     output_number: int | None
+    """Number of the last output segment."""
     cancel_requested: bool
     error: str | None
-    """one sentence on why it failed"""
+    """Reason for the failure, in one sentence."""
     secret: str | None = field(repr=False)
-    """cancels the job; only in the answer of the create that made it"""
+    """Secret that cancels the job; only in the response to the request that created it."""
 
     @classmethod
     def from_wire(cls, document: Any) -> Self:  # noqa: ANN401 - JSON, checked here
-        """Raises ServerFault."""
+        """Read a JSON document. Raises ServerError."""
         try:
             return cls(
                 hash=document["hash"],
@@ -53,7 +54,7 @@ class JobInfo:
                 secret=document.get("secret"),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ServerFault from error
+            raise ServerError from error
 
     @property
     def finished(self) -> bool:
@@ -74,17 +75,17 @@ class OutputSegment:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """A worker as it was last seen."""
+    """A worker, at the time it was last seen."""
 
     client_id: str
     last_seen: datetime
     labels: tuple[str, ...]
     jobs: tuple[JobInfo, ...]
-    """what it runs"""
+    """Jobs that it is running."""
 
     @classmethod
     def from_wire(cls, document: Any) -> Self:  # noqa: ANN401 - JSON, checked here
-        """Raises ServerFault."""
+        """Read a JSON document. Raises ServerError."""
         try:
             return cls(
                 client_id=document["clientId"],
@@ -93,4 +94,4 @@ class WorkerInfo:
                 jobs=tuple(map(JobInfo.from_wire, document.get("jobs") or ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise ServerFault from error
+            raise ServerError from error

@@ -1,4 +1,4 @@
-"""What a user names as a job: a folder, or a zip, with an executor_config.json at its top."""
+"""The folder or zip, with an executor_config.json at its top level, that a user submits as a job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGEST_CONFIG_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class JobSource:
-    """A zip that is ready to be sent."""
+    """A zip that is ready to upload."""
 
     name: str
     content: BinaryIO
@@ -30,7 +30,7 @@ class JobSource:
 
 @contextmanager
 def open_source(path: Path) -> Iterator[JobSource]:
-    """The zip at this path, or of the folder there. Raises InvalidSource before anything is sent."""
+    """Open the zip at this path, or pack the folder. Raises InvalidSource before anything is sent."""
     if path.is_dir():
         _check_config(_config_in_folder(path))
         with tempfile.TemporaryFile() as packed:
@@ -45,7 +45,7 @@ def open_source(path: Path) -> Iterator[JobSource]:
 def _config_in_folder(folder: Path) -> bytes:
     path = folder / CONFIG
     if not path.is_file():
-        raise InvalidSource(f"There is no {CONFIG} in {folder}: it names the command to run.")
+        raise InvalidSource(f"{folder} has no {CONFIG}: add one that names the command to run.")
     with path.open("rb") as file:
         return file.read(LARGEST_CONFIG_BYTES)
 
@@ -55,17 +55,19 @@ def _config_in_zip(path: Path, zipped: BinaryIO) -> bytes:
         with zipfile.ZipFile(zipped) as archive, archive.open(CONFIG) as file:
             return file.read(LARGEST_CONFIG_BYTES)
     except KeyError:
-        raise InvalidSource(f"There is no {CONFIG} at the top of {path}: it names the command to run.") from None
-    # What zipfile cannot do, such as another compression, it says by NotImplementedError; of a password, RuntimeError.
+        raise InvalidSource(
+            f"{path} has no {CONFIG} at its top level: add one that names the command to run."
+        ) from None
+    # zipfile raises NotImplementedError for unknown compression methods and RuntimeError for encrypted files.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise InvalidSource(f"{path} is neither a folder nor a zip that can be read.") from error
+        raise InvalidSource(f"{path} is neither a folder nor a readable zip.") from error
 
 
 def _check_config(content: bytes) -> None:
-    """What is wrong beyond this, the job's `error` tells."""
+    """Check only the basics. The worker reports everything else in the job's `error`."""
     try:
         config = json.loads(content)
     except ValueError as error:
-        raise InvalidSource(f"{CONFIG} is not JSON: {error}.") from None
+        raise InvalidSource(f"{CONFIG} is not valid JSON: {error}.") from None
     if not isinstance(config, dict) or not isinstance(config.get("cmd"), str):
-        raise InvalidSource(f'{CONFIG} must be a JSON object with a "cmd": the command to run.')
+        raise InvalidSource(f'{CONFIG} must be a JSON object with a string "cmd", the command to run.')

@@ -1,4 +1,4 @@
-"""Files that are written on this machine: whole, or not at all."""
+"""Files on this machine that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import uuid4
 
 
 def write_whole(destination: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file beside its place and move it there when it is complete; one that is there is replaced."""
+    """Write a temporary file next to the destination and rename it once it is complete. Existing files are replaced."""
     part = destination.with_name(f".{uuid4().hex}.part")
     try:
         with part.open("xb") as file:

@@ -1,4 +1,4 @@
-"""A folder as a zip: the same files give the same bytes, so that the server knows them again."""
+"""A folder packed as a zip. The same files give the same bytes, and thus the same hash."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from cloud_executor.client.errors import InvalidSource
 READ_BYTES = 1024 * 1024
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)
-"""the date of every entry: the first that a zip can hold"""
+"""Date of every entry: the earliest that a zip can store."""
 
 _UNIX = 3
 
 
 def write_zip(folder: Path, target: BinaryIO) -> int:
-    """Pack all that is in the folder, in the order of the names; how many files that are.
+    """Pack everything in the folder, sorted by name, and return the number of files.
 
-    Modes are kept as far as a program may be run, links as links. Files are stored as they are: packing them would make
-    their bytes depend on the zlib at hand. Raises InvalidSource for what cannot go in: nothing is left out silently.
+    Of the modes, only the executable bit is kept. Links remain links. Files are not compressed, because the bytes would
+    then depend on the version of zlib. Raises InvalidSource for entries that cannot be packed, so nothing is left out
+    silently.
     """
     count = 0
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
@@ -34,7 +35,7 @@ def write_zip(folder: Path, target: BinaryIO) -> int:
 
 
 def _entries(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Everything below the folder, parents first."""
+    """Yield everything below the folder, parents first."""
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
@@ -49,7 +50,7 @@ def _add(archive: zipfile.ZipFile, folder: Path, name: str, entry: os.DirEntry[s
         name.encode()
     except UnicodeEncodeError:
         shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        raise InvalidSource(f"The name {shown} is not in UTF-8: rename the file.") from None
+        raise InvalidSource(f"The file name {shown} is not valid UTF-8: rename the file.") from None
     found = entry.stat(follow_symlinks=False)
     if stat.S_ISDIR(found.st_mode):
         archive.writestr(_member(f"{name}/", stat.S_IFDIR | 0o755), b"")
@@ -58,14 +59,14 @@ def _add(archive: zipfile.ZipFile, folder: Path, name: str, entry: os.DirEntry[s
     elif stat.S_ISREG(found.st_mode):
         _add_file(archive, name, entry.path)
     else:
-        raise InvalidSource(f"{name} is a device, a pipe or a socket: only files, folders and links can be sent.")
+        raise InvalidSource(f"{name} is a device, a pipe, or a socket: only files, folders, and links can be packed.")
 
 
 def _add_file(archive: zipfile.ZipFile, name: str, path: str) -> None:
     with open(path, "rb") as file:
         found = os.fstat(file.fileno())
         member = _member(name, stat.S_IFREG | (0o755 if found.st_mode & stat.S_IXUSR else 0o644))
-        member.file_size = found.st_size  # decides whether the entry is a Zip64 one
+        member.file_size = found.st_size  # determines whether the entry uses Zip64
         size = 0
         with archive.open(member, "w") as stored:
             while chunk := file.read(READ_BYTES):
@@ -74,7 +75,7 @@ def _add_file(archive: zipfile.ZipFile, name: str, path: str) -> None:
                     break
                 stored.write(chunk)
         if size != found.st_size:
-            raise InvalidSource(f"{name} was changed while it was packed: try again when nothing writes to it.")
+            raise InvalidSource(f"{name} was changed while it was being packed: try again when nothing writes to it.")
 
 
 def _member(name: str, mode: int) -> zipfile.ZipInfo:
@@ -85,9 +86,9 @@ def _member(name: str, mode: int) -> zipfile.ZipInfo:
 
 
 def _inner_target(folder: Path, name: str, target: str) -> bytes:
-    """The target of a link that stays in the folder, as the worker asks for."""
+    """Return the target of a link. It must be relative and stay in the folder, which the worker requires too."""
     root = os.path.realpath(folder)
     reached = os.path.realpath(os.path.join(root, name))
     if os.path.isabs(target) or not (reached == root or reached.startswith(root + os.sep)):
-        raise InvalidSource(f"{name} is a link that leads out of the folder: put a copy in its place.")
+        raise InvalidSource(f"{name} is a link that leads out of the folder: replace it with a copy of its target.")
     return os.fsencode(target)

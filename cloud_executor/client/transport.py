@@ -1,4 +1,4 @@
-"""HTTP to one server: bounded retries, and every failure as an error that says what to do."""
+"""HTTP requests to one server, with bounded retries. Every failure becomes an error that says what to do."""
 
 from __future__ import annotations
 
@@ -13,38 +13,41 @@ from urllib.parse import quote
 import httpx
 
 from cloud_executor.client.errors import (
-    KINDS,
+    ERRORS_BY_STATUS,
     InvalidAddress,
-    ServerFault,
-    ServerSilent,
+    ServerError,
+    ServerTimeout,
     ServerUnreachable,
-    TransferBroken,
+    TransferFailed,
     WrongNonce,
 )
 from cloud_executor.errors import CloudExecutorError, NotFound, Unavailable
 
 TIMEOUT = httpx.Timeout(connect=10, read=120, write=120, pool=120)
-"""in seconds, of silence; a large upload is answered once it is on the disk"""
+"""Timeouts of a silent connection, in seconds. The response to a large upload comes once it is on the server's disk."""
 
 RETRY_SECONDS = (0.1, 0.3, 0.8)
-"""pauses before another try"""
+"""Delays before retries, in seconds."""
+
+RESUME_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Delays before resuming a transfer, in seconds. When all are used up without a new byte, the transfer fails."""
 
 LONGEST_RETRY_AFTER_SECONDS = 5.0
 
 MAX_REDIRECTS = 5
 
-_LONGEST_SENTENCE = 500
+_MAX_MESSAGE_LENGTH = 500
 
 Content = Callable[[], Iterable[bytes]]
-"""gives the bytes of a request anew for each try"""
+"""Function that returns the body of a request. Each attempt calls it again."""
 
 
-class ConnectionBroken(Exception):
-    """The connection ended within an answer."""
+class IncompleteResponse(Exception):
+    """The connection ended before the response was complete."""
 
 
 class Transport:
-    """Safe for use by threads."""
+    """A connection pool to one server. It is thread-safe."""
 
     def __init__(
         self, url: str, nonce: str | None = None, token: str | None = None, http: httpx.BaseTransport | None = None
@@ -57,7 +60,7 @@ class Transport:
             parsed = httpx.URL(self.url)
             if parsed.scheme not in ("http", "https") or not parsed.host:
                 raise InvalidAddress
-            # A proxy, if the environment names one, does not lead to this machine.
+            # A proxy that the environment names cannot reach this machine's loopback addresses.
             self._client = httpx.Client(
                 base_url=parsed, timeout=TIMEOUT, transport=http, trust_env=not _is_loopback(parsed.host)
             )
@@ -78,9 +81,10 @@ class Transport:
         repeatable: bool = True,
         read_seconds: float | None = None,
     ) -> httpx.Response:
-        """The answer, whole. A call that is not `repeatable` is only tried again if the server did nothing yet.
+        """Return the whole response.
 
-        `read_seconds`: how long the answer may take, if that is longer than usual.
+        A request that is not `repeatable` is retried only if the server cannot have acted on it. `read_seconds` is the
+        read timeout, if it differs from the default.
         """
         timeout = TIMEOUT.as_dict() | ({} if read_seconds is None else {"read": read_seconds})
 
@@ -99,45 +103,47 @@ class Transport:
         try:
             response.read()
         except httpx.TransportError as error:
-            raise TransferBroken from error
+            raise TransferFailed from error
         finally:
             response.close()
         return response
 
     def post_json(self, path: str, document: object, *, repeatable: bool = True) -> httpx.Response:
-        """The answer to a POST of a document."""
-        body = json.dumps(document).encode()  # in ASCII: its texts may hold lone surrogates
+        """POST a JSON document and return the response."""
+        body = json.dumps(document).encode()  # ASCII, because the strings may contain lone surrogates
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         return self.request("POST", path, content=lambda: (body,), headers=headers, repeatable=repeatable)
 
-    def put_elsewhere(self, url: str, content: Content, headers: Mapping[str, str]) -> httpx.Response:
-        """The answer of another server, tried once and without this one's secrets. Raises Unavailable if it may be
-        tried again, NotFound for an address that is none, or no longer."""
+    def put_to_storage(self, url: str, content: Content, headers: Mapping[str, str]) -> httpx.Response:
+        """PUT to an object store, once and without the server's secrets, and return the response.
+
+        Raises Unavailable for failures worth a retry, and NotFound if the URL does not exist or has expired.
+        """
         try:
             request = self._client.build_request("PUT", url, content=content(), headers=headers)
             response = self._client.send(request, stream=True)
             try:
                 if response.status_code >= 400:
-                    raise _error_elsewhere(response)
+                    raise _storage_error_of(response)
                 response.read()
             finally:
                 response.close()
         except httpx.TransportError as error:
-            raise TransferBroken from error
+            raise TransferFailed from error
         except httpx.InvalidURL as error:
-            raise ServerFault from error
+            raise ServerError from error
         return response
 
     @contextmanager
     def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-        """The answer to a GET, to be read piece by piece. Raises ConnectionBroken where it ends too early."""
+        """GET a response and stream its body. Raises IncompleteResponse if the body ends early."""
         response = self._send(
             lambda: self._client.build_request("GET", path, headers=self._headers(path, headers)), repeatable=True
         )
         try:
             yield response
         except httpx.TransportError as error:
-            raise ConnectionBroken from error
+            raise IncompleteResponse from error
         finally:
             response.close()
 
@@ -150,7 +156,7 @@ class Transport:
         return found
 
     def _send(self, build: Callable[[], httpx.Request], repeatable: bool) -> httpx.Response:
-        """An answer below 400, not read yet."""
+        """Return an unread response with a status below 400."""
         for pause in (*RETRY_SECONDS, None):
             try:
                 response = self._follow(build())
@@ -158,10 +164,10 @@ class Transport:
                 if pause is None:
                     raise ServerUnreachable(self.url) from error
             except httpx.TimeoutException as error:
-                raise ServerSilent from error
+                raise ServerTimeout from error
             except httpx.TransportError as error:
                 if pause is None or not repeatable:
-                    raise TransferBroken from error
+                    raise TransferFailed from error
             except httpx.InvalidURL as error:
                 raise InvalidAddress from error
             else:
@@ -172,10 +178,10 @@ class Transport:
                     raise failure
                 pause = max(pause, _retry_after(response))
             time.sleep(pause)
-        raise AssertionError("the last try returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
     def _follow(self, request: httpx.Request) -> httpx.Response:
-        """Send, and go where the answer points; secrets stay with the server that they are for."""
+        """Send the request and follow redirects. The secrets are not sent to other servers."""
         for _ in range(MAX_REDIRECTS):
             response = self._client.send(request, stream=True)
             if response.next_request is None:
@@ -185,47 +191,47 @@ class Transport:
             if (origin.scheme, origin.host, origin.port) != (request.url.scheme, request.url.host, request.url.port):
                 for name in ("x-api-token", "x-executor-nonce"):
                     request.headers.pop(name, None)
-        raise ServerFault("The server redirects for ever.")
+        raise ServerError("Too many redirects: check the address of the server.")
 
 
-def segment(text: str) -> str:
-    """A text as one segment of an address."""
-    encoded = quote(text.encode("utf-8", "surrogatepass"), safe="")
+def path_segment(name: str) -> str:
+    """Encode a string as one segment of a URL path."""
+    encoded = quote(name.encode("utf-8", "surrogatepass"), safe="")
     return encoded if encoded.strip(".") else encoded.replace(".", "%2E")
 
 
-def json_of(response: httpx.Response) -> Any:  # noqa: ANN401 - it can be any
-    """Raises ServerFault."""
+def json_of(response: httpx.Response) -> Any:  # noqa: ANN401 - any JSON value
+    """Decode the JSON body. Raises ServerError."""
     try:
         return response.json()
     except ValueError as error:
-        raise ServerFault from error
+        raise ServerError from error
 
 
 def _error_of(response: httpx.Response, nonce: str | None) -> CloudExecutorError:
-    sentence = ""
+    message = ""
     with suppress(httpx.TransportError):
         response.read()
         if response.headers.get("content-type", "").startswith("text/plain"):
-            sentence = response.text.strip()
+            message = response.text.strip()
     response.close()
-    if len(sentence) > _LONGEST_SENTENCE or "\n" in sentence:
-        sentence = ""
-    if response.status_code == 403 and "nonce" in sentence:
+    if len(message) > _MAX_MESSAGE_LENGTH or "\n" in message:
+        message = ""
+    if response.status_code == 403 and "nonce" in message:
         return WrongNonce(
-            None if nonce is not None else "The server wants a nonce: give it with --nonce or EXECUTOR_NONCE."
+            None if nonce is not None else "The server requires a nonce: give it with --nonce or EXECUTOR_NONCE."
         )
-    kind = KINDS.get(response.status_code, ServerFault)
-    return kind(sentence or f"The server answered {response.status_code} {response.reason_phrase}.")
+    error_class = ERRORS_BY_STATUS.get(response.status_code, ServerError)
+    return error_class(message or f"The server responded with {response.status_code} {response.reason_phrase}.")
 
 
-def _error_elsewhere(response: httpx.Response) -> CloudExecutorError:
-    """Of an object store: its texts are for programs."""
+def _storage_error_of(response: httpx.Response) -> CloudExecutorError:
+    """Return the error for a response of an object store, without its body, which is for programs."""
     if response.status_code in (404, 410):
         return NotFound()
     if response.status_code in (408, 429) or response.status_code >= 500:
         return Unavailable()
-    return ServerFault(f"The storage of the server answered {response.status_code} {response.reason_phrase}.")
+    return ServerError(f"The server's storage responded with {response.status_code} {response.reason_phrase}.")
 
 
 def _retry_after(response: httpx.Response) -> float:

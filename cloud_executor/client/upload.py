@@ -1,4 +1,4 @@
-"""Uploads: through the server or, large ones, past it, in a session that goes on where a connection broke."""
+"""Uploads through the server or, for large files, directly to its storage in a resumable session."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from typing import BinaryIO
 
 import httpx
 
-from cloud_executor.client.errors import ServerFault, TransferBroken
-from cloud_executor.client.transport import Content, Transport, json_of, segment
+from cloud_executor.client.errors import ServerError, TransferFailed
+from cloud_executor.client.transport import RESUME_SECONDS, Content, Transport, json_of, path_segment
 from cloud_executor.errors import NotFound, Unavailable
 
 READ_BYTES = 1024 * 1024
 
 DIRECT_BYTES = 16 * 1024 * 1024
-"""larger files go past the server if it can have that: a cloud function takes at most 32 MiB"""
+"""Largest upload through the server, in bytes. A cloud function accepts at most 32 MiB.
+
+Larger files go directly to the storage if the server supports it.
+"""
 
 PIECE_BYTES = 32 * 1024 * 1024
-"""sent at once; Cloud Storage wants multiples of 256 KiB"""
+"""Size of one piece of a direct upload, in bytes. Cloud Storage requires a multiple of 256 KiB."""
 
-RESUME_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""pauses before going on; as many pieces without a new byte are borne"""
-
-BEGINNINGS = 3
-"""how often an upload is begun whose session ended"""
+MAX_SESSIONS = 3
+"""Number of sessions tried for one upload: a session can expire before it completes."""
 
 VERIFY_SECONDS = 3600.0
-"""how long the server may read what was sent before it answers"""
+"""Longest time, in seconds, that the server may take to verify a direct upload."""
 
 _RECEIVED = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 
 
-class SessionEnded(Exception):
-    """The address for an upload is no longer one."""
+class SessionExpired(Exception):
+    """The upload session no longer exists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A part of a file, up to its end."""
+    """The rest of a seekable stream."""
 
     stream: BinaryIO
     start: int
     size: int
 
     def read(self, position: int, size: int) -> Iterator[bytes]:
-        """These bytes; may be called again."""
+        """Yield up to `size` bytes from this position. It can be called repeatedly."""
         self.stream.seek(self.start + position)
         while size > 0 and (chunk := self.stream.read(min(READ_BYTES, size))):
             size -= len(chunk)
@@ -65,10 +65,10 @@ class Source:
         return digest.hexdigest()
 
 
-def upload(transport: Transport, name: str, stream: BinaryIO) -> str:
-    """Store what is left of a stream; the hash of the blob.
+def upload_stream(transport: Transport, name: str, stream: BinaryIO) -> str:
+    """Store the rest of a stream, and return the blob's hash.
 
-    A stream that cannot be rewound is sent once and never again if it is small, and else copied to a file first.
+    A stream that is not seekable is sent once, without a retry, or copied to a temporary file first if it is large.
     """
     with ExitStack() as stack:
         if not stream.seekable():
@@ -101,7 +101,7 @@ def _create_file(
     return stored_hash(
         transport.request(
             "POST",
-            f"/rest/blob/createFile/{segment(name)}",
+            f"/rest/blob/createFile/{path_segment(name)}",
             content=content,
             headers={"Content-Type": "application/octet-stream", **headers},
             repeatable=repeatable,
@@ -110,94 +110,94 @@ def _create_file(
 
 
 def _upload_directly(transport: Transport, name: str, source: Source) -> str | None:
-    """The hash of the blob; None: the server takes files of this size itself, as WebGME's does."""
-    announced = {"name": name, "size": source.size, "sha1": source.sha1()}
-    for _ in range(BEGINNINGS):
+    """Return the blob's hash, or None if the server, such as WebGME's, only accepts uploads through itself."""
+    announcement = {"name": name, "size": source.size, "sha1": source.sha1()}
+    for _ in range(MAX_SESSIONS):
         try:
-            begun = transport.post_json("/rest/blob/uploads", announced)
+            begun = transport.post_json("/rest/blob/uploads", announcement)
         except NotFound:
             return None
         if begun.status_code != httpx.codes.CREATED:
-            return stored_hash(begun)  # these bytes are there
+            return stored_hash(begun)  # the content is already stored
         session = json_of(begun)
         try:
             upload_id, url = str(session["id"]), str(session["url"])
         except (KeyError, TypeError) as error:
-            raise ServerFault from error
+            raise ServerError from error
         try:
             _send(transport, url, source)
             return stored_hash(
                 transport.request(
-                    "POST", f"/rest/blob/uploads/{segment(upload_id)}/complete", read_seconds=VERIFY_SECONDS
+                    "POST", f"/rest/blob/uploads/{path_segment(upload_id)}/complete", read_seconds=VERIFY_SECONDS
                 )
             )
-        except (SessionEnded, NotFound):
+        except (SessionExpired, NotFound):
             continue
-    raise TransferBroken
+    raise TransferFailed
 
 
 def _send(transport: Transport, url: str, source: Source) -> None:
-    """All bytes, piece by piece. Raises SessionEnded, TransferBroken."""
+    """Send all bytes, piece by piece. Raises SessionExpired, TransferFailed."""
     position = received = 0
     known = True
     pauses = iter(RESUME_SECONDS)
     while True:
         try:
-            # After a broken connection only the other side knows how much has arrived.
-            answer = _put(transport, url, source, position) if known else _ask(transport, url, source.size)
+            # After a broken connection, only the storage knows how much has arrived.
+            response = _put(transport, url, source, position) if known else _get_status(transport, url, source.size)
         except Unavailable as error:
             known = False
-            fault: Exception | None = error
+            cause: Exception | None = error
         else:
-            if answer.status_code in (httpx.codes.OK, httpx.codes.CREATED):
+            if response.status_code in (httpx.codes.OK, httpx.codes.CREATED):
                 return
-            asked, known, fault = not known, True, None
-            position = _received(answer, source.size)
+            was_status, known, cause = not known, True, None
+            position = _received(response, source.size)
             if position > received:
                 received, pauses = position, iter(RESUME_SECONDS)
                 continue
-            if asked:
+            if was_status:
                 continue
         pause = next(pauses, None)
         if pause is None:
-            raise TransferBroken from fault
+            raise TransferFailed from cause
         time.sleep(pause)
 
 
 def _put(transport: Transport, url: str, source: Source, position: int) -> httpx.Response:
     size = min(PIECE_BYTES, source.size - position)
-    place = f"bytes {position}-{position + size - 1}/{source.size}"
-    headers = {"Content-Length": str(size), "Content-Range": place}
-    return _answer(transport, url, lambda: source.read(position, size), headers)
+    content_range = f"bytes {position}-{position + size - 1}/{source.size}"
+    headers = {"Content-Length": str(size), "Content-Range": content_range}
+    return _request(transport, url, lambda: source.read(position, size), headers)
 
 
-def _ask(transport: Transport, url: str, size: int) -> httpx.Response:
-    return _answer(transport, url, lambda: (), {"Content-Length": "0", "Content-Range": f"bytes */{size}"})
+def _get_status(transport: Transport, url: str, size: int) -> httpx.Response:
+    return _request(transport, url, lambda: (), {"Content-Length": "0", "Content-Range": f"bytes */{size}"})
 
 
-def _answer(transport: Transport, url: str, content: Content, headers: Mapping[str, str]) -> httpx.Response:
+def _request(transport: Transport, url: str, content: Content, headers: Mapping[str, str]) -> httpx.Response:
     try:
-        return transport.put_elsewhere(url, content, headers)
+        return transport.put_to_storage(url, content, headers)
     except NotFound as error:
-        raise SessionEnded from error
+        raise SessionExpired from error
 
 
-def _received(answer: httpx.Response, size: int) -> int:
-    """How many bytes have arrived, by an answer that more are wanted."""
-    if answer.status_code != httpx.codes.PERMANENT_REDIRECT:
-        raise ServerFault
-    found = answer.headers.get("range")
+def _received(response: httpx.Response, size: int) -> int:
+    """Return the number of bytes that have arrived, from a response that asks for more."""
+    if response.status_code != httpx.codes.PERMANENT_REDIRECT:
+        raise ServerError
+    found = response.headers.get("range")
     if found is None:
         return 0
     last = _RECEIVED.fullmatch(found)
     if last is None or int(last[1]) >= size:
-        raise ServerFault
+        raise ServerError
     return int(last[1]) + 1
 
 
 def stored_hash(response: httpx.Response) -> str:
-    """The hash that an answer of the blob API tells of. Raises ServerFault."""
+    """Return the hash in a response of the blob API. Raises ServerError."""
     document = json_of(response)
     if not isinstance(document, dict) or not document:
-        raise ServerFault
+        raise ServerError
     return str(next(iter(document)))

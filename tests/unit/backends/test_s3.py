@@ -8,7 +8,8 @@ from typing import Any
 
 import boto3.session
 import pytest
-from scripted_server import answer, scripted_server
+from scripted_server import response as answer
+from scripted_server import scripted_server
 
 from cloud_executor.backends import s3 as backend
 from cloud_executor.backends.s3 import PIECE_BYTES, S3ObjectStore

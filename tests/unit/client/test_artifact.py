@@ -1,4 +1,4 @@
-"""A folder as an artifact: what is sent, and what is not."""
+"""Test uploads of folders as artifacts: which files are sent."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cloud_executor.client import CloudExecutor, artifact
-from cloud_executor.client.errors import InvalidSource, ServerFault
+from cloud_executor.client import Client, artifact
+from cloud_executor.client.errors import InvalidSource, ServerError
 
 
 def sha1(content: bytes) -> str:
@@ -21,7 +21,7 @@ def sha1(content: bytes) -> str:
 
 
 class BlobServer:
-    """What the blob API does with contents."""
+    """A fake of the blob API that stores contents in memory."""
 
     def __init__(self, *, tells_missing: bool = True) -> None:
         self.tells_missing = tells_missing
@@ -48,8 +48,8 @@ class BlobServer:
         return httpx.Response(200, json={"the artifact": {}})
 
 
-def client_of(server: Any) -> CloudExecutor:
-    return CloudExecutor("http://server.example", transport=httpx.MockTransport(server))
+def client_of(server: Any) -> Client:
+    return Client("http://server.example", transport=httpx.MockTransport(server))
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def test_an_artifact_has_all_files_of_the_folder(folder: Path) -> None:
+def test_an_artifact_contains_all_files_of_the_folder(folder: Path) -> None:
     server = BlobServer()
     assert client_of(server).upload_artifact(folder) == "the artifact"
     assert server.document == {
@@ -81,7 +81,7 @@ def test_an_artifact_has_all_files_of_the_folder(folder: Path) -> None:
     assert server.contents == {sha1(b"one"), sha1(b"another"), sha1(b"")}
 
 
-def test_only_what_is_new_is_sent(folder: Path) -> None:
+def test_only_new_files_are_sent(folder: Path) -> None:
     server = BlobServer()
     client_of(server).upload_artifact(folder)
     assert len(server.sent) == 3
@@ -94,35 +94,35 @@ def test_only_what_is_new_is_sent(folder: Path) -> None:
     assert server.sent == ["new.txt"]
 
 
-def test_many_files_are_asked_for_a_part_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifact, "ASKED_AT_ONCE", 2)
+def test_missing_contents_are_queried_in_batches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact, "HASHES_PER_REQUEST", 2)
     server = BlobServer()
     client_of(server).upload_artifact(folder)
     assert server.calls["missing"] == 4
     assert server.contents == {sha1(b"one"), sha1(b"another"), sha1(b"")}
 
 
-def test_a_server_that_cannot_tell_gets_each_content_once(folder: Path) -> None:
+def test_a_server_without_the_missing_route_receives_each_content_once(folder: Path) -> None:
     server = BlobServer(tells_missing=False)
     client_of(server).upload_artifact(folder)
     assert sorted(server.contents) == sorted({sha1(b"one"), sha1(b"another"), sha1(b"")})
     assert len(server.sent) == 3
 
 
-def test_an_empty_folder_is_an_empty_artifact(tmp_path: Path) -> None:
+def test_an_empty_folder_becomes_an_empty_artifact(tmp_path: Path) -> None:
     server = BlobServer()
     client_of(server).upload_artifact(tmp_path, "empty")
     assert (server.document["name"], server.document["content"]) == ("empty.zip", {})
     assert server.calls == {"createMetadata": 1}
 
 
-def test_a_file_that_changes_while_it_is_sent_is_told_of(folder: Path) -> None:
+def test_a_file_that_changes_during_the_upload_is_reported(folder: Path) -> None:
     class Changing(BlobServer):
         def __call__(self, request: httpx.Request) -> httpx.Response:
-            answer = super().__call__(request)
+            response = super().__call__(request)
             (folder / "a.txt").write_bytes(b"changed")
             (folder / "deep" / "b.txt").write_bytes(b"changed")
-            return answer
+            return response
 
     server = Changing()
     with pytest.raises(InvalidSource, match="was changed"):
@@ -130,7 +130,7 @@ def test_a_file_that_changes_while_it_is_sent_is_told_of(folder: Path) -> None:
     assert server.document is None
 
 
-def test_what_is_no_file_is_refused_before_anything_is_sent(folder: Path) -> None:
+def test_links_and_pipes_are_rejected_before_anything_is_sent(folder: Path) -> None:
     server = BlobServer()
     (folder / "link").symlink_to("a.txt")
     with pytest.raises(InvalidSource, match="link is a link"):
@@ -143,6 +143,6 @@ def test_what_is_no_file_is_refused_before_anything_is_sent(folder: Path) -> Non
 
 
 @pytest.mark.parametrize("document", [None, [], {}, {"missing": 5}, {"missing": ["0" * 40]}])
-def test_an_answer_that_makes_no_sense_is_a_fault(folder: Path, document: object) -> None:
-    with pytest.raises(ServerFault):
+def test_an_invalid_response_raises_server_error(folder: Path, document: object) -> None:
+    with pytest.raises(ServerError):
         client_of(lambda _: httpx.Response(200, json=document)).upload_artifact(folder)

@@ -1,4 +1,4 @@
-"""The Python client: what it asks, how long it tries, and what it says."""
+"""Test the Python client: its requests, retries, and error messages."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 import httpx
 import pytest
 
-from cloud_executor.client import CloudExecutor, JobInfo
+from cloud_executor.client import Client, JobInfo
 from cloud_executor.client import client as client_module
 from cloud_executor.client.errors import (
     InvalidAddress,
     InvalidSource,
-    ServerFault,
-    ServerSilent,
+    ServerError,
+    ServerTimeout,
     ServerUnreachable,
-    TransferBroken,
-    WaitedTooLong,
+    TransferFailed,
+    WaitTimeout,
     WrongNonce,
 )
 from cloud_executor.errors import (
@@ -50,34 +50,34 @@ JOB = {
     "outputNumber": None,
 }
 
-Answer = httpx.Response | Exception
+Reply = httpx.Response | Exception
 
 
 class Script:
-    """Answers in order; the last one again and again."""
+    """A server that sends these replies in order, and then repeats the last one."""
 
-    def __init__(self, *answers: Answer) -> None:
-        self.answers = list(answers)
+    def __init__(self, *replies: Reply) -> None:
+        self.replies = list(replies)
         self.requests: list[httpx.Request] = []
         self.bodies: list[bytes] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         self.bodies.append(request.read())
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        # Each has a stream of its own.
-        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        if isinstance(reply, Exception):
+            raise reply
+        # A response has a stream, which can be read only once.
+        return httpx.Response(reply.status_code, headers=reply.headers, content=reply.content)
 
 
-def client_of(script: Callable[[httpx.Request], httpx.Response], **options: Any) -> CloudExecutor:
-    return CloudExecutor(URL, transport=httpx.MockTransport(script), **options)
+def client_of(script: Callable[[httpx.Request], httpx.Response], **options: Any) -> Client:
+    return Client(URL, transport=httpx.MockTransport(script), **options)
 
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were made, none of them really."""
+    """Record the pauses instead of sleeping."""
     made: list[float] = []
     monkeypatch.setattr("time.sleep", made.append)
     return made
@@ -87,10 +87,10 @@ def ok(document: object) -> httpx.Response:
     return httpx.Response(200, json=document)
 
 
-# Trying again ---------------------------------------------------------------------------------------------------------
+# Retries --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_server_that_is_not_there_is_tried_a_few_times_and_told_of(pauses: list[float]) -> None:
+def test_an_unreachable_server_is_retried_and_then_reported(pauses: list[float]) -> None:
     script = Script(httpx.ConnectError("refused"))
     with pytest.raises(ServerUnreachable) as caught:
         client_of(script).job("h")
@@ -98,41 +98,41 @@ def test_a_server_that_is_not_there_is_tried_a_few_times_and_told_of(pauses: lis
     assert pauses == [0.1, 0.3, 0.8]
     assert str(caught.value) == (
         f"The server at {URL} cannot be reached: start one with `executor up`, "
-        "or say where it is with --url or EXECUTOR_URL."
+        "or give its address with --url or EXECUTOR_URL."
     )
 
 
-def test_a_busy_server_is_tried_again_when_it_asks_for_it(pauses: list[float]) -> None:
+def test_a_busy_server_is_retried_after_the_delay_that_it_requests(pauses: list[float]) -> None:
     busy = httpx.Response(503, headers={"Retry-After": "2"})
     assert client_of(Script(busy, httpx.ConnectTimeout("late"), busy, ok(JOB))).job("h").hash == "h"
     assert pauses == [2.0, 0.3, 2.0]
 
 
-def test_a_busy_server_is_not_waited_for_without_end(pauses: list[float]) -> None:
+def test_the_delay_that_a_busy_server_requests_is_limited(pauses: list[float]) -> None:
     with pytest.raises(Unavailable):
         client_of(Script(httpx.Response(503, headers={"Retry-After": "86400"}))).job("h")
     assert pauses == [5.0, 5.0, 5.0]
 
 
-def test_other_answers_are_not_asked_for_again(pauses: list[float]) -> None:
+def test_other_failures_are_not_retried(pauses: list[float]) -> None:
     script = Script(httpx.Response(500))
-    with pytest.raises(ServerFault):
+    with pytest.raises(ServerError):
         client_of(script).job("h")
     assert (len(script.requests), pauses) == (1, [])
-    with pytest.raises(ServerSilent):
+    with pytest.raises(ServerTimeout):
         client_of(Script(httpx.ReadTimeout("silent"))).job("h")
 
 
-def test_a_create_is_not_repeated_when_it_may_have_been_done() -> None:
+def test_a_create_request_that_may_have_succeeded_is_not_repeated() -> None:
     script = Script(httpx.ReadError("broken"), ok(JOB))
-    with pytest.raises(TransferBroken):
+    with pytest.raises(TransferFailed):
         client_of(script).create_job("h")
     assert len(script.requests) == 1
-    # When nothing was sent it is.
+    # It is repeated if nothing was sent.
     assert client_of(Script(httpx.ConnectError("refused"), ok({**JOB, "secret": "s"}))).create_job("h").secret == "s"
 
 
-def test_an_upload_that_broke_is_sent_again_from_its_start() -> None:
+def test_a_broken_upload_is_sent_again_from_the_start() -> None:
     script = Script(httpx.WriteError("broken"), ok({"hash of it": {}}))
     source = io.BytesIO(b"skipped" + b"x" * 3_000_000)
     source.seek(7)
@@ -142,13 +142,13 @@ def test_an_upload_that_broke_is_sent_again_from_its_start() -> None:
     assert script.requests[1].url.raw_path == b"/rest/blob/createFile/%C3%BC%2Fx%3F.bin"
 
 
-def test_a_stream_that_cannot_be_rewound_is_sent_once() -> None:
+def test_a_stream_that_is_not_seekable_is_sent_once() -> None:
     class Pipe(io.BytesIO):
         def seekable(self) -> bool:
             return False
 
     script = Script(httpx.WriteError("broken"))
-    with pytest.raises(TransferBroken):
+    with pytest.raises(TransferFailed):
         client_of(script).upload_file(Pipe(b"once"), "x")
     assert script.bodies == [b"once"]
     assert script.requests[0].headers["transfer-encoding"] == "chunked"
@@ -157,7 +157,7 @@ def test_a_stream_that_cannot_be_rewound_is_sent_once() -> None:
 # Requests -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_job_may_have_any_id() -> None:
+def test_job_ids_are_encoded_in_the_url() -> None:
     script = Script(ok(JOB))
     for job_hash in ("a/b", "ü ?#%41", "..", ".", "\ud800"):
         client_of(script).job(job_hash)
@@ -170,7 +170,7 @@ def test_a_job_may_have_any_id() -> None:
     ]
 
 
-def test_labels_and_secrets_go_as_json() -> None:
+def test_labels_and_secrets_are_sent_as_json() -> None:
     script = Script(ok(JOB))
     client_of(script).create_job("h", ["gpu", "\udcff"])
     client_of(script).cancel("h", "s")
@@ -178,9 +178,9 @@ def test_labels_and_secrets_go_as_json() -> None:
     assert {request.headers["content-type"] for request in script.requests} == {"application/json"}
 
 
-def test_output_is_asked_for_within_bounds() -> None:
-    answer = json.dumps([{"hash": "h", "outputNumber": 3, "output": "\ud800x", "_id": "h+3"}])
-    script = Script(httpx.Response(200, text=answer))
+def test_output_is_requested_within_bounds() -> None:
+    body = json.dumps([{"hash": "h", "outputNumber": 3, "output": "\ud800x", "_id": "h+3"}])
+    script = Script(httpx.Response(200, text=body))
     (segment,) = client_of(script).output("h", start=-1, end=4)
     assert (segment.number, segment.output) == (3, "\ud800x")
     assert script.requests[0].url.query == b"start=-1&end=4"
@@ -188,25 +188,25 @@ def test_output_is_asked_for_within_bounds() -> None:
     assert script.requests[1].url.query == b""
 
 
-def test_workers_are_read() -> None:
+def test_workers_are_listed() -> None:
     document = {"w_1": {"clientId": "w_1", "lastSeen": 1769860800.5, "labels": ["a"], "jobs": [JOB]}}
     (worker,) = client_of(Script(ok(document))).workers()
     assert (worker.client_id, worker.labels, worker.jobs[0].hash) == ("w_1", ("a",), "h")
     assert worker.last_seen.isoformat() == "2026-01-31T12:00:00.500000+00:00"
 
 
-def test_the_nonce_is_for_the_executor_api_and_the_token_for_both() -> None:
+def test_the_nonce_is_sent_to_the_executor_api_and_the_token_to_both_apis() -> None:
     script = Script(ok({"h": {}}))
     with client_of(script, nonce="n", token="t") as client:
         client.upload_file(io.BytesIO(), "x")
-        with pytest.raises(ServerFault):
+        with pytest.raises(ServerError):
             client.job("h")
     blob, executor = script.requests
     assert (blob.headers.get("x-executor-nonce"), blob.headers["x-api-token"]) == (None, "t")
     assert (executor.headers["x-executor-nonce"], executor.headers["x-api-token"]) == ("n", "t")
 
 
-def test_a_download_goes_where_it_is_sent_without_the_secrets() -> None:
+def test_a_redirected_download_does_not_send_the_secrets() -> None:
     def script(request: httpx.Request) -> httpx.Response:
         if request.url.host == "server.example":
             seen.append(request)
@@ -219,15 +219,15 @@ def test_a_download_goes_where_it_is_sent_without_the_secrets() -> None:
     assert [request.headers.get("x-api-token") for request in seen] == ["t", None]
 
 
-def test_a_server_that_redirects_for_ever_is_left() -> None:
-    with pytest.raises(ServerFault, match="redirects"):
+def test_endless_redirects_are_an_error() -> None:
+    with pytest.raises(ServerError, match="redirects"):
         list(client_of(Script(httpx.Response(302, headers={"Location": "/again"}))).chunks("h"))
 
 
 @pytest.mark.parametrize("url", ["", "server", "ftp://server", "http://", "http://[::1", "http://server:port"])
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_an_invalid_address_is_rejected(url: str) -> None:
     with pytest.raises(InvalidAddress):
-        CloudExecutor(url)
+        Client(url)
 
 
 def test_an_upload_needs_a_name() -> None:
@@ -235,7 +235,7 @@ def test_an_upload_needs_a_name() -> None:
         client_of(Script(ok({}))).upload_file(io.BytesIO())
 
 
-def test_files_are_named_as_they_are(tmp_path: Path) -> None:
+def test_uploads_take_their_names_from_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "job" / "deep").mkdir(parents=True)
     (tmp_path / "job" / "executor_config.json").write_text("{}")
     script = Script(ok({"h": {}}))
@@ -251,11 +251,11 @@ def test_files_are_named_as_they_are(tmp_path: Path) -> None:
     assert script.bodies[1] == script.bodies[2]
 
 
-# Answers --------------------------------------------------------------------------------------------------------------
+# Responses ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"),
+    ("status", "error_class"),
     [
         (400, Invalid),
         (401, Forbidden),
@@ -265,19 +265,21 @@ def test_files_are_named_as_they_are(tmp_path: Path) -> None:
         (413, TooLarge),
         (503, Unavailable),
         (507, StorageFull),
-        (418, ServerFault),
-        (500, ServerFault),
+        (418, ServerError),
+        (500, ServerError),
     ],
 )
-def test_an_error_has_the_kind_and_the_sentence_of_the_server(status: int, kind: type[CloudExecutorError]) -> None:
+def test_an_error_response_becomes_an_error_with_the_servers_message(
+    status: int, error_class: type[CloudExecutorError]
+) -> None:
     with pytest.raises(CloudExecutorError) as caught:
         client_of(Script(httpx.Response(status, text="Because of this.\n"))).job("h")
-    assert type(caught.value) is kind
+    assert type(caught.value) is error_class
     assert str(caught.value) == "Because of this."
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         httpx.Response(404, html="<h1>nothing here</h1>"),
         httpx.Response(404, text="a\nb"),
@@ -285,35 +287,35 @@ def test_an_error_has_the_kind_and_the_sentence_of_the_server(status: int, kind:
         httpx.Response(404),
     ],
 )
-def test_what_is_no_sentence_is_not_shown(answer: httpx.Response) -> None:
-    with pytest.raises(NotFound, match=r"^The server answered 404 Not Found\.$"):
-        client_of(Script(answer)).job("h")
+def test_a_body_that_is_not_one_sentence_is_not_shown(response: httpx.Response) -> None:
+    with pytest.raises(NotFound, match=r"^The server responded with 404 Not Found\.$"):
+        client_of(Script(response)).job("h")
 
 
-def test_a_missing_and_a_wrong_nonce_are_told_apart() -> None:
+def test_a_missing_and_a_wrong_nonce_have_different_messages() -> None:
     script = Script(httpx.Response(403, text="The header x-executor-nonce is missing or wrong."))
     with pytest.raises(WrongNonce, match="give it with --nonce"):
         client_of(script).job("h")
-    with pytest.raises(WrongNonce, match="this is not it"):
+    with pytest.raises(WrongNonce, match="rejected the nonce"):
         client_of(script, nonce="n").job("h")
 
 
 @pytest.mark.parametrize(
-    "document", [None, [], "text", {}, {**JOB, "resultHashes": 5}, {**JOB, "labels": 5}, {"hash": "h"}]
+    "document", [None, [], "string", {}, {**JOB, "resultHashes": 5}, {**JOB, "labels": 5}, {"hash": "h"}]
 )
-def test_a_job_that_is_none_is_a_fault_of_the_server(document: object) -> None:
-    with pytest.raises(ServerFault):
+def test_an_invalid_job_document_raises_server_error(document: object) -> None:
+    with pytest.raises(ServerError):
         client_of(Script(ok(document))).job("h")
-    with pytest.raises(ServerFault):
-        client_of(Script(httpx.Response(200, text="no JSON"))).job("h")
+    with pytest.raises(ServerError):
+        client_of(Script(httpx.Response(200, text="not JSON"))).job("h")
 
 
-def test_a_job_of_an_older_server_is_read_too() -> None:
+def test_a_job_from_an_older_server_can_be_read() -> None:
     job = JobInfo.from_wire({"hash": "h", "status": "SUCCESS", "resultHashes": {"all": "x"}, "_id": "1"})
     assert (job.finished, job.succeeded, job.result_hashes, job.error) == (True, True, {"all": "x"}, None)
 
 
-def test_a_secret_is_not_shown_by_accident() -> None:
+def test_the_repr_of_a_job_hides_its_secret() -> None:
     assert "hidden" not in repr(JobInfo.from_wire({**JOB, "secret": "hidden"}))
 
 
@@ -322,12 +324,12 @@ def test_a_secret_is_not_shown_by_accident() -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> Iterator[list[float]]:
-    """Time that only passes in pauses."""
+    """A clock that advances only during pauses."""
     monkeypatch.setattr(client_module.time, "monotonic", lambda: sum(pauses))
     yield pauses
 
 
-def test_wait_returns_the_finished_job_and_shows_every_look(clock: list[float]) -> None:
+def test_wait_returns_the_finished_job_and_reports_every_poll(clock: list[float]) -> None:
     script = Script(ok(JOB), ok({**JOB, "status": "RUNNING"}), ok({**JOB, "status": "FAILED_UNZIP"}))
     seen: list[str] = []
     job = client_of(script).wait("h", on_status=lambda found: seen.append(found.status))
@@ -335,8 +337,8 @@ def test_wait_returns_the_finished_job_and_shows_every_look(clock: list[float]) 
     assert seen == ["CREATED", "RUNNING", "FAILED_UNZIP"]
 
 
-def test_wait_looks_at_once_and_then_ever_less_often(clock: list[float]) -> None:
-    with pytest.raises(WaitedTooLong):
+def test_wait_polls_at_growing_intervals(clock: list[float]) -> None:
+    with pytest.raises(WaitTimeout):
         client_of(Script(ok(JOB))).wait("h", timeout_seconds=30)
     assert clock[0] == 0.02
     assert clock == sorted(clock[:-1]) + clock[-1:]
@@ -344,15 +346,15 @@ def test_wait_looks_at_once_and_then_ever_less_often(clock: list[float]) -> None
     assert sum(clock) == pytest.approx(30)
 
 
-def test_wait_bears_a_server_that_is_started_again(clock: list[float]) -> None:
-    away = [httpx.ConnectError("refused")] * 40
-    assert client_of(Script(ok(JOB), *away, ok({**JOB, "status": "SUCCESS"}))).wait("h").succeeded
+def test_wait_tolerates_a_restart_of_the_server(clock: list[float]) -> None:
+    outage = [httpx.ConnectError("refused")] * 40
+    assert client_of(Script(ok(JOB), *outage, ok({**JOB, "status": "SUCCESS"}))).wait("h").succeeded
     with pytest.raises(ServerUnreachable):
-        client_of(Script(ok(JOB), *away, httpx.ConnectError("refused"))).wait("h")
+        client_of(Script(ok(JOB), *outage, httpx.ConnectError("refused"))).wait("h")
     assert sum(clock) < 200
 
 
-def test_wait_does_not_wait_for_a_job_that_is_not_there(clock: list[float]) -> None:
+def test_wait_fails_at_once_for_an_unknown_job(clock: list[float]) -> None:
     with pytest.raises(NotFound):
         client_of(Script(httpx.Response(404))).wait("h")
     assert clock == []

@@ -1,14 +1,14 @@
-"""Downloads across connections that break off."""
+"""Test downloads over connections that break."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from scripted_server import answer, scripted_server
+from scripted_server import response, scripted_server
 
-from cloud_executor.client import CloudExecutor, download
-from cloud_executor.client.errors import ServerFault, TransferBroken
+from cloud_executor.client import Client, download
+from cloud_executor.client.errors import ServerError, TransferFailed
 from cloud_executor.errors import NotFound
 
 HASH = "a" * 40
@@ -22,17 +22,17 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cut(at: int, *headers: str) -> bytes:
-    return answer("200 OK", BYTES[:at], *headers, length=len(BYTES))
+    return response("200 OK", BYTES[:at], *headers, length=len(BYTES))
 
 
 def rest(start: int, *headers: str, until: int | None = None) -> bytes:
-    place = f"Content-Range: bytes {start}-{len(BYTES) - 1}/{len(BYTES)}"
-    return answer("206 Partial Content", BYTES[start:until], place, *headers, length=len(BYTES) - start)
+    content_range = f"Content-Range: bytes {start}-{len(BYTES) - 1}/{len(BYTES)}"
+    return response("206 Partial Content", BYTES[start:until], content_range, *headers, length=len(BYTES) - start)
 
 
 def test_a_broken_download_is_resumed_where_it_broke(tmp_path: Path) -> None:
-    answers = [cut(100_000, ETAG), rest(100_000, ETAG, until=200_000), rest(200_000, ETAG)]
-    with scripted_server(answers) as server, CloudExecutor(server.url) as client:
+    responses = [cut(100_000, ETAG), rest(100_000, ETAG, until=200_000), rest(200_000, ETAG)]
+    with scripted_server(responses) as server, Client(server.url) as client:
         client.download(HASH, tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == BYTES
     first, second, third = server.requests
@@ -42,37 +42,37 @@ def test_a_broken_download_is_resumed_where_it_broke(tmp_path: Path) -> None:
     assert "\r\nrange: bytes=200000-\r\n" in third.lower()
 
 
-def test_a_server_that_begins_anew_gives_every_byte_once() -> None:
-    answers = [cut(100_000), cut(150_000), answer("200 OK", BYTES)]
-    with scripted_server(answers) as server, CloudExecutor(server.url) as client:
+def test_each_byte_is_returned_once_if_the_server_cannot_resume() -> None:
+    responses = [cut(100_000), cut(150_000), response("200 OK", BYTES)]
+    with scripted_server(responses) as server, Client(server.url) as client:
         assert b"".join(client.chunks(HASH, "x")) == BYTES
 
 
-def test_what_changed_meanwhile_is_not_mixed(tmp_path: Path) -> None:
+def test_a_file_that_changes_during_the_download_is_an_error(tmp_path: Path) -> None:
     with (
-        scripted_server([cut(10, ETAG), answer("200 OK", BYTES, 'ETag: "two"')]) as server,
-        CloudExecutor(server.url) as client,
-        pytest.raises(ServerFault, match="has changed"),
+        scripted_server([cut(10, ETAG), response("200 OK", BYTES, 'ETag: "two"')]) as server,
+        Client(server.url) as client,
+        pytest.raises(ServerError, match="changed during the download"),
     ):
         client.download(HASH, tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_bytes_than_asked_for_are_refused() -> None:
+def test_bytes_that_were_not_requested_are_rejected() -> None:
     with (
         scripted_server([cut(10), rest(20)]) as server,
-        CloudExecutor(server.url) as client,
-        pytest.raises(ServerFault, match="other bytes"),
+        Client(server.url) as client,
+        pytest.raises(ServerError, match="did not send the requested bytes"),
     ):
         b"".join(client.chunks(HASH))
 
 
-def test_breaks_without_progress_come_to_an_end_and_leave_nothing(tmp_path: Path) -> None:
+def test_a_download_without_progress_fails_and_leaves_no_partial_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("as before")
     with (
         scripted_server([cut(10), cut(10), cut(5), cut(0)]) as server,
-        CloudExecutor(server.url) as client,
-        pytest.raises(TransferBroken),
+        Client(server.url) as client,
+        pytest.raises(TransferFailed),
     ):
         client.download_file(HASH, "x", tmp_path / "file")
     assert len(server.requests) == 3
@@ -80,21 +80,26 @@ def test_breaks_without_progress_come_to_an_end_and_leave_nothing(tmp_path: Path
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_what_is_not_there_is_not_found_and_leaves_nothing(tmp_path: Path) -> None:
-    sentence = answer("404 Not Found", b"No blob has this hash.", "Content-Type: text/plain")
+def test_an_unknown_blob_raises_not_found_and_leaves_no_file(tmp_path: Path) -> None:
+    not_found = response("404 Not Found", b"No blob has this hash.", "Content-Type: text/plain")
     with (
-        scripted_server([sentence]) as server,
-        CloudExecutor(server.url) as client,
+        scripted_server([not_found]) as server,
+        Client(server.url) as client,
         pytest.raises(NotFound, match=r"No blob has this hash\."),
     ):
         client.download(HASH, tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_tail_is_the_end_whatever_the_server_can() -> None:
-    partial = answer("206 Partial Content", BYTES[-50:], f"Content-Range: bytes 255950-255999/{len(BYTES)}")
-    answers = [partial, answer("200 OK", BYTES), answer("416 Range Not Satisfiable"), answer("200 OK", b"short")]
-    with scripted_server(answers) as server, CloudExecutor(server.url) as client:
+def test_the_tail_is_the_same_with_and_without_range_support() -> None:
+    partial = response("206 Partial Content", BYTES[-50:], f"Content-Range: bytes 255950-255999/{len(BYTES)}")
+    responses = [
+        partial,
+        response("200 OK", BYTES),
+        response("416 Range Not Satisfiable"),
+        response("200 OK", b"short"),
+    ]
+    with scripted_server(responses) as server, Client(server.url) as client:
         assert client.tail(HASH, "x", 50) == BYTES[-50:]
         assert client.tail(HASH, "x", 50) == BYTES[-50:]
         assert client.tail(HASH, "x", 50) == b""
@@ -102,7 +107,7 @@ def test_the_tail_is_the_end_whatever_the_server_can() -> None:
     assert "\r\nrange: bytes=-50\r\n" in server.requests[0].lower()
 
 
-def test_the_path_of_a_file_is_one_segment() -> None:
-    with scripted_server([answer("200 OK")]) as server, CloudExecutor(server.url) as client:
+def test_the_path_of_a_file_is_encoded_as_one_segment() -> None:
+    with scripted_server([response("200 OK")]) as server, Client(server.url) as client:
         assert b"".join(client.chunks(HASH, "dir/ü &?#%41.txt")) == b""
     assert server.requests[0].startswith(f"GET /rest/blob/download/{HASH}/dir%2F%C3%BC%20%26%3F%23%2541.txt HTTP/1.1")

@@ -1,4 +1,4 @@
-"""The zip that the client makes of a folder."""
+"""Test the zip that the client makes from a folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     return found
 
 
-def test_all_of_the_folder_is_in_it(folder: Path) -> None:
+def test_the_zip_contains_the_whole_folder(folder: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(packed(folder))) as archive:
         members = {member.filename: member for member in archive.infolist()}
         assert list(members) == [
@@ -73,17 +73,17 @@ def test_the_same_files_give_the_same_bytes(folder: Path, tmp_path: Path) -> Non
             target.mkdir(exist_ok=True)
         else:
             target.write_bytes(path.read_bytes())
-            # Who else may read it, and when it was written, is of this machine.
+            # Permissions of other users and modification times differ between machines.
             target.chmod(path.stat().st_mode & 0o700)
             os.utime(target, (0, 0))
     assert packed(copy) == first
 
 
-def test_it_counts_files_and_links(folder: Path) -> None:
+def test_write_zip_counts_files_and_links(folder: Path) -> None:
     assert write_zip(folder, io.BytesIO()) == 8
 
 
-def test_large_files_are_zip64_entries(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_use_zip64(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 50_000)
     content = packed(folder)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -92,39 +92,39 @@ def test_large_files_are_zip64_entries(folder: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("target", ["/etc/hostname", "../beside", "b/../../beside", "../job/../beside"])
-def test_a_link_that_leads_out_is_refused(folder: Path, target: str) -> None:
+def test_a_link_out_of_the_folder_is_rejected(folder: Path, target: str) -> None:
     (folder.parent / "beside").write_text("private")
     (folder / "out").symlink_to(target)
     with pytest.raises(InvalidSource, match="out is a link that leads out of the folder"):
         packed(folder)
 
 
-def test_a_link_that_names_its_target_in_full_is_refused(folder: Path) -> None:
+def test_a_link_with_an_absolute_target_is_rejected(folder: Path) -> None:
     (folder / "full").symlink_to(folder / "b.txt")
     with pytest.raises(InvalidSource, match="full is a link"):
         packed(folder)
 
 
-def test_what_is_no_file_is_refused(folder: Path) -> None:
+def test_a_pipe_is_rejected(folder: Path) -> None:
     os.mkfifo(folder / "b" / "pipe")
-    with pytest.raises(InvalidSource, match="b/pipe is a device, a pipe or a socket"):
+    with pytest.raises(InvalidSource, match="b/pipe is a device, a pipe, or a socket"):
         packed(folder)
 
 
-def test_a_name_that_is_not_utf_8_is_refused(folder: Path) -> None:
+def test_a_name_that_is_not_utf_8_is_rejected(folder: Path) -> None:
     Path(os.fsdecode(bytes(folder / "b") + b"/caf\xe9")).touch()
-    with pytest.raises(InvalidSource, match=r"The name b/caf\\xe9 is not in UTF-8"):
+    with pytest.raises(InvalidSource, match=r"The file name b/caf\\xe9 is not valid UTF-8"):
         packed(folder)
 
 
 @pytest.mark.parametrize("change", [b"", b"much more than before"])
-def test_a_file_that_changes_meanwhile_is_refused(folder: Path, change: bytes) -> None:
+def test_a_file_that_changes_while_it_is_packed_is_rejected(folder: Path, change: bytes) -> None:
     class Target(io.BytesIO):
         def write(self, content: object) -> int:
-            # It is known by then how large the file is.
+            # The size of the file has been read by then.
             if b"b.txt" in bytes(content):  # type: ignore[call-overload]
                 (folder / "b.txt").write_bytes(change)
             return super().write(content)  # type: ignore[arg-type]
 
-    with pytest.raises(InvalidSource, match=r"b\.txt was changed while it was packed"):
+    with pytest.raises(InvalidSource, match=r"b\.txt was changed while it was being packed"):
         write_zip(folder, Target())

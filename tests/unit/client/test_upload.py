@@ -1,4 +1,4 @@
-"""The Python client's large uploads: past the server, across broken connections, or as ever where it cannot."""
+"""Test large uploads: directly to the storage, over broken connections, and through servers without direct uploads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cloud_executor.client import CloudExecutor, upload
-from cloud_executor.client.errors import ServerFault, TransferBroken
+from cloud_executor.client import Client, upload
+from cloud_executor.client.errors import ServerError, TransferFailed
 from cloud_executor.errors import Forbidden, Invalid
 
 PIECE = 1000
@@ -31,22 +31,22 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were made, none of them really."""
+    """Record the pauses instead of sleeping."""
     made: list[float] = []
     monkeypatch.setattr("time.sleep", made.append)
     return made
 
 
 class Cloud:
-    """A server and its storage, with the resumable sessions of Cloud Storage."""
+    """A fake server and its storage, with resumable sessions like those of Cloud Storage."""
 
-    def __init__(self, *faults: Any) -> None:
-        self.faults = list(faults)
-        """what happens to the next pieces: an error, a status, or how many of the bytes arrive before an error"""
+    def __init__(self, *failures: Any) -> None:
+        self.failures = list(failures)
+        """Failures of the next pieces: an error, a response, or the number of bytes that arrive before an error."""
         self.sessions: dict[str, bytearray] = {}
         self.stored: dict[str, bytes] = {}
         self.completions: list[httpx.Response | Exception] = []
-        """answers to completions, before any good one"""
+        """Responses to the first requests that complete an upload; later ones succeed."""
         self.calls: Counter[str] = Counter()
         self.requests: list[httpx.Request] = []
 
@@ -62,15 +62,15 @@ class Cloud:
         if request.url.path == "/rest/blob/uploads":
             return self._begin(json.loads(body))
         if self.completions:
-            answer = self.completions.pop(0)
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
+            completion = self.completions.pop(0)
+            if isinstance(completion, Exception):
+                raise completion
+            return completion
         return self._blob(bytes(self.sessions[f"{STORAGE}/{request.url.path.split('/')[4]}"]))
 
-    def _begin(self, announced: dict[str, Any]) -> httpx.Response:
-        if announced["sha1"] in self.stored:
-            return self._blob(self.stored[announced["sha1"]])
+    def _begin(self, announcement: dict[str, Any]) -> httpx.Response:
+        if announcement["sha1"] in self.stored:
+            return self._blob(self.stored[announcement["sha1"]])
         url = f"{STORAGE}/{len(self.sessions)}"
         self.sessions[url] = bytearray()
         return httpx.Response(201, json={"id": str(len(self.sessions) - 1), "url": url})
@@ -82,35 +82,35 @@ class Cloud:
 
     def _piece(self, url: str, request: httpx.Request) -> httpx.Response:
         session = self.sessions[url]
-        place = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)", request.headers["content-range"])
-        assert place is not None
-        self.calls["piece" if place[1] else "asked"] += 1
-        fault = self.faults.pop(0) if self.faults else None
-        if isinstance(fault, Exception):
-            raise fault
-        if isinstance(fault, httpx.Response):
-            return fault
+        content_range = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)", request.headers["content-range"])
+        assert content_range is not None
+        self.calls["piece" if content_range[1] else "status"] += 1
+        failure = self.failures.pop(0) if self.failures else None
+        if isinstance(failure, Exception):
+            raise failure
+        if isinstance(failure, httpx.Response):
+            return failure
         body = request.read()
-        if place[1]:
-            assert int(place[1]) == len(session)
-            assert int(place[2]) - int(place[1]) + 1 == len(body)
-            session += body if fault is None else body[:fault]
-            if fault is not None:
+        if content_range[1]:
+            assert int(content_range[1]) == len(session)
+            assert int(content_range[2]) - int(content_range[1]) + 1 == len(body)
+            session += body if failure is None else body[:failure]
+            if failure is not None:
                 raise httpx.WriteError("broken")
-        if len(session) == int(place[3]):
+        if len(session) == int(content_range[3]):
             return httpx.Response(200, json={})
         return httpx.Response(308, headers={"Range": f"bytes=0-{len(session) - 1}"} if session else {})
 
 
-def client_of(cloud: Any, **options: Any) -> CloudExecutor:
-    return CloudExecutor("http://server.example", transport=httpx.MockTransport(cloud), **options)
+def client_of(cloud: Any, **options: Any) -> Client:
+    return Client("http://server.example", transport=httpx.MockTransport(cloud), **options)
 
 
 def blob_of(content: bytes) -> str:
     return f"blob of {hashlib.sha1(content).hexdigest()}"
 
 
-def test_a_large_file_goes_past_the_server_in_pieces() -> None:
+def test_a_large_file_is_sent_to_the_storage_in_pieces() -> None:
     cloud = Cloud()
     stream = io.BytesIO(b"skipped" + CONTENT)
     stream.seek(7)
@@ -123,13 +123,13 @@ def test_a_large_file_goes_past_the_server_in_pieces() -> None:
     }
 
 
-def test_a_small_file_goes_through_the_server() -> None:
+def test_a_small_file_is_sent_through_the_server() -> None:
     cloud = Cloud()
     assert client_of(cloud).upload_file(io.BytesIO(CONTENT[:2000]), "x") == blob_of(CONTENT[:2000])
     assert cloud.calls == {"createFile": 1}
 
 
-def test_what_is_there_is_not_sent_again() -> None:
+def test_stored_content_is_not_sent_again() -> None:
     cloud = Cloud()
     for name in ("x", "y"):
         client_of(cloud).upload_file(io.BytesIO(CONTENT), name)
@@ -137,7 +137,7 @@ def test_what_is_there_is_not_sent_again() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 405])
-def test_a_server_without_such_uploads_gets_the_file_itself(status: int) -> None:
+def test_a_server_without_direct_uploads_receives_the_file_itself(status: int) -> None:
     def without(request: httpx.Request) -> httpx.Response:
         return httpx.Response(status) if request.url.path == "/rest/blob/uploads" else cloud(request)
 
@@ -147,102 +147,102 @@ def test_a_server_without_such_uploads_gets_the_file_itself(status: int) -> None
     assert cloud.requests[0].headers["content-length"] == str(len(CONTENT))
 
 
-def test_the_storage_gets_no_secrets() -> None:
+def test_the_storage_does_not_receive_the_secrets() -> None:
     cloud = Cloud()
     client_of(cloud, token="t", nonce="n").upload_file(io.BytesIO(CONTENT), "x")
     for request in cloud.requests:
-        elsewhere = request.url.host == "storage.example"
-        assert request.headers.get("x-api-token") == (None if elsewhere else "t")
+        to_storage = request.url.host == "storage.example"
+        assert request.headers.get("x-api-token") == (None if to_storage else "t")
         assert "x-executor-nonce" not in request.headers
 
 
 @pytest.mark.parametrize(
-    "faults",
+    "failures",
     [
         [httpx.WriteError("broken")],
         [None, 500, None, httpx.ReadTimeout("silent")],
         [0, httpx.ConnectError("refused"), 999],
         [httpx.Response(503), httpx.Response(500), httpx.Response(429), httpx.Response(408)],
-        [None] * 10 + [httpx.ReadError("the last answer was lost")],
+        [None] * 10 + [httpx.ReadError("the last response was lost")],
     ],
 )
-def test_an_upload_goes_on_where_the_connection_broke(faults: list[Any]) -> None:
-    cloud = Cloud(*faults)
+def test_an_upload_resumes_where_the_connection_broke(failures: list[Any]) -> None:
+    cloud = Cloud(*failures)
     assert client_of(cloud).upload_file(io.BytesIO(CONTENT), "x") == blob_of(CONTENT)
-    assert cloud.calls["asked"] >= 1
+    assert cloud.calls["status"] >= 1
     assert cloud.calls["uploads"] == 1
 
 
-def test_a_lost_answer_to_the_last_piece_is_asked_for() -> None:
-    class LastAnswerLost(Cloud):
+def test_a_lost_response_to_the_last_piece_is_recovered() -> None:
+    class LastResponseLost(Cloud):
         def _piece(self, url: str, request: httpx.Request) -> httpx.Response:
-            answer = super()._piece(url, request)
-            if answer.status_code == 200 and self.calls["asked"] == 0:
+            response = super()._piece(url, request)
+            if response.status_code == 200 and self.calls["status"] == 0:
                 raise httpx.ReadError("broken")
-            return answer
+            return response
 
-    cloud = LastAnswerLost()
+    cloud = LastResponseLost()
     assert client_of(cloud).upload_file(io.BytesIO(CONTENT), "x") == blob_of(CONTENT)
-    assert cloud.calls == {"uploads": 1, "piece": 11, "asked": 1, "complete": 1}
+    assert cloud.calls == {"uploads": 1, "piece": 11, "status": 1, "complete": 1}
 
 
-def test_breaks_are_borne_as_long_as_something_arrives(pauses: list[float]) -> None:
-    faults = [fault for _ in range(30) for fault in (400, None)]
-    assert client_of(Cloud(*faults)).upload_file(io.BytesIO(CONTENT), "x") == blob_of(CONTENT)
+def test_an_upload_that_makes_progress_is_resumed_without_limit(pauses: list[float]) -> None:
+    failures = [failure for _ in range(30) for failure in (400, None)]
+    assert client_of(Cloud(*failures)).upload_file(io.BytesIO(CONTENT), "x") == blob_of(CONTENT)
     assert set(pauses) == {upload.RESUME_SECONDS[0]}
 
 
 @pytest.mark.parametrize(
-    "fault", [httpx.WriteError("broken"), httpx.Response(503), httpx.Response(308), httpx.ConnectError("refused")]
+    "failure", [httpx.WriteError("broken"), httpx.Response(503), httpx.Response(308), httpx.ConnectError("refused")]
 )
-def test_an_upload_that_does_not_get_on_ends(pauses: list[float], fault: Any) -> None:
-    cloud = Cloud(*[fault] * 100)
-    with pytest.raises(TransferBroken):
+def test_an_upload_without_progress_fails(pauses: list[float], failure: Any) -> None:
+    cloud = Cloud(*[failure] * 100)
+    with pytest.raises(TransferFailed):
         client_of(cloud).upload_file(io.BytesIO(CONTENT), "x")
     assert pauses == list(upload.RESUME_SECONDS)
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_a_session_that_ended_is_begun_anew_a_few_times(status: int) -> None:
+def test_an_expired_session_is_replaced_a_limited_number_of_times(status: int) -> None:
     cloud = Cloud(None, None, httpx.Response(status))
     assert client_of(cloud).upload_file(io.BytesIO(CONTENT), "x") == blob_of(CONTENT)
     assert cloud.calls["uploads"] == 2
     cloud = Cloud(*[httpx.Response(status)] * 100)
-    with pytest.raises(TransferBroken):
+    with pytest.raises(TransferFailed):
         client_of(cloud).upload_file(io.BytesIO(CONTENT), "x")
-    assert cloud.calls["uploads"] == upload.BEGINNINGS
+    assert cloud.calls["uploads"] == upload.MAX_SESSIONS
 
 
-def test_an_upload_that_was_swept_away_is_begun_anew() -> None:
+def test_an_upload_that_the_server_has_deleted_is_repeated() -> None:
     cloud = Cloud()
     cloud.completions = [httpx.Response(404)]
     assert client_of(cloud).upload_file(io.BytesIO(CONTENT), "x") == blob_of(CONTENT)
     assert cloud.calls["uploads"] == 2
 
 
-def test_a_completion_is_repeated_when_its_answer_is_lost() -> None:
+def test_a_completion_is_repeated_if_its_response_is_lost() -> None:
     cloud = Cloud()
     cloud.completions = [httpx.ReadError("broken"), httpx.Response(503)]
     assert client_of(cloud).upload_file(io.BytesIO(CONTENT), "x") == blob_of(CONTENT)
     assert (cloud.calls["uploads"], cloud.calls["complete"]) == (1, 3)
 
 
-def test_a_completion_may_take_long() -> None:
+def test_a_completion_has_a_long_timeout() -> None:
     cloud = Cloud()
     client_of(cloud).upload_file(io.BytesIO(CONTENT), "x")
     assert cloud.requests[-1].extensions["timeout"]["read"] == upload.VERIFY_SECONDS
     assert cloud.requests[0].extensions["timeout"]["read"] < 300
 
 
-def test_bytes_that_the_server_does_not_take_are_told_of() -> None:
+def test_content_that_the_server_rejects_is_reported() -> None:
     cloud = Cloud()
-    cloud.completions = [httpx.Response(400, text="These are others.")]
-    with pytest.raises(Invalid, match="These are others"):
+    cloud.completions = [httpx.Response(400, text="The content differs.")]
+    with pytest.raises(Invalid, match="The content differs"):
         client_of(cloud).upload_file(io.BytesIO(CONTENT), "x")
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         httpx.Response(403, text="<Error>SignatureDoesNotMatch</Error>"),
         httpx.Response(204),
@@ -251,30 +251,30 @@ def test_bytes_that_the_server_does_not_take_are_told_of() -> None:
         httpx.Response(308, headers={"Range": "nonsense"}),
     ],
 )
-def test_a_storage_that_makes_no_sense_is_a_fault(answer: httpx.Response) -> None:
-    with pytest.raises(ServerFault):
-        client_of(Cloud(answer)).upload_file(io.BytesIO(CONTENT), "x")
+def test_an_invalid_response_of_the_storage_raises_server_error(response: httpx.Response) -> None:
+    with pytest.raises(ServerError):
+        client_of(Cloud(response)).upload_file(io.BytesIO(CONTENT), "x")
 
 
 @pytest.mark.parametrize("document", [{}, [], {"id": "x"}, None, {"url": "x"}])
-def test_a_beginning_that_makes_no_sense_is_a_fault(document: object) -> None:
-    with pytest.raises(ServerFault):
+def test_an_invalid_session_document_raises_server_error(document: object) -> None:
+    with pytest.raises(ServerError):
         client_of(lambda _: httpx.Response(201, json=document)).upload_file(io.BytesIO(CONTENT), "x")
 
 
-def test_an_address_that_is_none_is_a_fault() -> None:
-    answer = httpx.Response(201, json={"id": "x", "url": "https://[::1"})
-    with pytest.raises(ServerFault):
-        client_of(lambda _: answer).upload_file(io.BytesIO(CONTENT), "x")
+def test_an_invalid_session_url_raises_server_error() -> None:
+    response = httpx.Response(201, json={"id": "x", "url": "https://[::1"})
+    with pytest.raises(ServerError):
+        client_of(lambda _: response).upload_file(io.BytesIO(CONTENT), "x")
 
 
-def test_a_refusal_is_told_of() -> None:
+def test_a_rejected_upload_is_reported() -> None:
     with pytest.raises(Forbidden):
         client_of(lambda _: httpx.Response(403)).upload_file(io.BytesIO(CONTENT), "x")
 
 
 class Pipe(io.RawIOBase):
-    """A stream that gives a little at a time, once."""
+    """A stream that can be read once, in small chunks."""
 
     def __init__(self, content: bytes) -> None:
         self._chunks: Iterator[bytes] = (content[i : i + 77] for i in range(0, len(content), 77))
@@ -287,7 +287,7 @@ class Pipe(io.RawIOBase):
 
 
 @pytest.mark.parametrize("size", [0, 77, 2000, 2001, len(CONTENT)])
-def test_a_stream_without_an_end_in_sight_is_sent_whole(size: int) -> None:
+def test_a_stream_of_unknown_length_is_sent_whole(size: int) -> None:
     cloud = Cloud()
     pipe: Any = Pipe(CONTENT[:size])
     assert client_of(cloud).upload_file(pipe, "x") == blob_of(CONTENT[:size])

@@ -19,7 +19,8 @@ from google.auth import compute_engine
 from google.auth.exceptions import DefaultCredentialsError
 from google.oauth2 import credentials as oauth2
 from requests.adapters import HTTPAdapter
-from scripted_server import answer, scripted_server
+from scripted_server import response as answer
+from scripted_server import scripted_server
 from storage_server import StorageServer, storage_server
 
 from cloud_executor.backends.google.storage import errors as gcs_errors
