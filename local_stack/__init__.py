@@ -1,1 +1,1 @@
-"""The local stack: the server, a worker and the upkeep as separate processes under one supervisor."""
+"""The local stack, `executor up`: the server and the workers, as processes of one supervisor."""

@@ -1,7 +1,7 @@
 """Run a module as a child of the supervisor: `python child.py LEVEL MODULE ARGUMENT...`.
 
-Standard input is a pipe that only the supervisor can write to, and never does: its end is the supervisor's own, however
-that came. The child then stops as if it had been told to. So a supervisor that is killed leaves nothing behind.
+Standard input is a pipe to which only the supervisor could write, and it never does. The pipe closes when the
+supervisor ends for any reason. The child then stops as after SIGTERM, so a killed supervisor leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import time
 from pathlib import Path
 
 STOP_SECONDS = 10.0
-"""how long the child has to stop by itself"""
+"""Time, in seconds, for the child to stop before it is killed."""
 
 
 def main() -> None:
     level, module, *arguments = sys.argv[1:]
     threading.Thread(target=_end_with_supervisor, name="supervisor", daemon=True).start()
     logging.disable(int(level) - 1)
-    # Last, so that it hides nothing; started by its file, this script need not be installed.
+    # This script runs from its file, so the project may not be on the path. Append it last so that it hides nothing.
     sys.path.append(str(Path(__file__).parents[1]))
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""The folder with the stack's data, which one stack at a time may use."""
+"""The folder with the stack's data. Only one stack can use it at a time."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ class InvalidDataFolder(Invalid):
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Make the folder, and keep other stacks out while this lasts; the end of the process frees it.
+    """Create the folder and lock it inside the block. The lock ends with the process at the latest.
 
     Raises InvalidDataFolder.
     """
     try:
-        # The jobs' secrets are in there.
+        # The folder contains the jobs' secrets.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (folder / LOCK_FILE).open("ab")
     except OSError as error:
         reason = os_reason(error)
-        raise InvalidDataFolder(f"The data folder {folder} cannot be used: {reason}.") from error
+        raise InvalidDataFolder(
+            f"The data folder {folder} cannot be used: {reason}. Use another folder with --data."
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InvalidDataFolder(
-                f"Another `executor up` uses the data folder {folder}: stop it, or name another with --data."
+                f"Another `executor up` is using the data folder {folder}: stop it, or use another folder with --data."
             ) from None
         yield

@@ -1,4 +1,4 @@
-"""What the function `dead_letter` does in the cloud: jobs whose messages were delivered too often have failed."""
+"""Dead letters: a job whose message was delivered too often fails. In the cloud, a function does this."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from cloud_executor.ports import Delivery, JobNotFound, JobQueue
 
 logger = logging.getLogger(__name__)
 
-ASK_SECONDS = 0.5
-"""how long a stop may take to be noticed"""
+PULL_SECONDS = 0.5
+"""Longest wait for a dead letter, in seconds. A stop takes effect afterwards."""
 
 PAUSE_SECONDS = 1.0
+"""Pause after an error, in seconds."""
 
 STOP_SECONDS = 5.0
 
 
 class DeadLetterReader:
-    """`start` and `stop` it; runs beside the supervisor."""
+    """A thread of the supervisor, from `start` to `stop`."""
 
     def __init__(self, dead_letters: DeadLetters, queue: JobQueue) -> None:
         self._dead_letters = dead_letters
@@ -38,13 +39,13 @@ class DeadLetterReader:
     def _run(self) -> None:
         with self._queue.subscribe(DEAD_LETTER, 1) as letters:
             while not self._stopping.is_set():
-                # Nothing may end this thread; what fails comes again.
+                # No error may end this thread. An unacknowledged message is delivered again.
                 try:
-                    letter = letters.next(ASK_SECONDS)
+                    letter = letters.next(PULL_SECONDS)
                     if letter is not None:
                         self._record(letter)
                 except Exception:
-                    logger.warning("dead letters are not recorded", extra={"action": "dead_letter"}, exc_info=True)
+                    logger.warning("recording a dead letter failed", extra={"action": "dead_letter"}, exc_info=True)
                     self._stopping.wait(PAUSE_SECONDS)
 
     def _record(self, letter: Delivery) -> None:
@@ -52,5 +53,5 @@ class DeadLetterReader:
             self._dead_letters.give_up(letter.job_hash)
         except JobNotFound:
             fields = {"action": "dead_letter", "job_hash": letter.job_hash}
-            logger.warning("a dead letter is of an unknown job", extra=fields)
+            logger.warning("the job of a dead letter does not exist", extra=fields)
         letter.ack()

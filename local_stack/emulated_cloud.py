@@ -1,4 +1,4 @@
-"""Google Cloud on this machine: all emulators, and the settings of a stack that uses them."""
+"""Google Cloud on this machine: all emulators, and the settings for a stack that uses them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from local_stack.service import ServiceFailed
 PROJECT = "local-project"
 BUCKET = "blobs"
 
-ANSWER_SECONDS = 5.0
+CONNECT_SECONDS = 5.0
+"""Timeout of the check that an emulator still listens, in seconds."""
 
 _SETTINGS = {
     "EXECUTOR_OBJECTS": "gcs",
@@ -28,29 +29,29 @@ _SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class EmulatedCloud:
-    """The emulators, while they run."""
+    """The running emulators."""
 
     environment: Mapping[str, str]
-    """that of a process that uses them"""
+    """Environment for processes that use the emulators."""
     addresses: Mapping[str, str]
-    """name -> host:port"""
+    """Addresses, as `host:port`, by the emulator's name."""
 
-    def look_after(self) -> None:
-        """Raises ServiceFailed if one has ended: what it held is gone, and so starting it again would not do."""
+    def check(self) -> None:
+        """Raises ServiceFailed if an emulator has ended. A restart would not help, because its data is lost."""
         for name, address in self.addresses.items():
             host, _, port = address.rpartition(":")
             try:
-                socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
+                socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
             except OSError:
-                raise ServiceFailed(f"The {name} emulator has ended, so everything is stopped.") from None
+                raise ServiceFailed(f"The {name} emulator has ended; stopping the stack.") from None
 
 
 @contextmanager
 def emulated_cloud(data: Path, environment: Mapping[str, str]) -> Iterator[EmulatedCloud]:
-    """Blobs are kept in `data`; jobs and messages are gone at the end.
+    """Run all emulators inside the block. Blobs are kept in `data`; jobs and messages are lost at the end.
 
-    The client libraries find the emulators by the environment, also those of this process: its own is changed.
-    Raises EmulatorMissing, EmulatorFailed.
+    The client libraries find the emulators through environment variables. Because this process uses the libraries too,
+    its own environment is changed. Raises EmulatorMissing, EmulatorFailed.
     """
     folder = data / "emulators" / "storage"
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,7 @@ def emulated_cloud(data: Path, environment: Mapping[str, str]) -> Iterator[Emula
     }
     with ExitStack() as stack:
         with ThreadPoolExecutor() as threads:
-            # Each takes seconds, and waits most of them.
+            # In parallel, because each takes seconds to start and mostly waits.
             entering = {name: threads.submit(stack.enter_context, emulator) for name, emulator in starting.items()}
         addresses = {name: entered.result() for name, entered in entering.items()}
         variables = {

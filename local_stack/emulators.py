@@ -1,8 +1,9 @@
-"""Emulators of the cloud services, as child processes of this one.
+"""Emulators of the cloud services, as child processes.
 
-Each context manager starts one on this machine, waits until it answers, gives its `host:port`, and ends it with all its
-processes. Also a supervisor that is killed leaves none behind. Nothing is set in the environment of this process: the
-clients' libraries find an emulator through STORAGE_EMULATOR_HOST, FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST.
+Each context manager starts an emulator on this machine, waits until it responds, yields its `host:port`, and finally
+ends it with all its processes. A killed supervisor leaves no emulator behind either. The caller sets the environment
+variables through which the client libraries find the emulators: STORAGE_EMULATOR_HOST, FIRESTORE_EMULATOR_HOST, and
+PUBSUB_EMULATOR_HOST.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from cloud_executor.errors import CloudExecutorError
 
 HOST = "127.0.0.1"
 READY_SECONDS = 90.0
-"""how long an emulator may take to answer: Java starts slowly on a busy machine"""
+"""Longest time, in seconds, for an emulator to start: Java starts slowly on a busy machine."""
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
 ATTEMPTS = 3
-"""how often another port is tried: the one that was free may be taken before the emulator gets it"""
+"""Number of ports to try: another program may take a free port before the emulator does."""
 
-# Whichever ends first takes the whole process group with it: the emulator, or the pipe that only we can write to, and
-# never do. The pipe's end is our own, however that comes.
+# The shell kills the whole process group when the emulator ends or when the pipe closes. Only this process could write
+# to the pipe, and it never does, so the pipe closes when this process ends for any reason.
 GUARD = '("$@" </dev/null; kill -9 0) & cat >/dev/null; kill -9 0'
 
 
@@ -44,7 +45,7 @@ class EmulatorFailed(CloudExecutorError):
 
 @contextmanager
 def firestore_emulator(port: int = 0) -> Iterator[str]:
-    """Firestore, empty and in memory. `port` 0: a free one. Raises EmulatorMissing, EmulatorFailed."""
+    """Run Firestore, empty and in memory. Port 0 means any free port. Raises EmulatorMissing, EmulatorFailed."""
     program = _gcloud_emulator("Firestore", "cloud-firestore-emulator", "cloud_firestore_emulator")
     with _running("Firestore", [str(program), "start", f"--host={HOST}", "--port={port}"], "/", port) as address:
         yield address
@@ -52,7 +53,7 @@ def firestore_emulator(port: int = 0) -> Iterator[str]:
 
 @contextmanager
 def pubsub_emulator(port: int = 0) -> Iterator[str]:
-    """Pub/Sub, empty and in memory. `port` 0: a free one. Raises EmulatorMissing, EmulatorFailed."""
+    """Run Pub/Sub, empty and in memory. Port 0 means any free port. Raises EmulatorMissing, EmulatorFailed."""
     program = _gcloud_emulator("Pub/Sub", "pubsub-emulator", "bin/cloud-pubsub-emulator")
     with _running("Pub/Sub", [str(program), f"--host={HOST}", "--port={port}"], "/", port) as address:
         yield address
@@ -60,7 +61,10 @@ def pubsub_emulator(port: int = 0) -> Iterator[str]:
 
 @contextmanager
 def storage_emulator(folder: Path, port: int = 0) -> Iterator[str]:
-    """Cloud Storage (http), its buckets in `folder`. `port` 0: a free one. Raises EmulatorMissing, EmulatorFailed."""
+    """Run Cloud Storage over HTTP, with its buckets in `folder`. Port 0 means any free port.
+
+    Raises EmulatorMissing, EmulatorFailed.
+    """
     command = [
         str(_fake_gcs_server()),
         "-backend=filesystem",
@@ -68,7 +72,7 @@ def storage_emulator(folder: Path, port: int = 0) -> Iterator[str]:
         "-scheme=http",
         f"-host={HOST}",
         "-port={port}",
-        f"-public-host={HOST}",  # at whatever port it is reached
+        f"-public-host={HOST}",  # matches any port
         f"-external-url=http://{HOST}:{{port}}",
         "-log-level=error",
     ]
@@ -77,7 +81,7 @@ def storage_emulator(folder: Path, port: int = 0) -> Iterator[str]:
 
 
 def _gcloud_emulator(title: str, component: str, program: str) -> Path:
-    """The program that `gcloud beta emulators` would start, without the seconds that gcloud itself takes."""
+    """Return the program that `gcloud beta emulators` starts, to start it without the seconds that gcloud takes."""
     gcloud = shutil.which("gcloud")
     if gcloud is None:
         raise EmulatorMissing(
@@ -132,7 +136,7 @@ def _start(title: str, command: Sequence[str], health: str, port: int) -> tuple[
             _stop(process, chosen)
             raise
         _stop(process, chosen)
-    raise EmulatorFailed(f"The {title} emulator does not start: run `{Path(command[0]).name}` by hand to see why.")
+    raise EmulatorFailed(f"The {title} emulator does not start: run `{command[0]}` by hand to see why.")
 
 
 def _free_port() -> int:
@@ -145,14 +149,14 @@ def _free_port() -> int:
 def _becomes_ready(process: subprocess.Popen[bytes], port: int, health: str) -> bool:
     deadline = time.monotonic() + READY_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        if _answers(port, health):
-            # What answers may be another's program that took the port first: ours has then ended.
+        if _responds(port, health):
+            # Another program may have taken the port first and responded. The emulator has then ended.
             return process.poll() is None
         time.sleep(POLL_SECONDS)
     return False
 
 
-def _answers(port: int, health: str) -> bool:
+def _responds(port: int, health: str) -> bool:
     connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("GET", health)
@@ -170,7 +174,7 @@ def _stop(process: subprocess.Popen[bytes], port: int) -> None:
         process.wait()
     if process.stdin is not None:
         process.stdin.close()
-    # The others of the group end a moment after its leader; whoever starts anew needs their port.
+    # The rest of the group ends shortly after its leader. Wait, because the next emulator may need the port.
     deadline = time.monotonic() + STOP_SECONDS
     while _is_taken(port) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)

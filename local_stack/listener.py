@@ -1,4 +1,4 @@
-"""The socket that the server listens on. The supervisor owns it: it stays while the server is started again."""
+"""The socket that the server listens on. The supervisor owns it, so it stays open while the server restarts."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ BACKLOG = 1024
 
 
 class InvalidListener(Invalid):
-    """It is not possible to listen at this address."""
+    """The address cannot be used for listening."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An open one."""
+    """An open listening socket."""
 
     socket: socket.socket
     url: str
-    """where it is reached from this machine"""
+    """Address for clients on this machine."""
     is_private: bool
-    """whether it is reached from this machine alone"""
+    """Whether only this machine can reach the socket."""
 
 
 def open_listener(host: str, port: int) -> Listener:
-    """Listen at the first address of the host. Raises InvalidListener."""
+    """Listen on the first address of the host. Raises InvalidListener."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (OSError, UnicodeError):
-        raise InvalidListener(f"The host {host} is not known: --host must be an address of this machine.") from None
+        raise InvalidListener(f"The host {host} is unknown: --host must be an address of this machine.") from None
     opened = socket.socket(family, kind, protocol)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -42,7 +42,9 @@ def open_listener(host: str, port: int) -> Listener:
     except OSError as error:
         opened.close()
         reason = os_reason(error)
-        raise InvalidListener(f"It is not possible to listen on port {port} of {host}: {reason}.") from error
+        raise InvalidListener(
+            f"Cannot listen on port {port} of {host}: {reason}. Use another address with --host and --port."
+        ) from error
     bound = ipaddress.ip_address(opened.getsockname()[0].partition("%")[0])
     if bound.is_unspecified:
         host = "127.0.0.1" if bound.version == 4 else "::1"

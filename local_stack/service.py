@@ -1,4 +1,4 @@
-"""A program of the stack, started again when it ends."""
+"""A process of the stack that is restarted when it ends."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ from local_stack import child
 logger = logging.getLogger(__name__)
 
 STABLE_SECONDS = 10.0
-"""who has lived so long ended by accident"""
+"""Run time, in seconds, after which earlier failed starts no longer count."""
 
-MAX_QUICK_ENDS = 5
-"""in a row; then starting it again is of no use"""
+MAX_FAILED_STARTS = 5
+"""Number of consecutive failed starts after which the stack gives up."""
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 2.0
+"""Pauses before restarts, in seconds. The pause grows with each failed start."""
 
-_REFUSED = 2
-"""exit code of a program that has said why it cannot be started"""
+_NOT_STARTED = 2
+"""Exit code of a process that cannot start and has printed the reason."""
 
 
 class ServiceFailed(Exception):
-    """A program of the stack ends again and again."""
+    """A process of the stack repeatedly fails to start."""
 
 
-class ServiceRefused(Exception):
-    """A program of the stack does not start; it has said why."""
+class ServiceNotStarted(Exception):
+    """A process of the stack cannot start and has printed the reason."""
 
 
 class Service:
-    """`start` it, `look_after` it now and then, and at the end `stop` and `wait_until`.
+    """Call `start`, then `check` periodically, and finally `stop` and `wait_until`.
 
-    It is in a session of its own: a Ctrl-C on the terminal reaches the supervisor alone, which stops all in order.
+    The process has its own session, so Ctrl-C on the terminal reaches only the supervisor, which then stops all
+    processes in order.
     """
 
     def __init__(
@@ -60,9 +62,9 @@ class Service:
         self._file_descriptors = file_descriptors
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
-        self._quick_ends = 0
+        self._failed_starts = 0
         self._pauses = delays(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
-        self._start_again_at = 0.0
+        self._restart_at = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -74,59 +76,59 @@ class Service:
             self._command,
             env=self._environment,
             stdin=subprocess.PIPE,
-            # Standard output is for the line that says where the stack is.
+            # Standard output is reserved for the line with the stack's address.
             stdout=sys.stderr,
             pass_fds=self._file_descriptors,
             start_new_session=True,
         )
 
-    def look_after(self, *, starting: bool) -> None:
-        """Start it again if it has ended. Raises ServiceFailed, and while `starting` ServiceRefused."""
+    def check(self, *, starting: bool) -> None:
+        """Restart the process if it has ended. Raises ServiceFailed and, if `starting`, ServiceNotStarted."""
         if self._process is None:
-            if time.monotonic() >= self._start_again_at:
+            if time.monotonic() >= self._restart_at:
                 self.start()
             return
         code = self._process.poll()
         if code is None:
             return
-        self._forget()
-        if starting and code == _REFUSED:
-            raise ServiceRefused
+        self._clean_up()
+        if starting and code == _NOT_STARTED:
+            raise ServiceNotStarted
         if time.monotonic() - self._started >= STABLE_SECONDS:
-            self._quick_ends = 0
+            self._failed_starts = 0
             self._pauses = delays(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
-        self._quick_ends += 1
-        if self._quick_ends == MAX_QUICK_ENDS:
+        self._failed_starts += 1
+        if self._failed_starts == MAX_FAILED_STARTS:
             raise ServiceFailed(
-                f"The {self._name} ended {MAX_QUICK_ENDS} times soon after its start, so everything is stopped; "
-                "its messages say why."
+                f"The {self._name} ended {MAX_FAILED_STARTS} times shortly after its start; stopping the stack. "
+                "The messages above say why."
             )
         pause = next(self._pauses)
-        self._start_again_at = time.monotonic() + pause
+        self._restart_at = time.monotonic() + pause
         logger.warning(
-            "a program of the stack ended and is started again",
+            "restarting a process that ended",
             extra={"action": "restart", "program": self._name, "ending": _ending(code), "pause_seconds": pause},
         )
 
     def stop(self) -> None:
-        """Tell it to stop."""
+        """Ask the process to stop."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
     def wait_until(self, end: float) -> None:
-        """Wait for its end, up to a moment of the monotonic clock; then end it by force."""
+        """Wait for the end of the process until this time of the monotonic clock, and then kill it."""
         if self._process is None:
             return
         try:
             self._process.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
-            logger.error("a program of the stack is killed", extra={"action": "kill", "program": self._name})
+            logger.error("killing a process that did not stop in time", extra={"action": "kill", "program": self._name})
             self._process.kill()
             self._process.wait()
-        self._forget()
+        self._clean_up()
 
-    def _forget(self) -> None:
-        """It has ended; what it started and left in its group ends too."""
+    def _clean_up(self) -> None:
+        """Kill what the ended process left in its process group."""
         if self._process is None:
             return
         with suppress(ProcessLookupError):

@@ -1,12 +1,12 @@
 """`executor up`: the supervisor of the local stack.
 
-    executor up          this process: the listening socket, the upkeep, and a watch over
-      functions.serve    the HTTP server, on that socket
-      worker_vm.worker   a worker for each pool, unless there are no slots
-      emulators          if asked for: Cloud Storage, Firestore and Pub/Sub
+    executor up          this process: owns the listening socket, does the upkeep, and supervises
+      functions.serve    the HTTP server on that socket
+      worker_vm.worker   one worker per pool, unless there are no slots
+      emulators          with --emulators: Cloud Storage, Firestore, and Pub/Sub
 
-Server and workers can be killed without harm: they are started again, and without their supervisor they stop. An
-emulator that ends takes the stack with it, for jobs and messages are only in its memory.
+A server or worker that is killed is restarted, and all of them stop if the supervisor ends. If an emulator ends, the
+stack stops, because jobs and messages exist only in the emulator's memory.
 """
 
 from __future__ import annotations
@@ -36,44 +36,48 @@ from local_stack.data_folder import claimed
 from local_stack.dead_letters import DeadLetterReader
 from local_stack.emulated_cloud import emulated_cloud
 from local_stack.listener import Listener, open_listener
-from local_stack.service import Service, ServiceFailed, ServiceRefused
+from local_stack.service import Service, ServiceFailed, ServiceNotStarted
 from local_stack.upkeep import Upkeep
 
-STOPPED, FAILED, REFUSED = 0, 1, 2
-"""exit codes"""
+OPEN_ADDRESS_WARNING = (
+    "Anyone who can reach this address can run commands on this machine. Set EXECUTOR_NONCE to require a password."
+)
+
+STOPPED, FAILED, NOT_STARTED = 0, 1, 2
+"""Exit codes."""
 
 READY_SECONDS = 60.0
-"""how long the programs have to start"""
+"""Longest time, in seconds, for the server and the workers to start."""
 
-LOOK_SECONDS = 0.1
-"""how often the programs are looked after"""
+CHECK_SECONDS = 0.1
+"""Interval between checks of the processes, in seconds."""
 
 PROBE_SECONDS = 0.5
-"""how long an answer may take while the server starts"""
+"""Timeout of a request to the starting server, in seconds."""
 
 MAX_DELIVERIES = 20
-"""of a message of the emulators, as Terraform has it"""
+"""Deliveries of a message before it becomes a dead letter, with emulators. Terraform sets the same number."""
 
 STOP_SECONDS = 8.0
-"""how long the programs have to stop before they are killed"""
+"""Time, in seconds, for the processes to stop before they are killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the command line says."""
+    """Options of the command line."""
 
     host: str
     port: int
     data: Path
     slots: int | None
-    """of each worker; 0: there is none; None: as the settings say"""
+    """Slots of each worker: 0 for no workers, None for the number in the settings."""
     emulators: bool
-    """whether it uses Google's client libraries, on emulators that it starts"""
+    """Whether to start emulators and use Google's client libraries with them."""
     verbose: bool
 
 
 def run_stack(options: Options) -> int:
-    """Run until SIGINT, SIGTERM or SIGHUP; the exit code. Raises CloudExecutorError if it cannot be begun."""
+    """Run until SIGINT, SIGTERM, or SIGHUP, and return the exit code. Raises CloudExecutorError if it cannot start."""
     log_level = logging.INFO if options.verbose else logging.WARNING
     stopping = threading.Event()
     set_on_signals(stopping, _stop_signals())
@@ -105,19 +109,19 @@ def run_stack(options: Options) -> int:
             dead_letters.start()
             stack.callback(dead_letters.stop)
         if not listener.is_private and settings.nonce is None:
-            click.echo("Whoever reaches this address can run commands here: EXECUTOR_NONCE sets a password.", err=True)
+            click.echo(OPEN_ADDRESS_WARNING, err=True)
         try:
             if _wait_until_ready(services, workers, listener.url, settings.nonce, stopping):
                 click.echo(_ready_line(options, pools, data, listener.url))
-                while not stopping.wait(LOOK_SECONDS):
+                while not stopping.wait(CHECK_SECONDS):
                     for service in services:
-                        service.look_after(starting=False)
+                        service.check(starting=False)
                     if cloud is not None:
-                        cloud.look_after()
+                        cloud.check()
             if sys.stderr.isatty():
                 click.echo("Stopping ...", err=True)
-        except ServiceRefused:
-            return REFUSED
+        except ServiceNotStarted:
+            return NOT_STARTED
         except ServiceFailed as failure:
             click.echo(f"Error: {failure}", err=True)
             return FAILED
@@ -125,12 +129,12 @@ def run_stack(options: Options) -> int:
 
 
 def _uses_emulators(settings: Settings) -> bool:
-    """Whether it is on the stack to do what Terraform, and the function for dead letters, do in the cloud."""
+    """Whether the stack does the work of Terraform (topics) and of a cloud function (dead letters)."""
     return settings.jobs == "google" and "PUBSUB_EMULATOR_HOST" in os.environ
 
 
 def _stop_signals() -> list[signal.Signals]:
-    """SIGHUP only where it is not to be ignored, as `nohup` asks for."""
+    """Return the signals that stop the stack. `nohup` has SIGHUP ignored."""
     hang_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
     return [signal.SIGINT, signal.SIGTERM, *hang_up]
 
@@ -142,7 +146,7 @@ def _services(
     environment: Mapping[str, str],
     log_level: int,
 ) -> tuple[Service, list[Service]]:
-    """The server, and the workers."""
+    """Return the server and the workers."""
     descriptor = listener.socket.fileno()
     server = Service(
         "server",
@@ -162,26 +166,26 @@ def _services(
 def _wait_until_ready(
     services: list[Service], workers: list[Service], url: str, nonce: str | None, stopping: threading.Event
 ) -> bool:
-    """False: it is to stop. Raises ServiceRefused, ServiceFailed."""
+    """Return False if the stack is to stop instead. Raises ServiceNotStarted, ServiceFailed."""
     end = time.monotonic() + READY_SECONDS
     headers = {} if nonce is None else {"x-executor-nonce": nonce}
     with httpx.Client(base_url=url, headers=headers, timeout=PROBE_SECONDS, trust_env=False) as server:
         while not stopping.is_set():
             for service in services:
-                service.look_after(starting=True)
+                service.check(starting=True)
             listed = _workers(server)
-            # The workers are known by their own names, since others may be listed too.
+            # Compare names, because the list can include other workers.
             own = {f"{socket.gethostname() or 'unknown'}_{worker.pid}" for worker in workers}
             if listed is not None and own <= listed:
                 return True
             if time.monotonic() > end:
-                raise ServiceFailed("The server and the workers do not get ready, so everything is stopped.")
-            stopping.wait(LOOK_SECONDS)
+                raise ServiceFailed("The server and workers did not become ready in time; stopping.")
+            stopping.wait(CHECK_SECONDS)
     return False
 
 
 def _workers(server: httpx.Client) -> set[str] | None:
-    """The workers that the server lists; None: it does not answer yet."""
+    """Return the ids of the workers that the server lists, or None if it does not respond yet."""
     try:
         return set(server.get("/rest/executor/worker").raise_for_status().json())
     except (httpx.HTTPError, ValueError):

@@ -1,4 +1,4 @@
-"""What has to be done now and then: mending what crashes left, and clearing away."""
+"""Periodic maintenance: repairs after crashes, and deletion of old data."""
 
 from __future__ import annotations
 
@@ -14,28 +14,32 @@ from cloud_executor.jobs.sweep import Sweep
 logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1.0
-CLEARING_SECONDS = 3600.0
+"""Longest interval between sweeps, in seconds."""
+
+DELETION_SECONDS = 3600.0
+"""Interval between deletions of old data, in seconds."""
 
 STOP_SECONDS = 2.0
+"""Longest wait for a running task at the end, in seconds."""
 
 
 @dataclass(slots=True)
-class _Chore:
+class _Task:
     action: str
     work: Callable[[], object]
-    every_seconds: float
+    interval_seconds: float
     due: float = 0.0
 
 
 class Upkeep:
-    """Runs beside the supervisor; its failures are logged, and the next time tries again."""
+    """A thread of the supervisor, from `start` to `stop`. Errors are logged, and the task runs again when it is due."""
 
     def __init__(self, sweep: Sweep, blobs: BlobUpkeep) -> None:
         sweep_seconds = min(SWEEP_SECONDS, sweep.options.refresh_period.total_seconds() / 2)
-        self._chores = (
-            _Chore("sweep", sweep.run, sweep_seconds),
-            _Chore("delete_abandoned_uploads", blobs.delete_abandoned_uploads, CLEARING_SECONDS),
-            _Chore("delete_old_zips", blobs.delete_old_zips, CLEARING_SECONDS),
+        self._tasks = (
+            _Task("sweep", sweep.run, sweep_seconds),
+            _Task("delete_abandoned_uploads", blobs.delete_abandoned_uploads, DELETION_SECONDS),
+            _Task("delete_old_zips", blobs.delete_old_zips, DELETION_SECONDS),
         )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
@@ -49,14 +53,14 @@ class Upkeep:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            for chore in self._chores:
-                if time.monotonic() >= chore.due:
-                    self._do(chore)
-                    chore.due = time.monotonic() + chore.every_seconds
-            self._stopping.wait(max(0.0, min(chore.due for chore in self._chores) - time.monotonic()))
+            for task in self._tasks:
+                if time.monotonic() >= task.due:
+                    self._run_task(task)
+                    task.due = time.monotonic() + task.interval_seconds
+            self._stopping.wait(max(0.0, min(task.due for task in self._tasks) - time.monotonic()))
 
-    def _do(self, chore: _Chore) -> None:
+    def _run_task(self, task: _Task) -> None:
         try:
-            chore.work()
+            task.work()
         except Exception:
-            logger.exception("upkeep failed", extra={"action": chore.action})
+            logger.exception("upkeep failed", extra={"action": task.action})

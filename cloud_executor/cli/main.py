@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import sys
 from pathlib import Path
 
@@ -13,45 +14,57 @@ from cloud_executor.cli.run import run as run_job
 from cloud_executor.client.client import DEFAULT_URL, Client
 from cloud_executor.errors import CloudExecutorError
 
-REFUSED = 2
-"""exit code: it could not be begun, through a fault of whoever asked or of what was asked for"""
+NOT_STARTED = 2
+"""Exit code for bad usage, bad input, and a server that cannot be reached."""
 
-SERVER_PACKAGES = ("functions_framework", "msgspec")
-INSTALL_SERVER = "`executor up` needs the server, which is not installed: pip install 'cloud-executor[server]'"
+SERVER_MODULES = ("flask", "functions_framework", "gunicorn", "local_stack", "msgspec", "werkzeug")
+"""Modules that `executor up` needs and the client does not."""
+
+INSTALL_SERVER = shlex.join([sys.executable, "-m", "pip", "install", "cloud-executor[server]"])
 
 
 @click.group(no_args_is_help=False)
 def executor() -> None:
-    """Run command-line jobs: on this machine, or on a server of yours."""
+    """Run command-line jobs on this machine or on a Cloud Executor server."""
 
 
 @executor.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8888, show_default=True, help="The port; 0 takes a free one."
+    "--port",
+    metavar="PORT",
+    type=click.IntRange(0, 65535),
+    default=8888,
+    show_default=True,
+    help="Port to listen on; 0 for any free one.",
 )
 @click.option(
     "--data",
+    metavar="FOLDER",
     type=click.Path(path_type=Path),
     envvar="EXECUTOR_DATA",
     default="executor-data",
     show_default=True,
     show_envvar=True,
-    help="The folder for blobs and jobs.",
+    help="Folder for blobs and jobs.",
 )
 @click.option(
     "--slots",
+    metavar="NUMBER",
     type=click.IntRange(0),
-    help="Jobs at once, in each worker pool; 0 starts no worker.  [default: those of the pool, or cores]",
+    help="Concurrent jobs in each worker pool; 0 for no worker.  [default: the pool's slots or the CPU count]",
 )
 @click.option(
-    "--emulators", is_flag=True, help="Use Google Cloud's client libraries, on emulators; jobs are gone at the end."
+    "--emulators", is_flag=True, help="Use emulators of Google Cloud's services. Stopping the stack deletes the jobs."
 )
-@click.option("--verbose", is_flag=True, help="Log what happens, not only what goes wrong.")
+@click.option("--verbose", is_flag=True, help="Log normal events, not only warnings and errors.")
 def up(host: str, port: int, data: Path, slots: int | None, emulators: bool, verbose: bool) -> int:
-    """Start the local stack: the server and a worker. Ctrl-C stops it; started again, it goes on where it was."""
-    if any(importlib.util.find_spec(package) is None for package in SERVER_PACKAGES):
-        raise click.UsageError(INSTALL_SERVER)
+    """Start the local stack: the server and its workers.
+
+    Ctrl-C stops it. Restart it and it resumes where it left off.
+    """
+    if any(importlib.util.find_spec(module) is None for module in SERVER_MODULES):
+        raise click.UsageError(f"`executor up` needs the server, which is not installed. Run: {INSTALL_SERVER}")
     from local_stack.stack import Options, run_stack
 
     return run_stack(Options(host=host, port=port, data=data, slots=slots, emulators=emulators, verbose=verbose))
@@ -60,22 +73,48 @@ def up(host: str, port: int, data: Path, slots: int | None, emulators: bool, ver
 @executor.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--url", envvar="EXECUTOR_URL", default=DEFAULT_URL, show_default=True, show_envvar=True, help="The server."
+    "--url",
+    metavar="URL",
+    envvar="EXECUTOR_URL",
+    default=DEFAULT_URL,
+    show_default=True,
+    show_envvar=True,
+    help="Address of the server.",
 )
-@click.option("--nonce", envvar="EXECUTOR_NONCE", show_envvar=True, help="The server's shared secret, if it has one.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="A folder to put the result files into.")
-@click.option("--label", "labels", multiple=True, help="What the worker must have; give it again for more.")
+@click.option(
+    "--nonce",
+    metavar="SECRET",
+    envvar="EXECUTOR_NONCE",
+    show_envvar=True,
+    help="The server's shared secret, if it has one.",
+)
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to store the result files in.",
+)
+@click.option(
+    "--label",
+    "labels",
+    metavar="LABEL",
+    multiple=True,
+    help="Label that the worker must have; repeat it for more labels.",
+)
 def run(path: Path, url: str, nonce: str | None, out: Path | None, labels: tuple[str, ...]) -> int:
-    """Run the job in PATH, a folder or a zip with an executor_config.json, and print its standard output.
+    """Run the job in PATH and print its standard output.
 
-    The exit code is 0 if the job succeeded, 1 if it failed or was canceled, 2 if it could not be asked for.
+    PATH is a folder or a zip with an executor_config.json at its top level. Ctrl-C cancels the job.
+
+    The exit code is 0 if the job succeeded, 1 if it failed or was canceled, 2 if the job could not be submitted or
+    followed to its end, and 130 after Ctrl-C.
     """
-    with Client(url, nonce) as server:
-        return run_job(server, path, labels, out)
+    with Client(url, nonce) as client:
+        return run_job(client, path, labels, out)
 
 
 def main() -> None:
-    """Run the command; what goes wrong is one sentence on standard error."""
+    """Run the command. Report errors as one sentence on standard error."""
     try:
         code = executor.main(standalone_mode=False)
     except click.ClickException as error:
@@ -90,9 +129,9 @@ def main() -> None:
         sys.exit(code)
 
 
-def _fail(sentence: str) -> None:
-    click.echo(f"Error: {sentence}", err=True)
-    sys.exit(REFUSED)
+def _fail(message: str) -> None:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(NOT_STARTED)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`executor run`: a job from a folder on this machine to its results on this machine."""
+"""`executor run`: submit a job from this machine, wait for it, and fetch its results."""
 
 from __future__ import annotations
 
@@ -18,121 +18,122 @@ from cloud_executor.client.result_zip import unpack
 from cloud_executor.errors import CloudExecutorError, NotFound
 
 SUCCEEDED, FAILED, INTERRUPTED = 0, 1, 130
-"""exit codes"""
+"""Exit codes."""
 
 STDOUT, STDERR = "job_stdout.txt", "job_stderr.txt"
-"""where a job's results keep what it wrote"""
+"""Result files with the job's output."""
 
 TAIL_BYTES = 8192
 TAIL_LINES = 20
-"""of the standard error of a failed job"""
+"""Limits for the shown end of a failed job's standard error."""
 
 NO_WORKER_SECONDS = 3.0
-"""how long a job may wait before it is looked whether any worker would take it"""
+"""Wait, in seconds, before checking whether any worker can run the job."""
 
 
-def run(executor: Client, path: Path, labels: Sequence[str], out: Path | None) -> int:
-    """The exit code. Raises CloudExecutorError, and OSError for files of this machine."""
+def run(client: Client, path: Path, labels: Sequence[str], out: Path | None) -> int:
+    """Run the job and return the exit code. Raises CloudExecutorError, and OSError for files on this machine."""
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     with open_source(path) as source:
         _say(f"Uploading {source.name} ({source.size:,} bytes).")
         source.content.seek(0)
-        job_hash = executor.upload_file(source.content, source.name)
-    job = executor.create_job(job_hash, labels)
+        job_hash = client.upload_file(source.content, source.name)
+    job = client.create_job(job_hash, labels)
     if job.secret is not None:
-        _say(f"Created the job {job.hash}.")
+        _say(f"Created job {job.hash}.")
     elif job.finished:
-        _say(f"The job {job.hash} has run already, with the same content: it is not run again.")
+        _say(f"Job {job.hash} has already run with the same content, so it is not run again.")
     else:
-        _say(f"The job {job.hash} is there already, with the same content: waiting for it.")
+        _say(f"Job {job.hash} already exists with the same content. Waiting for it.")
     try:
-        finished = _wait(executor, job)
+        finished = _wait(client, job)
     except KeyboardInterrupt:
-        _cancel(executor, job)
+        _cancel(client, job)
         return INTERRUPTED
-    _print_stdout(executor, finished)
+    _print_stdout(client, finished)
     if out is not None:
-        _store_results(executor, finished, out)
+        _store_results(client, finished, out)
     if finished.succeeded:
         return SUCCEEDED
-    _explain(executor, finished, known=job.finished)
+    _explain(client, finished, known=job.finished)
     return FAILED
 
 
-def _say(text: str) -> None:
-    click.echo(text, err=True)
+def _say(message: str) -> None:
+    click.echo(message, err=True)
 
 
-def _wait(executor: Client, job: JobInfo) -> JobInfo:
+def _wait(client: Client, job: JobInfo) -> JobInfo:
     line = StatusLine(sys.stderr)
-    look_for_workers_at = time.monotonic() + NO_WORKER_SECONDS
+    check_workers_at = time.monotonic() + NO_WORKER_SECONDS
 
     def show(seen: JobInfo) -> None:
-        nonlocal look_for_workers_at
-        if seen.status == "CREATED" and time.monotonic() > look_for_workers_at:
-            look_for_workers_at = float("inf")
+        nonlocal check_workers_at
+        if seen.status == "CREATED" and time.monotonic() > check_workers_at:
+            check_workers_at = float("inf")
             line.close()
-            _warn_without_worker(executor, seen)
+            _warn_without_worker(client, job)
         line.show(seen)
 
     try:
-        return executor.wait(job.hash, on_status=show)
+        return client.wait(job.hash, on_status=show)
     finally:
         line.close()
 
 
-def _warn_without_worker(executor: Client, job: JobInfo) -> None:
-    if any(set(job.labels) <= set(worker.labels) for worker in executor.workers()):
+def _warn_without_worker(client: Client, job: JobInfo) -> None:
+    if any(set(job.labels) <= set(worker.labels) for worker in client.workers()):
         return
-    wanted = f" that has the labels {', '.join(job.labels)}" if job.labels else ""
-    _say(f"No worker{wanted} is there: the job waits until one comes. Ctrl-C cancels it.")
+    labels = f" with the labels {', '.join(job.labels)}" if job.labels else ""
+    effect = "stops waiting" if job.secret is None else "cancels it"
+    _say(f"No worker{labels} is available, so the job waits until one starts. Ctrl-C {effect}.")
 
 
-def _cancel(executor: Client, job: JobInfo) -> None:
+def _cancel(client: Client, job: JobInfo) -> None:
     if job.secret is None:
-        _say("Stopped waiting. The job goes on: only who created it can cancel it.")
+        _say("Stopped waiting. The job continues, because only its creator can cancel it.")
         return
-    executor.cancel(job.hash, job.secret)
+    client.cancel(job.hash, job.secret)
     _say("Canceled the job.")
 
 
-def _print_stdout(executor: Client, job: JobInfo) -> None:
+def _print_stdout(client: Client, job: JobInfo) -> None:
     for result_hash in job.result_hashes.values():
         try:
-            for chunk in executor.chunks(result_hash, STDOUT):
+            for chunk in client.chunks(result_hash, STDOUT):
                 sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
             return
         except NotFound:
             continue
     if job.succeeded:
-        _say(f"No result pattern of the job takes {STDOUT}: its output was not kept.")
+        _say(f"The output was not kept, because no result pattern of the job matches {STDOUT}.")
 
 
-def _store_results(executor: Client, job: JobInfo, out: Path) -> None:
+def _store_results(client: Client, job: JobInfo, out: Path) -> None:
     stored: set[Path] = set()
-    # Artifacts are choices from the same files: what is in several comes out once.
+    # Artifacts are selections from the same files, so a file in several artifacts is stored once.
     for result_hash in job.result_hashes.values():
         with tempfile.TemporaryFile(dir=out) as zipped:
-            for chunk in executor.chunks(result_hash):
+            for chunk in client.chunks(result_hash):
                 zipped.write(chunk)
             stored |= unpack(zipped, out)
     _say(f"Stored {len(stored)} result file{'' if len(stored) == 1 else 's'} in {out}.")
 
 
-def _explain(executor: Client, job: JobInfo, *, known: bool) -> None:
-    if written := _stderr_tail(executor, job):
+def _explain(client: Client, job: JobInfo, *, known: bool) -> None:
+    if written := _stderr_tail(client, job):
         _say(written)
-    _say("The job was canceled." if job.status == CANCELED else f"{job.status}: {job.error or 'no reason is given.'}")
+    _say("The job was canceled." if job.status == CANCELED else f"{job.status}: {job.error or 'no reason was given.'}")
     if known:
-        _say("To run it again, change something in it, be it the name of its folder: the same content runs once.")
+        _say("The same content runs only once. To run the job again, change a file or rename the folder or zip.")
 
 
-def _stderr_tail(executor: Client, job: JobInfo) -> str:
+def _stderr_tail(client: Client, job: JobInfo) -> str:
     for result_hash in job.result_hashes.values():
         try:
-            written = executor.tail(result_hash, STDERR, TAIL_BYTES)
+            written = client.tail(result_hash, STDERR, TAIL_BYTES)
         except CloudExecutorError:
             continue
         return "\n".join(written.decode(errors="replace").splitlines()[-TAIL_LINES:])

@@ -1,4 +1,4 @@
-"""How a job is doing, for whoever watches: a line that changes on a terminal, a line a change elsewhere."""
+"""The status of a job: one line that changes on a terminal, or one line per change elsewhere."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from cloud_executor.client.job_info import JobInfo
 
 
 class StatusLine:
-    """`show` it at every look, `close` it before anything else is written."""
+    """Call `show` after every poll, and `close` before writing anything else to the stream."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._moves = stream.isatty()
+        self._overwrites = stream.isatty()
         self._started = time.monotonic()
         self._shown = ""
 
     def show(self, job: JobInfo) -> None:
-        text = _text(job)
-        if self._moves:
-            line = f"{text} ({time.monotonic() - self._started:.0f} s)"
+        status = _describe(job)
+        if self._overwrites:
+            line = f"{status} ({time.monotonic() - self._started:.0f} s)"
             self._write("\r" + line[: shutil.get_terminal_size().columns - 1].ljust(len(self._shown)))
             self._shown = line
-        elif text != self._shown:
-            self._write(f"{text}\n")
-            self._shown = text
+        elif status != self._shown:
+            self._write(f"{status}\n")
+            self._shown = status
 
     def close(self) -> None:
-        if self._moves and self._shown:
+        if self._overwrites and self._shown:
             self._write("\n")
         self._shown = ""
 
-    def _write(self, text: str) -> None:
-        click.echo(text, file=self._stream, nl=False)
+    def _write(self, output: str) -> None:
+        click.echo(output, file=self._stream, nl=False)
 
 
-def _text(job: JobInfo) -> str:
+def _describe(job: JobInfo) -> str:
     if job.finished:
         return job.status
     if job.cancel_requested:
-        return f"{job.status}, being canceled"
-    return f"{job.status} on {job.worker}" if job.worker else f"{job.status}, waits for a worker"
+        return f"{job.status}, canceling"
+    return f"{job.status} on {job.worker}" if job.worker else f"{job.status}, waiting for a worker"

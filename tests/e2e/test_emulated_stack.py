@@ -60,7 +60,7 @@ def test_the_stack_stops_when_an_emulator_ends(start_stack: StartStack) -> None:
     os.kill(emulator, signal.SIGKILL)
     assert stack.wait() == 1
     last = stack.errors.read_text().splitlines()[-1]
-    assert last == "Error: The Cloud Storage emulator has ended, so everything is stopped."
+    assert last == "Error: The Cloud Storage emulator has ended; stopping the stack."
     assert not any(is_running(process) for process in started)
 
 

@@ -84,7 +84,7 @@ def test_running_the_same_folder_again_shows_the_existing_results(url: str, tmp_
     os.utime(folder / "executor_config.json", (0, 0))
     again = run("run", folder, "--url", url)
     assert (again.returncode, again.stdout) == (0, first.stdout)
-    assert "has run already" in again.stderr.decode()
+    assert "has already run with the same content" in again.stderr.decode()
 
 
 def test_a_failed_job_exits_with_1_and_the_reason(url: str, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_failed_job_exits_with_1_and_the_reason(url: str, tmp_path: Path) -> N
     assert (tmp_path / "out" / "job_stdout.txt").read_text() == "partial\n"
     again = run("run", folder, "--url", url)
     assert again.returncode == 1
-    assert lines(again.stderr)[-1].startswith("To run it again, change something in it")
+    assert lines(again.stderr)[-1].startswith("The same content runs only once.")
 
 
 def test_a_job_that_cannot_start_exits_with_1_and_the_reason(url: str, tmp_path: Path) -> None:
@@ -113,7 +113,10 @@ def test_a_job_that_cannot_start_exits_with_1_and_the_reason(url: str, tmp_path:
 def test_a_message_says_that_the_output_was_not_kept(url: str, tmp_path: Path) -> None:
     finished = run("run", job_folder(tmp_path / "none", "echo lost", artifacts=[]), "--url", url)
     assert (finished.returncode, finished.stdout) == (0, b"")
-    assert lines(finished.stderr)[-1] == "No result pattern of the job takes job_stdout.txt: its output was not kept."
+    assert (
+        lines(finished.stderr)[-1]
+        == "The output was not kept, because no result pattern of the job matches job_stdout.txt."
+    )
 
 
 def test_ctrl_c_cancels_the_job(stack: StackProcess, tmp_path: Path) -> None:
@@ -125,7 +128,7 @@ def test_ctrl_c_cancels_the_job(stack: StackProcess, tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert lines(errors)[-1] == "Canceled the job."
-    created = lines(errors)[1].removeprefix("Created the job ").removesuffix(".")
+    created = lines(errors)[1].removeprefix("Created job ").removesuffix(".")
     with stack.client as client:
         assert client.wait(created, 30).status == "CANCELED"
 
@@ -144,7 +147,7 @@ def test_ctrl_c_does_not_cancel_another_users_job(stack: StackProcess, tmp_path:
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=30)
         assert process.returncode == 130
-        assert lines(errors)[-1].startswith("Stopped waiting. The job goes on")
+        assert lines(errors)[-1].startswith("Stopped waiting. The job continues")
         assert client.job(job.hash).status == "RUNNING"
         client.cancel(job.hash, job.secret)
         assert client.wait(job.hash, 30).status == "CANCELED"
@@ -159,8 +162,8 @@ def test_a_message_says_that_no_worker_has_the_labels(stack: StackProcess, tmp_p
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert seen[2:] == [
-        "CREATED, waits for a worker\n",
-        "No worker that has the labels gpu, matlab is there: the job waits until one comes. Ctrl-C cancels it.\n",
+        "CREATED, waiting for a worker\n",
+        "No worker with the labels gpu, matlab is available, so the job waits until one starts. Ctrl-C cancels it.\n",
     ]
     assert process.returncode == 130
 
@@ -206,21 +209,21 @@ def test_invalid_usage_exits_with_2_and_one_sentence(url: str, tmp_path: Path) -
         unreachable = f"http://127.0.0.1:{closed.getsockname()[1]}"
     cases: list[tuple[list[str | Path], str]] = [
         ([tmp_path / "missing"], "does not exist"),
-        ([tmp_path / "empty"], "There is no executor_config.json in "),
-        ([tmp_path / "file"], "neither a folder nor a zip"),
-        ([tmp_path / "deep.zip"], "There is no executor_config.json at the top of "),
-        ([bad["json"]], "executor_config.json is not JSON"),
+        ([tmp_path / "empty"], "empty has no executor_config.json: "),
+        ([tmp_path / "file"], "neither a folder nor a readable zip"),
+        ([tmp_path / "deep.zip"], "deep.zip has no executor_config.json at its top level: "),
+        ([bad["json"]], "executor_config.json is not valid JSON"),
         ([bad["list"]], "must be a JSON object"),
-        ([bad["pipe"]], "fifo is a device, a pipe or a socket"),
+        ([bad["pipe"]], "fifo is a device, a pipe, or a socket"),
         ([bad["out"]], "link is a link that leads out of the folder"),
-        ([bad["utf"]], "caf\\xe9 is not in UTF-8"),
+        ([bad["utf"]], "caf\\xe9 is not valid UTF-8"),
         ([], "Missing argument"),
         ([good, "--nonsense"], "--nonsense"),
         ([good, "--out", tmp_path / "file"], "file"),
         ([good, "--out", "/proc/results"], "/proc/results"),
         ([good, "--url", unreachable], f"The server at {unreachable} cannot be reached: start one with `executor up`"),
-        ([good, "--url", "127.0.0.1:8888"], "looks like http://"),
-        ([good, "--url", "http://[::1"], "looks like http://"),
+        ([good, "--url", "127.0.0.1:8888"], "such as http://"),
+        ([good, "--url", "http://[::1"], "such as http://"),
     ]
     for arguments, sentence in cases:
         chosen = [] if "--url" in arguments else ["--url", url]
@@ -268,7 +271,8 @@ def test_the_client_needs_no_server_packages(client_alone: dict[str, str], url: 
     )
     assert (without.returncode, without.stdout) == (2, "")
     assert without.stderr == (
-        "Error: `executor up` needs the server, which is not installed: pip install 'cloud-executor[server]'\n"
+        "Error: `executor up` needs the server, which is not installed. "
+        f"Run: {sys.executable} -m pip install 'cloud-executor[server]'\n"
     )
     folder = job_folder(tmp_path / "job", "echo from the client alone")
     finished = subprocess.run([*python, "run", folder, "--url", url], env=client_alone, capture_output=True, timeout=60)

@@ -213,7 +213,8 @@ def test_a_program_that_keeps_ending_stops_the_stack(start_stack: StartStack) ->
             os.kill(worker, signal.SIGKILL)
     assert stack.wait() == 1
     assert len(killed) == 5
-    assert stack.errors.read_text().splitlines()[-1].startswith("Error: The worker ended 5 times soon after its start")
+    last = stack.errors.read_text().splitlines()[-1]
+    assert last.startswith("Error: The worker ended 5 times shortly after its start")
     assert_no_process_is_left(stack)
 
 
@@ -278,8 +279,8 @@ def test_with_a_nonce_it_becomes_ready_and_rejects_clients_without_it(start_stac
     rejected = run("run", folder, "--url", stack.url)
     assert (rejected.returncode, rejected.stderr.splitlines()[-1]) == (
         2,
-        b"Error: The server wants a nonce: give it with --nonce or EXECUTOR_NONCE.",
+        b"Error: The server requires a nonce: give it with --nonce or EXECUTOR_NONCE.",
     )
-    assert b"is not it" in run("run", folder, "--url", stack.url, "--nonce", "wrong").stderr
+    assert b"rejected the nonce" in run("run", folder, "--url", stack.url, "--nonce", "wrong").stderr
     accepted = run("run", folder, "--url", stack.url, EXECUTOR_NONCE="secret")
     assert (accepted.returncode, accepted.stdout) == (0, b"hello\n")

@@ -1,4 +1,4 @@
-"""Emulators start on a port of their own, and nothing of them outlives their end."""
+"""Test that emulators start on their own ports and leave no process behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def listens(address: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-def test_an_emulator_answers_and_is_gone_after_its_context(
+def test_an_emulator_listens_only_inside_its_context(
     firestore_address: str, pubsub_address: str, tmp_path: Path
 ) -> None:
     assert listens(firestore_address)
@@ -32,7 +32,7 @@ def test_an_emulator_answers_and_is_gone_after_its_context(
     assert not listens(address)
 
 
-def test_an_emulator_comes_back_at_the_same_address(firestore_address: str) -> None:
+def test_an_emulator_can_restart_at_the_same_address(firestore_address: str) -> None:
     with emulators.firestore_emulator() as first:
         pass
     with emulators.firestore_emulator(int(first.partition(":")[2])) as second:
@@ -40,7 +40,7 @@ def test_an_emulator_comes_back_at_the_same_address(firestore_address: str) -> N
         assert listens(second)
 
 
-def test_a_killed_supervisor_leaves_no_emulator(pubsub_address: str) -> None:
+def test_a_killed_supervisor_leaves_no_emulator_behind(pubsub_address: str) -> None:
     program = (
         "import time\n"
         "from local_stack.emulators import pubsub_emulator\n"
@@ -57,10 +57,10 @@ def test_a_killed_supervisor_leaves_no_emulator(pubsub_address: str) -> None:
         if not listens(address):
             return
         subprocess.run(["sleep", "0.05"], check=True)
-    pytest.fail("The emulator still listens.")
+    pytest.fail("The emulator is still listening.")
 
 
-def test_a_missing_gcloud_is_said_with_how_to_install_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_gcloud_the_error_says_how_to_install_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with (
         pytest.raises(EmulatorMissing, match="gcloud components install cloud-firestore-emulator"),
@@ -71,7 +71,7 @@ def test_a_missing_gcloud_is_said_with_how_to_install_the_emulator(monkeypatch: 
         pass
 
 
-def test_a_gcloud_without_the_emulator_is_told_from_a_missing_one(
+def test_with_gcloud_but_no_emulator_the_error_names_the_component_and_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gcloud = tmp_path / "bin" / "gcloud"
@@ -85,7 +85,7 @@ def test_a_gcloud_without_the_emulator_is_told_from_a_missing_one(
         pass
 
 
-def test_an_emulator_without_java_asks_for_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_java_the_error_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "platform" / "pubsub-emulator" / "bin" / "cloud-pubsub-emulator"
     for file in (tmp_path / "bin" / "gcloud", program):
         file.parent.mkdir(parents=True)
@@ -95,7 +95,7 @@ def test_an_emulator_without_java_asks_for_java(tmp_path: Path, monkeypatch: pyt
         pass
 
 
-def test_an_emulator_that_ends_at_once_is_a_failure_with_its_name(
+def test_an_emulator_that_ends_at_once_is_an_error_with_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "platform" / "pubsub-emulator" / "bin" / "cloud-pubsub-emulator"
@@ -104,11 +104,11 @@ def test_an_emulator_that_ends_at_once_is_a_failure_with_its_name(
         file.touch(mode=0o755)
     program.write_text(f"#!{shutil.which('sh')}\nexit 1\n")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    with pytest.raises(EmulatorFailed, match="run `cloud-pubsub-emulator`"), emulators.pubsub_emulator():
+    with pytest.raises(EmulatorFailed, match=f"run `{program}` by hand"), emulators.pubsub_emulator():
         pass
 
 
-def test_a_missing_storage_emulator_is_said_with_how_to_install_it(
+def test_without_the_storage_emulator_the_error_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(emulators.importlib.util, "find_spec", lambda name: None)
