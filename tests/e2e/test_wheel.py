@@ -1,0 +1,106 @@
+"""Test the wheel in an empty virtual environment: first the client alone, then with the server's packages."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from requirement import lacking
+from stack_process import PROJECT, StartStack, environment, job_folder
+
+PACKAGES = ("cloud_executor", "functions", "local_stack", "worker_vm")
+NOT_SHIPPED = {"worker_vm/Dockerfile", "worker_vm/cloud-init.yaml", "worker_vm/requirements.txt"}
+PIP = [sys.executable, "-m", "pip", "--quiet"]
+SECONDS = 300.0
+"""Timeout of one command."""
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def command(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*map(str, arguments)],
+        cwd=cwd,
+        env=clean_environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """The environment without this project on the path, and with its pinned versions for pip."""
+    found = environment(PIP_CONSTRAINT=str(PROJECT / "requirements.txt"), **variables)
+    del found["PYTHONPATH"]
+    return found
+
+
+def files_below(folder: Path) -> set[str]:
+    paths = (path for top in PACKAGES for path in (folder / top).rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)) for path in paths if "__pycache__" not in path.parts}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    probe = command(*PIP, "download", "--no-deps", "--retries", "1", "--timeout", "20", "setuptools>=77", cwd=folder)
+    if probe.returncode != 0:
+        lacking("package-index", "The tests of the wheel install packages, and pip cannot reach a package index.")
+    # setuptools would add files that an earlier build left in the project's folder.
+    source = folder / "source"
+    for package in PACKAGES:
+        shutil.copytree(PROJECT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("LICENSE", "README.md", "pyproject.toml"):
+        shutil.copy(PROJECT / name, source)
+    built = command(*PIP, "wheel", "--no-deps", "--wheel-dir", folder / "built", source, cwd=folder)
+    assert built.returncode == 0, built.stderr
+    (path,) = (folder / "built").iterdir()
+    return path
+
+
+def test_the_wheel_contains_every_file_of_the_packages(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert names == files_below(PROJECT) - NOT_SHIPPED
+
+
+def test_the_client_and_then_the_server_work_in_an_empty_environment(
+    wheel: Path, start_stack: StartStack, tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    python, executor = tmp_path / "venv" / "bin" / "python", tmp_path / "venv" / "bin" / "executor"
+    installed = command(python, "-m", "pip", "install", "--quiet", wheel, cwd=tmp_path)
+    assert installed.returncode == 0, installed.stderr
+
+    assert command(executor, "--help", cwd=tmp_path).returncode == 0
+    imports = "from cloud_executor import Client, NotFound; Client('http://127.0.0.1:1')"
+    assert command(python, "-c", imports, cwd=tmp_path).returncode == 0
+    folder = job_folder(tmp_path / "job", "echo from the wheel")
+    ran = command(executor, "run", folder, cwd=tmp_path, EXECUTOR_URL=start_stack("--slots", "1").url)
+    assert (ran.returncode, ran.stdout) == (0, "from the wheel\n"), ran.stderr
+
+    rejected = command(executor, "up", cwd=tmp_path)
+    assert (rejected.returncode, rejected.stdout) == (2, "")
+    install = shlex.split(rejected.stderr.rpartition(" Run: ")[2])
+    assert install == [str(python), "-m", "pip", "install", "cloud-executor[server]"]
+    installed = command(*install, cwd=tmp_path)
+    assert installed.returncode == 0, installed.stderr
+
+    up = [executor, "up", "--port", "0", "--data", tmp_path / "wheel-data", "--slots", "1"]
+    with subprocess.Popen(up, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, text=True) as stack:
+        assert stack.stdout is not None
+        address = re.search(r"http://\S+", stack.stdout.readline())
+        assert address is not None
+        ran = command(executor, "run", folder, "--url", address[0], cwd=tmp_path)
+        assert (ran.returncode, ran.stdout) == (0, "from the wheel\n"), ran.stderr
+        os.kill(stack.pid, signal.SIGTERM)
+        assert stack.wait(SECONDS) == 0
