@@ -114,12 +114,12 @@ def _upload_directly(transport: Transport, name: str, source: Source) -> str | N
     announcement = {"name": name, "size": source.size, "sha1": source.sha1()}
     for _ in range(MAX_SESSIONS):
         try:
-            begun = transport.post_json("/rest/blob/uploads", announcement)
+            started = transport.post_json("/rest/blob/uploads", announcement)
         except NotFound:
             return None
-        if begun.status_code != httpx.codes.CREATED:
-            return stored_hash(begun)  # the content is already stored
-        session = json_of(begun)
+        if started.status_code != httpx.codes.CREATED:
+            return stored_hash(started)  # the content is already stored
+        session = json_of(started)
         try:
             upload_id, url = str(session["id"]), str(session["url"])
         except (KeyError, TypeError) as error:

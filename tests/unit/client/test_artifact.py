@@ -37,8 +37,8 @@ class BlobServer:
         if action == "missing":
             if not self.tells_missing:
                 return httpx.Response(404)
-            asked = json.loads(body)["contents"]
-            return httpx.Response(200, json={"missing": [found for found in asked if found not in self.contents]})
+            hashes = json.loads(body)["contents"]
+            return httpx.Response(200, json={"missing": [found for found in hashes if found not in self.contents]})
         if action == "createFile":
             self.contents.add(sha1(body))
             self.sent.append(request.url.path.rpartition("/")[2])

@@ -91,9 +91,9 @@ def test_large_files_use_zip64(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert archive.testzip() is None
 
 
-@pytest.mark.parametrize("target", ["/etc/hostname", "../beside", "b/../../beside", "../job/../beside"])
+@pytest.mark.parametrize("target", ["/etc/hostname", "../outside", "b/../../outside", "../job/../outside"])
 def test_a_link_out_of_the_folder_is_rejected(folder: Path, target: str) -> None:
-    (folder.parent / "beside").write_text("private")
+    (folder.parent / "outside").write_text("private")
     (folder / "out").symlink_to(target)
     with pytest.raises(InvalidSource, match="out is a link that leads out of the folder"):
         packed(folder)
