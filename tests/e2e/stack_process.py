@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cloud_executor.client import CloudExecutor
+from cloud_executor import Client
 
 PROJECT = Path(__file__).parents[2]
 WAIT_SECONDS = 30.0
@@ -98,8 +98,8 @@ class StackProcess:
         self.url = address[0]
 
     @property
-    def client(self) -> CloudExecutor:
-        return CloudExecutor(self.url)
+    def client(self) -> Client:
+        return Client(self.url)
 
     def pid_of(self, module: str) -> int | None:
         """Lowest id of the stack's processes that run this module."""

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from stack_process import COMMAND, StackProcess, StartStack, environment, job_folder, processes_of, run, until
 
-from cloud_executor.client import JobInfo
+from cloud_executor import JobInfo
 from cloud_executor.errors import CloudExecutorError
 
 LONG = "echo started; sleep 600"

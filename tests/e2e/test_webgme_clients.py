@@ -18,7 +18,7 @@ from node_packages import INSTALL_SECONDS, NODE, installed_modules
 from requirement import lacking
 from stack_process import ALL, StackProcess, job_folder, until
 
-from cloud_executor.client import CloudExecutor, JobInfo
+from cloud_executor import Client, JobInfo
 
 # The first test may have to install the npm packages.
 pytestmark = pytest.mark.timeout(INSTALL_SECONDS + 120)
@@ -141,7 +141,7 @@ def test_errors_are_what_the_clients_expect(results: Results) -> None:
 class ExternalStack:
     """A stack without workers of its own, which WebGME's worker serves."""
 
-    def __init__(self, client: CloudExecutor, label_jobs: Path) -> None:
+    def __init__(self, client: Client, label_jobs: Path) -> None:
         self.client = client
         self.label_jobs = label_jobs
 
@@ -266,5 +266,5 @@ def test_a_label_job_gives_webgmes_worker_the_label(external: ExternalStack, tmp
     assert [worker.labels for worker in external.client.workers()] == [("special",)]
 
 
-def read(client: CloudExecutor, job: JobInfo) -> bytes:
+def read(client: Client, job: JobInfo) -> bytes:
     return b"".join(client.chunks(job.result_hashes["all"], "job_stdout.txt"))

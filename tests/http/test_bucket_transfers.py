@@ -18,10 +18,11 @@ import pytest
 from flask.testing import FlaskClient
 from in_process import open_client
 
+from cloud_executor import Client
 from cloud_executor.backends.google.storage.objects import GcsObjectStore
 from cloud_executor.blobs.keys import content_key, zip_key
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.client import CloudExecutor, upload
+from cloud_executor.client import upload
 from cloud_executor.errors import Invalid
 
 LIMIT = 1_000_000
@@ -87,13 +88,13 @@ def network(function: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> Network:
 
 
 @pytest.fixture
-def client(network: Network) -> Iterator[CloudExecutor]:
-    with CloudExecutor(FUNCTION, transport=network) as client:
+def client(network: Network) -> Iterator[Client]:
+    with Client(FUNCTION, transport=network) as client:
         yield client
 
 
 def test_a_large_file_bypasses_the_function_in_both_directions(
-    client: CloudExecutor, network: Network, objects: GcsObjectStore, tmp_path: Path
+    client: Client, network: Network, objects: GcsObjectStore, tmp_path: Path
 ) -> None:
     blob_hash = client.upload_file(io.BytesIO(LARGE), "large.bin")
     assert objects.stat(content_key(SHA1)).crc32 == zlib.crc32(LARGE)
@@ -106,7 +107,7 @@ def test_a_large_file_bypasses_the_function_in_both_directions(
     assert network.pieces == 3
 
 
-def test_an_upload_succeeds_even_if_its_last_response_is_lost(client: CloudExecutor, network: Network) -> None:
+def test_an_upload_succeeds_even_if_its_last_response_is_lost(client: Client, network: Network) -> None:
     # Only the last response is lost, because the emulator mistakes the status check of an upload for its end. The fake
     # upload session in tests/unit/client/test_upload.py responds the way the service does.
     network.breaks = [3]
@@ -115,7 +116,7 @@ def test_an_upload_succeeds_even_if_its_last_response_is_lost(client: CloudExecu
 
 
 def test_bytes_that_do_not_match_the_announced_hash_are_rejected(
-    client: CloudExecutor, objects: GcsObjectStore, monkeypatch: pytest.MonkeyPatch
+    client: Client, objects: GcsObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upload.Source, "sha1", lambda _: "0" * 40)
     with pytest.raises(Invalid, match="not those that were announced"):
@@ -124,7 +125,7 @@ def test_bytes_that_do_not_match_the_announced_hash_are_rejected(
 
 
 def test_the_zip_of_a_large_folder_is_composed_in_the_bucket(
-    client: CloudExecutor, network: Network, objects: GcsObjectStore, tmp_path: Path
+    client: Client, network: Network, objects: GcsObjectStore, tmp_path: Path
 ) -> None:
     files = {f"dir/{number:02}.bin": b"%02d" % number * 50_000 for number in range(40)}
     files |= {"large.bin": LARGE, "small ü.txt": b"small", "empty": b""}

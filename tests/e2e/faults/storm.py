@@ -25,7 +25,7 @@ from fleet import FleetWorker, assert_nothing_is_left, fleet
 from stack_process import StackProcess, job_folder, processes_of, until
 from witness import Witness, assert_no_command_is_left, witness
 
-from cloud_executor.client import CloudExecutor, JobInfo
+from cloud_executor import Client, JobInfo
 from cloud_executor.errors import CloudExecutorError
 from cloud_executor.model.job import Job
 
@@ -270,7 +270,7 @@ class _Storm:
         except BaseException as error:
             self._submitter_error = error
 
-    def _submit(self, client: CloudExecutor, folder: Path, number: int) -> None:
+    def _submit(self, client: Client, folder: Path, number: int) -> None:
         content = f"job {number} of {self._report.seed}\n" * (1 + number % 50)
         script = SCRIPT.format(seconds=(number % 8) / 10)
         job_folder(folder, script, ARTIFACTS, **self._witness.job_fields(number))
