@@ -1,4 +1,4 @@
-# Everything a developer runs. `make demo` and `make up` need only the server; the rest adds the development tools.
+# Developer commands. `make demo` and `make up` install only the server; the others add the development tools.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,37 +7,40 @@ BENCH ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-emulators up test lint checkov format lock deploy bench soak hostile clean
+.PHONY: help demo demo-emulators up test lint checkov docs format lock deploy bench soak hostile clean
 
-help: ## show this list
+help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/server ## run a job through the five steps on this machine
 	@$(BIN)/python -m cloud_executor.cli.demo
 
-demo-emulators: $(VENV)/dev ## the same with Google Cloud's client libraries, on emulators
+demo-emulators: $(VENV)/dev ## run the same steps with Google's client libraries, on emulators
 	@$(BIN)/python -m cloud_executor.cli.demo --emulators
 
-up: $(VENV)/server ## start the local stack: executor up
+up: $(VENV)/server ## start the local stack (executor up)
 	@$(BIN)/executor up
 
-test: $(VENV)/dev ## run the whole test-suite
+test: $(VENV)/dev ## run the whole test suite
 	@$(BIN)/python -m pytest
 
-lint: $(VENV)/dev ## ruff, strict types, and that each requirements.txt is fresh
+lint: $(VENV)/dev ## run ruff and mypy, and check that the requirements are up to date
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@cat $(REQUIREMENTS) > $(VENV)/requirements && $(MAKE) --silent lock && \
 		cat $(REQUIREMENTS) | cmp - $(VENV)/requirements || \
-		{ echo "requirements are stale: commit what make lock wrote"; exit 1; }
+		{ echo "The requirements were out of date, and make lock has updated them: commit the changes."; exit 1; }
 
-# It needs a hundred packages, which have an environment of their own; nothing is sent anywhere.
-checkov: $(VENV)/dev ## check terraform/ for what should not be open
+# Checkov needs about a hundred packages, so it has its own environment. Nothing is sent anywhere.
+checkov: $(VENV)/dev ## scan terraform/ for insecure settings
 	@$(BIN)/uv tool run --quiet --from checkov==3.3.30 checkov --quiet --compact --skip-download \
 		--framework terraform --directory terraform --var-file terraform/examples/production.tfvars
 
-format: $(VENV)/dev ## format the code and mend what ruff can
+docs: $(VENV)/server ## regenerate the settings table in docs/api.md
+	@$(BIN)/python -m docs.generate
+
+format: $(VENV)/dev ## format the code and fix what ruff can fix
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
@@ -45,26 +48,26 @@ REQUIREMENTS := requirements.txt worker_vm/requirements.txt requirements-dev.txt
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--custom-compile-command 'make lock' --no-annotate
 
-lock: $(VENV)/dev ## write all requirements.txt anew from pyproject.toml
+lock: $(VENV)/dev ## regenerate every requirements.txt from pyproject.toml
 	@$(LOCK) --extra server --extra google --extra s3 pyproject.toml -o requirements.txt
 	@$(LOCK) --extra google --extra s3 --extra vm -c requirements.txt pyproject.toml -o worker_vm/requirements.txt
 	@$(LOCK) --extra dev -c requirements.txt -c worker_vm/requirements.txt pyproject.toml -o requirements-dev.txt
 
 deploy: $(VENV)/server ## deploy to Google Cloud: make deploy PROJECT=my-project (docs/deployment.md)
-	@test -n "$(PROJECT)" || { echo "Name the project: make deploy PROJECT=my-project"; exit 2; }
+	@test -n "$(PROJECT)" || { echo "PROJECT is not set. Run: make deploy PROJECT=my-project"; exit 2; }
 	@$(BIN)/python -m deploy --project "$(PROJECT)" $(if $(REGION),--region "$(REGION)") $(if $(NAME),--name "$(NAME)") \
 		$(if $(STATE_BUCKET),--state-bucket "$(STATE_BUCKET)") $(if $(filter yes,$(CONFIRM)),--yes)
 
-bench: $(VENV)/dev ## measure the stack beside the limits of this machine
+bench: $(VENV)/dev ## measure speed, compared with the limits of this machine
 	@$(BIN)/python -m bench $(BENCH)
 
 MINUTES ?= 10
 
-soak: $(VENV)/dev ## storms of faults over the local stack: make soak MINUTES=30 SANDBOX=container, SEED=7 for one again
+soak: $(VENV)/dev ## kill, freeze, and disconnect workers under load (MINUTES=30, SANDBOX=container; SEED=7 repeats a run)
 	@PYTHONPATH=.:tests:tests/e2e $(BIN)/python tests/e2e/faults/soak.py $(MINUTES)
 
-# Half an hour, and 21 GiB of disk.
-hostile: $(VENV)/dev ## jobs that do much too much, at full size: time, and memory of the worker
+# Takes half an hour and 21 GiB of disk.
+hostile: $(VENV)/dev ## run oversized jobs at full size, and print the time and the worker's memory
 	@FULL_SIZE=1 $(BIN)/python -m pytest -s -vv tests/worker/sandbox/test_full_size.py
 
 clean: ## remove the virtual environment and caches
@@ -72,7 +75,7 @@ clean: ## remove the virtual environment and caches
 
 $(VENV)/server: pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed; name it: make demo PYTHON=python3.12"; exit 2; }
+		{ echo "Python 3.11 or newer is required. Specify it, for example: make demo PYTHON=python3.12"; exit 2; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Setting up $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
 	@$(INSTALL) -c requirements.txt --editable '.[server]'
 	@touch $@

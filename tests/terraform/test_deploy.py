@@ -226,4 +226,4 @@ def test_make_needs_a_project(tmp_path: Path) -> None:
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30, check=False
     )
-    assert (done.returncode, done.stdout) == (2, "Name the project: make deploy PROJECT=my-project\n")
+    assert (done.returncode, done.stdout) == (2, "PROJECT is not set. Run: make deploy PROJECT=my-project\n")
