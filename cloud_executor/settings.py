@@ -1,4 +1,4 @@
-"""What an operator can set: one frozen object, read from the environment once, at the edge of a process."""
+"""The settings of the server and the worker: a frozen object, read from the environment once, at process start."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from cloud_executor.model.pool import NETWORKS, WorkerPool, parse_pools
 PREFIX = "EXECUTOR_"
 
 DEFAULT_POOL = "default"
-"""the only worker pool where the settings name none"""
+"""Name of the only worker pool if EXECUTOR_POOLS is not set."""
 
 ELSEWHERE = frozenset({"EXECUTOR_URL", "EXECUTOR_REQUIRE"})
-"""variables of that prefix that are not the server's: the client's address, and what the test-suite must not skip"""
+"""Variables with the prefix that are not settings: the client's server address and the tests' required components."""
 
 
 PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
-"""names the project for Google's own libraries too; `EXECUTOR_PROJECT` goes before it"""
+"""Variable that names the project for Google's own libraries too; `EXECUTOR_PROJECT` takes precedence."""
 
 GCS_INLINE_LIMIT = 8 * 2**20
-"""bytes: a function may answer about 10 MiB if it streams"""
+"""Default inline limit with Cloud Storage, in bytes; a function can stream responses of about 10 MiB."""
 
 
 class InvalidSetting(Invalid):
@@ -96,12 +96,14 @@ def _setting(
     form: str,
     meaning: str,
     *,
+    shown_default: str | None = None,
     secret: bool = False,
 ) -> Any:  # noqa: ANN401 - as above
+    """A field with its entry in docs/api.md. `shown_default` replaces the default value there."""
     return field(
         default=default,
         repr=not secret,
-        metadata={"parse": parse, "form": form, "meaning": meaning},
+        metadata={"parse": parse, "form": form, "meaning": meaning, "shown_default": shown_default},
     )
 
 
@@ -110,95 +112,127 @@ class Settings:
     """Each field is the environment variable `EXECUTOR_<FIELD IN CAPITALS>`."""
 
     data: Path = _setting(
-        Path("executor-data"), _path, "a folder", "where the embedded backends keep blobs, jobs and the queue"
+        Path("executor-data"), _path, "a folder", "Folder of the embedded backends: blobs, jobs, and the queue."
     )
     objects: str = _setting(
-        "files", _one_of("files", "gcs", "s3"), "files, gcs or s3", "where the bytes of blobs are kept"
+        "files",
+        _one_of("files", "gcs", "s3"),
+        "files, gcs, or s3",
+        "Object store for blobs: local files, Cloud Storage, or an S3 service.",
     )
     jobs: str = _setting(
         "sqlite",
         _one_of("sqlite", "google"),
         "sqlite or google",
-        "Where jobs, their output, and their queue are kept: in SQLite, or in Firestore and Pub/Sub.",
+        "Store for jobs, their output, and workers, and the queue: SQLite, or Firestore and Pub/Sub.",
     )
-    project: str | None = _setting(None, str, "a Google Cloud project", "whose bucket, database and topics are used")
-    bucket: str | None = _setting(None, str, "a bucket's name", "the bucket that gcs or s3 keeps blobs in")
+    project: str | None = _setting(
+        None,
+        str,
+        "a Google Cloud project",
+        "Project of the bucket, the database, and the topics.",
+        shown_default=f"`{PROJECT_VARIABLE}`",
+    )
+    bucket: str | None = _setting(None, str, "a bucket name", "Bucket for blobs, with gcs or s3.")
     s3_endpoint: str | None = _setting(
-        None, str, "a URL", "where an S3 service other than that of Amazon is, for example MinIO"
+        None, str, "a URL", "URL of an S3 service other than Amazon's, for example MinIO."
     )
-    firestore_database: str = _setting(
-        "(default)", str, "a database's id", "the Firestore database that firestore keeps jobs in"
-    )
+    firestore_database: str = _setting("(default)", str, "a database id", "Firestore database for jobs.")
     topic_prefix: str = _setting(
         "cloud-executor",
         _topic_prefix,
-        "3 to 200 letters, digits, hyphens and dots that begin with a letter",
-        "what the names of the topics and subscriptions of pubsub begin with",
+        "3 to 200 letters, digits, dots, or hyphens, starting with a letter but not goog",
+        "Prefix for the names of Pub/Sub topics and subscriptions.",
     )
     longest_job: timedelta = _setting(
-        timedelta(days=1), _seconds, "seconds", "how long pubsub keeps a running job's message from other workers"
+        timedelta(days=1),
+        _seconds,
+        "a whole number of seconds",
+        "Time that Pub/Sub keeps a running job's message from other workers. A job may run longer, but a fleet that "
+        "scales with the backlog then no longer counts it.",
     )
     inline_limit: int | None = _setting(
-        None, _count, "bytes", "how large an answer may be that is not a redirect to the bucket, where gcs keeps blobs"
+        None,
+        _count,
+        "a whole number of bytes",
+        "Size of the largest download that is served directly, with gcs. Larger downloads redirect to the bucket.",
+        shown_default=f"none; with gcs, {GCS_INLINE_LIMIT}",
     )
     nonce: str | None = _setting(
-        None, str, "a text", "shared secret that every request to the executor API must carry", secret=True
+        None, str, "a string", "Shared secret that every request to the executor API must carry.", secret=True
     )
     worker_refresh_interval: timedelta = _setting(
         timedelta(seconds=5),
         _milliseconds,
-        "milliseconds",
-        "how often external workers ask for work; one not seen for five intervals is lost",
+        "a whole number of milliseconds",
+        "Interval between the check-ins of an external worker. A worker not seen for five intervals is lost.",
     )
     clear_output_timeout: timedelta | None = _setting(
         timedelta(seconds=60),
         _milliseconds_or_never,
-        "milliseconds, or -1 for never",
-        "how long after a job's end its output segments are deleted",
+        "a whole number of milliseconds, or -1 for never",
+        "Time between the end of a job and the deletion of its output segments.",
     )
     label_jobs: Path | None = _setting(
-        None, _path, "a JSON file", "label -> hash of the blob whose job gives a worker that label"
+        None,
+        _path,
+        "a JSON file",
+        "File that maps each label to the hash of the blob whose job gives a worker that label. It is reread when it "
+        "changes.",
     )
     allow_list_all: bool = _setting(
-        True, _switch, "true or false", "whether GET /rest/blob/metadata?all=1 lists the blobs that are not public"
+        True, _switch, "true or false", "Whether `GET /rest/blob/metadata?all=1` lists blobs that are not public."
     )
     worker_labels: frozenset[str] = _setting(
-        frozenset(), _labels, "labels, separated by commas", "what our own workers offer to jobs"
+        frozenset(), _labels, "labels separated by commas", "Labels that our own workers offer."
     )
     lease: timedelta = _setting(
-        timedelta(seconds=30), _seconds, "seconds", "how long a worker may be silent before its job goes to another"
+        timedelta(seconds=30),
+        _seconds,
+        "a whole number of seconds",
+        "Time that a worker may be silent before its job goes to another worker.",
     )
     retries: int = _setting(
         3,
         _count,
-        "a number",
-        "how often a job whose worker vanished, or waited in vain for a service, is tried again before it has failed",
+        "a whole number",
+        "Number of times that a job is run again after a lost attempt: its worker vanished, or a service that it "
+        "needed stayed unreachable.",
     )
 
     sandbox: str = _setting(
         "process",
         _one_of("process", "container"),
         "process or container",
-        "what is around the commands of jobs: nothing but a clean environment, or a container each",
+        "Isolation of each job's command: a process with a clean environment, or a container.",
     )
-    image: str | None = _setting(None, str, "an image's name", "what the containers of jobs are made of")
-    network: str = _setting("none", _one_of(*NETWORKS), "none or bridge", "which network the containers of jobs have")
-    job_cpus: float = _setting(1.0, _positive, "a number above 0", "how many processors a job's container may use")
-    job_memory: int = _setting(2048, _at_least_one, "MiB", "how much memory a job's container may use")
+    image: str | None = _setting(None, str, "an image name", "Image for the containers of jobs.")
+    network: str = _setting("none", _one_of(*NETWORKS), "none or bridge", "Network of the containers of jobs.")
+    job_cpus: float = _setting(1.0, _positive, "a number above 0", "Processors that a job's container may use.")
+    job_memory: int = _setting(
+        2048, _at_least_one, "a whole number of MiB above 0", "Memory limit of a job's container."
+    )
     job_processes: int = _setting(
-        1024, _at_least_one, "a number", "how many processes and threads a job's container may have at once"
+        1024, _at_least_one, "a whole number above 0", "Limit of processes and threads in a job's container."
     )
     job_disk: int = _setting(
         10240,
         _at_least_one,
-        "MiB",
-        "how much a job's folder may hold, in a container or not, before it is ended; a larger source is not fetched",
+        "a whole number of MiB above 0",
+        "Disk limit of a job's folder, with or without a container. A command that exceeds it is stopped, and a larger "
+        "source is not fetched.",
     )
-    pools: tuple[WorkerPool, ...] = _setting((), str, "a JSON list", "the worker pools, in order of preference")
+    pools: tuple[WorkerPool, ...] = _setting(
+        (),
+        str,
+        "a JSON list",
+        "Worker pools, in order of preference: see [Worker pools](#worker-pools).",
+        shown_default=f"one pool, `{DEFAULT_POOL}`, from the settings above",
+    )
 
     @property
     def worker_pools(self) -> tuple[WorkerPool, ...]:
-        """The pools that are named, or else the only one. Images are only those of containers."""
+        """The pools of EXECUTOR_POOLS, or else a single one. Without containers, they have no images."""
         pools = self.pools or (self._pool_of_settings(),)
         if self.sandbox == "container":
             return pools
@@ -218,11 +252,11 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
-        """Raises InvalidSetting with a sentence that names the variable."""
+        """Raises InvalidSetting; its message names the variable."""
         known = {PREFIX + found.name.upper(): found for found in fields(cls)}
         unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known.keys() | ELSEWHERE)
         if unknown:
-            raise InvalidSetting(f"{unknown[0]} is not a setting; the settings are {', '.join(sorted(known))}.")
+            raise InvalidSetting(f"{unknown[0]} is not a known setting. Known settings: {', '.join(sorted(known))}.")
         values: dict[str, Any] = {}
         for name, found in known.items():
             text = environ.get(name)
@@ -251,28 +285,30 @@ def _parse_pools(text: str, defaults: WorkerPool) -> tuple[WorkerPool, ...]:
 
 
 def _check(settings: Settings) -> None:
-    """Whether they go together. Raises InvalidSetting."""
+    """Check the settings against each other. Raises InvalidSetting."""
     if settings.objects != "files" and settings.bucket is None:
         raise InvalidSetting(
-            f"EXECUTOR_BUCKET must be a bucket's name, because EXECUTOR_OBJECTS is {settings.objects}."
+            f"EXECUTOR_OBJECTS is {settings.objects}, so EXECUTOR_BUCKET must be set to a bucket name."
         )
     if settings.objects == "files" and settings.bucket is not None:
-        raise InvalidSetting("EXECUTOR_BUCKET is set, but EXECUTOR_OBJECTS is files: set that to gcs or s3.")
+        raise InvalidSetting(
+            "EXECUTOR_BUCKET is set, but EXECUTOR_OBJECTS is files. Set EXECUTOR_OBJECTS to gcs or s3."
+        )
     if settings.objects != "s3" and settings.s3_endpoint is not None:
         raise InvalidSetting(
-            f"EXECUTOR_S3_ENDPOINT is set, but EXECUTOR_OBJECTS is {settings.objects}: set that to s3."
+            f"EXECUTOR_S3_ENDPOINT is set, but EXECUTOR_OBJECTS is {settings.objects}. Set EXECUTOR_OBJECTS to s3."
         )
     if settings.s3_endpoint is not None and not settings.s3_endpoint.startswith(("http://", "https://")):
-        raise InvalidSetting("EXECUTOR_S3_ENDPOINT must be a URL that begins with http:// or https://.")
+        raise InvalidSetting("EXECUTOR_S3_ENDPOINT must be a URL that starts with http:// or https://.")
     if settings.jobs == "google" and settings.project is None:
-        raise InvalidSetting("EXECUTOR_PROJECT must be a Google Cloud project, because EXECUTOR_JOBS is google.")
+        raise InvalidSetting("EXECUTOR_JOBS is google, so EXECUTOR_PROJECT must be set to a Google Cloud project.")
     if settings.jobs == "google" and settings.objects == "files":
         raise InvalidSetting(
-            "EXECUTOR_OBJECTS must be gcs or s3, because EXECUTOR_JOBS is google: workers on other machines cannot"
-            " read local files."
+            "EXECUTOR_OBJECTS must be gcs or s3, because EXECUTOR_JOBS is google: workers on other machines cannot "
+            "read local files."
         )
     if settings.sandbox == "container":
         for place, pool in enumerate(settings.worker_pools):
             if pool.image is None:
                 variable = f"EXECUTOR_POOLS[{place}].image or EXECUTOR_IMAGE" if settings.pools else "EXECUTOR_IMAGE"
-                raise InvalidSetting(f"{variable} must be an image's name, because EXECUTOR_SANDBOX is container.")
+                raise InvalidSetting(f"{variable} must be an image name, because EXECUTOR_SANDBOX is container.")

@@ -260,7 +260,7 @@ def test_an_invalid_option_is_rejected(tmp_path: Path, arguments: list[str], par
 def test_an_invalid_setting_is_rejected(tmp_path: Path) -> None:
     up = ("up", "--port", "0", "--data", tmp_path)
     assert_rejected(run(*up, EXECUTOR_LEASE="long"), "EXECUTOR_LEASE", "seconds")
-    assert_rejected(run(*up, EXECUTOR_LEES="30"), "EXECUTOR_LEES is not a setting")
+    assert_rejected(run(*up, EXECUTOR_LEES="30"), "EXECUTOR_LEES is not a known setting")
 
 
 def test_it_warns_about_an_address_that_is_open_to_others(start_stack: StartStack) -> None:

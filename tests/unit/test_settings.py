@@ -134,7 +134,7 @@ def test_a_bad_value_is_refused_with_a_sentence_that_names_the_variable(name: st
 
 @pytest.mark.parametrize("name", ["EXECUTOR_NONSE", "EXECUTOR_", "EXECUTOR_data"])
 def test_an_unknown_variable_is_refused_by_name(name: str) -> None:
-    with pytest.raises(InvalidSetting, match=f"{name} is not a setting; the settings are .*EXECUTOR_NONCE"):
+    with pytest.raises(InvalidSetting, match=f"{name} is not a known setting. Known settings: .*EXECUTOR_NONCE"):
         Settings.from_env({name: "x"})
 
 

@@ -223,7 +223,7 @@ def test_processes_that_are_not_of_a_leftover_are_left_alone(tmp_path: Path) -> 
         (["--slots", "0"], {}, "Invalid value for '--slots'"),
         (["--work", "{file}"], {}, "is a file."),
         (["--work", "{file}/below"], {}, "The folder for running jobs"),
-        ([], {"EXECUTOR_LEASE": "soon"}, "Error: EXECUTOR_LEASE must be seconds, not 'soon'."),
+        ([], {"EXECUTOR_LEASE": "soon"}, "Error: EXECUTOR_LEASE must be a whole number of seconds, not 'soon'."),
         (
             ["--pool", "gpu"],
             {"EXECUTOR_POOLS": '[{{"name": "a"}}, {{"name": "b"}}]'},
