@@ -2,18 +2,16 @@ locals {
   repository = abspath("${path.module}/..")
 
   # What is deployed, and nothing else: the functions, the library that they share with the workers, and its requirements.
-  source_files = toset([
-    for file in concat(
-      ["requirements.txt"],
-      tolist(fileset(local.repository, "functions/**/*.{py,json,html,css,js,svg}")),
-      tolist(fileset(local.repository, "cloud_executor/**/*.{py,json}")),
-    ) : file if !can(regex("^cloud_executor/(client|local_stack)/", file))
-  ])
+  source_files = setunion(
+    ["requirements.txt"],
+    fileset(local.repository, "functions/**/*.{py,json,html,css,js,svg}"),
+    fileset(local.repository, "cloud_executor/**/*.{py,json}"),
+  )
 
   # The functions that serve the API: one of everything at its own URL, or, behind a load balancer, one for each half.
   services = var.domain == null ? toset(["api"]) : toset(["blob", "executor"])
 
-  url = var.domain == null ? google_cloudfunctions2_function.service["api"].service_config[0].uri : "https://${var.domain}"
+  url = var.domain == null ? google_cloudfunctions2_function.this["api"].service_config[0].uri : "https://${var.domain}"
 
   cors_origins = concat(var.cors_origins, var.domain == null ? [] : ["https://${var.domain}"])
 
@@ -61,10 +59,42 @@ locals {
     THREADS                 = tostring(var.function_limits.concurrency)
   })
 
-  runtime = "python312"
-  build_environment = {
-    GOOGLE_FUNCTION_SOURCE = "functions/main.py"
-  }
+  # What differs between the functions, by the suffix of their names. Cloud Functions has a default for each omitted value.
+  functions = merge(
+    {
+      for service in local.services : service => {
+        description     = "Cloud Executor: the API (${service})"
+        memory_mib      = var.function_limits.memory_mib
+        cpus            = var.function_limits.cpus
+        concurrency     = var.function_limits.concurrency
+        max_instances   = var.function_limits.max_instances
+        min_instances   = var.function_limits.min_instances
+        timeout_seconds = 3600 # the time that a slow upload may take
+        ingress         = var.domain == null ? "ALLOW_ALL" : "ALLOW_INTERNAL_AND_GCLB"
+        nonce           = var.require_nonce && service != "blob"
+      }
+    },
+    {
+      sweep = {
+        description     = "Cloud Executor: repairs what crashes left behind and deletes expired data, once per minute"
+        memory_mib      = 512
+        cpus            = 1
+        concurrency     = 1
+        max_instances   = 1
+        timeout_seconds = 300
+        ingress         = "ALLOW_ALL"
+      }
+      dead-letter = {
+        description     = "Cloud Executor: records the failure of jobs that were delivered too often"
+        memory_mib      = 512
+        max_instances   = 3
+        timeout_seconds = 60
+        ingress         = "ALLOW_INTERNAL_ONLY"
+        settings        = { THREADS = "1" } # it gets one event at a time
+        dead_letters    = true
+      }
+    },
+  )
 }
 
 data "archive_file" "source" {
@@ -87,21 +117,24 @@ resource "google_storage_bucket_object" "source" {
   source = data.archive_file.source.output_path
 }
 
-resource "google_cloudfunctions2_function" "service" {
-  for_each = local.services
+resource "google_cloudfunctions2_function" "this" {
+  #checkov:skip=CKV_GCP_124:Cloud Scheduler and callers without a domain are outside the network; callers need the invoker role
+  for_each = local.functions
 
   project     = var.project_id
   name        = "${var.name}-${each.key}"
   location    = var.region
-  description = "Cloud Executor: what users call (${each.key})"
+  description = each.value.description
   labels      = local.labels
 
   build_config {
-    runtime               = local.runtime
-    entry_point           = each.key
-    environment_variables = local.build_environment
-    docker_repository     = google_artifact_registry_repository.images.id
-    service_account       = google_service_account.this["builder"].id
+    runtime     = "python312"
+    entry_point = replace(each.key, "-", "_")
+    environment_variables = {
+      GOOGLE_FUNCTION_SOURCE = "functions/main.py"
+    }
+    docker_repository = google_artifact_registry_repository.images.id
+    service_account   = google_service_account.this["builder"].id
     source {
       storage_source {
         bucket = google_storage_bucket.source.name
@@ -111,19 +144,19 @@ resource "google_cloudfunctions2_function" "service" {
   }
 
   service_config {
-    available_memory                 = "${var.function_limits.memory_mib}Mi"
-    available_cpu                    = tostring(var.function_limits.cpus)
-    max_instance_request_concurrency = var.function_limits.concurrency
-    max_instance_count               = var.function_limits.max_instances
-    min_instance_count               = var.function_limits.min_instances
-    timeout_seconds                  = 3600 # a slow upload may take as long
-    ingress_settings                 = var.domain == null ? "ALLOW_ALL" : "ALLOW_INTERNAL_AND_GCLB"
+    available_memory                 = "${each.value.memory_mib}Mi"
+    available_cpu                    = try(each.value.cpus, null)
+    max_instance_request_concurrency = try(each.value.concurrency, null)
+    max_instance_count               = each.value.max_instances
+    min_instance_count               = try(each.value.min_instances, null)
+    timeout_seconds                  = each.value.timeout_seconds
+    ingress_settings                 = each.value.ingress
     all_traffic_on_latest_revision   = true
     service_account_email            = google_service_account.this[each.key].email
-    environment_variables            = local.function_settings
+    environment_variables            = merge(local.function_settings, try(each.value.settings, {}))
 
     dynamic "secret_environment_variables" {
-      for_each = var.require_nonce && each.key != "blob" ? [google_secret_manager_secret_version.nonce[0]] : []
+      for_each = try(each.value.nonce, false) ? [google_secret_manager_secret_version.nonce[0]] : []
       content {
         key        = "EXECUTOR_NONCE"
         project_id = var.project_id
@@ -133,56 +166,42 @@ resource "google_cloudfunctions2_function" "service" {
     }
   }
 
+  dynamic "event_trigger" {
+    for_each = try(each.value.dead_letters, false) ? [google_pubsub_topic.dead_letter.id] : []
+    content {
+      trigger_region        = var.region
+      event_type            = "google.cloud.pubsub.topic.v1.messagePublished"
+      pubsub_topic          = event_trigger.value
+      retry_policy          = "RETRY_POLICY_RETRY"
+      service_account_email = google_service_account.this["events"].email
+    }
+  }
+
+  # A function must not start before its account has its roles. It may publish to every pool that its settings name.
   depends_on = [
     google_artifact_registry_repository_iam_member.this,
     google_project_iam_member.this,
-    google_pubsub_topic_iam_member.publisher, # a pool that it knows is one that it may publish to
+    google_project_service_identity.agent,
+    google_pubsub_topic_iam_member.publisher,
     google_secret_manager_secret_iam_member.nonce,
     google_storage_bucket_iam_member.this,
   ]
 }
 
-# Mends what crashes left, once a minute.
-resource "google_cloudfunctions2_function" "sweep" {
-  #checkov:skip=CKV_GCP_124:Cloud Scheduler calls from outside the network; only its account may
-  project     = var.project_id
-  name        = "${var.name}-sweep"
-  location    = var.region
-  description = "Cloud Executor: what a crash left is mended, and what has expired is cleared away"
-  labels      = local.labels
+# These functions used to be separate resources.
+moved {
+  from = google_cloudfunctions2_function.service
+  to   = google_cloudfunctions2_function.this
+}
 
-  build_config {
-    runtime               = local.runtime
-    entry_point           = "sweep"
-    environment_variables = local.build_environment
-    docker_repository     = google_artifact_registry_repository.images.id
-    service_account       = google_service_account.this["builder"].id
-    source {
-      storage_source {
-        bucket = google_storage_bucket.source.name
-        object = google_storage_bucket_object.source.name
-      }
-    }
-  }
+moved {
+  from = google_cloudfunctions2_function.sweep
+  to   = google_cloudfunctions2_function.this["sweep"]
+}
 
-  service_config {
-    available_memory                 = "512Mi"
-    available_cpu                    = "1"
-    max_instance_request_concurrency = 1
-    max_instance_count               = 1
-    timeout_seconds                  = 300
-    ingress_settings                 = "ALLOW_ALL"
-    all_traffic_on_latest_revision   = true
-    service_account_email            = google_service_account.this["sweep"].email
-    environment_variables            = local.function_settings
-  }
-
-  depends_on = [
-    google_artifact_registry_repository_iam_member.this,
-    google_project_iam_member.this,
-    google_pubsub_topic_iam_member.publisher,
-    google_storage_bucket_iam_member.this,
-  ]
+moved {
+  from = google_cloudfunctions2_function.dead_letter
+  to   = google_cloudfunctions2_function.this["dead-letter"]
 }
 
 resource "google_cloud_scheduler_job" "sweep" {
@@ -196,10 +215,10 @@ resource "google_cloud_scheduler_job" "sweep" {
 
   http_target {
     http_method = "POST"
-    uri         = google_cloudfunctions2_function.sweep.service_config[0].uri
+    uri         = google_cloudfunctions2_function.this["sweep"].service_config[0].uri
     oidc_token {
       service_account_email = google_service_account.this["scheduler"].email
-      audience              = google_cloudfunctions2_function.sweep.service_config[0].uri
+      audience              = google_cloudfunctions2_function.this["sweep"].service_config[0].uri
     }
   }
 
@@ -209,52 +228,4 @@ resource "google_cloud_scheduler_job" "sweep" {
   }
 
   depends_on = [google_project_service.required]
-}
-
-# Records the failure of jobs that no worker could run.
-resource "google_cloudfunctions2_function" "dead_letter" {
-  project     = var.project_id
-  name        = "${var.name}-dead-letter"
-  location    = var.region
-  description = "Cloud Executor: a job that was handed out too often has failed"
-  labels      = local.labels
-
-  build_config {
-    runtime               = local.runtime
-    entry_point           = "dead_letter"
-    environment_variables = local.build_environment
-    docker_repository     = google_artifact_registry_repository.images.id
-    service_account       = google_service_account.this["builder"].id
-    source {
-      storage_source {
-        bucket = google_storage_bucket.source.name
-        object = google_storage_bucket_object.source.name
-      }
-    }
-  }
-
-  service_config {
-    available_memory               = "512Mi"
-    max_instance_count             = 3
-    timeout_seconds                = 60
-    ingress_settings               = "ALLOW_INTERNAL_ONLY"
-    all_traffic_on_latest_revision = true
-    service_account_email          = google_service_account.this["dead-letter"].email
-    environment_variables          = merge(local.function_settings, { THREADS = "1" })
-  }
-
-  event_trigger {
-    trigger_region        = var.region
-    event_type            = "google.cloud.pubsub.topic.v1.messagePublished"
-    pubsub_topic          = google_pubsub_topic.dead_letter.id
-    retry_policy          = "RETRY_POLICY_RETRY"
-    service_account_email = google_service_account.this["events"].email
-  }
-
-  depends_on = [
-    google_artifact_registry_repository_iam_member.this,
-    google_project_iam_member.this,
-    google_project_service_identity.agent,
-    google_storage_bucket_iam_member.this,
-  ]
 }

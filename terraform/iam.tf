@@ -165,7 +165,7 @@ resource "google_project_iam_member" "leave_group" {
 resource "google_cloud_run_v2_service_iam_member" "sweep" {
   project  = var.project_id
   location = var.region
-  name     = google_cloudfunctions2_function.sweep.name
+  name     = google_cloudfunctions2_function.this["sweep"].name
   role     = "roles/run.invoker"
   member   = google_service_account.this["scheduler"].member
 }
@@ -173,7 +173,7 @@ resource "google_cloud_run_v2_service_iam_member" "sweep" {
 resource "google_cloud_run_v2_service_iam_member" "dead_letter" {
   project  = var.project_id
   location = var.region
-  name     = google_cloudfunctions2_function.dead_letter.name
+  name     = google_cloudfunctions2_function.this["dead-letter"].name
   role     = "roles/run.invoker"
   member   = google_service_account.this["events"].member
 }
@@ -185,7 +185,7 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
 
   project  = var.project_id
   location = var.region
-  name     = google_cloudfunctions2_function.service[each.value.service].name
+  name     = google_cloudfunctions2_function.this[each.value.service].name
   role     = "roles/run.invoker"
   member   = each.value.member
 }

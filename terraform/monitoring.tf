@@ -1,8 +1,7 @@
 locals {
-  functions = sort(concat([for service in local.services : "${var.name}-${service}"], ["${var.name}-sweep", "${var.name}-dead-letter"]))
-
   # As Cloud Monitoring writes a choice of names.
   service_filter      = "one_of(${join(", ", [for service in sort(local.services) : "\"${var.name}-${service}\""])})"
+  function_filter     = "one_of(${join(", ", [for function in sort(keys(local.functions)) : "\"${var.name}-${function}\""])})"
   subscription_filter = "one_of(${join(", ", [for pool in sort(keys(var.pools)) : "\"${var.name}-${pool}\""])})"
   group_filter        = local.subscription_filter
   bucket_filter       = "resource.type = \"gcs_bucket\" AND resource.label.bucket_name = \"${google_storage_bucket.blobs.name}\""
@@ -375,7 +374,7 @@ locals {
     },
     {
       title   = "Spend: function instances billed (s/s)"
-      filter  = "resource.type = \"cloud_run_revision\" AND metric.type = \"run.googleapis.com/container/billable_instance_time\" AND resource.label.service_name = one_of(${join(", ", [for name in local.functions : "\"${name}\""])})"
+      filter  = "resource.type = \"cloud_run_revision\" AND metric.type = \"run.googleapis.com/container/billable_instance_time\" AND resource.label.service_name = ${local.function_filter}"
       aligner = "ALIGN_RATE"
       groups  = ["resource.label.service_name"]
       plot    = "STACKED_AREA"

@@ -114,7 +114,7 @@ resource "google_compute_region_network_endpoint_group" "api" {
   network_endpoint_type = "SERVERLESS"
 
   cloud_run {
-    service = google_cloudfunctions2_function.service[each.key].name
+    service = google_cloudfunctions2_function.this[each.key].name
   }
 }
 

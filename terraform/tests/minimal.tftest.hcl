@@ -18,11 +18,11 @@ run "one_function_serves_all_and_costs_nothing_while_idle" {
   command = plan
 
   assert {
-    condition     = keys(google_cloudfunctions2_function.service) == ["api"]
+    condition     = keys(google_cloudfunctions2_function.this) == ["api", "dead-letter", "sweep"]
     error_message = "The API must be one function."
   }
   assert {
-    condition     = google_cloudfunctions2_function.service["api"].service_config[0].min_instance_count == 0
+    condition     = google_cloudfunctions2_function.this["api"].service_config[0].min_instance_count == 0
     error_message = "No instance may be kept warm."
   }
   assert {

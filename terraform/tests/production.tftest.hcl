@@ -34,11 +34,11 @@ run "two_functions_stand_behind_the_load_balancer" {
   command = plan
 
   assert {
-    condition     = keys(google_cloudfunctions2_function.service) == ["blob", "executor"]
+    condition     = keys(google_cloudfunctions2_function.this) == ["blob", "dead-letter", "executor", "sweep"]
     error_message = "Blobs and jobs have a function each."
   }
   assert {
-    condition     = alltrue([for service in google_cloudfunctions2_function.service : service.service_config[0].ingress_settings == "ALLOW_INTERNAL_AND_GCLB"])
+    condition     = alltrue([for service in local.services : google_cloudfunctions2_function.this[service].service_config[0].ingress_settings == "ALLOW_INTERNAL_AND_GCLB"])
     error_message = "Nobody may go around the load balancer."
   }
   assert {
@@ -74,7 +74,7 @@ run "each_function_has_an_account_of_its_own" {
     error_message = "Only the function for blobs reads and writes them."
   }
   assert {
-    condition     = length(google_cloudfunctions2_function.service["blob"].service_config[0].secret_environment_variables) == 0
+    condition     = length(google_cloudfunctions2_function.this["blob"].service_config[0].secret_environment_variables) == 0
     error_message = "The function for blobs needs no secret."
   }
 }

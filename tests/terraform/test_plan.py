@@ -23,7 +23,7 @@ COSTS_WHILE_IDLE = (
 MINIMAL = {
     "google_artifact_registry_repository": ["images"],
     "google_cloud_scheduler_job": ["sweep"],
-    "google_cloudfunctions2_function": ["dead_letter", "service api", "sweep"],
+    "google_cloudfunctions2_function": ["this api", "this dead-letter", "this sweep"],
     "google_compute_firewall": ["deny_ingress", "health_checks"],
     "google_compute_health_check": ["worker"],
     "google_compute_network": ["workers"],
@@ -61,7 +61,7 @@ MINIMAL = {
 PRODUCTION = MINIMAL | {
     "google_billing_budget": ["monthly 0"],
     "google_cloudbuild_trigger": ["deploy 0"],
-    "google_cloudfunctions2_function": ["dead_letter", "service blob", "service executor", "sweep"],
+    "google_cloudfunctions2_function": ["this blob", "this dead-letter", "this executor", "this sweep"],
     "google_compute_backend_service": ["api blob", "api executor"],
     "google_compute_global_address": ["api 0"],
     "google_compute_global_forwarding_rule": ["http 0", "https 0"],
