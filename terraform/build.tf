@@ -1,14 +1,14 @@
 resource "google_artifact_registry_repository" "images" {
-  #checkov:skip=CKV_GCP_84:The key is a variable, kms_key
+  #checkov:skip=CKV_GCP_84:The variable kms_key sets a customer-managed key
   project       = var.project_id
   location      = var.region
   repository_id = var.name
-  description   = "Cloud Executor: images of the worker and of the functions"
+  description   = "Cloud Executor: images of the worker and the functions"
   format        = "DOCKER"
   kms_key_name  = var.kms_key
   labels        = local.labels
 
-  # Enough to roll back; a policy that keeps goes before one that deletes.
+  # Keeps enough images to roll back: a KEEP policy takes precedence over a DELETE policy.
   cleanup_policies {
     id     = "keep-recent"
     action = "KEEP"
@@ -27,7 +27,7 @@ resource "google_artifact_registry_repository" "images" {
   depends_on = [google_project_service.required, google_kms_crypto_key_iam_member.service_agents]
 }
 
-# Shipping what is pushed ---------------------------------------------------------------------------------------------
+# Continuous deployment -----------------------------------------------------------------------------------------------
 
 resource "google_cloudbuild_trigger" "deploy" {
   count = var.build == null ? 0 : 1
@@ -60,10 +60,11 @@ resource "google_cloudbuild_trigger" "deploy" {
   depends_on = [google_project_iam_member.deployer, google_project_iam_member.manage_queues, google_storage_bucket_iam_member.deployer]
 }
 
-# What a push may change: functions, pools, queues, indexes, alerts. It reads all else, to compare, but gives no roles, makes
-# no accounts, opens no network and cannot change its own trigger: a person applies that, and until then a deployment that
-# needs it fails, as that of a new pool does, whose queue needs roles. So whoever may push gets what our functions and
-# workers may do, and beside it the VMs, functions and queues of the project, for which there is nothing smaller.
+# A push may change functions, pools, queues, indexes, and alerts. The account reads everything else to compare it with
+# the state, but it cannot grant roles, create accounts, open the network, or change its own trigger. A deployment that
+# needs one of these fails until a person applies the change. A new pool is such a change, because its queue needs roles.
+# Anyone who may push therefore has the permissions of our functions and workers, and can change all VMs, functions, and
+# queues of the project, because no narrower role exists.
 locals {
   deployer_project_roles = toset(var.build == null ? [] : [
     "roles/browser",
@@ -96,14 +97,15 @@ resource "google_project_iam_member" "deployer" {
   member  = google_service_account.this["deployer"].member
 }
 
-# Topics and subscriptions, also of a new pool; but not who may use them, nor their messages. Pub/Sub knows no conditions.
+# This role covers the topics and subscriptions of new pools, but not their permissions or messages. Pub/Sub does not
+# support IAM conditions.
 resource "google_project_iam_custom_role" "manage_queues" {
   count = var.build == null ? 0 : 1
 
   project     = var.project_id
   role_id     = "${replace(var.name, "-", "_")}_manage_queues"
   title       = "Cloud Executor: manage topics and subscriptions"
-  description = "What a push needs to change the queues of the worker pools"
+  description = "Lets a push change the queues of the worker pools"
   permissions = concat(
     [for verb in ["attachSubscription", "create", "delete", "get", "update"] : "pubsub.topics.${verb}"],
     [for verb in ["create", "delete", "get", "update"] : "pubsub.subscriptions.${verb}"],
@@ -136,7 +138,7 @@ resource "google_artifact_registry_repository_iam_member" "deployer" {
   member     = google_service_account.this["deployer"].member
 }
 
-# Terraform compares the secrets with those of its state, which the account reads anyway.
+# Terraform compares the secrets with its state, which the account can read anyway.
 resource "google_secret_manager_secret_iam_member" "deployer" {
   for_each = {
     for pair in setproduct(var.build == null ? [] : keys(local.secrets), ["secretAccessor", "viewer"]) : "${pair[0]}/${pair[1]}" => { secret = pair[0], role = pair[1] }
@@ -148,7 +150,8 @@ resource "google_secret_manager_secret_iam_member" "deployer" {
   member    = google_service_account.this["deployer"].member
 }
 
-# To deploy in the name of an account is a right over that account. The call of sweep is not deployed by a push.
+# Deploying a function or VM that runs as an account requires a role on that account. A push does not deploy the Cloud
+# Scheduler job, so it needs no role on that job's account.
 resource "google_service_account_iam_member" "deployer" {
   for_each = toset(var.build == null ? [] : [for account in keys(local.accounts) : account if !contains(["deployer", "scheduler"], account)])
 

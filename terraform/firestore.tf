@@ -1,8 +1,8 @@
 locals {
-  # Declared once, in the format of the Firebase command; the backend's tests read the same file.
+  # This file has the format of the Firebase CLI. The tests of the Firestore backend read it too.
   firestore = jsondecode(file("${local.repository}/cloud_executor/backends/google/firestore/indexes.json"))
 
-  # Keyed by what they index, so that a new one does not move the others.
+  # The keys are made of the indexed fields, so that adding an index does not change the addresses of the others.
   firestore_indexes = {
     for index in local.firestore.indexes :
     join("/", concat([index.collectionGroup], [for field in index.fields : "${field.fieldPath}:${lower(field.order)}"])) => index
@@ -42,8 +42,8 @@ resource "google_firestore_index" "jobs" {
   }
 }
 
-# Fields that nobody asks by are not indexed: each index is one more write, and over ever growing values a hot spot. Where
-# a time to live is kept, Firestore itself deletes documents whose time has come.
+# Fields that no query uses are not indexed: each index costs one more write per document, and an index of an increasing
+# value is a hot spot. Where a field has a time to live, Firestore deletes expired documents itself.
 resource "google_firestore_field" "jobs" {
   for_each = local.firestore_fields
 
@@ -57,7 +57,7 @@ resource "google_firestore_field" "jobs" {
     content {}
   }
 
-  # Without this block a field has the database's automatic indexes.
+  # Without this block, a field has the database's automatic indexes.
   dynamic "index_config" {
     for_each = try([each.value.indexes], [])
     content {

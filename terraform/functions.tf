@@ -1,14 +1,14 @@
 locals {
   repository = abspath("${path.module}/..")
 
-  # What is deployed, and nothing else: the functions, the library that they share with the workers, and its requirements.
+  # The deployed source: the functions, the library that they share with the workers, and the requirements.
   source_files = setunion(
     ["requirements.txt"],
     fileset(local.repository, "functions/**/*.{py,json,html,css,js,svg}"),
     fileset(local.repository, "cloud_executor/**/*.{py,json}"),
   )
 
-  # The functions that serve the API: one of everything at its own URL, or, behind a load balancer, one for each half.
+  # The functions that serve the API: one at its own URL, or one each for blobs and jobs behind a load balancer.
   services = var.domain == null ? toset(["api"]) : toset(["blob", "executor"])
 
   url = var.domain == null ? google_cloudfunctions2_function.this["api"].service_config[0].uri : "https://${var.domain}"
@@ -17,7 +17,7 @@ locals {
 
   pool_order = values({ for name, pool in var.pools : format("%012d %s", pool.order + 1000000, name) => name })
 
-  # What functions and workers are told alike.
+  # Settings that functions and workers share.
   settings = {
     EXECUTOR_OBJECTS            = "gcs"
     EXECUTOR_JOBS               = "google"
@@ -30,7 +30,7 @@ locals {
     EXECUTOR_POOLS              = jsonencode([for name in local.pool_order : local.pool_settings[name]])
   }
 
-  # Each pool as functions and workers know it; what it leaves out, the code has a default for.
+  # The pools in the format of EXECUTOR_POOLS. The code has a default for each omitted value.
   pool_settings = {
     for name, pool in var.pools : name => {
       for key, value in {
@@ -55,11 +55,11 @@ locals {
 
   function_settings = merge(local.settings, {
     EXECUTOR_ALLOW_LIST_ALL = tostring(var.list_all_blobs)
-    PYTHONPATH              = "/workspace" # where the platform puts the archive; functions-framework knows only the folder of main.py
+    PYTHONPATH              = "/workspace" # the platform extracts the archive here; functions-framework adds only the folder of main.py to the path
     THREADS                 = tostring(var.function_limits.concurrency)
   })
 
-  # What differs between the functions, by the suffix of their names. Cloud Functions has a default for each omitted value.
+  # The differences between the functions, by the suffix of their names. Cloud Functions has defaults for omitted values.
   functions = merge(
     {
       for service in local.services : service => {
@@ -100,7 +100,7 @@ locals {
 data "archive_file" "source" {
   type             = "zip"
   output_path      = "${path.root}/.terraform/${var.name}-functions.zip"
-  output_file_mode = "0644" # so that equal files make an equal archive, on any machine
+  output_file_mode = "0644" # makes the archive identical on every machine
 
   dynamic "source" {
     for_each = local.source_files
@@ -118,7 +118,7 @@ resource "google_storage_bucket_object" "source" {
 }
 
 resource "google_cloudfunctions2_function" "this" {
-  #checkov:skip=CKV_GCP_124:Cloud Scheduler and callers without a domain are outside the network; callers need the invoker role
+  #checkov:skip=CKV_GCP_124:Cloud Scheduler calls from outside the network; every caller needs the role run.invoker
   for_each = local.functions
 
   project     = var.project_id
@@ -208,7 +208,7 @@ resource "google_cloud_scheduler_job" "sweep" {
   project          = var.project_id
   region           = var.region
   name             = "${var.name}-sweep"
-  description      = "Calls the function that mends what crashes left"
+  description      = "Cloud Executor: calls the function sweep once per minute"
   schedule         = "* * * * *"
   time_zone        = "Etc/UTC"
   attempt_deadline = "300s"
@@ -222,7 +222,7 @@ resource "google_cloud_scheduler_job" "sweep" {
     }
   }
 
-  # The next minute tries again.
+  # The call of the next minute is the retry.
   retry_config {
     retry_count = 0
   }

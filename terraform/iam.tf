@@ -1,4 +1,4 @@
-# Who may do what. docs/deployment.md has the same as a table, with the reasons; a test compares the two.
+# Accounts and their roles. docs/deployment.md lists them with the reasons, and a test compares the two.
 
 locals {
   accounts = merge(
@@ -7,17 +7,17 @@ locals {
       sweep       = "Cloud Executor: the function sweep"
       dead-letter = "Cloud Executor: the function dead_letter"
       scheduler   = "Cloud Executor: calls sweep"
-      events      = "Cloud Executor: brings dead letters to their function"
+      events      = "Cloud Executor: delivers dead letters to the function dead_letter"
       worker      = "Cloud Executor: worker VMs"
       builder     = "Cloud Executor: builds the functions"
     },
-    var.build == null ? {} : { deployer = "Cloud Executor: tests, builds and deploys what is pushed" },
+    var.build == null ? {} : { deployer = "Cloud Executor: tests, builds, and deploys each push" },
   )
 
   serve_blobs = var.domain == null ? "api" : "blob"
   serve_jobs  = var.domain == null ? "api" : "executor"
 
-  # Firestore has no permissions on a database; a condition limits those on the project to ours.
+  # Firestore roles cannot be granted on a database, so a condition limits the project's roles to our database.
   database_roles = {
     for account in [local.serve_jobs, "sweep", "dead-letter", "worker"] : "${account}/database" => {
       account   = account
@@ -26,11 +26,11 @@ locals {
     }
   }
 
-  # Cloud Functions builds from a copy of the source, in a bucket of its own that it makes with the first function.
+  # Cloud Functions copies the source to this bucket, which it creates with the first function, and builds from there.
   build_bucket = "projects/_/buckets/gcf-v2-sources-${data.google_project.this.number}-${var.region}"
 
   project_roles = merge(local.database_roles, {
-    # Write-only, and not to be had on anything smaller than a project.
+    # The logging, metric, and event roles cannot be granted on anything smaller than the project.
     "worker/logs"    = { account = "worker", role = "roles/logging.logWriter", condition = null }
     "worker/metrics" = { account = "worker", role = "roles/monitoring.metricWriter", condition = null }
     "builder/logs"   = { account = "builder", role = "roles/logging.logWriter", condition = null }
@@ -84,7 +84,8 @@ resource "google_storage_bucket_iam_member" "this" {
   member = google_service_account.this[each.value.account].member
 }
 
-# Publishing: what creates jobs, what mends a create that was cut short, and what hands a job over to another pool.
+# Three accounts publish: the API for created jobs, the sweep for jobs that a crash kept from being published, and the
+# worker for jobs that it hands over to another pool.
 resource "google_pubsub_topic_iam_member" "publisher" {
   for_each = {
     for pair in setproduct([local.serve_jobs, "sweep", "worker"], keys(var.pools)) : "${pair[0]}/${pair[1]}" => { account = pair[0], pool = pair[1] }
@@ -105,7 +106,7 @@ resource "google_pubsub_subscription_iam_member" "worker" {
   member       = google_service_account.this["worker"].member
 }
 
-# Pub/Sub moves a message to the dead letters in the name of its own account.
+# Pub/Sub's own service account moves messages to the dead-letter topic.
 resource "google_pubsub_topic_iam_member" "dead_letter" {
   project = var.project_id
   topic   = google_pubsub_topic.dead_letter.name
@@ -126,7 +127,7 @@ resource "google_pubsub_subscription_iam_member" "dead_letter" {
   depends_on = [google_project_service_identity.agent]
 }
 
-# URLs of the bucket are signed in the function's own name, without a key.
+# The function signs URLs of the bucket as its own account, without a key.
 resource "google_service_account_iam_member" "sign_urls" {
   service_account_id = google_service_account.this[local.serve_blobs].name
   role               = "roles/iam.serviceAccountTokenCreator"
@@ -143,24 +144,24 @@ resource "google_artifact_registry_repository_iam_member" "this" {
   member     = google_service_account.this[each.key].member
 }
 
-# An idle worker takes its own VM out of its group.
+# An idle worker removes its own VM from its group.
 resource "google_project_iam_custom_role" "leave_group" {
   project     = var.project_id
   role_id     = "${replace(var.name, "-", "_")}_leave_group"
   title       = "Cloud Executor: leave the worker group"
-  description = "What a worker needs to remove its own VM from its managed instance group"
-  # Of a group, so VMs that are in none are out of reach: the group deletes the VM, in the name of Google's own account.
+  description = "Lets a worker remove its own VM from its managed instance group"
+  # These permissions reach only VMs in a group: the group deletes the VM, using Google's own service account.
   permissions = ["compute.instanceGroupManagers.get", "compute.instanceGroupManagers.update"]
 }
 
-# Instance groups have no permissions of their own, nor do conditions know them.
+# Roles cannot be granted on an instance group, and IAM conditions do not support groups.
 resource "google_project_iam_member" "leave_group" {
   project = var.project_id
   role    = google_project_iam_custom_role.leave_group.name
   member  = google_service_account.this["worker"].member
 }
 
-# Who may call the functions ------------------------------------------------------------------------------------------
+# Callers of the functions --------------------------------------------------------------------------------------------
 
 resource "google_cloud_run_v2_service_iam_member" "sweep" {
   project  = var.project_id
@@ -198,7 +199,7 @@ locals {
   )
 }
 
-# A key of yours ------------------------------------------------------------------------------------------------------
+# Customer-managed encryption key -------------------------------------------------------------------------------------
 
 resource "google_kms_crypto_key_iam_member" "service_agents" {
   for_each = var.kms_key == null ? toset([]) : toset(["compute", "pubsub", "registry", "storage"])

@@ -1,5 +1,5 @@
 locals {
-  # As Cloud Monitoring writes a choice of names.
+  # Lists of names in the filter syntax of Cloud Monitoring.
   service_filter      = "one_of(${join(", ", [for service in sort(local.services) : "\"${var.name}-${service}\""])})"
   function_filter     = "one_of(${join(", ", [for function in sort(keys(local.functions)) : "\"${var.name}-${function}\""])})"
   subscription_filter = "one_of(${join(", ", [for pool in sort(keys(var.pools)) : "\"${var.name}-${pool}\""])})"
@@ -10,12 +10,12 @@ locals {
   runbook  = "See docs/operations.md, \"Alerts\"."
 }
 
-# Metrics that are counted from log lines -----------------------------------------------------------------------------
+# Log-based metrics ---------------------------------------------------------------------------------------------------
 
 resource "google_logging_metric" "jobs" {
   project     = var.project_id
   name        = "${var.name}/jobs"
-  description = "Jobs that ended on our workers, by outcome"
+  description = "Number of jobs that ended on our workers, by outcome"
   filter      = "jsonPayload.component=\"worker\" AND jsonPayload.action=\"finish\""
 
   metric_descriptor {
@@ -26,7 +26,7 @@ resource "google_logging_metric" "jobs" {
     labels {
       key         = "status"
       value_type  = "STRING"
-      description = "How the job ended"
+      description = "Final status of the job"
     }
   }
   label_extractors = {
@@ -39,7 +39,7 @@ resource "google_logging_metric" "jobs" {
 resource "google_logging_metric" "job_seconds" {
   project         = var.project_id
   name            = "${var.name}/job_seconds"
-  description     = "How long jobs took on our workers, from their claim to their recorded outcome"
+  description     = "Duration of jobs on our workers, from claim to recorded outcome, in seconds"
   filter          = google_logging_metric.jobs.filter
   value_extractor = "EXTRACT(jsonPayload.seconds)"
 
@@ -51,12 +51,12 @@ resource "google_logging_metric" "job_seconds" {
     labels {
       key         = "status"
       value_type  = "STRING"
-      description = "How the job ended"
+      description = "Final status of the job"
     }
   }
   label_extractors = google_logging_metric.jobs.label_extractors
 
-  # From 10 ms to a day.
+  # The buckets cover 10 ms to one day.
   bucket_options {
     exponential_buckets {
       num_finite_buckets = 47
@@ -68,11 +68,11 @@ resource "google_logging_metric" "job_seconds" {
   depends_on = [google_project_service.required]
 }
 
-# Each worker logs a line a minute.
+# Each worker logs this record once per minute.
 resource "google_logging_metric" "busy_slots" {
   project         = var.project_id
   name            = "${var.name}/busy_slots"
-  description     = "How many slots of a worker had a job, once a minute"
+  description     = "Number of a worker's slots that have a job, sampled once per minute"
   filter          = "jsonPayload.component=\"worker\" AND jsonPayload.action=\"slots\""
   value_extractor = "EXTRACT(jsonPayload.busy)"
 
@@ -105,7 +105,7 @@ resource "google_logging_metric" "busy_slots" {
 resource "google_logging_metric" "errors" {
   project     = var.project_id
   name        = "${var.name}/errors"
-  description = "Log lines of functions and workers that tell of a fault of ours"
+  description = "Number of errors that functions and workers logged"
   filter      = "(jsonPayload.component=\"worker\" OR jsonPayload.component=\"functions\") AND severity>=ERROR"
 
   metric_descriptor {
@@ -116,7 +116,7 @@ resource "google_logging_metric" "errors" {
     labels {
       key         = "component"
       value_type  = "STRING"
-      description = "functions or worker"
+      description = "The component that logged the error: functions or worker"
     }
   }
   label_extractors = {
@@ -151,7 +151,7 @@ resource "google_monitoring_alert_policy" "dead_letters" {
   user_labels           = local.labels
 
   conditions {
-    display_name = "a job was handed out too often, and has failed"
+    display_name = "a job was delivered too often and has failed"
     condition_threshold {
       filter          = "resource.type = \"pubsub_subscription\" AND metric.type = \"pubsub.googleapis.com/subscription/dead_letter_message_count\" AND resource.label.subscription_id = ${local.subscription_filter}"
       comparison      = "COMPARISON_GT"
@@ -167,7 +167,7 @@ resource "google_monitoring_alert_policy" "dead_letters" {
   }
 
   documentation {
-    content = "No worker of a pool could bring a job to an end. ${local.runbook}"
+    content = "No worker of the pool could finish a job. ${local.runbook}"
   }
   depends_on = [google_project_service.required]
 }
@@ -181,7 +181,7 @@ resource "google_monitoring_alert_policy" "oldest_job" {
   user_labels           = local.labels
 
   conditions {
-    display_name = "the oldest message is unacked for more than ${var.oldest_job_minutes} minutes"
+    display_name = "the oldest message has been unacked for more than ${var.oldest_job_minutes} minutes"
     condition_threshold {
       filter          = "resource.type = \"pubsub_subscription\" AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.label.subscription_id = ${local.subscription_filter}"
       comparison      = "COMPARISON_GT"
@@ -195,7 +195,7 @@ resource "google_monitoring_alert_policy" "oldest_job" {
   }
 
   documentation {
-    content = "Messages stay unacked while their job waits or runs. ${local.runbook}"
+    content = "A message stays unacked while its job waits or runs. ${local.runbook}"
   }
   depends_on = [google_project_service.required]
 }
@@ -209,7 +209,7 @@ resource "google_monitoring_alert_policy" "error_ratio" {
   user_labels           = local.labels
 
   conditions {
-    display_name = "more than 5 % of the requests of ten minutes were answered with a 5xx"
+    display_name = "more than 5 % of the requests in ten minutes returned a 5xx"
     condition_threshold {
       filter             = "resource.type = \"cloud_run_revision\" AND metric.type = \"run.googleapis.com/request_count\" AND resource.label.service_name = ${local.service_filter} AND metric.label.response_code_class = \"5xx\""
       denominator_filter = "resource.type = \"cloud_run_revision\" AND metric.type = \"run.googleapis.com/request_count\" AND resource.label.service_name = ${local.service_filter}"
@@ -230,7 +230,7 @@ resource "google_monitoring_alert_policy" "error_ratio" {
   }
 
   documentation {
-    content = "The API has a fault, or a service behind it has. ${local.runbook}"
+    content = "The API, or a service that it depends on, has an error. ${local.runbook}"
   }
   depends_on = [google_project_service.required]
 }
@@ -246,7 +246,7 @@ resource "google_monitoring_alert_policy" "fleet_at_maximum" {
   user_labels           = merge(local.labels, { pool = each.key })
 
   conditions {
-    display_name = "all ${each.value.max_workers} workers have been there for 30 minutes"
+    display_name = "the pool has had its maximum of ${each.value.max_workers} workers for 30 minutes"
     condition_threshold {
       filter          = "resource.type = \"instance_group\" AND metric.type = \"compute.googleapis.com/instance_group/size\" AND resource.label.instance_group_name = \"${google_compute_region_instance_group_manager.pool[each.key].name}\""
       comparison      = "COMPARISON_GT"
@@ -260,7 +260,7 @@ resource "google_monitoring_alert_policy" "fleet_at_maximum" {
   }
 
   documentation {
-    content = "Jobs may wait for a slot. ${local.runbook}"
+    content = "Jobs may be waiting for a slot. ${local.runbook}"
   }
   depends_on = [google_project_service.required]
 }
@@ -298,7 +298,7 @@ resource "google_billing_budget" "monthly" {
   depends_on = [google_project_service.required]
 }
 
-# The dashboard -------------------------------------------------------------------------------------------------------
+# Dashboard -----------------------------------------------------------------------------------------------------------
 
 locals {
   charts = [
@@ -324,7 +324,7 @@ locals {
       plot    = "LINE"
     },
     {
-      title   = "Backlog: jobs that wait or run"
+      title   = "Backlog: jobs waiting or running"
       filter  = "resource.type = \"pubsub_subscription\" AND metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\" AND resource.label.subscription_id = ${local.subscription_filter}"
       aligner = "ALIGN_MAX"
       groups  = ["resource.label.subscription_id"]
@@ -345,7 +345,7 @@ locals {
       plot    = "STACKED_AREA"
     },
     {
-      title   = "Requests by answer"
+      title   = "Requests by response class (1/s)"
       filter  = "resource.type = \"cloud_run_revision\" AND metric.type = \"run.googleapis.com/request_count\" AND resource.label.service_name = ${local.service_filter}"
       aligner = "ALIGN_RATE"
       groups  = ["metric.label.response_code_class"]
@@ -373,7 +373,7 @@ locals {
       plot    = "STACKED_BAR"
     },
     {
-      title   = "Spend: function instances billed (s/s)"
+      title   = "Spend: billable function instance time (s/s)"
       filter  = "resource.type = \"cloud_run_revision\" AND metric.type = \"run.googleapis.com/container/billable_instance_time\" AND resource.label.service_name = ${local.function_filter}"
       aligner = "ALIGN_RATE"
       groups  = ["resource.label.service_name"]
@@ -387,14 +387,14 @@ locals {
       plot    = "LINE"
     },
     {
-      title   = "Spend: bytes sent to clients"
+      title   = "Spend: bytes sent to clients (B/s)"
       filter  = "metric.type = \"storage.googleapis.com/network/sent_bytes_count\" AND ${local.bucket_filter}"
       aligner = "ALIGN_RATE"
       groups  = ["resource.label.bucket_name"]
       plot    = "LINE"
     },
     {
-      title   = "Spend: documents written"
+      title   = "Spend: documents written (1/s)"
       filter  = "metric.type = \"firestore.googleapis.com/document/write_count\""
       aligner = "ALIGN_RATE"
       groups  = ["metric.label.op"]

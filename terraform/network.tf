@@ -1,4 +1,5 @@
-# The workers' network: no way in but for health checks, a way out by NAT, and Google's services on private addresses.
+# The workers' network: inbound connections only for health checks, outbound connections through Cloud NAT, and Google's
+# services at private addresses.
 
 resource "google_compute_network" "workers" {
   project                 = var.project_id
@@ -10,7 +11,7 @@ resource "google_compute_network" "workers" {
 }
 
 resource "google_compute_subnetwork" "workers" {
-  #checkov:skip=CKV_GCP_76:There is no IPv6 here
+  #checkov:skip=CKV_GCP_76:The subnetwork has no IPv6 addresses
   project                  = var.project_id
   region                   = var.region
   name                     = "${var.name}-workers"
@@ -53,7 +54,7 @@ resource "google_compute_router_nat" "workers" {
 resource "google_compute_firewall" "deny_ingress" {
   project     = var.project_id
   name        = "${var.name}-deny-ingress"
-  description = "Nobody reaches a worker"
+  description = "Cloud Executor: denies all connections to workers"
   network     = google_compute_network.workers.id
   direction   = "INGRESS"
   priority    = 65000
@@ -72,7 +73,7 @@ resource "google_compute_firewall" "deny_ingress" {
 resource "google_compute_firewall" "health_checks" {
   project     = var.project_id
   name        = "${var.name}-health-checks"
-  description = "Google's health checkers ask workers how they are"
+  description = "Cloud Executor: allows Google's health checks of workers"
   network     = google_compute_network.workers.id
   direction   = "INGRESS"
   priority    = 1000
@@ -86,7 +87,7 @@ resource "google_compute_firewall" "health_checks" {
   }
 }
 
-# The load balancer, where there is a domain --------------------------------------------------------------------------
+# Load balancer, with a domain only -----------------------------------------------------------------------------------
 
 locals {
   load_balancer   = var.domain == null ? 0 : 1
@@ -99,8 +100,13 @@ resource "google_compute_global_address" "api" {
 
   project     = var.project_id
   name        = "${var.name}-api"
-  description = "Where the domain's A record must point"
+  description = "Cloud Executor: the address for the domain's A record"
   labels      = local.labels
+
+  # A changed description would replace the address, so that the A record would be wrong.
+  lifecycle {
+    ignore_changes = [description]
+  }
 
   depends_on = [google_project_service.required]
 }
@@ -146,7 +152,7 @@ resource "google_compute_backend_service" "api" {
   }
 }
 
-# People whom Identity-Aware Proxy lets through; it calls the functions in its own name.
+# The people that Identity-Aware Proxy lets through. It calls the functions as its own service account.
 resource "google_iap_web_backend_service_iam_member" "api" {
   for_each = nonsensitive(var.iap != null) ? {
     for pair in setproduct(local.backends, var.invokers) : "${pair[0]}/${pair[1]}" => { service = pair[0], member = pair[1] }
@@ -191,7 +197,7 @@ resource "google_compute_managed_ssl_certificate" "api" {
     domains = [var.domain]
   }
 
-  # A certificate in use cannot be deleted, so that of another domain has another name and is made first.
+  # A certificate in use cannot be deleted. When the domain changes, a new certificate with a new name is created first.
   lifecycle {
     create_before_destroy = true
   }
@@ -272,12 +278,12 @@ resource "google_compute_security_policy" "api" {
 
   project     = var.project_id
   name        = "${var.name}-api"
-  description = "Cloud Executor: limits each address, and turns known attacks away"
+  description = "Cloud Executor: limits the request rate per address and blocks known attacks"
 
   rule {
     priority    = 1000
     action      = "deny(403)"
-    description = "Log4j and the like"
+    description = "Block critical vulnerabilities such as Log4j"
     match {
       expr {
         expression = "evaluatePreconfiguredWaf('cve-canary')"
@@ -288,7 +294,7 @@ resource "google_compute_security_policy" "api" {
   rule {
     priority    = 2147483647
     action      = "throttle"
-    description = "At most so many requests a minute from one address"
+    description = "Limit the requests per minute from one address"
     match {
       versioned_expr = "SRC_IPS_V1"
       config {

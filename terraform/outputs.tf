@@ -1,5 +1,5 @@
 output "url" {
-  description = "Where the API is."
+  description = "The URL of the API."
   value       = local.url
 }
 
@@ -9,7 +9,7 @@ output "bucket" {
 }
 
 output "registry" {
-  description = "Where images are pushed to."
+  description = "The registry for images."
   value       = local.registry
 }
 
@@ -19,7 +19,7 @@ output "worker_image" {
 }
 
 output "address" {
-  description = "Where the domain's A record must point. Null without a domain."
+  description = "The address for the domain's A record. Null without a domain."
   value       = one(google_compute_global_address.api[*].address)
 }
 
@@ -29,31 +29,33 @@ output "subscriptions" {
 }
 
 output "nonce_secret" {
-  description = "The secret in Secret Manager that requests to the executor API must carry. Null if none is needed."
+  description = "The Secret Manager secret that requests to the executor API must carry. Null without `require_nonce`."
   value       = one(google_secret_manager_secret.nonce[*].secret_id)
 }
 
 output "try_it" {
-  description = "Commands that run a first job, for bash."
-  value       = <<-EOT
+  description = "Bash commands that run a first job."
+  # The directives leave indentation behind, which replace() removes.
+  value = replace(<<-EOT
     export EXECUTOR_URL=${local.url}
     headers=()
-    %{~if nonsensitive(var.iap != null)}
-    : "$${ACCOUNT:?set it to a service account among the invokers in whose name you may act}"
+    %{if nonsensitive(var.iap != null)~}
+    : "$${ACCOUNT:?Set ACCOUNT to a service account that is one of the invokers and that you may impersonate.}"
     headers+=(--header "Authorization: Bearer $(gcloud auth print-identity-token --impersonate-service-account="$ACCOUNT" --audiences=${nonsensitive(try(var.iap.client_id, ""))} --include-email)")
-    %{~else}
-    %{~if !var.allow_unauthenticated}
+    %{else~}
+    %{if !var.allow_unauthenticated~}
     headers+=(--header "Authorization: Bearer $(gcloud auth print-identity-token)")
-    %{~endif}
-    %{~endif}
-    %{~if var.require_nonce}
+    %{endif~}
+    %{endif~}
+    %{if var.require_nonce~}
     export EXECUTOR_NONCE=$(gcloud secrets versions access latest --project=${var.project_id} --secret=${one(google_secret_manager_secret.nonce[*].secret_id)})
     headers+=(--header "x-executor-nonce: $EXECUTOR_NONCE")
-    %{~endif}
+    %{endif~}
     echo '{"cmd": "echo", "args": ["Hello"], "resultArtifacts": [{"name": "all", "resultPatterns": []}]}' >executor_config.json
     zip --quiet job.zip executor_config.json
     job=$(curl --fail --silent "$${headers[@]}" --data-binary @job.zip "$EXECUTOR_URL/rest/blob/createFile/job.zip" | cut -d '"' -f 2)
     curl --fail "$${headers[@]}" --request POST "$EXECUTOR_URL/rest/executor/create/$job"
-    curl --fail "$${headers[@]}" "$EXECUTOR_URL/rest/executor/info/$job" # again, until it says SUCCESS: the first VM takes some minutes
+    curl --fail "$${headers[@]}" "$EXECUTOR_URL/rest/executor/info/$job" # repeat until the status is SUCCESS: the first VM takes a few minutes to start
   EOT
+  , "/\\n +/", "\n")
 }

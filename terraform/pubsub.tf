@@ -1,9 +1,9 @@
 locals {
-  retained = "2678400s" # 31 days, the longest that Pub/Sub keeps a message
+  retained = "2678400s" # 31 days, the maximum of Pub/Sub
 }
 
 resource "google_pubsub_topic" "pool" {
-  #checkov:skip=CKV_GCP_83:The key is a variable, kms_key: a message holds only a job's hash
+  #checkov:skip=CKV_GCP_83:The variable kms_key sets a customer-managed key; a message contains only a job's hash
   for_each = var.pools
 
   project      = var.project_id
@@ -14,8 +14,8 @@ resource "google_pubsub_topic" "pool" {
   depends_on = [google_project_service.required, google_kms_crypto_key_iam_member.service_agents]
 }
 
-# A message stays unacked while its job runs, and its worker extends the deadline: the backlog that scales the fleet
-# counts running jobs, and the message of a lost worker returns by itself.
+# A message stays unacked while its job runs, and the worker extends the deadline. So the backlog that scales the fleet
+# includes running jobs, and the message of a lost worker is redelivered automatically.
 resource "google_pubsub_subscription" "pool" {
   for_each = var.pools
 
@@ -27,10 +27,10 @@ resource "google_pubsub_subscription" "pool" {
   labels                     = merge(local.labels, { pool = each.key })
 
   expiration_policy {
-    ttl = "" # never, however long nobody pulls: the pool is scaled to zero
+    ttl = "" # never: nobody pulls while the pool is scaled to zero
   }
 
-  # A job that is given back because its VM goes away should start elsewhere at once.
+  # A job that a worker releases because its VM is preempted should restart elsewhere at once.
   retry_policy {
     minimum_backoff = "1s"
     maximum_backoff = "60s"
@@ -43,7 +43,7 @@ resource "google_pubsub_subscription" "pool" {
 }
 
 resource "google_pubsub_topic" "dead_letter" {
-  #checkov:skip=CKV_GCP_83:The key is a variable, kms_key: a message holds only a job's hash
+  #checkov:skip=CKV_GCP_83:The variable kms_key sets a customer-managed key; a message contains only a job's hash
   project      = var.project_id
   name         = "${var.name}-dead-letter"
   kms_key_name = var.kms_key
@@ -52,7 +52,7 @@ resource "google_pubsub_topic" "dead_letter" {
   depends_on = [google_project_service.required, google_kms_crypto_key_iam_member.service_agents]
 }
 
-# Keeps every dead letter for a person to look at, whatever became of it in the function that records the failure.
+# Keeps every dead letter for the operator to inspect, even if the function that records the failure fails.
 resource "google_pubsub_subscription" "dead_letter" {
   project                    = var.project_id
   name                       = "${var.name}-dead-letter"

@@ -1,7 +1,7 @@
-# What nobody may know. Both values are in Terraform's state too: whoever reads the state knows them.
+# The secrets of a deployment. Terraform's state contains both values: anyone who can read the state knows them.
 
 locals {
-  # Whoever applies for a push reads the state, and compares it with the secrets.
+  # The account that applies a push reads the state and compares it with these secrets.
   secrets = merge(
     { pepper = google_secret_manager_secret.pepper.secret_id },
     var.require_nonce ? { nonce = google_secret_manager_secret.nonce[0].secret_id } : {},
@@ -14,7 +14,7 @@ resource "random_password" "nonce" {
   count = var.require_nonce ? 1 : 0
 
   length  = 40
-  special = false # it travels in a header
+  special = false # the nonce is sent in a header
 }
 
 resource "google_secret_manager_secret" "nonce" {
@@ -41,7 +41,7 @@ resource "google_secret_manager_secret_version" "nonce" {
   secret      = google_secret_manager_secret.nonce[0].id
   secret_data = random_password.nonce[0].result
 
-  # Functions that have not changed to a new one yet must find the old one when an instance starts.
+  # Functions that do not use the new version yet need the old one whenever an instance starts.
   lifecycle {
     create_before_destroy = true
   }
@@ -58,10 +58,10 @@ resource "google_secret_manager_secret_iam_member" "nonce" {
 
 # The pepper of personal access tokens --------------------------------------------------------------------------------
 
-# Tokens are to be stored as hashes, made with this, so that a copy of the database alone lets nobody guess or make one.
-# Without it no token is valid any more: it is never renewed, and outlives the deployment like the database that holds the
-# hashes. No code reads it yet, so no account may but the one that deploys. What will must read version 1, and not the
-# latest: another can only come from an accident.
+# Tokens will be stored as hashes made with the pepper, so that nobody can guess or forge a token with a copy of the
+# database alone. Losing the pepper invalidates every token, so it is never renewed, and it outlives the deployment like
+# the database with the hashes. No code reads it yet, so only the account that deploys has access. Future code must read
+# version 1 rather than the latest version: a second version can only be an accident.
 resource "random_bytes" "pepper" {
   length = 32
 }
@@ -88,7 +88,7 @@ resource "google_secret_manager_secret_version" "pepper" {
   secret_data     = random_bytes.pepper.base64
   deletion_policy = var.delete_protection ? "ABANDON" : "DELETE"
 
-  # What is there stays, whatever becomes of the random value in the state.
+  # Keeps the stored pepper even if the random value in the state changes.
   lifecycle {
     ignore_changes = [secret_data]
   }

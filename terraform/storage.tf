@@ -2,11 +2,11 @@ locals {
   bucket = coalesce(var.bucket_name, "${var.project_id}-${var.name}-blobs")
 }
 
-# There is no retention policy of the bucket: an upload is moved to its place, which deletes the object that it was, and
-# such a policy would forbid that. What was deleted is retained by the soft delete policy instead.
+# The bucket has no retention policy: it would forbid deleting the temporary object when an upload is moved to its final
+# key. The soft delete policy retains deleted objects instead.
 resource "google_storage_bucket" "blobs" {
   #checkov:skip=CKV_GCP_62:Every read and write goes through our own functions and workers, which log it
-  #checkov:skip=CKV_GCP_78:Objects never change, so there are no older versions; the soft delete policy keeps what was deleted
+  #checkov:skip=CKV_GCP_78:Objects never change, so no older versions exist; the soft delete policy retains deleted objects
   project                     = var.project_id
   name                        = local.bucket
   location                    = var.region
@@ -20,7 +20,7 @@ resource "google_storage_bucket" "blobs" {
     retention_duration_seconds = var.soft_delete_days * 86400
   }
 
-  # Uploads that were left before their end.
+  # Unfinished uploads.
   lifecycle_rule {
     action {
       type = "Delete"
@@ -31,7 +31,7 @@ resource "google_storage_bucket" "blobs" {
     }
   }
 
-  # Zips that were composed for a download; they are composed anew for whoever asks later.
+  # Zips that were composed for a download. A later download composes them again.
   lifecycle_rule {
     action {
       type = "Delete"
@@ -51,7 +51,7 @@ resource "google_storage_bucket" "blobs" {
     }
   }
 
-  # Pages send large uploads to the bucket itself, and read large downloads from it.
+  # Web pages send large uploads to the bucket directly, and read large downloads from it.
   dynamic "cors" {
     for_each = length(local.cors_origins) == 0 ? [] : [local.cors_origins]
     content {
@@ -72,17 +72,17 @@ resource "google_storage_bucket" "blobs" {
   depends_on = [google_project_service.required, google_kms_crypto_key_iam_member.service_agents]
 }
 
-# Source archives of the functions.
+# The functions' source archives.
 resource "google_storage_bucket" "source" {
-  #checkov:skip=CKV_GCP_62:Only the deployment writes here, and Cloud Audit Logs record it
-  #checkov:skip=CKV_GCP_78:An archive's name is made of its own checksum, so there are no older versions
+  #checkov:skip=CKV_GCP_62:Only deployments write to this bucket, and Cloud Audit Logs record them
+  #checkov:skip=CKV_GCP_78:The name of an archive contains its checksum, so no older versions exist
   project                     = var.project_id
   name                        = "${var.project_id}-${var.name}-source"
   location                    = var.region
   storage_class               = "STANDARD"
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
-  force_destroy               = true # holds nothing that cannot be made again
+  force_destroy               = true # every archive can be rebuilt
   labels                      = local.labels
 
   dynamic "encryption" {

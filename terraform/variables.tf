@@ -1,4 +1,4 @@
-# What is needed ------------------------------------------------------------------------------------------------------
+# Location ------------------------------------------------------------------------------------------------------------
 
 variable "project_id" {
   description = "The Google Cloud project to deploy into. Billing must be enabled on it."
@@ -7,12 +7,12 @@ variable "project_id" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
-    error_message = "project_id must be a project's id: 6 to 30 lower-case letters, digits and hyphens, starting with a letter."
+    error_message = "project_id must be a project ID: 6 to 30 lowercase letters, digits, and hyphens, starting with a letter."
   }
 }
 
 variable "region" {
-  description = "The region of everything: functions, bucket, database and workers."
+  description = "The region of all resources: functions, bucket, database, and workers."
   type        = string
   default     = "us-central1"
   nullable    = false
@@ -26,20 +26,20 @@ variable "region" {
 # Names ---------------------------------------------------------------------------------------------------------------
 
 variable "name" {
-  description = "What the names of all resources start with. Another one makes a second, separate deployment in the same project, which needs a `firestore_database` of its own too."
+  description = "The name that all resource names start with. A different name creates a second, separate deployment in the same project, which also needs its own `firestore_database`."
   type        = string
   default     = "cloud-executor"
   nullable    = false
 
   validation {
-    # The ids of service accounts have at most 30 letters, and ours end in at most 12.
+    # A service account ID has up to 30 characters, of which our suffix takes up to 12.
     condition     = can(regex("^[a-z][a-z0-9-]{1,16}[a-z0-9]$", var.name))
-    error_message = "name must have 3 to 18 lower-case letters, digits and hyphens, starting with a letter."
+    error_message = "name must have 3 to 18 lowercase letters, digits, and hyphens, starting with a letter."
   }
 }
 
 variable "labels" {
-  description = "Labels for everything that can have some, beside `application`."
+  description = "Labels for every resource that supports them, in addition to `application`."
   type        = map(string)
   default     = {}
   nullable    = false
@@ -49,38 +49,38 @@ variable "labels" {
       for key, value in var.labels :
       can(regex("^[a-z][a-z0-9_-]{0,62}$", key)) && can(regex("^[a-z0-9_-]{0,63}$", value)) && key != "application"
     ])
-    error_message = "labels must have keys and values of at most 63 lower-case letters, digits, hyphens and underscores; \"application\" is ours."
+    error_message = "labels must have keys and values of up to 63 lowercase letters, digits, hyphens, and underscores. The key \"application\" is reserved."
   }
 }
 
-# Who may ask ---------------------------------------------------------------------------------------------------------
+# Access --------------------------------------------------------------------------------------------------------------
 
 variable "allow_unauthenticated" {
-  description = "Whether anybody may call the API without a Google identity. WebGME's clients need this: they know only the secret of `require_nonce`."
+  description = "Whether anyone may call the API without a Google identity. WebGME's clients need this, because they know only the secret of `require_nonce`."
   type        = bool
   default     = false
   nullable    = false
 
   validation {
     condition     = !var.allow_unauthenticated || var.require_nonce
-    error_message = "allow_unauthenticated needs require_nonce: otherwise anybody could run commands on your workers."
+    error_message = "allow_unauthenticated needs require_nonce. Otherwise, anyone could run commands on your workers."
   }
 }
 
 variable "invokers" {
-  description = "Who may call the API with a Google identity, such as `user:jane@example.com` or `group:lab@example.com`."
+  description = "The Google identities that may call the API, such as `user:jane@example.com` or `group:lab@example.com`."
   type        = set(string)
   default     = []
   nullable    = false
 
   validation {
     condition     = alltrue([for member in var.invokers : can(regex("^(user|group|serviceAccount|domain|principal|principalSet):.+", member))])
-    error_message = "invokers must be members such as \"user:jane@example.com\", \"group:...\", \"serviceAccount:...\" or \"domain:...\"; for everybody set allow_unauthenticated."
+    error_message = "invokers must be members such as \"user:jane@example.com\", \"group:...\", \"serviceAccount:...\", or \"domain:...\". To let everyone in, set allow_unauthenticated."
   }
 }
 
 variable "require_nonce" {
-  description = "Whether requests to the executor API must carry the shared secret that is in Secret Manager, in the header `x-executor-nonce`."
+  description = "Whether requests to the executor API must carry the shared secret from Secret Manager in the header `x-executor-nonce`."
   type        = bool
   default     = true
   nullable    = false
@@ -91,21 +91,21 @@ variable "require_nonce" {
   }
 }
 
-# The address ---------------------------------------------------------------------------------------------------------
+# Domain --------------------------------------------------------------------------------------------------------------
 
 variable "domain" {
-  description = "A domain name of yours. Given one, the API is served there by a load balancer with a managed certificate, by separate functions for blobs and jobs. Without: one function at its own URL, and no fixed cost."
+  description = "A domain name that you own. The API is then served there by a load balancer with a managed certificate, and by separate functions for blobs and jobs. Null: a single function at its own URL, without fixed cost."
   type        = string
   default     = null
 
   validation {
     condition     = var.domain == null || can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,63}$", var.domain))
-    error_message = "domain must be a full domain name in lower case, such as \"jobs.example.com\"."
+    error_message = "domain must be a full domain name in lowercase, such as \"jobs.example.com\"."
   }
 }
 
 variable "iap" {
-  description = "With `domain`: the OAuth client by which Identity-Aware Proxy signs people in before they reach the API. Null: no proxy."
+  description = "With `domain`: the OAuth client that Identity-Aware Proxy uses to sign people in before they reach the API. Null: no proxy."
   type = object({
     client_id     = string
     client_secret = string
@@ -115,24 +115,24 @@ variable "iap" {
 
   validation {
     condition     = var.iap == null || var.domain != null
-    error_message = "iap needs a domain: the proxy is a part of the load balancer."
+    error_message = "iap needs a domain, because Identity-Aware Proxy is part of the load balancer."
   }
 }
 
 variable "armor" {
-  description = "With `domain`: whether Cloud Armor limits the requests of each address and turns known attacks away."
+  description = "With `domain`: whether Cloud Armor limits the request rate per address and blocks known attacks."
   type        = bool
   default     = false
   nullable    = false
 
   validation {
     condition     = !var.armor || var.domain != null
-    error_message = "armor needs a domain: Cloud Armor is a part of the load balancer."
+    error_message = "armor needs a domain, because Cloud Armor is part of the load balancer."
   }
 }
 
 variable "requests_per_minute" {
-  description = "With `armor`: how many requests a minute one address may send."
+  description = "With `armor`: the maximum number of requests per minute from one address."
   type        = number
   default     = 6000
   nullable    = false
@@ -144,21 +144,21 @@ variable "requests_per_minute" {
 }
 
 variable "cors_origins" {
-  description = "Origins of web pages that send to and read from the bucket directly, beside that of `domain`. Without a domain, name the API's own here too, once you know it."
+  description = "Origins of web pages that upload to and download from the bucket directly, in addition to the origin of `domain`. Without a domain, add the API's own origin when you know it."
   type        = list(string)
   default     = []
   nullable    = false
 
   validation {
     condition     = alltrue([for origin in var.cors_origins : can(regex("^https?://[^/*]+$", origin))])
-    error_message = "cors_origins must be origins such as \"https://example.com\", without a path or a star."
+    error_message = "cors_origins must be origins such as \"https://example.com\", without a path or a wildcard."
   }
 }
 
-# The functions -------------------------------------------------------------------------------------------------------
+# Functions -----------------------------------------------------------------------------------------------------------
 
 variable "function_limits" {
-  description = "Of each function that serves the API: memory (MiB), CPUs, requests at once per instance, instances at most, and instances kept warm, which cost money while idle."
+  description = "Limits of each function that serves the API: memory in MiB, CPUs, concurrent requests per instance, maximum number of instances, and number of instances kept warm, which cost money while idle."
   type = object({
     memory_mib    = optional(number, 1024)
     cpus          = optional(number, 1)
@@ -171,20 +171,20 @@ variable "function_limits" {
 
   validation {
     condition     = var.function_limits.memory_mib >= 512 && var.function_limits.memory_mib <= 32768 && contains([1, 2, 4, 8], var.function_limits.cpus)
-    error_message = "function_limits must have a memory_mib from 512 to 32768, and 1, 2, 4 or 8 cpus."
+    error_message = "function_limits must have a memory_mib from 512 to 32768, and 1, 2, 4, or 8 cpus."
   }
   validation {
     condition     = var.function_limits.concurrency >= 1 && var.function_limits.concurrency <= 1000 && floor(var.function_limits.concurrency) == var.function_limits.concurrency
-    error_message = "function_limits must have a concurrency from 1 to 1000, a whole number."
+    error_message = "function_limits must have a concurrency that is a whole number from 1 to 1000."
   }
   validation {
     condition     = var.function_limits.min_instances >= 0 && var.function_limits.max_instances >= max(1, var.function_limits.min_instances)
-    error_message = "function_limits must have max_instances of at least 1, and no more min_instances than that."
+    error_message = "function_limits must have max_instances of at least 1, and min_instances from 0 to max_instances."
   }
 }
 
 variable "list_all_blobs" {
-  description = "Whether `GET /rest/blob/metadata?all=1` lists also the blobs that are not public."
+  description = "Whether `GET /rest/blob/metadata?all=1` also lists blobs that are not public."
   type        = bool
   default     = false
   nullable    = false
@@ -204,47 +204,47 @@ variable "bucket_name" {
 
   validation {
     condition     = var.bucket_name == null || can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", var.bucket_name))
-    error_message = "bucket_name must have 3 to 63 lower-case letters, digits, dots, hyphens and underscores."
+    error_message = "bucket_name must have 3 to 63 lowercase letters, digits, dots, hyphens, and underscores."
   }
 }
 
 variable "soft_delete_days" {
-  description = "For how many days the bucket retains what was deleted, by whomever: 0, or 7 to 90. Composed zips and parts of uploads are retained as long, and paid for."
+  description = "Number of days that the bucket retains deleted objects: 0, or 7 to 90. Composed zips and parts of uploads are retained too, at the normal storage price."
   type        = number
   default     = 7
   nullable    = false
 
   validation {
     condition     = var.soft_delete_days == 0 || (var.soft_delete_days >= 7 && var.soft_delete_days <= 90)
-    error_message = "soft_delete_days must be 0, or from 7 to 90."
+    error_message = "soft_delete_days must be 0 or from 7 to 90."
   }
 }
 
 variable "kms_key" {
-  description = "A Cloud KMS key in `region` that encrypts bucket, topics, images and the workers' disks. Null: Google's own keys."
+  description = "A Cloud KMS key in `region` that encrypts the buckets, topics, images, and workers' disks. Null: Google's own keys."
   type        = string
   default     = null
 
   validation {
     condition     = var.kms_key == null || can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key))
-    error_message = "kms_key must be a key's full name: projects/.../locations/.../keyRings/.../cryptoKeys/..."
+    error_message = "kms_key must be the full name of a key: projects/.../locations/.../keyRings/.../cryptoKeys/..."
   }
 }
 
 variable "firestore_database" {
-  description = "The Firestore database for jobs. `(default)` is free of charge up to a quota; a project has only one of that name."
+  description = "The Firestore database for jobs. `(default)` has a free quota, but a project has only one database of that name."
   type        = string
   default     = "(default)"
   nullable    = false
 
   validation {
     condition     = var.firestore_database == "(default)" || can(regex("^[a-z][a-z0-9-]{2,61}[a-z0-9]$", var.firestore_database))
-    error_message = "firestore_database must be \"(default)\", or 4 to 63 lower-case letters, digits and hyphens, starting with a letter."
+    error_message = "firestore_database must be \"(default)\", or 4 to 63 lowercase letters, digits, and hyphens, starting with a letter."
   }
 }
 
 variable "point_in_time_recovery" {
-  description = "Whether the database can be read as it was at any minute of the last seven days."
+  description = "Whether the database can be read as of any minute of the last seven days."
   type        = bool
   default     = false
   nullable    = false
@@ -256,7 +256,7 @@ variable "point_in_time_recovery" {
 }
 
 variable "delete_protection" {
-  description = "Whether `terraform destroy` must leave data alone: it then lets the database be, and refuses to delete a bucket that holds anything and the pepper of tokens."
+  description = "Whether `terraform destroy` keeps data: it then leaves the database alone, and refuses to delete a bucket that contains blobs, and the token pepper."
   type        = bool
   default     = true
   nullable    = false
@@ -270,19 +270,19 @@ variable "delete_protection" {
 # Jobs and workers ----------------------------------------------------------------------------------------------------
 
 variable "longest_job_seconds" {
-  description = "How long a job may run."
+  description = "The maximum run time of a job, in seconds."
   type        = number
   default     = 86400
   nullable    = false
 
   validation {
     condition     = var.longest_job_seconds >= 60 && var.longest_job_seconds <= 604800 && floor(var.longest_job_seconds) == var.longest_job_seconds
-    error_message = "longest_job_seconds must be a whole number from 60 to 604800, a week."
+    error_message = "longest_job_seconds must be a whole number from 60 to 604800 (one week)."
   }
 }
 
 variable "lease_seconds" {
-  description = "How long a worker may be silent before its job goes to another. It renews the lease three times as often: with very many jobs at once, those writes are what the database gets too much of (docs/scaling.md)."
+  description = "Time after which a silent worker loses its job to another worker, in seconds. A worker renews its leases three times in this time; with very many concurrent jobs, these writes overload the database (docs/scaling.md)."
   type        = number
   default     = 30
   nullable    = false
@@ -294,7 +294,7 @@ variable "lease_seconds" {
 }
 
 variable "max_delivery_attempts" {
-  description = "How often a job is handed to workers that give it back before it is a dead letter, and has failed."
+  description = "Number of deliveries after which a job that workers keep releasing becomes a dead letter and fails."
   type        = number
   default     = 20
   nullable    = false
@@ -306,36 +306,36 @@ variable "max_delivery_attempts" {
 }
 
 variable "worker_image" {
-  description = "The worker's container image, best by digest. Null: the newest one that was pushed to the registry made here."
+  description = "The worker's container image, preferably by digest. Null: the newest image in the registry of this deployment."
   type        = string
   default     = null
 
   validation {
     condition     = var.worker_image == null || can(regex("^[a-z0-9.-]+(:[0-9]+)?/[^\\s@:]+(:[\\w.-]+)?(@sha256:[0-9a-f]{64})?$", var.worker_image))
-    error_message = "worker_image must be an image with its registry, such as \"us-central1-docker.pkg.dev/project/cloud-executor/worker@sha256:...\"."
+    error_message = "worker_image must be an image name with a registry, such as \"us-central1-docker.pkg.dev/project/cloud-executor/worker@sha256:...\"."
   }
 }
 
 variable "pools" {
   description = <<-EOT
-    Worker pools by name. A job goes to the first pool, by `order` and then by name, that has all its labels.
+    Worker pools by name. A job goes to the first pool, by `order` and then by name, that has all labels of the job.
 
-    - `order`: where the pool stands among the others.
-    - `labels`: what its workers offer to jobs.
-    - `machine_type`, `disk_gb`, `disk_type`: of its VMs.
-    - `slots`: jobs that one VM runs at once.
-    - `min_workers`, `max_workers`: VMs. Those of `min_workers` cost money while idle.
-    - `idle_minutes`: how long a worker without a job stays that is none of `min_workers`.
-    - `spot`: cheaper VMs that Google may take away; their jobs then start again elsewhere.
-    - `accelerator_type`, `accelerator_count`: GPUs of each VM. Each job gets all of them: with several `slots`, jobs share them.
-    - `zones`: of the region, where not all have the machine type. Empty: all.
-    - `image`: the container image in which its jobs run.
-    - `image_patterns`: images that a job may choose instead.
-    - `job_network`: whether its jobs reach the network: `none`, or `bridge`, without the VM's metadata server.
-    - `job_cpus`, `job_memory_mib`, `job_processes`, `job_disk_mib`: what one job may use. Null: the worker's own default.
-    - `job_timeout_seconds`: how long a job may run that does not say. Null: as long as any may.
-    - `job_max_timeout_seconds`: how long any job of the pool may run. Null: `longest_job_seconds`.
-    - `subnetwork`: one of yours, in place of the one made here; it needs Private Google Access and a way out.
+    - `order`: position of the pool among the others.
+    - `labels`: labels that a job may require of its workers.
+    - `machine_type`, `disk_gb`, `disk_type`: machine type, disk size, and disk type of each VM.
+    - `slots`: maximum number of concurrent jobs per VM.
+    - `min_workers`, `max_workers`: minimum and maximum number of VMs. The minimum costs money while idle.
+    - `idle_minutes`: time after which an idle worker removes its VM, unless the pool is at `min_workers`.
+    - `spot`: whether to use cheaper VMs that Google may preempt. Their jobs then restart elsewhere.
+    - `accelerator_type`, `accelerator_count`: GPUs of each VM. Each job gets all of them, so with several `slots` jobs share them.
+    - `zones`: zones for the VMs, if not every zone of the region has the machine type. Empty: all zones.
+    - `image`: default container image of the pool's jobs.
+    - `image_patterns`: patterns of other images that a job may choose.
+    - `job_network`: network of the jobs: `none`, or `bridge`, which excludes the VM's metadata server.
+    - `job_cpus`, `job_memory_mib`, `job_processes`, `job_disk_mib`: limits of one job. Null: the worker's default.
+    - `job_timeout_seconds`: time limit of a job that does not set one. Null: `job_max_timeout_seconds`.
+    - `job_max_timeout_seconds`: maximum time limit of a job. Null: `longest_job_seconds`.
+    - `subnetwork`: a subnetwork of yours to use instead of the default one. It needs Private Google Access and outbound connectivity.
   EOT
   type = map(object({
     order                   = optional(number, 0)
@@ -367,15 +367,15 @@ variable "pools" {
 
   validation {
     condition     = length(var.pools) > 0 && alltrue([for name, _ in var.pools : can(regex("^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$", name)) && name != "dead-letter"])
-    error_message = "pools must name at least one pool, each by 1 to 20 lower-case letters, digits and hyphens; \"dead-letter\" is taken."
+    error_message = "pools must have at least one pool. The name of a pool must have 1 to 20 lowercase letters, digits, and hyphens, and must not be \"dead-letter\"."
   }
   validation {
     condition     = alltrue([for pool in var.pools : pool.slots >= 1 && pool.slots <= 256 && floor(pool.slots) == pool.slots])
-    error_message = "pools must have slots from 1 to 256, a whole number."
+    error_message = "pools must have a number of slots that is a whole number from 1 to 256."
   }
   validation {
     condition     = alltrue([for pool in var.pools : pool.min_workers >= 0 && pool.max_workers >= 1 && pool.max_workers <= 2000 && pool.min_workers <= pool.max_workers && floor(pool.min_workers) == pool.min_workers && floor(pool.max_workers) == pool.max_workers])
-    error_message = "pools must have max_workers from 1 to 2000, and min_workers from 0 to max_workers, whole numbers."
+    error_message = "pools must have max_workers from 1 to 2000 and min_workers from 0 to max_workers, as whole numbers."
   }
   validation {
     condition     = alltrue([for pool in var.pools : pool.idle_minutes >= 1 && pool.idle_minutes <= 1440])
@@ -383,7 +383,7 @@ variable "pools" {
   }
   validation {
     condition     = alltrue([for pool in var.pools : pool.disk_gb >= 20 && pool.disk_gb <= 65536 && contains(["pd-standard", "pd-balanced", "pd-ssd", "hyperdisk-balanced"], pool.disk_type)])
-    error_message = "pools must have a disk_gb from 20 to 65536, and a disk_type of pd-standard, pd-balanced, pd-ssd or hyperdisk-balanced."
+    error_message = "pools must have a disk_gb from 20 to 65536 and a disk_type of pd-standard, pd-balanced, pd-ssd, or hyperdisk-balanced."
   }
   validation {
     condition     = alltrue([for pool in var.pools : can(regex("^[a-z0-9]+-[a-z0-9-]+$", pool.machine_type))])
@@ -391,11 +391,11 @@ variable "pools" {
   }
   validation {
     condition     = alltrue([for pool in var.pools : pool.accelerator_count >= 1 && pool.accelerator_count <= 16])
-    error_message = "pools must have an accelerator_count from 1 to 16; for none leave accelerator_type out."
+    error_message = "pools must have an accelerator_count from 1 to 16. For VMs without GPUs, omit accelerator_type."
   }
   validation {
     condition     = alltrue([for pool in var.pools : alltrue([for zone in pool.zones : startswith(zone, "${var.region}-")])])
-    error_message = "pools must have zones of the region, such as \"us-central1-a\" in us-central1."
+    error_message = "pools must have zones in the region, such as \"us-central1-a\" in us-central1."
   }
   validation {
     condition     = alltrue([for pool in var.pools : contains(["none", "bridge"], pool.job_network)])
@@ -406,13 +406,13 @@ variable "pools" {
     error_message = "pools must have labels without commas or spaces."
   }
   validation {
-    # Without an image there would be no container for its jobs.
+    # Without an image, a job would have no container.
     condition     = alltrue([for pool in var.pools : can(regex("^[^\\s]+$", pool.image))])
     error_message = "pools must have an image, such as \"mirror.gcr.io/library/python:3.12\"."
   }
   validation {
     condition     = alltrue(flatten([for pool in var.pools : [for limit in [pool.job_cpus, pool.job_memory_mib, pool.job_processes, pool.job_disk_mib] : limit == null || try(limit > 0, false)]]))
-    error_message = "pools must have limits for jobs above 0; for the worker's defaults leave them out."
+    error_message = "pools must have job limits above 0. To use the worker's defaults, omit them."
   }
   validation {
     condition = alltrue([
@@ -421,50 +421,50 @@ variable "pools" {
       coalesce(pool.job_timeout_seconds, 1) <= coalesce(pool.job_max_timeout_seconds, var.longest_job_seconds) &&
       coalesce(pool.job_max_timeout_seconds, 1) <= var.longest_job_seconds
     ])
-    error_message = "pools must have a job_timeout_seconds of at most job_max_timeout_seconds, and that of at most longest_job_seconds."
+    error_message = "pools must have a job_timeout_seconds of up to job_max_timeout_seconds, and a job_max_timeout_seconds of up to longest_job_seconds."
   }
 }
 
 variable "worker_subnet_range" {
-  description = "The private addresses of the workers' subnetwork."
+  description = "The range of private addresses for the workers' subnetwork."
   type        = string
   default     = "10.76.0.0/20"
   nullable    = false
 
   validation {
     condition     = can(cidrnetmask(var.worker_subnet_range)) && can(regex("/(1[6-9]|2[0-8])$", var.worker_subnet_range))
-    error_message = "worker_subnet_range must be a range such as \"10.76.0.0/20\", between /16 and /28."
+    error_message = "worker_subnet_range must be a range from /16 to /28, such as \"10.76.0.0/20\"."
   }
 }
 
-# Watching ------------------------------------------------------------------------------------------------------------
+# Monitoring ----------------------------------------------------------------------------------------------------------
 
 variable "alert_emails" {
-  description = "Who is told by e-mail when something needs a person. Empty: alerts are only shown in the console."
+  description = "Email addresses that receive alerts. Empty: alerts appear only in the console."
   type        = set(string)
   default     = []
   nullable    = false
 
   validation {
     condition     = alltrue([for address in var.alert_emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))])
-    error_message = "alert_emails must be e-mail addresses."
+    error_message = "alert_emails must be email addresses."
   }
 }
 
 variable "oldest_job_minutes" {
-  description = "An alert is raised when a job has waited or run for longer than this."
+  description = "Time after which a job that is still waiting or running raises an alert, in minutes."
   type        = number
   default     = 1440
   nullable    = false
 
   validation {
     condition     = var.oldest_job_minutes >= 5 && var.oldest_job_minutes <= 20160
-    error_message = "oldest_job_minutes must be from 5 to 20160, two weeks."
+    error_message = "oldest_job_minutes must be from 5 to 20160 (two weeks)."
   }
 }
 
 variable "budget" {
-  description = "A monthly budget for the project, in the billing account's currency: e-mails at 50, 90 and 100 percent of it. Null: none."
+  description = "A monthly budget for the project, in the billing account's currency, with alerts at 50, 90, and 100 percent. Null: no budget."
   type = object({
     billing_account = string
     monthly_amount  = number
@@ -477,15 +477,15 @@ variable "budget" {
   }
 }
 
-# Shipping ------------------------------------------------------------------------------------------------------------
+# Continuous deployment -----------------------------------------------------------------------------------------------
 
 variable "build" {
   description = <<-EOT
-    A Cloud Build trigger that tests, builds and deploys every push to a branch. Null: none, and no account that may.
+    A Cloud Build trigger that tests, builds, and deploys every push to a branch. Null: no trigger, and no account for it.
 
     - `repository`: the full name of a repository that is connected to Cloud Build (2nd generation).
-    - `branch`: its pattern.
-    - `state_bucket`: where Terraform keeps its state.
+    - `branch`: a regular expression for the branch.
+    - `state_bucket`: the bucket for Terraform's state.
     - `require_approval`: whether a person must approve each build.
   EOT
   type = object({

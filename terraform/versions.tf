@@ -30,12 +30,12 @@ provider "google" {
   project = var.project_id
   region  = var.region
 
-  # Budgets are asked of an API that bills a project for its quota.
+  # The Budget API needs a project whose quota it uses.
   billing_project       = var.project_id
   user_project_override = true
 }
 
-# Asked of the Cloud Resource Manager, whose API must be on before there can be a plan.
+# Terraform reads the project from the Cloud Resource Manager API, which must be enabled before the first plan.
 data "google_project" "this" {
   project_id = var.project_id
 }
@@ -43,7 +43,7 @@ data "google_project" "this" {
 locals {
   labels = merge({ application = var.name }, var.labels)
 
-  # Google's own accounts in this project, which act for its services.
+  # Google's own service accounts in this project, which its services run as.
   service_agents = {
     for service, domain in {
       pubsub   = "gcp-sa-pubsub"
@@ -77,11 +77,11 @@ resource "google_project_service" "required" {
   project = var.project_id
   service = each.key
 
-  # Others in the project may use them too.
+  # Other software in the project may use them too.
   disable_on_destroy = false
 }
 
-# These exist only once somebody asks for them. Eventarc's needs minutes until it may do what the first trigger asks of it.
+# Google creates these service accounts on request. Eventarc's account takes a few minutes to get its permissions.
 resource "google_project_service_identity" "agent" {
   provider = google-beta
   for_each = toset(concat(nonsensitive(var.iap != null) ? ["iap.googleapis.com"] : [], [

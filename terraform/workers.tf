@@ -3,16 +3,17 @@ locals {
   registry     = "${var.region}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.images.repository_id}"
   worker_image = coalesce(var.worker_image, "${local.registry}/worker:latest")
 
-  # What the worker's container is told, a line a variable. The image of the jobs' containers is in the pool; the other pools
-  # are told because a job that asks for more than a pool gives is handed over to a later one.
+  # The environment of the worker's container, one variable per line. It contains all pools, because a worker hands over
+  # a job that needs more than its own pool offers to a later pool.
   worker_environment = join("\n", [
     for key, value in merge(local.settings, { EXECUTOR_SANDBOX = "container" }) : "${key}=${value}"
   ])
 }
 
-# The machine. What runs on it is said by the group below, which can be changed; a template cannot, it can only be made anew.
+# The machine. The group below configures its software, because a group can be updated, whereas a template can only be
+# replaced.
 resource "google_compute_region_instance_template" "pool" {
-  #checkov:skip=CKV_GCP_32:Keys of the project are blocked below, by metadata
+  #checkov:skip=CKV_GCP_32:The metadata below blocks project-wide SSH keys
   for_each = var.pools
 
   project      = var.project_id
@@ -24,7 +25,7 @@ resource "google_compute_region_instance_template" "pool" {
 
   metadata = {
     block-project-ssh-keys     = "TRUE"
-    cos-update-strategy        = "update_disabled" # VMs are short-lived, and start from the newest image
+    cos-update-strategy        = "update_disabled" # VMs are short-lived and start from the newest image
     enable-oslogin             = "TRUE"
     google-logging-enabled     = "true"
     google-monitoring-enabled  = "true"
@@ -47,14 +48,14 @@ resource "google_compute_region_instance_template" "pool" {
     }
   }
 
-  # Without an access_config: no public address.
+  # Without an access_config, a VM has no public address.
   network_interface {
     subnetwork = coalesce(each.value.subnetwork, google_compute_subnetwork.workers.id)
   }
 
   service_account {
     email  = google_service_account.this["worker"].email
-    scopes = ["cloud-platform"] # its roles are the limit
+    scopes = ["cloud-platform"] # the account's roles limit its access
   }
 
   shielded_instance_config {
@@ -68,7 +69,7 @@ resource "google_compute_region_instance_template" "pool" {
     preemptible                 = each.value.spot
     automatic_restart           = !each.value.spot # must be false for spot VMs
     instance_termination_action = each.value.spot ? "STOP" : null
-    on_host_maintenance         = each.value.spot || each.value.accelerator_type != null ? "TERMINATE" : "MIGRATE" # neither can migrate
+    on_host_maintenance         = each.value.spot || each.value.accelerator_type != null ? "TERMINATE" : "MIGRATE" # neither kind can migrate
   }
 
   dynamic "guest_accelerator" {
@@ -87,7 +88,7 @@ resource "google_compute_region_instance_template" "pool" {
 resource "google_compute_health_check" "worker" {
   project             = var.project_id
   name                = "${var.name}-worker"
-  description         = "Cloud Executor: whether a worker still takes jobs"
+  description         = "Cloud Executor: checks whether a worker still takes jobs"
   check_interval_sec  = 30
   timeout_sec         = 10
   healthy_threshold   = 1
@@ -115,18 +116,18 @@ resource "google_compute_region_instance_group_manager" "pool" {
   description               = "Cloud Executor: the workers of the pool ${each.key}"
   distribution_policy_zones = length(each.value.zones) > 0 ? each.value.zones : null
 
-  # Where there is room rather than evenly: workers do not stand in for one another. (An autoscaler allows no shape that is
-  # freer than this one.)
+  # Creates VMs in zones with free capacity rather than evenly, because workers need no redundancy across zones. An
+  # autoscaler supports no shape that is more flexible.
   distribution_policy_target_shape = "BALANCED"
 
-  # How many VMs there are is the autoscaler's to say, and the idle worker's own.
+  # The autoscaler and idle workers control the number of VMs.
   target_size = null
 
   version {
     instance_template = google_compute_region_instance_template.pool[each.key].self_link
   }
 
-  # New VMs get this; those that run keep what they have until they leave.
+  # Applies to new VMs. Running VMs keep their configuration until they leave.
   all_instances_config {
     metadata = {
       user-data = templatefile("${local.repository}/worker_vm/cloud-init.yaml", {
@@ -144,10 +145,10 @@ resource "google_compute_region_instance_group_manager" "pool" {
 
   auto_healing_policies {
     health_check      = google_compute_health_check.worker.id
-    initial_delay_sec = 600 # drivers and images may take as long
+    initial_delay_sec = 600 # the time that installing drivers and pulling images may take
   }
 
-  # A VM keeps its template until it leaves by itself: an update or a new balance between zones would end running jobs.
+  # A VM keeps its template until it leaves by itself: an update, or rebalancing zones, would end running jobs.
   update_policy {
     type                           = "OPPORTUNISTIC"
     minimal_action                 = "REPLACE"
@@ -167,8 +168,8 @@ resource "google_compute_region_instance_group_manager" "pool" {
   ]
 }
 
-# A slot for each message that waits or is worked on. Out only: the autoscaler would end any VM, also a busy one, while
-# a worker knows that it is idle.
+# One slot per unacked message, which includes running jobs. The autoscaler only scales out: when scaling in, it could
+# delete a busy VM, whereas a worker knows when it is idle.
 resource "google_compute_region_autoscaler" "pool" {
   for_each = var.pools
 

@@ -1,2 +1,2 @@
-# All that is needed: one function at its own URL, one worker pool that starts from zero, no fixed cost.
+# Only the required variable: one function at its own URL and one worker pool that scales from zero, without fixed cost.
 project_id = "my-project"

@@ -1,4 +1,4 @@
-# A domain, three worker pools, and somebody who is told.
+# A domain, three worker pools, alerts by email, a budget, and continuous deployment.
 project_id = "my-project"
 region     = "europe-west4"
 labels     = { team = "research", environment = "production" }
