@@ -1,1 +1,1 @@
-"""Deploys to Google Cloud from a person's own machine: `python -m deploy`."""
+"""Deploys to Google Cloud from a developer's machine: `python -m deploy`."""

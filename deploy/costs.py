@@ -1,4 +1,7 @@
-"""What a plan of Terraform will cost, by list prices: an estimate for a person who is about to say yes."""
+"""Estimates the cost of a Terraform plan from list prices, for the confirmation before a deployment.
+
+docs/scaling.md lists the source of each price.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from typing import Any
 Resource = Mapping[str, Any]
 
 AS_OF = (
-    "list prices of us-central1 in US dollars, as known in November 2026, without free tiers; the price list of Google "
-    "is right"
+    "List prices for us-central1 as known in November 2026, without free tiers. "
+    "Other regions differ, and Google's price list is authoritative."
 )
-"""docs/scaling.md says which of the prices here were read where"""
+"""Source and date of the prices below, which are in US dollars."""
 
 HOURS = 730
-"""in a month"""
+"""Length of a month, in hours."""
 
 VCPU_SECOND, GIB_SECOND, REQUEST = 24e-6, 2.5e-6, 0.40e-6
 IDLE_VCPU_SECOND, IDLE_GIB_SECOND = 2.5e-6, 2.5e-6
@@ -24,7 +27,7 @@ OBJECT_WRITE, OBJECT_READ, GIB_MONTH = 5e-6, 0.4e-6, 0.020
 SCHEDULED_JOB, SECRET_VERSION, IMAGE_GIB_MONTH, ALERT_CONDITION = 0.10, 0.06, 0.10, 1.50
 FORWARDING_RULES_HOUR, SECURITY_POLICY, SECURITY_RULE = 0.025, 5.0, 1.0
 NAT_VM_HOUR = 0.0014 + 0.005
-"""a VM's part of the gateway, and an address, which up to a thousand VMs share"""
+"""Price of Cloud NAT per VM and hour: the gateway, and a whole address, although up to 1,000 VMs share one."""
 
 MACHINE_HOUR = {
     "e2": (0.021812, 0.002924),
@@ -32,7 +35,7 @@ MACHINE_HOUR = {
     "n2": (0.031611, 0.004237),
     "n2d": (0.027502, 0.003686),
 }
-"""of a vCPU and of a GiB, by the family of the machine type"""
+"""Prices per hour of a vCPU and of a GiB of memory, by machine family."""
 
 GIB_PER_VCPU = {"standard": 4.0, "highmem": 8.0, "highcpu": 1.0}
 N1_GIB_PER_VCPU = {"standard": 3.75, "highmem": 6.5, "highcpu": 0.9}
@@ -40,7 +43,7 @@ N1_GIB_PER_VCPU = {"standard": 3.75, "highmem": 6.5, "highcpu": 0.9}
 ACCELERATOR_HOUR = {"nvidia-tesla-t4": 0.35, "nvidia-l4": 0.56}
 DISK_GIB_MONTH = {"pd-standard": 0.04, "pd-balanced": 0.10, "pd-ssd": 0.17, "hyperdisk-balanced": 0.08}
 SPOT = 0.4
-"""of the price at most: Google promises 60 to 91 percent less"""
+"""Maximum price of a spot VM, relative to the normal price. Google's discount is 60 to 91 percent."""
 
 IMAGES_GIB = 1.0
 SWEEPS, SWEEP_SECONDS, SWEEP_READS = 60 * HOURS, 0.3, 5
@@ -48,19 +51,19 @@ SWEEPS, SWEEP_SECONDS, SWEEP_READS = 60 * HOURS, 0.3, 5
 JOBS = 1000
 JOB_SECONDS, JOB_REQUESTS, REQUEST_SECONDS = 60, 20, 0.1
 JOB_WRITES, JOB_READS, JOB_DELETES = 20, 90, 4
-"""documents: a running job is looked at each second and its lease renewed every ten"""
+"""Document operations per job: a running job is polled every second, and its lease is renewed every 10 seconds."""
 JOB_OBJECT_WRITES, JOB_OBJECT_READS, JOB_GIB = 20, 20, 0.001
 
 
 @dataclass(frozen=True)
 class Cost:
-    what: str
+    name: str
     dollars: float | None
-    """None: no price of it is known here"""
+    """Price in US dollars; None if it is unknown."""
 
 
 def idle(resources: Sequence[Resource]) -> list[Cost]:
-    """A month in which nobody does anything."""
+    """The cost of an idle month."""
     sweeps = SWEEPS * (SWEEP_SECONDS * (VCPU_SECOND + 0.5 * GIB_SECOND) + REQUEST + SWEEP_READS * DOCUMENT_READ)
     rules = _values(resources, "google_compute_global_forwarding_rule")
     policies = _values(resources, "google_compute_security_policy")
@@ -71,37 +74,37 @@ def idle(resources: Sequence[Resource]) -> list[Cost]:
     ]
     secrets = _values(resources, "google_secret_manager_secret_version")
     costs = [
-        Cost("the sweep, every minute", sweeps + SCHEDULED_JOB),
+        Cost("sweep, once per minute", sweeps + SCHEDULED_JOB),
         Cost("images and secrets", IMAGES_GIB * IMAGE_GIB_MONTH + len(secrets) * SECRET_VERSION),
-        Cost(f"{len(conditions)} alerts, at most", len(conditions) * ALERT_CONDITION),
-        Cost("the load balancer", HOURS * FORWARDING_RULES_HOUR if rules else 0.0),
+        Cost(f"{len(conditions)} alerts, where Google charges for alerts", len(conditions) * ALERT_CONDITION),
+        Cost("load balancer", HOURS * FORWARDING_RULES_HOUR if rules else 0.0),
         Cost("Cloud Armor", sum(SECURITY_POLICY + SECURITY_RULE * len(policy["rule"]) for policy in policies)),
-        Cost("function instances kept warm", sum(map(_warm, _values(resources, "google_cloudfunctions2_function")))),
+        Cost("warm function instances", sum(map(_warm, _values(resources, "google_cloudfunctions2_function")))),
     ]
     for pool, scaler in sorted(_by_pool(resources, "google_compute_region_autoscaler").items()):
         kept = scaler["autoscaling_policy"][0]["min_replicas"]
         hour = _vm_hour(_by_pool(resources, "google_compute_region_instance_template")[pool])
         if kept:
-            costs.append(Cost(f"{kept} VMs kept in the pool {pool}", None if hour is None else kept * hour * HOURS))
+            costs.append(Cost(f"{kept} idle VMs in the pool {pool}", None if hour is None else kept * hour * HOURS))
     return [cost for cost in costs if cost.dollars != 0.0]
 
 
 def thousand_jobs(resources: Sequence[Resource]) -> list[Cost]:
-    """1,000 jobs of a minute each that keep their VMs busy; the VMs of each pool as if all ran there."""
+    """The cost of 1,000 one-minute jobs that keep all slots of their VMs busy, with one VM item for each pool."""
     request = REQUEST_SECONDS * (VCPU_SECOND + GIB_SECOND) + REQUEST
     documents = JOB_WRITES * DOCUMENT_WRITE + JOB_READS * DOCUMENT_READ + JOB_DELETES * DOCUMENT_DELETE
     objects = JOB_OBJECT_WRITES * OBJECT_WRITE + JOB_OBJECT_READS * OBJECT_READ + JOB_GIB * GIB_MONTH
     costs = [
         Cost("requests", JOBS * JOB_REQUESTS * request),
         Cost("documents", JOBS * documents),
-        Cost("blobs, with a month of 1 MiB each", JOBS * objects),
+        Cost("blobs, storing 1 MiB per job for a month", JOBS * objects),
     ]
     scalers = _by_pool(resources, "google_compute_region_autoscaler")
     for pool, template in sorted(_by_pool(resources, "google_compute_region_instance_template").items()):
         slots = scalers[pool]["autoscaling_policy"][0]["metric"][0]["single_instance_assignment"]
         hour = _vm_hour(template)
         cost = None if hour is None else JOBS * JOB_SECONDS / 3600 / slots * hour
-        costs.append(Cost(f"VMs, in the pool {pool} ({template['machine_type']}, {slots:g} slots)", cost))
+        costs.append(Cost(f"VMs of the pool {pool} ({template['machine_type']}, {slots:g} slots)", cost))
     return costs
 
 
@@ -124,7 +127,7 @@ def _warm(function: Resource) -> float:
 
 
 def _vm_hour(template: Resource) -> float | None:
-    """With its disk and its way out."""
+    """The price of a VM per hour, including its disk and Cloud NAT; None if it is unknown."""
     family, _, size = template["machine_type"].partition("-")
     kind, _, cpus = size.partition("-")
     gib_per_vcpu = (N1_GIB_PER_VCPU if family == "n1" else GIB_PER_VCPU).get(kind)
