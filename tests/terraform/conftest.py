@@ -1,20 +1,39 @@
-"""Terraform for the tests, where it is to be had with providers that reach no cloud."""
+"""Fixtures that run Terraform, if it has providers that call no cloud API."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
+from fake_programs import write_programs
 from requirement import lacking
-from terraform_program import Document, Terraform, copy_repository, resources
+from terraform_program import REPOSITORY, Document, Terraform, copy_repository
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "xdist_group(name): run the tests of this group in the same process")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run tests that share a deployment in the same process. The first of them needs time to create it."""
+    for item in items:
+        for deployment in ("minimal", "production"):
+            fixtures = getattr(item, "fixturenames", [])
+            if f"{deployment}_deployment" in fixtures or ("example" in fixtures and f"[{deployment}]" in item.name):
+                item.add_marker(pytest.mark.xdist_group(f"terraform-{deployment}"))
+                item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session")
 def make_terraform(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Terraform]:
-    """Each call: an initialised copy, with a state of its own."""
+    """Create an initialized copy of the configuration, with its own state."""
     if shutil.which("terraform") is None:
-        lacking("terraform", "There is no terraform command.")
+        lacking("terraform", "The terraform command is not installed.")
 
     def make() -> Terraform:
         copy = tmp_path_factory.mktemp("repository")
@@ -22,7 +41,7 @@ def make_terraform(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Ter
         terraform = Terraform(copy)
         done = terraform.run("init", "-backend=false", "-input=false", "-no-color")
         if done.returncode != 0:
-            lacking("terraform", f"Terraform gets no providers here: {done.stderr.strip()[:500]}")
+            lacking("terraform", f"Terraform's providers are not available: {done.stderr.strip()[:500]}")
         return terraform
 
     return make
@@ -30,38 +49,63 @@ def make_terraform(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Ter
 
 @pytest.fixture(scope="session")
 def terraform(make_terraform: Callable[[], Terraform]) -> Terraform:
-    """Nothing is applied in this one."""
+    """A configuration without a state."""
     return make_terraform()
 
 
 @pytest.fixture(scope="session")
-def minimal(terraform: Terraform) -> list[Document]:
-    """The resources that the example plans."""
-    return resources(terraform.plan("-var-file=examples/minimal.tfvars"))
-
-
-@pytest.fixture(scope="session")
-def production(terraform: Terraform) -> list[Document]:
-    return resources(terraform.plan("-var-file=examples/production.tfvars"))
-
-
-@pytest.fixture(params=["minimal", "production"])
-def example(request: pytest.FixtureRequest) -> list[Document]:
-    """Each of them."""
-    found: list[Document] = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture(scope="session")
-def minimal_deployment(make_terraform: Callable[[], Terraform]) -> Terraform:
-    """As only an apply resolves references: a deployment that was given a project and nothing else."""
+def minimal_deployment(make_terraform: Callable[[], Terraform], tmp_path_factory: pytest.TempPathFactory) -> Terraform:
+    """A deployment by `make deploy` with only a project. `deploy.log` has its output."""
     terraform = make_terraform()
-    terraform.apply("-var-file=examples/minimal.tfvars")
+    shutil.copytree(REPOSITORY / "deploy", terraform.repository / "deploy")
+    programs = tmp_path_factory.mktemp("programs")
+    write_programs(programs, "gcloud", "docker")
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy", "--project", "my-project", "--yes"],
+        cwd=terraform.repository,
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "CALLS": f"{programs}/calls", "FAILS": ""},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (terraform.repository / "deploy.log").write_text(done.stdout)
     return terraform
 
 
 @pytest.fixture(scope="session")
+def minimal(minimal_deployment: Terraform) -> list[Document]:
+    """Resources of the minimal deployment. Only an applied configuration has resolved references."""
+    return minimal_deployment.resources()
+
+
+@pytest.fixture(scope="session")
 def production_deployment(make_terraform: Callable[[], Terraform]) -> Terraform:
+    """The example examples/production.tfvars."""
     terraform = make_terraform()
-    terraform.apply("-var-file=examples/production.tfvars")
+    terraform.output("apply", "-auto-approve", "-input=false", "-no-color", "-var-file=examples/production.tfvars")
+    return terraform
+
+
+@pytest.fixture(scope="session")
+def production(production_deployment: Terraform) -> list[Document]:
+    """Resources of the production deployment."""
+    return production_deployment.resources()
+
+
+@pytest.fixture(params=["minimal", "production"])
+def example(request: pytest.FixtureRequest) -> list[Document]:
+    """Resources of each of the two deployments."""
+    resources: list[Document] = request.getfixturevalue(request.param)
+    return resources
+
+
+@pytest.fixture(scope="session")
+def variables_only(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
+    """A configuration with only the declarations of variables, which needs no providers."""
+    if shutil.which("terraform") is None:
+        lacking("terraform", "The terraform command is not installed.")
+    terraform = Terraform(tmp_path_factory.mktemp("variables"))
+    terraform.folder.mkdir()
+    shutil.copy(REPOSITORY / "terraform/variables.tf", terraform.folder)
     return terraform

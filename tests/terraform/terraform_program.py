@@ -1,4 +1,4 @@
-"""Terraform on a copy of the configuration: what it plans and, as only an apply resolves references, what it makes."""
+"""Runs Terraform on a copy of the configuration, with providers that call no cloud API."""
 
 from __future__ import annotations
 
@@ -16,56 +16,50 @@ Document = dict[str, Any]
 
 
 class Terraform:
-    """The command, in one working folder with providers that reach no cloud."""
+    """The terraform command in one working folder."""
 
     def __init__(self, repository: Path) -> None:
+        self.repository = repository
         self.folder = repository / "terraform"
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["terraform", *arguments], cwd=self.folder, capture_output=True, text=True, timeout=150, check=False
+            ["terraform", *arguments], cwd=self.folder, capture_output=True, text=True, timeout=300, **options
         )
 
-    def output(self, *arguments: str) -> str:
-        done = self.run(*arguments)
+    def output(self, *arguments: str, **options: Any) -> str:
+        """Standard output of a command, which must succeed."""
+        done = self.run(*arguments, **options)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def apply(self, *options: str) -> None:
-        """Into a state of this folder."""
-        self.output("apply", "-auto-approve", "-input=false", "-no-color", *options)
+    def resources(self) -> list[Document]:
+        """Managed resources in the state of this folder."""
+        document = json.loads(self.output("show", "-json"))
+        found: list[Document] = document["values"]["root_module"]["resources"]
+        return [resource for resource in found if resource["mode"] == "managed"]
 
-    def applied(self) -> list[Document]:
-        """The resources in that state."""
-        return resources(json.loads(self.output("show", "-json")))
-
-    def plan(self, *options: str) -> Document:
-        self.output("plan", "-input=false", "-no-color", "-out=plan", *options)
-        document: Document = json.loads(self.output("show", "-json", "plan"))
-        return document
+    def planned_changes(self, *options: str) -> list[Document]:
+        """The changes that a plan contains: `action`, `resource`, and `previous_resource` if a resource has moved."""
+        lines = self.output("plan", "-input=false", "-json", *options).splitlines()
+        return [line["change"] for line in map(json.loads, lines) if line["type"] == "planned_change"]
 
 
 def copy_repository(folder: Path) -> None:
-    """What Terraform reads of this repository, without what it left there."""
+    """Copy the files that Terraform reads, without the files that it writes."""
     for name in ("terraform", "functions", "cloud_executor", "worker_vm"):
-        ignored = shutil.ignore_patterns("__pycache__", ".terraform*", "*.tfstate*")
+        ignored = shutil.ignore_patterns("__pycache__", ".terraform*", "*.tfstate*", "*_override.tf")
         shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
     shutil.copy(REPOSITORY / "requirements.txt", folder)
 
 
-def resources(document: Document) -> list[Document]:
-    planned = document.get("planned_values") or document["values"]
-    found: list[Document] = planned["root_module"]["resources"]
-    return [resource for resource in found if resource["mode"] == "managed"]
+def of_type(resources: list[Document], *types: str) -> list[Document]:
+    return [resource for resource in resources if resource["type"] in types]
 
 
-def of_type(found: list[Document], *types: str) -> list[Document]:
-    return [resource for resource in found if resource["type"] in types]
-
-
-def worker_settings(made: list[Document]) -> dict[str, str]:
-    """What the workers of the only pool are told."""
-    (group,) = of_type(made, "google_compute_region_instance_group_manager")
+def worker_settings(resources: list[Document]) -> dict[str, str]:
+    """The environment of the workers of the only pool."""
+    (group,) = of_type(resources, "google_compute_region_instance_group_manager")
     (config,) = group["values"]["all_instances_config"]
     encoded = re.search(r"encoding: b64\n +content: (\S+)", config["metadata"]["user-data"])
     assert encoded

@@ -1,4 +1,4 @@
-"""cloudbuild.yaml, by the types of Cloud Build's own client library."""
+"""Tests of cloudbuild.yaml, parsed with the types of Cloud Build's client library."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parsed(document: dict[str, Any]) -> Build:
 
 
 def substituted(text: str) -> str:
-    """As Cloud Build does it before a step starts."""
+    """Fill in substitutions as Cloud Build does before a step starts."""
     filled = SUBSTITUTION.sub(
         lambda found: found[0].rpartition("$")[0] + VALUES[found[1] or found[2]],
         text,
@@ -44,26 +44,26 @@ def steps() -> dict[str, Build]:
     return {step.id: step for step in parsed(FILE).steps}
 
 
-def test_cloud_build_would_take_it(steps: dict[str, Any]) -> None:
+def test_file_is_valid(steps: dict[str, Any]) -> None:
     assert list(steps) == ["test", "build", "push", "variables", "deploy"]
     assert all(step.name for step in steps.values())
     assert parsed(FILE).timeout.total_seconds() == 3600
 
 
-@pytest.mark.parametrize("fault", [{"step": []}, {"timeout": "an hour"}, {"options": {"logging": "SOMEWHERE"}}])
-def test_cloud_build_would_not_take_this(fault: dict[str, Any]) -> None:
+@pytest.mark.parametrize("change", [{"step": []}, {"timeout": "an hour"}, {"options": {"logging": "SOMEWHERE"}}])
+def test_invalid_file_is_rejected(change: dict[str, Any]) -> None:
     with pytest.raises(ParseError):
-        parsed(FILE | fault)
+        parsed(FILE | change)
 
 
-def test_steps_wait_for_steps_that_are_there(steps: dict[str, Any]) -> None:
+def test_steps_wait_for_existing_steps(steps: dict[str, Any]) -> None:
     seen = {"-"}
     for name, step in steps.items():
         assert set(step.wait_for) <= seen, name
         seen.add(name)
 
 
-def test_nothing_is_pushed_or_deployed_untested(steps: dict[str, Any]) -> None:
+def test_push_and_deploy_wait_for_the_tests(steps: dict[str, Any]) -> None:
     def before(name: str) -> set[str]:
         direct = set(steps[name].wait_for) - {"-"}
         return direct.union(*(before(other) for other in direct))
@@ -72,7 +72,7 @@ def test_nothing_is_pushed_or_deployed_untested(steps: dict[str, Any]) -> None:
     assert {"test", "push", "variables"} <= before("deploy")
 
 
-def test_each_substitution_is_set_used_and_explained() -> None:
+def test_each_substitution_is_declared_used_and_documented() -> None:
     used = {first or second for first, second in SUBSTITUTION.findall(yaml.safe_dump(FILE))}
     declared = FILE["substitutions"].keys()
     assert used == declared | SET_BY_CLOUD_BUILD
@@ -80,33 +80,33 @@ def test_each_substitution_is_set_used_and_explained() -> None:
         assert re.search(rf"^#.*\b{name}\b", TEXT, re.MULTILINE), name
 
 
-def test_the_trigger_sets_them_and_runs_in_the_name_of_the_deployer(production: list[Document]) -> None:
+def test_trigger_sets_the_substitutions_and_requires_approval(production: list[Document]) -> None:
     (trigger,) = of_type(production, "google_cloudbuild_trigger")
     assert trigger["values"]["substitutions"].keys() == FILE["substitutions"].keys()
     assert trigger["values"]["filename"] == "cloudbuild.yaml"
     assert trigger["values"]["approval_config"] == [{"approval_required": True}]
 
 
-def test_images_have_their_provenance_and_are_named_by_the_commit() -> None:
+def test_images_have_provenance_and_the_commit_as_tag() -> None:
     build = parsed(FILE)
     assert build.options.requested_verify_option == BuildOptions.VerifyOption.VERIFIED
-    # An account that is not Cloud Build's own has no bucket for logs.
+    # Cloud Build requires this for builds that run as a user-managed account.
     assert build.options.logging == BuildOptions.LoggingMode.CLOUD_LOGGING_ONLY
     assert "r-docker.pkg.dev/p/x/worker:0123abc" in [substituted(image) for image in build.images]
 
 
-def test_scripts_are_scripts(steps: dict[str, Any]) -> None:
+def test_scripts_have_valid_syntax(steps: dict[str, Any]) -> None:
     scripts = [step for step in steps.values() if step.entrypoint]
     assert len(scripts) == 4
     for step in scripts:
-        check = [step.entrypoint, "-n", "-c", substituted(step.args[-1])]
-        assert subprocess.run(check, capture_output=True, timeout=10, check=False).stderr == b"", step.id
+        command = [step.entrypoint, "-n", "-c", substituted(step.args[-1])]
+        assert subprocess.run(command, capture_output=True, timeout=10).stderr == b"", step.id
 
 
-def test_the_digest_that_was_pushed_is_deployed(steps: dict[str, Any], tmp_path: Path) -> None:
-    """The scripts themselves, with programs that only write down how they were called."""
+def test_pushed_digest_is_deployed(steps: dict[str, Any], tmp_path: Path) -> None:
+    """The scripts run with fake programs that record their command lines."""
     if shutil.which("bash") is None:
-        pytest.skip("Scripts of Cloud Build are for bash.")
+        pytest.skip("The scripts need bash, which is not installed.")
     programs, workspace = tmp_path / "programs", tmp_path / "workspace"
     programs.mkdir()
     (workspace / "terraform").mkdir(parents=True)

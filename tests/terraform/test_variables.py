@@ -1,4 +1,4 @@
-"""A variable that cannot be is refused, with a sentence that says what it must be."""
+"""Tests that invalid variables are rejected with a message that says what is valid."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 from terraform_program import REPOSITORY, Terraform
 
-WRONG = {
+INVALID = {
     "project_id": "My Project",
     "region": "us-central1-a",
     "name": "X",
@@ -40,27 +40,23 @@ WRONG = {
     "build": '{repository="mine",state_bucket="b"}',
 }
 
-OF_TYPE = {name for name, value in WRONG.items() if value == "perhaps"} | {"iap", "pools"}
-"""of which Terraform itself says that the value is of another type"""
+WRONG_TYPE = {name for name, value in INVALID.items() if value == "perhaps"} | {"iap", "pools"}
+"""Variables whose invalid value Terraform itself rejects, because of its type."""
 
 
-def _complaints(terraform: Terraform, *options: str) -> str:
-    """On one line each, without the frame that Terraform draws."""
+def _errors(terraform: Terraform, *options: str) -> str:
+    """The error messages on a single line, without the frame that Terraform draws."""
     done = terraform.run("plan", "-input=false", "-no-color", *options)
     assert done.returncode == 1, done.stdout
     return " ".join(done.stderr.replace("│", " ").split())
 
 
-def _refused(terraform: Terraform, *options: str) -> str:
-    return _complaints(terraform, "-var=project_id=my-project", *options)
-
-
-def test_each_variable_can_be_wrong() -> None:
+def test_every_variable_has_an_invalid_value() -> None:
     declared = re.findall(r'^variable "(\w+)"', (REPOSITORY / "terraform/variables.tf").read_text(), re.MULTILINE)
-    assert set(declared) == WRONG.keys()
+    assert set(declared) == INVALID.keys()
 
 
-def test_each_is_described_and_checked() -> None:
+def test_every_variable_has_description_type_and_validation() -> None:
     text = (REPOSITORY / "terraform/variables.tf").read_text()
     for block in re.findall(r'^variable "\w+" \{\n.*?^\}$', text, re.MULTILINE | re.DOTALL):
         assert re.search(r"^  description = ", block, re.MULTILINE), block
@@ -68,37 +64,38 @@ def test_each_is_described_and_checked() -> None:
         assert re.search(r"^  validation \{", block, re.MULTILINE), block
 
 
-def test_all_wrong_values_are_named_at_once(terraform: Terraform) -> None:
-    wrong = {name: value for name, value in WRONG.items() if name not in OF_TYPE}
-    said = _complaints(terraform, *(f"-var={name}={value}" for name, value in wrong.items()))
-    for name in wrong:
-        assert re.search(rf" {name} must (be|have|name) ", said), name
+def test_all_invalid_values_are_reported_at_once(variables_only: Terraform) -> None:
+    invalid = {name: value for name, value in INVALID.items() if name not in WRONG_TYPE}
+    errors = _errors(variables_only, *(f"-var={name}={value}" for name, value in invalid.items()))
+    for name in invalid:
+        assert re.search(rf" {name} must (be|have) ", errors), name
 
 
-def test_values_of_another_type_are_named_at_once(terraform: Terraform) -> None:
-    said = _refused(terraform, *(f"-var={name}={WRONG[name]}" for name in OF_TYPE))
-    for name in OF_TYPE:
-        assert re.search(rf"(var\.|variable \"|-var=\"?|variable ){name}\b", said), name
+def test_all_values_of_wrong_types_are_reported_at_once(variables_only: Terraform) -> None:
+    options = [f"-var={name}={INVALID[name]}" for name in WRONG_TYPE]
+    errors = _errors(variables_only, "-var=project_id=my-project", *options)
+    for name in WRONG_TYPE:
+        assert re.search(rf"(var\.|variable \"|-var=\"?|variable ){name}\b", errors), name
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "message"),
     [
-        (["pools={}"], "pools must name at least one pool"),
-        (['pools={"Bad Name"={}}'], "pools must name at least one pool"),
-        (["pools={dead-letter={}}"], '"dead-letter" is taken'),
-        (["pools={a={max_workers=1.5}}"], "from 0 to max_workers, whole numbers"),
-        (["function_limits={concurrency=1.5}"], "a concurrency from 1 to 1000, a whole number"),
-        (["allow_unauthenticated=true", "require_nonce=false"], "anybody could run commands on your workers"),
+        (["pools={}"], "pools must have at least one pool."),
+        (['pools={"Bad Name"={}}'], "The name of a pool must have 1 to 20 lowercase letters"),
+        (["pools={dead-letter={}}"], 'must not be "dead-letter"'),
+        (["pools={a={max_workers=1.5}}"], "from 0 to max_workers, as whole numbers"),
+        (["function_limits={concurrency=1.5}"], "a concurrency that is a whole number from 1 to 1000"),
+        (["allow_unauthenticated=true", "require_nonce=false"], "anyone could run commands on your workers"),
         (["armor=true", 'iap={client_id="a",client_secret="b"}'], "armor needs a domain"),
     ],
 )
-def test_what_does_not_go_together_is_refused(terraform: Terraform, options: list[str], sentence: str) -> None:
-    assert sentence in _refused(terraform, *(f"-var={option}" for option in options))
+def test_invalid_combination_is_rejected(variables_only: Terraform, options: list[str], message: str) -> None:
+    assert message in _errors(variables_only, "-var=project_id=my-project", *(f"-var={option}" for option in options))
 
 
-def test_all_faults_of_pools_are_named_at_once(terraform: Terraform) -> None:
-    faults = {
+def test_all_errors_in_pools_are_reported_at_once(variables_only: Terraform) -> None:
+    errors = {
         "slots": "0",
         "min_workers": "11",
         "idle_minutes": "0",
@@ -112,5 +109,6 @@ def test_all_faults_of_pools_are_named_at_once(terraform: Terraform) -> None:
         "job_cpus": "0",
         "job_timeout_seconds": "86401",
     }
-    said = _refused(terraform, "-var=pools={a={" + ",".join(f"{name}={value}" for name, value in faults.items()) + "}}")
-    assert len(re.findall(r" pools must ", said)) == len(faults)
+    pools = "-var=pools={a={" + ",".join(f"{name}={value}" for name, value in errors.items()) + "}}"
+    messages = _errors(variables_only, "-var=project_id=my-project", pools)
+    assert len(re.findall(r" pools must ", messages)) == len(errors)
