@@ -55,8 +55,10 @@ locals {
 
   function_settings = merge(local.settings, {
     EXECUTOR_ALLOW_LIST_ALL = tostring(var.list_all_blobs)
-    PYTHONPATH              = "/workspace" # the platform extracts the archive here; functions-framework adds only the folder of main.py to the path
     THREADS                 = tostring(var.function_limits.concurrency)
+
+    # The folder of the extracted archive. functions-framework adds only the folder of main.py to the path.
+    PYTHONPATH = "/workspace"
   })
 
   # The differences between the functions, by the suffix of their names. Cloud Functions has defaults for omitted values.

@@ -103,7 +103,7 @@ resource "google_compute_global_address" "api" {
   description = "Cloud Executor: the address for the domain's A record"
   labels      = local.labels
 
-  # A changed description would replace the address, so that the A record would be wrong.
+  # Changing the description would replace the address and break the domain's A record.
   lifecycle {
     ignore_changes = [description]
   }

@@ -61,7 +61,7 @@ resource "google_secret_manager_secret_iam_member" "nonce" {
 # Tokens will be stored as hashes made with the pepper, so that nobody can guess or forge a token with a copy of the
 # database alone. Losing the pepper invalidates every token, so it is never renewed, and it outlives the deployment like
 # the database with the hashes. No code reads it yet, so only the account that deploys has access. Future code must read
-# version 1 rather than the latest version: a second version can only be an accident.
+# version 1 rather than the latest version: a second version can only result from an accident.
 resource "random_bytes" "pepper" {
   length = 32
 }

@@ -256,7 +256,7 @@ variable "point_in_time_recovery" {
 }
 
 variable "delete_protection" {
-  description = "Whether `terraform destroy` keeps data: it then leaves the database alone, and refuses to delete a bucket that contains blobs, and the token pepper."
+  description = "Whether `terraform destroy` keeps data: it then leaves the database alone, and refuses to delete the token pepper or a bucket that contains blobs."
   type        = bool
   default     = true
   nullable    = false
