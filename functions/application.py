@@ -17,15 +17,15 @@ class Routes(Protocol):
     """The routes of one API."""
 
     def respond(self, request: Request, target: Target) -> Response | None:
-        """None: the path belongs to another API."""
+        """None if the path belongs to another API."""
 
 
 class Application:
     """Serves the given routes.
 
-    It replaces the framework's own WSGI application, whose router handles some requests itself (it redirects, and
-    knows neither a line break nor `/robots.txt`), while ours needs the path exactly as it was sent (`Target`). The
-    router and contexts of the framework also cost more time than the functions.
+    It replaces the WSGI application of functions-framework for two reasons. The framework's router handles some
+    requests itself (it redirects, and rejects `/robots.txt` and paths with a line break), while the APIs need each path
+    exactly as it was sent (`Target`). And the framework's router and contexts take more time than the functions.
     """
 
     def __init__(self, *routes: Routes) -> None:
@@ -50,5 +50,5 @@ class Application:
                 if response is not None:
                     return response
             raise NoSuchRoute
-        except Exception as error:  # the outermost handler: error_response logs what is our own error
+        except Exception as error:  # the outermost handler: error_response logs internal errors
             return error_response(error)

@@ -1,4 +1,4 @@
-"""Messages that workers were given again and again, as Pub/Sub brings them: a CloudEvent with the message in it."""
+"""Dead letters: messages that were delivered too often. Pub/Sub sends each one in a CloudEvent."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ logger = logging.getLogger(__name__)
 
 
 def record_dead_letter(dead_letters: DeadLetters, event_data: object) -> None:
-    """The job of the message has failed. Raises Unavailable: the event is then to come again.
+    """Record that the message's job failed. Raises Unavailable: the event must then be delivered again.
 
-    An event that makes no sense, or names no job, is logged and counts as done: it would not get better.
+    An event that is malformed or names an unknown job is logged and dropped, because a retry would not help.
     """
     job_hash = _job_hash(event_data)
     if job_hash is None:
-        logger.error("a dead letter names no job", extra={"action": "dead_letter", "event": repr(event_data)[:500]})
+        logger.error("malformed dead letter", extra={"action": "dead_letter", "event": repr(event_data)[:500]})
         return
     try:
         dead_letters.give_up(job_hash)
     except JobNotFound:
-        logger.warning("a dead letter is of an unknown job", extra={"action": "dead_letter", "job_hash": job_hash})
+        logger.warning("dead letter for an unknown job", extra={"action": "dead_letter", "job_hash": job_hash})
 
 
 def _job_hash(event_data: object) -> str | None:

@@ -1,6 +1,8 @@
 """Entry points of the functions: `functions-framework --source functions/main.py --target NAME` serves one of them.
 
-What an entry point needs is opened while it loads, by one thread; what it does not need is not even imported.
+The framework loads this module and gets a WSGI application that bypasses its own router and hooks (see `Application`);
+only `dead_letter` runs inside the framework. The stores that the target needs are opened while the module loads, by one
+thread; what the target does not need is not imported.
 """
 
 from __future__ import annotations
@@ -28,28 +30,28 @@ configure_logging("functions", _settings.project)
 
 
 def blob(request: Request) -> Response:
-    """The blob API."""
+    """Serve the blob API."""
     return _application("blob").respond(request)
 
 
 def executor(request: Request) -> Response:
-    """The executor API."""
+    """Serve the executor API."""
     return _application("executor").respond(request)
 
 
 def api(request: Request) -> Response:
-    """Both APIs."""
+    """Serve both APIs."""
     return _application("api").respond(request)
 
 
 def sweep(request: Request) -> Response:
-    """The sweep, called by a scheduler."""
+    """Run the sweep; called by a scheduler."""
     return _application("sweep").respond(request)
 
 
 @functions_framework.cloud_event
 def dead_letter(event: CloudEvent) -> None:
-    """Fails the job of a message that was delivered too often."""
+    """Fail the job of a message that was delivered too often."""
     from functions.dead_letters import record_dead_letter
 
     record_dead_letter(_jobs().dead_letters, event.get_data())

@@ -1,7 +1,7 @@
-"""Serve the functions on one machine: functions-framework's application on gunicorn, the server it uses itself.
+"""Serve the functions on one machine with gunicorn, which is also the server of functions-framework.
 
-The framework's own command cannot be told how long to keep idle connections; clients of the protocol count on 20
-seconds or more (docs/protocol.md: Client timeouts).
+The framework's own command has no option for how long idle connections stay open; clients of the protocol rely on at
+least 20 seconds (docs/protocol.md: Client timeouts).
 """
 
 from __future__ import annotations
@@ -26,23 +26,32 @@ from cloud_executor.errors import CloudExecutorError
 from cloud_executor.model.mime import mime_type
 
 KEEP_ALIVE_SECONDS = 75
-STALL_SECONDS = 120
-"""how long a client may neither send nor take a byte while its request is served"""
-STOP_SECONDS = 2
-PROCESSES = (os.cpu_count() or 1) + 1
-"""one more than could compute at once: the threads of a process often wait for each other, whatever cores are idle"""
-THREADS = 16
+"""Time that an idle connection stays open, in seconds."""
 
-YIELD_SECONDS = 0.0002
-"""for each connection that it has, a process waits so long before it accepts another"""
-LONGEST_YIELD_SECONDS = 0.002
+STALL_SECONDS = 120
+"""Timeout for a client that neither sends nor receives a byte while its request is served, in seconds."""
+
+STOP_SECONDS = 2
+"""Time that requests in flight get to finish after SIGTERM, in seconds."""
+
+PROCESSES = (os.cpu_count() or 1) + 1
+"""Number of processes: one more than cores, because the threads of a process often wait for each other."""
+
+THREADS = 16
+"""Number of threads per process."""
+
+ACCEPT_DELAY_SECONDS = 0.0002
+"""Delay before a process accepts a connection, per connection that it already has, in seconds."""
+
+LONGEST_ACCEPT_DELAY_SECONDS = 0.002
+"""Upper limit of the delay before a process accepts a connection, in seconds."""
 
 LINGER_MILLISECONDS = 1
-"""how long a thread that nobody waits for stays with a connection after an answer"""
+"""Time that a thread with no other work waits for the next request on its connection, in milliseconds."""
 
 
 class Server(BaseApplication):
-    """gunicorn with our settings in place of its command line."""
+    """gunicorn, configured by these options instead of its command line."""
 
     def __init__(self, application: Callable[..., Any], **options: object) -> None:
         self._application = application
@@ -58,26 +67,28 @@ class Server(BaseApplication):
 
 
 class FairWorker(ThreadWorker):
-    """gunicorn's own, for clients that send one request after another on few connections."""
+    """gunicorn's threaded worker, tuned for clients that send many requests on few connections."""
 
     def accept(self, listener: socket.socket) -> None:
-        """Lets the process that has fewer connections accept the next one.
+        """Let a process with fewer connections accept the next one.
 
-        Otherwise the one that wakes first takes nearly all of a burst, and keeps them: one core then serves what two
-        could.
+        Otherwise the process that wakes first accepts nearly a whole burst of connections and keeps them, so one core
+        does the work of two.
         """
-        time.sleep(min(self.nr_conns * YIELD_SECONDS, LONGEST_YIELD_SECONDS))
+        time.sleep(min(self.nr_conns * ACCEPT_DELAY_SECONDS, LONGEST_ACCEPT_DELAY_SECONDS))
         super().accept(listener)
 
-    def handle(self, conn: Any) -> bool:  # noqa: ANN401 - gunicorn's own, which has no types
-        """Stays with a connection whose next request comes at once: to hand it to the poller and back costs as much as
-        to answer it."""
+    def handle(self, conn: Any) -> bool:  # noqa: ANN401 - gunicorn has no types
+        """Keep serving a connection whose next request arrives at once.
+
+        Passing the connection to the poller and back takes as long as serving a request.
+        """
         reusable = super().handle(conn)
-        while reusable is True and self._next_is_here(conn):
+        while reusable is True and self._next_request_arrives(conn):
             reusable = super().handle(conn)
         return reusable
 
-    def _next_is_here(self, conn: Any) -> bool:  # noqa: ANN401 - as above
+    def _next_request_arrives(self, conn: Any) -> bool:  # noqa: ANN401 - gunicorn has no types
         if not self.alive or self.tpool._work_queue.qsize():
             return False
         if conn.parser.unreader.buf.getvalue():
@@ -87,20 +98,20 @@ class FairWorker(ThreadWorker):
         return bool(readable.poll(LINGER_MILLISECONDS))
 
 
-def _bound_waits(_: object, request: Any) -> None:  # noqa: ANN401 - gunicorn's own, which has no types
+def _set_stall_timeout(_: object, request: Any) -> None:  # noqa: ANN401 - gunicorn has no types
     request.unreader.sock.settimeout(STALL_SECONDS)
 
 
-def _warm_up(worker: Any) -> None:  # noqa: ANN401 - as above
-    """Have the first answer of a process, which takes three times as long as the next ones, go to nobody."""
+def _warm_up(worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+    """Make a process's first request, which takes three times as long as later ones, before any client does."""
     Client(worker.wsgi).get("/rest/blob/metadata/none")
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=8888, show_default=True)
-@click.option("--fd", type=click.IntRange(0), help="An inherited listening socket, instead of host and port.")
-@click.option("--workers", type=click.IntRange(1), default=PROCESSES, show_default=True, help="Processes.")
+@click.option("--fd", type=click.IntRange(0), help="Inherited listening socket to use instead of host and port.")
+@click.option("--workers", type=click.IntRange(1), default=PROCESSES, show_default=True, help="Number of processes.")
 def main(host: str, port: int, fd: int | None, workers: int) -> None:
     """Serve the entry point `api` until SIGTERM."""
     try:
@@ -108,8 +119,9 @@ def main(host: str, port: int, fd: int | None, workers: int) -> None:
     except CloudExecutorError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
-    mime_type("")  # loads the table, which the first answer would wait for
-    # What is loaded stays: no collection has to look through it, nor, by that, copy its pages into every process.
+    mime_type("")  # loads the table, for which the first response would otherwise wait
+    # Loaded objects live as long as the process. Frozen, they are skipped by the garbage collector, which would
+    # otherwise touch their memory pages and so copy them into every process.
     gc.collect()
     gc.freeze()
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -124,9 +136,9 @@ def main(host: str, port: int, fd: int | None, workers: int) -> None:
         timeout=0,
         loglevel="error",
         limit_request_line=0,
-        pre_request=_bound_waits,
+        pre_request=_set_stall_timeout,
         post_worker_init=_warm_up,
-        control_socket_disable=True,  # all servers of a user would share one file
+        control_socket_disable=True,  # the servers of a user would all share one socket file
     ).run()
 
 

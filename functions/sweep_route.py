@@ -1,4 +1,4 @@
-"""The upkeep, for a scheduler that asks for it every minute."""
+"""The sweep over HTTP, for a scheduler that requests it every minute."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from functions.transport.target import Target
 
 @dataclass(frozen=True, slots=True)
 class SweepRoute:
-    """Answers a POST to any address with what was mended; each request does a bounded part of it.
+    """Runs a sweep for each POST, whatever its path, and responds with a report. A sweep does a bounded amount of work.
 
-    Two at once do no harm. Who may ask is the platform's affair: nothing of a request counts but that it came.
+    Simultaneous sweeps are harmless. The platform authenticates the caller; the content of the request is ignored.
     """
 
     sweep: Sweep
@@ -28,4 +28,4 @@ class SweepRoute:
         if request.method != "POST":
             raise NoSuchRoute
         report = dataclasses.asdict(self.sweep.run())
-        return responses.answer(json.dumps(report).encode(), responses.BLOB_JSON)
+        return responses.response(json.dumps(report).encode(), responses.BLOB_JSON)

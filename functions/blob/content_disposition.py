@@ -1,7 +1,7 @@
-"""The Content-Disposition of a download.
+"""The Content-Disposition header of a download.
 
-As the npm package `content-disposition` 1.1 writes it (RFC 6266), since clients parse it
-(docs/protocol.md: Content-Disposition).
+Clients parse it, so it is exactly what the npm package `content-disposition` 1.1 writes (RFC 6266;
+docs/protocol.md: Content-Disposition).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ _HEX_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 
 
 def attachment(name: str) -> str:
-    """The header for a file of this name: a text of Latin-1 characters, as WSGI wants it."""
+    """The header for a file with this name. It has only Latin-1 characters, as WSGI requires."""
     return _attachment(name, _NOT_LATIN_1)
 
 
 def ascii_attachment(name: str) -> str:
-    """The same in ASCII, for another server that is told in an address what to send."""
+    """The same header in ASCII, for a URL that tells another server which header to send."""
     return _attachment(name, _NOT_ASCII)
 
 
-def _attachment(name: str, not_shown: re.Pattern[str]) -> str:
+def _attachment(name: str, unsupported: re.Pattern[str]) -> str:
     name = name.replace("\\", "/").rstrip("/")
     name = name[name.rfind("/") + 1 :]
-    fallback = not_shown.sub("?", utf16_units(name))
+    fallback = unsupported.sub("?", utf16_units(name))
     escaped = fallback.replace("\\", "\\\\").replace('"', '\\"')
     header = f'attachment; filename="{escaped}"' if name else "attachment"
     if not name or fallback != name or _HEX_ESCAPE.search(name):

@@ -1,4 +1,4 @@
-"""View and download: the headers, ranges and conditions of an answer with a blob's bytes."""
+"""View and download: the headers, ranges, and conditions of a response with a blob's bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import BinaryIO
 from flask import Request, Response
 from werkzeug.http import is_resource_modified
 
-from cloud_executor.blobs.downloads import Download, ZipDownload
+from cloud_executor.blobs.downloads import ContentDownload, Download
 from cloud_executor.blobs.store import READ_BYTES, BlobStore
 from cloud_executor.model.mime import OCTET_STREAM, mime_type
 from functions.blob.content_disposition import attachment
@@ -20,13 +20,13 @@ from functions.transport.responses import Header
 
 _ALWAYS_ATTACHED = frozenset({OCTET_STREAM, "application/zip"})
 
-_FOR_EVER = ("Cache-Control", "public, max-age=31536000, immutable")
-"""a blob's hash names its bytes: they never change"""
+_CACHE_FOREVER = ("Cache-Control", "public, max-age=31536000, immutable")
+"""Caching header: a blob's bytes never change, because its hash identifies them."""
 
 _UNTRUSTED = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox"))
-"""a stored page must not act in the name of this origin"""
+"""Headers that keep a stored page from acting in the name of this origin."""
 
-_ONE_RANGE = re.compile("bytes=([0-9]{0,4000})-([0-9]{0,4000})", re.IGNORECASE)
+_SINGLE_RANGE = re.compile("bytes=([0-9]{0,4000})-([0-9]{0,4000})", re.IGNORECASE)
 
 
 def download_response(
@@ -35,58 +35,64 @@ def download_response(
     download: Download,
     *,
     attached: bool,
-    elsewhere: LargeDownloads | None,
+    large_downloads: LargeDownloads | None,
 ) -> Response:
-    """The bytes, or the range of them that was asked for, or only that they have not changed.
+    """All bytes (200), the requested range (206), or only a confirmation that they are unchanged (304).
 
-    Where there is an `elsewhere`, a body that is too large for here is a redirect to there.
+    With `large_downloads`, a body above its limit becomes a redirect to the object store.
     """
     content_type = mime_type(download.name)
-    etag = f'"{download.identity}"'
-    headers: list[Header] = [("ETag", etag), _FOR_EVER, *_UNTRUSTED]
     attached = attached or content_type in _ALWAYS_ATTACHED
+    etag = f'"{download.identity}"'
+    headers = _headers(download, etag, attached=attached)
+    if _is_unchanged(request, etag):
+        return responses.response((), content_type, 304, headers)
+    start, end, status = 0, download.size, 200
+    if isinstance(download, ContentDownload):
+        headers.append(("Accept-Ranges", "bytes"))
+        requested = _requested_range(request, etag, download.size)
+        if requested is not None:
+            start, end, status = *requested, 206
+            if start >= download.size:
+                return _range_not_satisfiable(download.size)
+            headers.append(("Content-Range", f"bytes {start}-{end - 1}/{download.size}"))
+    length = end - start
+    has_body = request.method != "HEAD" and length > 0
+    if has_body and large_downloads is not None and large_downloads.applies_to(length):
+        return large_downloads.redirect(download, content_type, attached=attached)
+    headers.append(("Content-Length", str(length)))
+    response = responses.response((), content_type, status, headers)
+    if not has_body:
+        return response
+    if isinstance(download, ContentDownload):
+        _set_content(response, request, blobs.open_content(download.content_hash, start), length)
+    else:
+        response.response = download.chunks()
+    return response
+
+
+def _headers(download: Download, etag: str, *, attached: bool) -> list[Header]:
+    headers: list[Header] = [("ETag", etag), _CACHE_FOREVER, *_UNTRUSTED]
     if attached:
         headers.append(("Content-Disposition", attachment(download.name)))
-    environ = request.environ
-    if "HTTP_IF_NONE_MATCH" in environ and not is_resource_modified(environ, etag=etag):
-        return responses.stream((), content_type, 304, headers)
-    size = download.size
-    if request.method == "HEAD":
-        elsewhere = None
-    if isinstance(download, ZipDownload):
-        if elsewhere is not None and elsewhere.takes(size):
-            return elsewhere.response(download, content_type, attached=attached)
-        headers.append(("Content-Length", str(size)))
-        return responses.stream(() if request.method == "HEAD" else download.chunks(), content_type, 200, headers)
-    headers.append(("Accept-Ranges", "bytes"))
-    start, end, status = 0, size, 200
-    if request.method == "GET" and "HTTP_RANGE" in environ and _range_is_current(request, etag):
-        wanted = _wanted_range(environ["HTTP_RANGE"], size)
-        if wanted is not None:
-            start, end, status = *wanted, 206
-            if start >= size:
-                # Without the headers of the file: a cache must not keep this in its place.
-                return responses.text("The range begins after the end.", 416, [("Content-Range", f"bytes */{size}")])
-            headers.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
-    if elsewhere is not None and elsewhere.takes(end - start):
-        return elsewhere.response(download, content_type, attached=attached)
-    headers.append(("Content-Length", str(end - start)))
-    if request.method == "HEAD" or start == end:
-        return responses.stream((), content_type, status, headers)
-    return _content_response(
-        request, blobs.open_content(download.content_hash, start), end - start, (content_type, status, headers)
-    )
+    return headers
 
 
-def _range_is_current(request: Request, etag: str) -> bool:
-    """Whether the range asked for is one of these bytes (RFC 9110, If-Range)."""
-    condition = request.environ.get("HTTP_IF_RANGE")
-    return condition is None or condition == etag
+def _is_unchanged(request: Request, etag: str) -> bool:
+    return "HTTP_IF_NONE_MATCH" in request.environ and not is_resource_modified(request.environ, etag=etag)
 
 
-def _wanted_range(header: str, size: int) -> tuple[int, int] | None:
-    """Start and end of the range; None: the header makes no sense, or asks for several, and does not count."""
-    found = _ONE_RANGE.fullmatch(header)
+def _requested_range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
+    """Start and end of the requested range; None for the whole file."""
+    header = request.environ.get("HTTP_RANGE")
+    if header is None or request.method != "GET" or request.environ.get("HTTP_IF_RANGE", etag) != etag:
+        return None
+    return _parse_range(header, size)
+
+
+def _parse_range(header: str, size: int) -> tuple[int, int] | None:
+    """Start and end of the range; None for an invalid header or several ranges, which are ignored."""
+    found = _SINGLE_RANGE.fullmatch(header)
     if found is None or found[0].endswith("=-"):
         return None
     if not found[1]:
@@ -95,22 +101,21 @@ def _wanted_range(header: str, size: int) -> tuple[int, int] | None:
     return (start, min(end, size)) if end > start or not found[2] else None
 
 
-def _content_response(
-    request: Request,
-    content: AbstractContextManager[BinaryIO],
-    length: int,
-    shape: tuple[str, int, list[Header]],
-) -> Response:
+def _range_not_satisfiable(size: int) -> Response:
+    # Without the file's headers, so that no cache keeps this response as the file.
+    return responses.text("The range starts beyond the end of the file.", 416, [("Content-Range", f"bytes */{size}")])
+
+
+def _set_content(response: Response, request: Request, content: AbstractContextManager[BinaryIO], length: int) -> None:
     opened = content.__enter__()
+    response.call_on_close(lambda: content.__exit__(None, None, None))
     wrapper = request.environ.get("wsgi.file_wrapper")
     if wrapper is not None and hasattr(opened, "fileno"):
-        # The server passes a real file to the kernel's sendfile: no byte comes through Python.
-        response = responses.stream(wrapper(opened, READ_BYTES), *shape)
+        # The server passes a real file to the kernel's sendfile, so its bytes never pass through Python.
+        response.response = wrapper(opened, READ_BYTES)
         response.direct_passthrough = True
     else:
-        response = responses.stream(_limited(opened, length), *shape)
-    response.call_on_close(lambda: content.__exit__(None, None, None))
-    return response
+        response.response = _limited(opened, length)
 
 
 def _limited(content: BinaryIO, length: int) -> Iterator[bytes]:

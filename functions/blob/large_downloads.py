@@ -1,4 +1,4 @@
-"""Downloads that are larger than a function may answer: the client is sent to the object store."""
+"""Downloads that exceed the response limit of a function: the client is redirected to the object store."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ from cloud_executor.ports import DirectTransfers
 from functions.blob.content_disposition import ascii_attachment
 from functions.transport import responses
 
-ADDRESS_LIFETIME = timedelta(hours=6)
-"""within which a download must begin"""
+URL_LIFETIME = timedelta(hours=6)
+"""Time within which the client must start the download."""
 
 
 @dataclass(frozen=True, slots=True)
 class LargeDownloads:
-    """Answers with addresses in the object store."""
+    """Redirects to URLs in the object store."""
 
     blobs: BlobStore
     direct: DirectTransfers
     inline_limit: int
-    """bytes that are answered here"""
+    """Largest body that this program sends itself, in bytes."""
 
-    def takes(self, size: int) -> bool:
+    def applies_to(self, size: int) -> bool:
         return size > self.inline_limit
 
-    def response(self, download: Download, content_type: str, *, attached: bool) -> Response:
-        """A redirect. A zip is made first. Raises what making it raises."""
+    def redirect(self, download: Download, content_type: str, *, attached: bool) -> Response:
+        """A redirect to the download; a zip is composed first. Raises ContentMissing, TooLarge."""
         if isinstance(download, ZipDownload):
             key = ZipComposer(self.blobs, self.direct).compose(download)
         else:
             key = content_key(download.content_hash)
-        address = self.direct.download_url(
+        url = self.direct.download_url(
             key,
             content_type=content_type,
             disposition=ascii_attachment(download.name) if attached else None,
-            lifetime=ADDRESS_LIFETIME,
+            lifetime=URL_LIFETIME,
         )
-        # No cache may keep it: the address ends.
-        return responses.text("It is elsewhere.", 302, [("Location", address), ("Cache-Control", "no-store")])
+        # No cache may keep the redirect, because the URL expires.
+        headers = [("Location", url), ("Cache-Control", "no-store")]
+        return responses.text("Redirecting to the object store.", 302, headers)

@@ -1,4 +1,4 @@
-"""The blob API: addresses below `/rest/blob` to the use cases of `BlobStore` (docs/protocol.md: Blobs)."""
+"""The blob API: maps paths below `/rest/blob` to the use cases of blobs (docs/protocol.md: Blobs)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ from functions.transport.target import BadAddress, Target, decoded
 
 @dataclass(frozen=True, slots=True)
 class BlobRoutes:
-    """Answers requests to the blob API."""
+    """Handles requests to the blob API."""
 
     blobs: BlobStore
     downloads: Downloads
     allow_list_all: bool
     inline_limit: int | None = None
-    """bytes up to which a download is answered here; None, or a store that cannot answer itself: all are"""
+    """Largest download that this program sends itself, in bytes; larger ones are redirected to the object store.
+
+    With None, or a store that clients cannot reach, this program sends every download.
+    """
 
     def respond(self, request: Request, target: Target) -> Response | None:
-        """None: the address is not below `/rest/blob`. Raises the use cases' errors."""
+        """None if the path is not below `/rest/blob`. Raises the errors of the use cases."""
         rest = target.below("rest", "blob")
         if rest is None:
             return None
@@ -52,7 +55,11 @@ class BlobRoutes:
                 path = "/".join(decoded(segment) for segment in target.segments[4:])
                 download = self.downloads.resolve(decoded(metadata_hash), path or None)
                 return download_response(
-                    request, self.blobs, download, attached=verb == "download", elsewhere=self._elsewhere()
+                    request,
+                    self.blobs,
+                    download,
+                    attached=verb == "download",
+                    large_downloads=self._large_downloads(),
                 )
         raise NoSuchRoute
 
@@ -61,13 +68,13 @@ class BlobRoutes:
             blob = self.blobs.metadata(decoded(metadata_hash))
         except BadAddress:
             raise BlobNotFound from None
-        return responses.answer(blob.document(), responses.BLOB_JSON)
+        return responses.response(blob.document(), responses.BLOB_JSON)
 
     def _list(self, everything: bool) -> Response:
         found = self.blobs.list_metadata(everything=everything and self.allow_list_all)
         return responses.json_stream(b"{", map(_member, found), b"}", responses.BLOB_JSON)
 
-    def _elsewhere(self) -> LargeDownloads | None:
+    def _large_downloads(self) -> LargeDownloads | None:
         if self.blobs.direct is None or self.inline_limit is None:
             return None
         return LargeDownloads(self.blobs, self.blobs.direct, self.inline_limit)
@@ -86,4 +93,4 @@ def _member(blob: StoredBlob) -> bytes:
 
 
 def _stored(blob: StoredBlob) -> Response:
-    return responses.answer(b"{%b}" % _member(blob), responses.BLOB_JSON)
+    return responses.response(b"{%b}" % _member(blob), responses.BLOB_JSON)

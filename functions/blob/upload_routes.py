@@ -33,7 +33,7 @@ def begin_upload(request: Request, blobs: BlobStore) -> Response | StoredBlob:
     if isinstance(begun, StoredBlob):
         return begun
     body = json.dumps({"id": begun.id, "url": begun.url}).encode()
-    return responses.answer(body, responses.BLOB_JSON, 201)
+    return responses.response(body, responses.BLOB_JSON, 201)
 
 
 def complete_upload(blobs: BlobStore, upload_id: str) -> StoredBlob:
@@ -44,7 +44,7 @@ def complete_upload(blobs: BlobStore, upload_id: str) -> StoredBlob:
 def missing(request: Request, blobs: BlobStore) -> Response:
     """The given contents that are not stored. Raises Invalid, TooLarge."""
     contents = _fields(request).required("contents", _hashes)
-    return responses.answer(json.dumps({"missing": blobs.missing(contents)}).encode(), responses.BLOB_JSON)
+    return responses.response(json.dumps({"missing": blobs.missing(contents)}).encode(), responses.BLOB_JSON)
 
 
 def _uploads(blobs: BlobStore) -> DirectUploads:

@@ -1,4 +1,4 @@
-"""Who may ask: the shared secret of the executor API (docs/protocol.md: Caller identity)."""
+"""Authentication of the executor API by a shared secret (docs/protocol.md: Caller identity)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cloud_executor.errors import Forbidden
 
 
 class WrongNonce(Forbidden):
-    """The header x-executor-nonce is missing or wrong."""
+    """The header x-executor-nonce is missing or wrong; set it to the server's nonce."""
 
 
 def check_nonce(request: Request, nonce: str | None) -> None:

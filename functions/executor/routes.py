@@ -1,4 +1,4 @@
-"""The executor API: addresses below `/rest/executor` to the use cases of `Executor` (docs/protocol.md: Jobs)."""
+"""The executor API: maps paths below `/rest/executor` to the use cases of jobs (docs/protocol.md: Jobs)."""
 
 from __future__ import annotations
 
@@ -27,29 +27,30 @@ from functions.transport.request_trace import trace_of
 from functions.transport.target import Target, decoded
 
 LARGEST_PAGE = 1000
+"""Largest number of jobs that a page may have."""
 
 _MEDIA_TYPE = ("X-WebGME-Media-Type", "webgme.v1")
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutorRoutes:
-    """Answers requests to the executor API."""
+    """Handles requests to the executor API."""
 
     clients: JobClients
     external_workers: ExternalWorkers
     nonce: str | None
     shown_pools: Sequence[WorkerPool]
-    """those that are among the workers even if no worker of theirs lives"""
+    """Pools that the list of workers shows even while they have no workers."""
 
     def respond(self, request: Request, target: Target) -> Response | None:
-        """None: the address is not below `/rest/executor`. Errors are answered here: they carry the same header."""
+        """None if the path is not below `/rest/executor`. Errors become responses here and get the same header."""
         rest = target.below("rest", "executor")
         if rest is None:
             return None
         try:
             check_nonce(request, self.nonce)
             response = self._route(request, target, rest)
-        except Exception as error:  # the edge of the service: error_response logs what is our fault
+        except Exception as error:  # the edge of the service: error_response logs internal errors
             with logged_with(job_hash=_job_hash(rest)):
                 response = error_response(error)
         response.headers.set(*_MEDIA_TYPE)
@@ -95,8 +96,8 @@ class ExecutorRoutes:
         page = self.clients.page(status, query.get("after") or None, limit)
         links = []
         if page.next is not None:
-            again = {"status": status or "", "limit": str(limit), "after": page.next}
-            links.append(("Link", f'</rest/executor/?{urlencode(again)}>; rel="next"'))
+            next_query = {"status": status or "", "limit": str(limit), "after": page.next}
+            links.append(("Link", f'</rest/executor/?{urlencode(next_query)}>; rel="next"'))
         return responses.json_stream(b"{", map(_member, page.jobs), b"}", responses.EXECUTOR_JSON, links)
 
     def _output(self, job_hash: str, query: Mapping[str, str]) -> Response:
@@ -105,12 +106,12 @@ class ExecutorRoutes:
         return responses.json_stream(b"[", map(_segment, segments), b"]", responses.EXECUTOR_JSON)
 
     def _workers(self) -> Response:
-        pools = map(self._shown, self.shown_pools)
+        pools = map(self._pool_entry, self.shown_pools)
         workers = (_worker(worker, jobs) for worker, jobs in self.clients.workers())
         return _json({str(entry["clientId"]): entry for entry in itertools.chain(pools, workers)})
 
-    def _shown(self, pool: WorkerPool) -> dict[str, object]:
-        """A pool as if it were a worker: DeepForge starts no job where none is listed, and a pool may have none now."""
+    def _pool_entry(self, pool: WorkerPool) -> dict[str, object]:
+        """A pool in the form of a worker: DeepForge starts jobs only if one is listed, and a pool may have none."""
         labels = tuple(sorted(pool.labels | self.clients.label_jobs().keys()))
         now = self.clients.clock()
         return _worker(WorkerRecord(f"pool:{pool.name}", now, labels, pool=pool.name, slots=pool.slots), ())
@@ -128,7 +129,7 @@ class ExecutorRoutes:
 
 
 def _job_hash(rest: tuple[str, ...]) -> str | None:
-    """Of the job that the address is about."""
+    """The hash of the job that the path names."""
     return unquote(rest[1]) if len(rest) == 2 else None
 
 
@@ -148,7 +149,7 @@ def _worker(worker: WorkerRecord, jobs: Sequence[Job]) -> dict[str, object]:
 
 
 def _json(document: Mapping[str, object]) -> Response:
-    return responses.answer(msgspec.json.encode(document), responses.EXECUTOR_JSON)
+    return responses.response(msgspec.json.encode(document), responses.EXECUTOR_JSON)
 
 
 def _member(job: Job) -> bytes:
@@ -162,4 +163,4 @@ def _segment(segment: OutputSegment) -> bytes:
         "output": segment.output,
         "_id": f"{segment.job_hash}+{segment.number}",
     }
-    return json.dumps(document).encode()  # in ASCII: the text may hold lone surrogates
+    return json.dumps(document).encode()  # in ASCII, because the output may contain lone surrogates

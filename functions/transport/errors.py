@@ -1,4 +1,4 @@
-"""Kinds of errors as HTTP: one table, one form."""
+"""HTTP responses for errors: one table of statuses, one format."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
 
 
 class NoSuchRoute(errors.NotFound):
-    """There is nothing at this address for this method; the API is described in docs/api.md."""
+    """Unknown path or method; check both against docs/api.md."""
 
 
 def error_response(error: Exception) -> Response:
-    """The answer to a request that failed: one sentence, of which nothing inside can be learned."""
+    """The response to a failed request: one sentence that reveals nothing about the internals."""
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     if status >= 500:
         logger.error("request failed", exc_info=error, extra={"action": "request_failed", "status": status})
-    message = str(error) if status != 500 else "Something went wrong here; the operator finds it in the log."
+    message = str(error) if status != 500 else "Internal error; details are in the server log."
     return responses.text(message, status, [("Retry-After", "5")] if status in (429, 503) else ())

@@ -1,4 +1,4 @@
-"""The body of a request: as a stream for files, whole and bounded for documents."""
+"""The body of a request: a stream for files, read whole and with a size limit for documents."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from cloud_executor.errors import Invalid, TooLarge
 from cloud_executor.model.javascript import parse_json
 
 CHUNK_BYTES = 1024 * 1024
+"""Largest chunk read at a time, in bytes."""
 
 MAX_DOCUMENT_BYTES = 32 * 1024 * 1024
-"""of a JSON body: an output segment, or the metadata of a large artifact"""
+"""Size limit for JSON bodies, in bytes; the largest are output segments and the metadata of large artifacts."""
 
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
-"""of a body that nobody wants; a client that goes on sending finds the connection closed"""
+"""Size limit for the rest of an unused body, in bytes; a client that sends more has its connection closed."""
 
 
 class BrokenUpload(Invalid):
-    """The upload broke off: nothing of it was stored."""
+    """The upload ended early and nothing was stored; send it again."""
 
 
 def chunks(request: Request) -> Iterator[bytes]:
-    """The bytes, whatever the content type says of them. Raises BrokenUpload if there are fewer than announced."""
+    """The bytes, regardless of the content type. Raises BrokenUpload if they are fewer than the Content-Length."""
     stream = request.stream
     expected = request.content_length
     received = 0
     while True:
         try:
             chunk = stream.read(CHUNK_BYTES)
-        except Exception as error:  # each server has its own errors; whichever it is, the client went away
+        except Exception as error:  # each server has its own errors, and all mean that the client disconnected
             raise BrokenUpload from error
         if not chunk:
             break
@@ -56,9 +57,9 @@ def document(request: Request) -> bytes:
 
 
 def json_fields(request: Request) -> Mapping[str, object]:
-    """The fields of a JSON body; none if it is of another type, empty, or a list (docs/protocol.md: Request bodies).
+    """The fields of a JSON object; none if the body has another type, is empty, or is a list.
 
-    Raises Invalid for what is neither an object nor a list.
+    See (docs/protocol.md: Request bodies). Raises Invalid for other JSON values.
     """
     if request.mimetype != "application/json":
         return {}
@@ -74,12 +75,12 @@ def json_fields(request: Request) -> Mapping[str, object]:
 
 
 def discard(request: Request) -> None:
-    """Read what is left of the body: many clients look for the answer only after they have sent all of it."""
+    """Read the rest of the body: many clients read the response only after they have sent the whole body."""
     left = MAX_DISCARDED_BYTES
-    with suppress(Exception):  # each server has its own errors; whichever it is, the client went away
+    with suppress(Exception):  # each server has its own errors, and all mean that the client disconnected
         while left > 0 and (chunk := request.stream.read(CHUNK_BYTES)):
             left -= len(chunk)
 
 
 def _too_large() -> TooLarge:
-    return TooLarge(f"The body is larger than {MAX_DOCUMENT_BYTES // (1024 * 1024)} MiB.")
+    return TooLarge(f"The body must not be larger than {MAX_DOCUMENT_BYTES // (1024 * 1024)} MiB.")

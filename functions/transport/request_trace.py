@@ -1,7 +1,7 @@
-"""The trace that a request belongs to: 32 hex digits that its sender, or Google's front end, gave it.
+"""The trace that a request belongs to: 32 hex digits, set by its sender or by Google's front end.
 
-W3C's header goes before Google's older one, as in Google's own services
-(https://cloud.google.com/trace/docs/trace-context). One that is malformed counts as absent.
+W3C's header takes precedence over Google's older one, as in Google's own services
+(https://cloud.google.com/trace/docs/trace-context). A malformed header is ignored.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 _TRACE = "(?!0{32})([0-9a-f]{32})"
 
 _W3C = re.compile(f"(?!ff|00.{{54}})[0-9a-f]{{2}}-{_TRACE}-(?!0{{16}})[0-9a-f]{{16}}-[0-9a-f]{{2}}(?:-.*)?")
-"""version, trace, parent, flags (https://www.w3.org/TR/trace-context/); a version after 00 may have more behind them"""
+"""Version, trace, parent, flags (https://www.w3.org/TR/trace-context/); versions after 00 may append more fields."""
 
 _GOOGLE = re.compile(f"{_TRACE}(?:/[0-9]*)?(?:;o=[0-9]*)?")
-"""X-Cloud-Trace-Context: trace, span, options; either of these may be empty or missing"""
+"""X-Cloud-Trace-Context: trace, span, options; the span and the options may be empty or missing."""
 
 
 def trace_of(environ: Mapping[str, Any]) -> str | None:
-    """The trace of a WSGI request, if it has one."""
+    """The trace of a WSGI request; None if it has none."""
     w3c, google = environ.get("HTTP_TRACEPARENT"), environ.get("HTTP_X_CLOUD_TRACE_CONTEXT")
     if w3c is None and google is None:
         return None
@@ -37,7 +37,7 @@ def trace_of(environ: Mapping[str, Any]) -> str | None:
 
 
 def traced(application: WSGIApplication) -> WSGIApplication:
-    """The WSGI application; what it logs while it serves a request has the trace of that."""
+    """Wrap a WSGI application so that everything it logs while it serves a request has the trace of the request."""
 
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         trace = trace_of(environ)
@@ -47,7 +47,7 @@ def traced(application: WSGIApplication) -> WSGIApplication:
             request.enter_context(logged_with(trace=trace))
             body = application(environ, start_response)
             if type(body) is environ.get("wsgi.file_wrapper"):
-                return body  # which the server sends by itself, if it comes to it as it is
+                return body  # unwrapped, so that the server recognizes it and sends the file itself
             return ClosingIterator(body, request.pop_all().close)
 
     return serve

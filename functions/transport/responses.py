@@ -1,4 +1,4 @@
-"""Answers, as both APIs give them."""
+"""Building blocks of the responses of both APIs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ TEXT = "text/plain; charset=utf-8"
 BLOB_JSON = "application/json"
 EXECUTOR_JSON = "application/json; charset=utf-8"
 
-_ANYBODY_MAY_ASK = ("Access-Control-Allow-Origin", "*")
+_ANY_ORIGIN = ("Access-Control-Allow-Origin", "*")
 _PREFLIGHT = (
-    _ANYBODY_MAY_ASK,
+    _ANY_ORIGIN,
     ("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"),
     (
         "Access-Control-Allow-Headers",
@@ -25,26 +25,18 @@ _PREFLIGHT = (
 Header = tuple[str, str]
 
 _PIECE_BYTES = 64 * 1024
-"""how much of a long JSON answer is sent at a time"""
+"""Minimum size of the pieces in which a long JSON response is sent, in bytes."""
 
 
-def answer(body: bytes, content_type: str, status: int = 200, headers: Iterable[Header] = ()) -> Response:
-    """A whole body.
-
-    It is given as an iterator: for other responses functions-framework first reads what is left of the request's body
-    into memory, which a refused upload must not be allowed to fill.
-    """
-    response_headers = [_ANYBODY_MAY_ASK, ("Content-Type", content_type), ("Content-Length", str(len(body))), *headers]
-    return Response(iter((body,)), status, response_headers)
+def response(
+    body: bytes | Iterable[bytes], content_type: str, status: int = 200, headers: Iterable[Header] = ()
+) -> Response:
+    """A response with this body, which is sent as it is produced if it is an iterable."""
+    return Response(body, status, [_ANY_ORIGIN, ("Content-Type", content_type), *headers])
 
 
 def text(message: str, status: int = 200, headers: Iterable[Header] = ()) -> Response:
-    return answer(message.encode("utf-8", "replace"), TEXT, status, headers)
-
-
-def stream(chunks: Iterable[bytes], content_type: str, status: int = 200, headers: Iterable[Header] = ()) -> Response:
-    """A body that is made while it is sent."""
-    return Response(chunks, status, [_ANYBODY_MAY_ASK, ("Content-Type", content_type), *headers])
+    return response(message.encode("utf-8", "replace"), TEXT, status, headers)
 
 
 def json_stream(
@@ -52,10 +44,10 @@ def json_stream(
 ) -> Response:
     """A JSON object or list whose members are read while it is sent.
 
-    What can be sent at once is read before this returns, so that an error still becomes a status.
+    The first piece is read before this function returns, so that an early error still gets its own status.
     """
     pieces = _joined(opening, members, closing)
-    return stream(chain((next(pieces),), pieces), content_type, 200, headers)
+    return response(chain((next(pieces),), pieces), content_type, 200, headers)
 
 
 def _joined(opening: bytes, members: Iterable[bytes], closing: bytes) -> Iterator[bytes]:
@@ -72,5 +64,5 @@ def _joined(opening: bytes, members: Iterable[bytes], closing: bytes) -> Iterato
 
 
 def preflight() -> Response:
-    """What a browser asks before it lets a page of another origin make a request."""
-    return Response(iter(()), 204, list(_PREFLIGHT))
+    """The response to a CORS preflight request: every origin is allowed."""
+    return Response(status=204, headers=list(_PREFLIGHT))

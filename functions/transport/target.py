@@ -1,7 +1,7 @@
-"""What a request asks for: the segments of its path and its query, read from the address as it was sent.
+"""The target of a request: its path segments and its query, read from the URL as it was sent.
 
-The WSGI `PATH_INFO` is decoded before it is split, so `a%2Fb` and `a/b` look alike there; the protocol tells them apart
-(docs/protocol.md: Paths and methods). The raw address is what gunicorn and werkzeug both give as `RAW_URI`.
+WSGI's `PATH_INFO` is decoded before it is split, so `a%2Fb` and `a/b` look alike there; the protocol distinguishes them
+(docs/protocol.md: Paths and methods). Both gunicorn and werkzeug provide the raw URL as `RAW_URI`.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ _ORIGIN = re.compile("https?://[^/?]*", re.IGNORECASE)
 
 
 class BadAddress(Invalid):
-    """The address has a bad percent escape, or is not UTF-8."""
+    """The URL has an invalid percent escape or is not UTF-8; encode it as RFC 3986 requires."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address, split: `/rest/blob/view/<hash>/a%2Fb/` has six segments, the last of them empty."""
+    """A parsed URL: `/rest/blob/view/<hash>/a%2Fb/` has six segments, the last of which is empty."""
 
     segments: tuple[str, ...]
-    """as sent, still encoded"""
+    """Path segments as sent, still percent-encoded."""
     query: Mapping[str, str]
-    """decoded; of a name that comes twice, the first value"""
+    """Decoded query parameters; the first value of a repeated name."""
 
     @classmethod
     def of(cls, environ: Mapping[str, Any]) -> Target:
-        address: str = environ["RAW_URI"]
-        if not address.startswith("/"):
-            address = _ORIGIN.sub("", address) or "/"
-        path, _, query = address.partition("?")
+        url: str = environ["RAW_URI"]
+        if not url.startswith("/"):
+            url = _ORIGIN.sub("", url) or "/"
+        path, _, query = url.partition("?")
         return cls(tuple(path.split("/")[1:]), _parse_query(query) if query else {})
 
     def below(self, *prefix: str) -> tuple[str, ...] | None:
-        """The segments after these, without the empty one that a slash at the end makes; None: it is not below them."""
+        """The segments after this prefix, without the empty one that a trailing slash adds; None without the prefix."""
         count = len(prefix)
         if tuple(segment.lower() for segment in self.segments[:count]) != prefix:
             return None
@@ -49,7 +49,7 @@ class Target:
 
 
 def decoded(segment: str) -> str:
-    """A segment's value: percent-decoded once, as UTF-8. Raises BadAddress."""
+    """The value of a segment: percent-decoded once, as UTF-8. Raises BadAddress."""
     if "%" not in segment and segment.isascii():
         return segment
     if _BAD_ESCAPE.search(segment):

@@ -44,7 +44,7 @@ def test_a_range_is_206_with_the_requested_bytes(
 @pytest.mark.parametrize("wanted", [f"bytes={SIZE}-", "bytes=5000-6000", "bytes=-0"])
 def test_a_range_beyond_the_end_is_416(server: Server, path: str, wanted: str) -> None:
     response = server.get(path, {"Range": wanted})
-    assert (response.status, response.text) == (416, "The range begins after the end.")
+    assert (response.status, response.text) == (416, "The range starts beyond the end of the file.")
     assert response["Cache-Control"] is None
     assert response["Content-Range"] == f"bytes */{SIZE}"
 

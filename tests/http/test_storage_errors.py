@@ -66,7 +66,7 @@ REQUESTS = [
         (
             RuntimeError("/secret/path: password=hunter2"),
             500,
-            "Something went wrong here; the operator finds it in the log.",
+            "Internal error; details are in the server log.",
         ),
     ],
 )
