@@ -1,6 +1,6 @@
 """Composition root: the only module that knows which backend implements each port.
 
-A backend is imported only when it is chosen, so that a process neither loads nor needs the libraries of the others.
+A backend is imported only when it is selected, so that a process neither loads nor needs the libraries of the others.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def open_blobs(settings: Settings) -> BlobStore:
-    """Blobs over the configured object store. Raises InvalidSetting if its library is not installed."""
+    """The blob store on the configured object store. Raises InvalidSetting if its library is not installed."""
     if settings.bucket is None:
         from cloud_executor.backends.files import FileObjectStore
 
@@ -51,14 +51,14 @@ def open_blobs(settings: Settings) -> BlobStore:
 
 def open_downloads(settings: Settings, blobs: BlobStore) -> Downloads:
     """Downloads for a process that serves clients."""
-    # In the cloud, a function has no CPU after its response.
+    # In the cloud, a function gets no CPU after it has responded.
     background = ThreadPoolExecutor(1, "manifests") if settings.bucket is None else None
     return Downloads(blobs, background)
 
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """The use cases of jobs over one job store and queue. Each process takes those that it needs."""
+    """The use cases of jobs on one job store and queue. Each process uses the ones that it needs."""
 
     store: JobStore
     queue: JobQueue
@@ -66,7 +66,7 @@ class Jobs:
     options: JobOptions = field(default_factory=JobOptions)
     clock: Clock = system_clock
     label_jobs: Callable[[], Mapping[str, str]] = dict
-    """Returns label -> hash of the blob whose job gives a worker that label."""
+    """Returns a map from labels to hashes of the blobs whose jobs give a worker that label."""
 
     @property
     def clients(self) -> JobClients:
@@ -94,7 +94,7 @@ class Jobs:
 
 
 def open_jobs(settings: Settings) -> Jobs:
-    """Jobs over the configured job store and queue. Raises InvalidSetting if their libraries are not installed."""
+    """Jobs on the configured job store and queue. Raises InvalidSetting if their libraries are not installed."""
     store, queue = _open_sqlite(settings) if settings.jobs == "sqlite" else _open_google(settings)
     return Jobs(
         store=store,
@@ -131,9 +131,9 @@ def _open_google(settings: Settings) -> tuple[JobStore, JobQueue]:
 
 
 def create_in_emulators(settings: Settings, max_deliveries: int) -> JobQueue:
-    """Create what Terraform creates in the cloud: the pools' topics, and the bucket if it is in Cloud Storage.
+    """Create the resources that Terraform creates in the cloud: the pools' topics and, for Cloud Storage, the bucket.
 
-    Returns the queue, whose pool DEAD_LETTER delivers the messages that were delivered too often.
+    Returns the queue. Its pool DEAD_LETTER delivers the messages that were delivered too often.
     """
     queue = _open_pubsub(settings)
     if settings.objects == "gcs":

@@ -1,18 +1,18 @@
-"""The CRC-32 of joined pieces from those of the pieces, without their bytes.
+"""Computes the CRC-32 of joined pieces from the CRC-32 values of the pieces, without their bytes.
 
-Appending n bytes multiplies a CRC-32, seen as a polynomial over GF(2), by x^(8n) modulo the CRC's polynomial; the
-powers are put together from x^(2^k), as zlib does it.
+Appending n bytes multiplies a CRC-32, seen as a polynomial over GF(2), by x^(8n) modulo the CRC polynomial. As in zlib,
+the powers are products of precomputed x^(2^k).
 """
 
 from __future__ import annotations
 
 _POLYNOMIAL = 0xEDB88320
 _ONE = 1 << 31
-"""the polynomial 1: bits are in reverse order"""
+"""The polynomial 1, with bits in reverse order."""
 
 
 def crc32_combine(first: int, second: int, second_size: int) -> int:
-    """The CRC-32 of two pieces joined; `second_size` in bytes."""
+    """The CRC-32 of two joined pieces. `second_size` is in bytes."""
     return _product(_power(8 * second_size), first) ^ second
 
 
@@ -29,7 +29,7 @@ def _product(left: int, right: int) -> int:
 
 
 def _power(exponent: int) -> int:
-    """x to the exponent."""
+    """x to the power of the exponent."""
     power = _ONE
     for square in _SQUARES:
         if exponent & 1:
@@ -50,4 +50,4 @@ def _squares() -> tuple[int, ...]:
 
 
 _SQUARES = _squares()
-"""x^(2^k) for k from 0 on"""
+"""x^(2^k) for k = 0, 1, …"""

@@ -1,7 +1,7 @@
-"""Uploads that go past this program, straight to the object store, and become blobs once they are verified.
+"""Uploads that clients send directly to the object store and that become blobs once they are verified.
 
-An upload in flight is `wg-temp/<id>`. Once it is verified `wg-temp/<id>.verified` says what it was, so that completing
-it again, because the answer was lost, gives the same answer.
+An upload in flight is the object `wg-temp/<id>`. Once it is verified, `wg-temp/<id>.verified` describes it, so that a
+client that lost the response can complete the upload again and gets the same response.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from cloud_executor.model.metadata import BlobMetadata
 from cloud_executor.ports import DirectTransfers, ObjectInfo, ObjectNotFound
 
 LARGEST_UPLOAD_BYTES = 5 * 2**40
-"""that Cloud Storage keeps as one object"""
+"""Largest object that Cloud Storage can hold, in bytes."""
 
-LONGEST_NOTE = 4096
-"""characters of what is kept beside an upload: Cloud Storage takes 8 KiB with all else"""
+MAX_NOTE_LENGTH = 4096
+"""Maximum length of an upload's note, in characters: Cloud Storage allows 8 KiB for all metadata of an object."""
 
 
 class UploadNotFound(NotFound):
-    """There is no such upload, or nothing has come of it yet: send all its bytes, or begin anew."""
+    """This upload does not exist or has not received its bytes. Send all the bytes, or start a new upload."""
 
 
 class UploadDiffers(Invalid):
-    """The bytes that came are not those that were announced; they were deleted: begin anew."""
+    """The received bytes differ from the announced size or sha1 and were deleted. Start a new upload."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadSession:
-    """Where the bytes of an upload go."""
+    """An upload that the client can send."""
 
     id: str
     url: str
-    """of a resumable session"""
+    """URL of the resumable session that receives the bytes."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Announced:
-    """What an upload is said to be, or was found to be."""
+class _Description:
+    """The name, size, and hash of an upload, as announced or as verified."""
 
     name: str
     size: int
@@ -54,7 +54,7 @@ class _Announced:
         return json.dumps([self.name, self.size, self.sha1])
 
     @classmethod
-    def of(cls, note: str) -> _Announced:
+    def of(cls, note: str) -> _Description:
         name, size, sha1 = json.loads(note)
         return cls(name, size, sha1)
 
@@ -67,12 +67,12 @@ class DirectUploads:
     direct: DirectTransfers
 
     def begin(self, name: str, size: int, sha1: str | None, origin: str | None) -> StoredBlob | UploadSession:
-        """The blob, if these bytes are stored already; else where to send them.
+        """The blob if its bytes are already stored; otherwise a session for sending them.
 
-        `origin`: of the browser page that will send them. Raises Invalid, TooLarge.
+        `origin` is the origin of the web page that will send them. Raises Invalid, TooLarge.
         """
         if size > LARGEST_UPLOAD_BYTES:
-            raise TooLarge("A file can have at most 5 TiB.")
+            raise TooLarge("The file must not be larger than 5 TiB.")
         if sha1 is not None:
             try:
                 stored = self.blobs.objects.stat(content_key(sha1))
@@ -80,18 +80,18 @@ class DirectUploads:
                 pass
             else:
                 if stored.size != size:
-                    raise Invalid(f"size must be {stored.size}: that many bytes have this sha1.")
+                    raise Invalid(f"size must be {stored.size}, the size of the stored file with this sha1.")
                 return self.blobs.create_metadata(BlobMetadata.for_file(name, size, sha1))
         upload_id = str(uuid.uuid4())
-        note = _Announced(name, size, sha1).note()
-        if len(note) > LONGEST_NOTE:
-            raise Invalid("The name is too long.")
+        note = _Description(name, size, sha1).note()
+        if len(note) > MAX_NOTE_LENGTH:
+            raise Invalid("The name is too long; choose a shorter one.")
         return UploadSession(upload_id, self.direct.upload_url(_upload_key(upload_id), size, note, origin))
 
     def complete(self, upload_id: str) -> StoredBlob:
-        """Verify all the bytes and make them a blob, durably. May be repeated.
+        """Verify all the bytes and store them durably as a blob. Safe to repeat.
 
-        Raises UploadNotFound, and UploadDiffers, which leaves nothing.
+        Raises UploadNotFound, or UploadDiffers, in which case the bytes are deleted.
         """
         if not _is_upload_id(upload_id):
             raise UploadNotFound
@@ -103,10 +103,10 @@ class DirectUploads:
         return self.blobs.create_metadata(BlobMetadata.for_file(*verified))
 
     def _verify(self, key: str, info: ObjectInfo) -> tuple[str, int, str]:
-        """Move the bytes to their place. Raises ObjectNotFound if they are there already."""
+        """Move the bytes to their content key. Raises ObjectNotFound if another call already moved them."""
         if info.note is None:
-            raise UploadNotFound  # what another request is just storing
-        announced = _Announced.of(info.note)
+            raise UploadNotFound  # the temporary object of a createFile in flight
+        announced = _Description.of(info.note)
         digest = hashlib.sha1(usedforsecurity=False)
         crc32 = 0
         if info.size == announced.size:
@@ -118,27 +118,27 @@ class DirectUploads:
         if info.size != announced.size or announced.sha1 not in (None, sha1):
             self.blobs.objects.delete(key)
             raise UploadDiffers
-        verified = _Announced(announced.name, announced.size, sha1)
+        verified = _Description(announced.name, announced.size, sha1)
         self.blobs.objects.put(_verified_key(key), (verified.note().encode(),))
         self.blobs.objects.move(key, content_key(sha1))
         self.direct.record_crc32(content_key(sha1), crc32)
         return announced.name, announced.size, sha1
 
     def _completed(self, key: str) -> StoredBlob:
-        """The answer to an upload that is in its place. Raises UploadNotFound."""
+        """The blob of an upload that was already completed. Raises UploadNotFound."""
         try:
             stored, _ = self.blobs.objects.read(_verified_key(key))
         except ObjectNotFound:
             raise UploadNotFound from None
-        verified = _Announced.of(stored.decode())
+        verified = _Description.of(stored.decode())
         if verified.sha1 is None or not self.blobs.has_content(verified.sha1):
             raise UploadNotFound
         return self.blobs.create_metadata(BlobMetadata.for_file(verified.name, verified.size, verified.sha1))
 
 
-def _is_upload_id(text: str) -> bool:
+def _is_upload_id(value: str) -> bool:
     try:
-        return str(uuid.UUID(text)) == text
+        return str(uuid.UUID(value)) == value
     except ValueError:
         return False
 

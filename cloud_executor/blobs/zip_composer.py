@@ -1,7 +1,7 @@
-"""Zips of artifacts that the object store joins from what it holds already, so that no content comes through here.
+"""Zips of artifacts that the object store composes from stored contents, which therefore bypass this program.
 
-They are the bytes that `archive_chunks` gives for the same artifact, so either may continue what the other began. What
-stands between the contents, small contents too, is passed along as bytes. Kept as `wg-zip/<2 hex>/<38 hex>.zip`.
+A composed zip has the same bytes as `archive_chunks` yields for the artifact, so a download can resume with either.
+This program sends only the bytes between the contents, and small contents. The key is `wg-zip/<2 hex>/<38 hex>.zip`.
 """
 
 from __future__ import annotations
@@ -20,25 +20,28 @@ from cloud_executor.errors import TooLarge
 from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import DirectTransfers, ObjectInfo, ObjectNotFound
 
-INLINED_BYTES = 64 * 1024
-"""contents up to this size are read: that costs a call, and so would a separate object for what is between them"""
+MAX_INLINED_MEMBER_BYTES = 64 * 1024
+"""Largest content that this program reads and sends as bytes, in bytes.
 
-ALL_INLINED_BYTES = 64 * 1024 * 1024
-"""of all such contents of one archive: they are held in memory"""
+Reading it takes one call, as would an object with the bytes that separate it from the next content.
+"""
+
+MAX_INLINED_BYTES = 64 * 1024 * 1024
+"""Maximum total size of such contents per archive, in bytes: they are held in memory."""
 
 GLUE_BYTES = 8 * 1024 * 1024
-"""of one piece of bytes, about"""
+"""Approximate maximum size of one part that is sent as bytes, in bytes."""
 
 LARGEST_ZIP_BYTES = 5 * 2**40
-"""that Cloud Storage keeps as one object"""
+"""Largest object that Cloud Storage can hold, in bytes."""
 
-FRESH = timedelta(days=7)
-"""a zip that is older is made anew before anybody is sent to it, so that it stays as long as a download may take"""
+REUSE_AGE = timedelta(days=7)
+"""Age up to which a zip is used again; an older zip might be deleted before a long download ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A part of an archive: an object, or bytes."""
+    """A part of an archive: the key of an object, or bytes."""
 
     part: str | bytes
     size: int
@@ -47,18 +50,18 @@ class _Piece:
 
 @dataclass(frozen=True, slots=True)
 class ZipComposer:
-    """Makes zips of artifacts inside the object store. Safe for concurrent use: a zip made twice is the same one."""
+    """Composes zips of artifacts in the object store. Safe for concurrent use: composing a zip twice is harmless."""
 
     blobs: BlobStore
     direct: DirectTransfers
 
     def compose(self, archive: ZipDownload) -> str:
-        """The key of the archive's zip, which is there then. Raises ContentMissing, TooLarge."""
+        """Compose the archive's zip unless it exists; its key. Raises ContentMissing, TooLarge."""
         if archive.size > LARGEST_ZIP_BYTES:
-            raise TooLarge("The zip of this artifact would be larger than 5 TiB: download its files one by one.")
+            raise TooLarge("The zip of this artifact would be larger than 5 TiB. Download its files one by one.")
         composition = _Composition(self.blobs, self.direct)
         try:
-            if composition.lasting(archive) is None:
+            if composition.reusable(archive) is None:
                 composition.store(archive)
         except ObjectNotFound:
             raise ContentMissing from None
@@ -67,27 +70,27 @@ class ZipComposer:
 
 @dataclass(frozen=True, slots=True)
 class _Composition:
-    """The making of one zip."""
+    """One zip that is being composed."""
 
     blobs: BlobStore
     direct: DirectTransfers
     inner: dict[str, _Piece] = field(default_factory=dict)
-    """the archives in it, by hash: each is stored once, and is then a part as contents are, wherever it occurs"""
+    """Nested archives by artifact hash: each is stored once, and is then a part wherever it occurs, like a content."""
 
-    def lasting(self, archive: ZipDownload) -> ObjectInfo | None:
-        """The archive's zip, if one is there that will stay for a while."""
+    def reusable(self, archive: ZipDownload) -> ObjectInfo | None:
+        """The archive's zip if it exists and is recent; an older one is deleted."""
         key = zip_key(archive.artifact_hash)
         try:
             info = self.blobs.objects.stat(key)
         except ObjectNotFound:
             return None
-        if self.blobs.clock() - info.modified < FRESH:
+        if self.blobs.clock() - info.modified < REUSE_AGE:
             return info
         self.blobs.objects.delete(key)
         return None
 
     def store(self, archive: ZipDownload) -> list[_Piece]:
-        """Make the archive's zip; what it is made of. Raises ObjectNotFound."""
+        """Compose the archive's zip; its pieces. Raises ObjectNotFound."""
         members = list(zip(archive.members, _inlined(archive), strict=True))
         for member, inline in members:
             if isinstance(member.source, ZipDownload) and not inline:
@@ -105,7 +108,7 @@ class _Composition:
         if archive.artifact_hash in self.inner:
             return
         key = zip_key(archive.artifact_hash)
-        info = self.lasting(archive)
+        info = self.reusable(archive)
         crc32 = info.crc32 if info is not None else None
         if crc32 is None:
             crc32 = 0
@@ -114,8 +117,8 @@ class _Composition:
             self.direct.record_crc32(key, crc32)
         self.inner[archive.artifact_hash] = _Piece(key, archive.size, crc32)
 
-    def _piece(self, wanted: tuple[ArtifactMember, bool]) -> _Piece:
-        member, inline = wanted
+    def _piece(self, member_and_inline: tuple[ArtifactMember, bool]) -> _Piece:
+        member, inline = member_and_inline
         if inline:
             content = b"".join(member.read())
             check_size(member, len(content))
@@ -125,7 +128,7 @@ class _Composition:
         return _Piece(content_key(member.source.content_hash), member.size, self._crc32(member, member.source))
 
     def _crc32(self, member: ArtifactMember, content: ContentDownload) -> int:
-        """Of a content; computed for one that came another way than by an upload, such as from a WebGME."""
+        """The CRC-32 of a content; computed if the store has none, for example because WebGME wrote the content."""
         if content.crc32 is not None:
             return content.crc32
         crc32 = received = 0
@@ -138,11 +141,11 @@ class _Composition:
 
 
 def _inlined(archive: ZipDownload) -> list[bool]:
-    """Which members travel as bytes."""
-    left = ALL_INLINED_BYTES
+    """For each member, whether this program sends it as bytes."""
+    left = MAX_INLINED_BYTES
     found = []
     for member in archive.members:
-        inline = member.size <= min(INLINED_BYTES, left)
+        inline = member.size <= min(MAX_INLINED_MEMBER_BYTES, left)
         left -= member.size if inline else 0
         found.append(inline)
     return found
@@ -153,7 +156,7 @@ def _glue(content: bytes) -> _Piece:
 
 
 def _joined(pieces: list[_Piece]) -> Iterator[str | bytes]:
-    """The parts, with neighbouring bytes in one."""
+    """The parts, with adjacent bytes joined."""
     pending: list[bytes] = []
     pending_bytes = 0
     for piece in pieces:

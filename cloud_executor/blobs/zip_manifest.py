@@ -1,7 +1,7 @@
-"""The list of what is in the zip of an artifact with many files, kept so that the next download need not look it up.
+"""Manifests: stored lists of the files in an artifact's zip, which save the next download from looking them up.
 
-To make the zip of a thousand files, as many documents and contents are looked up, which takes longer than to send the
-first of them. None of them ever changes or goes, so what was found once holds.
+The zip of 1,000 files requires looking up 1,000 metadata documents and contents, which delays the first byte. Documents
+and contents never change and are never deleted, so the result stays valid.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ class ManifestEntry(msgspec.Struct, frozen=True, array_like=True):
     """One file of the zip."""
 
     encoded_name: bytes
-    """in UTF-8, lone surrogates included"""
+    """Name in UTF-8, lone surrogates included."""
     content_hash: str
     size: int
-    """bytes"""
+    """Size in bytes."""
     crc32: int | None
 
     @property
@@ -25,11 +25,11 @@ class ManifestEntry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ZipManifest(msgspec.Struct, frozen=True, array_like=True):
-    """What is in a zip."""
+    """The files of a zip and its size."""
 
     zip_bytes: int
     entries: list[ManifestEntry]
-    """in the order of the zip"""
+    """Entries in the order of the zip."""
 
 
 def manifest_entry(name: str, content_hash: str, size: int, crc32: int | None) -> ManifestEntry:
@@ -37,12 +37,12 @@ def manifest_entry(name: str, content_hash: str, size: int, crc32: int | None) -
 
 
 def encode_manifest(manifest: ZipManifest) -> bytes:
-    """As it is stored, in MessagePack."""
+    """The stored form of a manifest, in MessagePack."""
     return msgspec.msgpack.encode(manifest)
 
 
 def decode_manifest(stored: bytes) -> ZipManifest | None:
-    """What `encode_manifest` was given; None if these bytes, stored by somebody else, are no manifest."""
+    """The inverse of `encode_manifest`; None for other bytes, which another program may have stored."""
     try:
         return msgspec.msgpack.decode(stored, type=ZipManifest)
     except msgspec.DecodeError:

@@ -1,8 +1,9 @@
-"""Zip archives written as a stream: bytes out from the first member on, no temporary file, the size known before.
+"""Writes zip archives as a stream, without temporary files. The size is known in advance.
 
-Members are stored, not compressed. A member up to `WHOLE_LIMIT` bytes is read first, so that its header carries its
-CRC-32; a larger one is passed through and its CRC-32 follows in a data descriptor. Zip64 fields appear where a size,
-an offset or the count needs them. The bytes depend on the members alone, so an archive can have a strong ETag.
+Members are stored, not compressed. A member of up to `WHOLE_LIMIT` bytes is read before it is written, so that its
+header contains its CRC-32. A larger member is passed through, and its CRC-32 follows in a data descriptor. Zip64 fields
+appear only where a size, an offset, or the member count requires them. The bytes depend only on the members, so an
+archive can have a strong ETag.
 
 Format: PKWARE's APPNOTE 6.3, sections 4.3 and 4.5.3.
 """
@@ -17,17 +18,17 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 WHOLE_LIMIT = 1024 * 1024
-"""bytes up to which a member is held in memory"""
+"""Size up to which a member is held in memory, in bytes."""
 
 FLUSH_BYTES = 256 * 1024
-"""small pieces are joined up to this size before they go out"""
+"""Size at which joined small pieces are sent, in bytes."""
 
 _ROOT = re.compile(r"^(?:[A-Za-z]:|\.{0,2}/)+")
 _MAX_32 = 0xFFFFFFFF
 _MAX_16 = 0xFFFF
 _UTF_8_NAME = 0x0800
 _DATA_DESCRIPTOR = 0x0008
-_EARLIEST_DATE = 0x0021  # 1980-01-01: the time of an archive's making is no part of it
+_EARLIEST_DATE = 0x0021  # 1980-01-01, so that the bytes do not depend on the time of creation
 _REGULAR_FILE_0644 = 0o100644 << 16
 _MADE_ON_UNIX = 3 << 8
 _PLAIN_VERSION = 20
@@ -47,23 +48,23 @@ class ZipMember(msgspec.Struct, frozen=True):
 
     name: str
     size: int
-    """bytes; reading must give exactly as many"""
+    """Number of bytes that `read` yields."""
     read: Callable[[], Iterator[bytes]]
 
 
 class SizeChanged(Exception):
-    """A member gave more or fewer bytes than its size says."""
+    """A member yielded more or fewer bytes than its size."""
 
 
 def member_name(path: str) -> str:
-    """The path as a name that stays inside the folder it is unpacked in: no root, drive or `..` is left."""
+    """The path without root, drive, and `..`, so that it stays inside the folder into which it is unpacked."""
     inside = _ROOT.sub("", path.replace("\\", "/"))
     parts = [part for part in inside.split("/") if part not in ("", ".", "..")]
     return "/".join(parts) or "unnamed"
 
 
 def archive_size(members: Iterable[ZipMember]) -> int:
-    """How many bytes `archive_chunks` gives for these members."""
+    """Number of bytes that `archive_chunks` yields for these members."""
     offset = directory = count = 0
     for member in members:
         name = len(_encoded(member.name))
@@ -76,10 +77,10 @@ def archive_size(members: Iterable[ZipMember]) -> int:
 
 
 def archive_chunks(members: Iterable[ZipMember]) -> Iterator[bytes]:
-    """The archive, in pieces. Raises SizeChanged."""
+    """The bytes of the archive. Raises SizeChanged."""
     pending: list[bytes] = []
     pending_bytes = 0
-    flush_bytes = 1  # the first piece goes at once
+    flush_bytes = 1  # the first piece is sent at once
     for chunk in _pieces(members):
         pending.append(chunk)
         pending_bytes += len(chunk)
@@ -112,7 +113,7 @@ def _pieces(members: Iterable[ZipMember]) -> Iterator[bytes]:
 
 
 class ArchiveLayout:
-    """The bytes of an archive that are not its members': before and after each of them in turn, and at the end."""
+    """Produces the bytes of an archive before and after each member, in order, and at the end."""
 
     def __init__(self) -> None:
         self._offset = 0
@@ -120,7 +121,7 @@ class ArchiveLayout:
         self._directory: list[bytes] = []
 
     def before(self, member: ZipMember, crc32: int) -> bytes:
-        """The header. The CRC-32 of a member above `WHOLE_LIMIT` need not be known yet."""
+        """The local header. The CRC-32 is ignored for members above `WHOLE_LIMIT`, which do not need it yet."""
         large = member.size > WHOLE_LIMIT
         header = _local_header(_encoded(member.name), member.size, 0 if large else crc32, _flags(member))
         self._start = self._offset
@@ -128,7 +129,7 @@ class ArchiveLayout:
         return header
 
     def after(self, member: ZipMember, crc32: int) -> bytes:
-        """The data descriptor, if it has one."""
+        """The data descriptor; empty for members that have none."""
         descriptor = _data_descriptor(member.size, crc32) if member.size > WHOLE_LIMIT else b""
         self._offset += len(descriptor)
         name = _encoded(member.name)
@@ -136,7 +137,7 @@ class ArchiveLayout:
         return descriptor
 
     def end(self) -> bytes:
-        """The directory."""
+        """The central directory."""
         directory = b"".join(self._directory)
         return directory + _end_of_archive(len(self._directory), len(directory), self._offset)
 
@@ -144,7 +145,7 @@ class ArchiveLayout:
 def check_size(member: ZipMember, received: int) -> None:
     """Raises SizeChanged."""
     if received != member.size:
-        raise SizeChanged(f"{received} bytes instead of {member.size}")
+        raise SizeChanged(f"The member has {received} bytes instead of {member.size}.")
 
 
 def _flags(member: ZipMember) -> int:
@@ -160,7 +161,7 @@ def _local_extra(size: int) -> bytes:
 
 
 def _local_header(name: bytes, size: int, crc: int, flags: int) -> bytes:
-    # The sizes are given even where a descriptor follows: a reader that unpacks from a pipe needs them.
+    # The header has the sizes even if a descriptor follows: readers that unpack from a pipe need them.
     extra = _local_extra(size)
     shown = min(size, _MAX_32)
     version = _ZIP64_VERSION if extra else _PLAIN_VERSION
@@ -173,7 +174,7 @@ def _data_descriptor(size: int, crc: int) -> bytes:
 
 
 def _directory_extra(size: int, offset: int) -> bytes:
-    # All fields, even if one suffices: after a member of exactly 0xFFFFFFFF bytes, unzip misreads an offset alone.
+    # Always all fields: after a member of exactly 0xFFFFFFFF bytes, unzip misreads a field with only the offset.
     return struct.pack("<2H3Q", 1, 24, size, size, offset) if max(size, offset) >= _MAX_32 else b""
 
 

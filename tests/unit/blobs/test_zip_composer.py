@@ -25,7 +25,7 @@ from cloud_executor.blobs.downloads import ArtifactMember, ContentDownload, Down
 from cloud_executor.blobs.keys import content_key, zip_key
 from cloud_executor.blobs.store import BlobStore, ContentMissing
 from cloud_executor.blobs.upkeep import ZIP_LIFETIME, BlobUpkeep
-from cloud_executor.blobs.zip_composer import FRESH, INLINED_BYTES, LARGEST_ZIP_BYTES, ZipComposer
+from cloud_executor.blobs.zip_composer import LARGEST_ZIP_BYTES, MAX_INLINED_MEMBER_BYTES, REUSE_AGE, ZipComposer
 from cloud_executor.blobs.zip_writer import SizeChanged, archive_size
 from cloud_executor.errors import TooLarge
 from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
@@ -39,8 +39,8 @@ GIB = 1024 * MIB
 FILES = {
     "empty": b"",
     "small.txt": b"small",
-    "dir/at the limit": bytes(INLINED_BYTES),
-    "dir/above it": b"x" * (INLINED_BYTES + 1),
+    "dir/at the limit": bytes(MAX_INLINED_MEMBER_BYTES),
+    "dir/above it": b"x" * (MAX_INLINED_MEMBER_BYTES + 1),
     "whole.bin": b"y" * MIB,
     "large ü😀.bin": bytes(range(256)) * (8 * 1024),
 }
@@ -104,7 +104,7 @@ def test_large_contents_are_parts_and_small_ones_travel_between_them(
     composer: ZipComposer, store: DirectFileStore
 ) -> None:
     composer.compose(archive_of(composer, artifact(composer.blobs, FILES)))
-    large = {path: content for path, content in FILES.items() if len(content) > INLINED_BYTES}
+    large = {path: content for path, content in FILES.items() if len(content) > MAX_INLINED_MEMBER_BYTES}
     assert {part for part in store.parts if isinstance(part, str)} == {
         content_key(hashlib.sha1(content).hexdigest()) for content in large.values()
     }
@@ -115,7 +115,7 @@ def test_large_contents_are_parts_and_small_ones_travel_between_them(
 def test_what_travels_as_bytes_is_bounded(
     composer: ZipComposer, store: DirectFileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(composed_zip, "ALL_INLINED_BYTES", 1000)
+    monkeypatch.setattr(composed_zip, "MAX_INLINED_BYTES", 1000)
     monkeypatch.setattr(composed_zip, "GLUE_BYTES", 300)
     archive = archive_of(composer, artifact(composer.blobs, {f"{n:03}": b"%03d" % n * 50 for n in range(30)}))
     assert store.content(composer.compose(archive)) == streamed(archive)
@@ -187,7 +187,7 @@ def test_an_inner_zip_without_a_crc32_gets_one(composer: ZipComposer, store: Dir
 
 
 def test_deep_nesting_costs_no_more_than_its_levels(composer: ZipComposer, store: DirectFileStore) -> None:
-    artifact_hash = artifact(composer.blobs, {"x": b"x" * (INLINED_BYTES + 1)})
+    artifact_hash = artifact(composer.blobs, {"x": b"x" * (MAX_INLINED_MEMBER_BYTES + 1)})
     for _ in range(6):
         artifact_hash = artifact(composer.blobs, {}, {"a": artifact_hash, "b": artifact_hash})
     archive = archive_of(composer, artifact_hash)
@@ -199,12 +199,12 @@ def test_a_zip_is_made_anew_while_it_still_outlasts_a_download(composer: ZipComp
     archive = archive_of(composer, artifact(composer.blobs, FILES))
     key = composer.compose(archive)
     now = datetime.now(UTC)
-    for age, made in ((FRESH - timedelta(hours=1), 1), (FRESH + timedelta(hours=1), 2)):
+    for age, made in ((REUSE_AGE - timedelta(hours=1), 1), (REUSE_AGE + timedelta(hours=1), 2)):
         store.modified[key] = now - age
         assert composer.compose(archive) == key
         assert store.calls["compose"] == made
     assert store.content(key) == streamed(archive)
-    assert timedelta(hours=12) < ZIP_LIFETIME - FRESH
+    assert timedelta(hours=12) < ZIP_LIFETIME - REUSE_AGE
 
 
 def test_zips_are_removed_after_eight_days_and_nothing_else(composer: ZipComposer, store: DirectFileStore) -> None:
