@@ -57,9 +57,9 @@ def document(request: Request) -> bytes:
 
 
 def json_fields(request: Request) -> Mapping[str, object]:
-    """The fields of a JSON object; none if the body has another type, is empty, or is a list.
+    """The fields of a JSON object (docs/protocol.md: Request bodies).
 
-    See (docs/protocol.md: Request bodies). Raises Invalid for other JSON values.
+    There are none if the body has another type, is empty, or is a list. Raises Invalid for other JSON values.
     """
     if request.mimetype != "application/json":
         return {}

@@ -1,4 +1,4 @@
-"""Blobs to try, and a store that counts what it is asked."""
+"""Creates blobs for tests, and provides a store that counts its calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 class CountingStore:
-    """Tells how often each method was called, and by how many threads at once."""
+    """A wrapper that counts the calls of each method and records the threads that made them."""
 
     def __init__(self, wrapped: ObjectStore, concurrency: int) -> None:
         self.concurrency = concurrency

@@ -1,4 +1,4 @@
-"""Direct uploads: what becomes a blob, and what does not."""
+"""Tests for direct uploads: which bytes become a blob and which do not."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_completed_upload_is_the_blob_that_create_file_makes(
     assert store.stat(content_key(SHA1)).crc32 == zlib.crc32(CONTENT)
 
 
-def test_what_is_stored_already_needs_no_upload(uploads: DirectUploads) -> None:
+def test_bytes_that_are_already_stored_need_no_upload(uploads: DirectUploads) -> None:
     first = uploads.blobs.create_file("data.bin", [CONTENT])
     again = uploads.begin("data.bin", len(CONTENT), SHA1, None)
     assert isinstance(again, StoredBlob)
@@ -72,14 +72,14 @@ def test_what_is_stored_already_needs_no_upload(uploads: DirectUploads) -> None:
     assert uploads.blobs.metadata(other_name.hash).metadata.name == "other.bin"
 
 
-def test_another_size_for_stored_bytes_is_refused(uploads: DirectUploads) -> None:
+def test_a_wrong_size_for_stored_bytes_is_rejected(uploads: DirectUploads) -> None:
     uploads.blobs.create_file("data.bin", [CONTENT])
     with pytest.raises(Invalid, match=f"size must be {len(CONTENT)}"):
         uploads.begin("data.bin", 1, SHA1, None)
 
 
 @pytest.mark.parametrize("sent", [b"", CONTENT[:-1], CONTENT + b"x", OTHER])
-def test_other_bytes_than_announced_leave_nothing(uploads: DirectUploads, store: DirectFileStore, sent: bytes) -> None:
+def test_bytes_other_than_announced_are_deleted(uploads: DirectUploads, store: DirectFileStore, sent: bytes) -> None:
     session = begin(uploads)
     store.send(session.url, sent)
     with pytest.raises(UploadDiffers):
@@ -89,7 +89,7 @@ def test_other_bytes_than_announced_leave_nothing(uploads: DirectUploads, store:
         uploads.complete(session.id)
 
 
-def test_completing_again_gives_the_same_answer(uploads: DirectUploads, store: DirectFileStore) -> None:
+def test_completing_an_upload_again_returns_the_same_blob(uploads: DirectUploads, store: DirectFileStore) -> None:
     session = begin(uploads)
     store.send(session.url, CONTENT)
     first = uploads.complete(session.id)
@@ -98,7 +98,7 @@ def test_completing_again_gives_the_same_answer(uploads: DirectUploads, store: D
 
 @pytest.mark.parametrize("step", ["put", "move", "record_crc32"])
 @pytest.mark.parametrize("after", [False, True])
-def test_an_upload_whose_completion_broke_off_anywhere_can_be_completed(
+def test_an_upload_whose_completion_failed_at_any_step_can_be_completed(
     uploads: DirectUploads, store: DirectFileStore, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
 ) -> None:
     session = begin(uploads)
@@ -119,7 +119,7 @@ def test_an_upload_whose_completion_broke_off_anywhere_can_be_completed(
     assert store.content(content_key(SHA1)) == CONTENT
 
 
-def test_two_completions_at_once_both_succeed(
+def test_simultaneous_completions_both_succeed(
     uploads: DirectUploads, store: DirectFileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = begin(uploads)
@@ -138,7 +138,7 @@ def test_two_completions_at_once_both_succeed(
     assert store.content(content_key(SHA1)) == CONTENT
 
 
-def test_a_completion_that_another_one_overtakes_gives_its_answer(
+def test_a_completion_that_another_one_overtakes_returns_its_blob(
     uploads: DirectUploads, store: DirectFileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = begin(uploads)
@@ -154,7 +154,7 @@ def test_a_completion_that_another_one_overtakes_gives_its_answer(
     assert uploads.complete(session.id).metadata.content_hash == SHA1
 
 
-def test_an_upload_of_bytes_that_came_meanwhile_is_the_same_blob(
+def test_an_upload_of_bytes_that_were_stored_in_the_meantime_is_the_same_blob(
     uploads: DirectUploads, store: DirectFileStore
 ) -> None:
     session = begin(uploads)
@@ -168,7 +168,7 @@ def test_an_upload_of_bytes_that_came_meanwhile_is_the_same_blob(
     "upload_id",
     ["", "x", "../wg-content/aa/bb", str(uuid.uuid4()).upper(), uuid.uuid4().hex, "{" + str(uuid.uuid4()) + "}", "\0"],
 )
-def test_what_is_no_id_is_not_found_and_never_asked_for(
+def test_an_invalid_id_is_not_found_without_asking_the_store(
     uploads: DirectUploads, store: DirectFileStore, upload_id: str
 ) -> None:
     with pytest.raises(UploadNotFound):
@@ -176,14 +176,14 @@ def test_what_is_no_id_is_not_found_and_never_asked_for(
     assert store.calls["stat"] == 0
 
 
-def test_an_upload_of_which_nothing_came_is_not_found(uploads: DirectUploads) -> None:
+def test_an_upload_without_bytes_is_not_found(uploads: DirectUploads) -> None:
     with pytest.raises(UploadNotFound):
         uploads.complete(begin(uploads).id)
     with pytest.raises(UploadNotFound):
         uploads.complete(str(uuid.uuid4()))
 
 
-def test_what_another_request_is_just_storing_is_no_upload(uploads: DirectUploads, store: DirectFileStore) -> None:
+def test_the_temporary_object_of_a_create_file_is_not_an_upload(uploads: DirectUploads, store: DirectFileStore) -> None:
     in_flight = str(uuid.uuid4())
     store.put(f"wg-temp/{in_flight}", [b"half of a createFile"])
     with pytest.raises(UploadNotFound):
@@ -191,7 +191,7 @@ def test_what_another_request_is_just_storing_is_no_upload(uploads: DirectUpload
     assert store.keys() == {f"wg-temp/{in_flight}"}
 
 
-def test_uploads_that_nobody_completes_are_removed_after_a_day(uploads: DirectUploads, store: DirectFileStore) -> None:
+def test_uploads_and_their_descriptions_are_deleted_after_a_day(uploads: DirectUploads, store: DirectFileStore) -> None:
     done, left = begin(uploads), begin(uploads)
     store.send(done.url, CONTENT)
     store.send(left.url, OTHER)
@@ -204,7 +204,7 @@ def test_uploads_that_nobody_completes_are_removed_after_a_day(uploads: DirectUp
             uploads.complete(session.id)
 
 
-def test_an_upload_that_was_completed_and_whose_bytes_are_gone_is_not_found(
+def test_a_completed_upload_whose_bytes_were_deleted_is_not_found(
     uploads: DirectUploads, store: DirectFileStore
 ) -> None:
     session = begin(uploads)
@@ -215,33 +215,33 @@ def test_an_upload_that_was_completed_and_whose_bytes_are_gone_is_not_found(
         uploads.complete(session.id)
 
 
-def test_the_largest_upload_is_what_the_store_can_hold(uploads: DirectUploads) -> None:
+def test_uploads_are_limited_to_the_largest_object(uploads: DirectUploads) -> None:
     begin(uploads, size=LARGEST_UPLOAD_BYTES)
     with pytest.raises(TooLarge):
         begin(uploads, size=LARGEST_UPLOAD_BYTES + 1)
 
 
 @pytest.mark.parametrize("name", ["ü\ud800😀", 'a"\\b', "x" * 1000])
-def test_any_name_that_is_not_too_long_arrives(uploads: DirectUploads, store: DirectFileStore, name: str) -> None:
+def test_any_name_up_to_the_length_limit_is_kept(uploads: DirectUploads, store: DirectFileStore, name: str) -> None:
     session = uploads.begin(name, 3, None, None)
     assert isinstance(session, UploadSession)
     store.send(session.url, b"abc")
     assert uploads.complete(session.id).metadata.name == name
 
 
-def test_a_name_that_the_store_cannot_note_is_refused(uploads: DirectUploads) -> None:
+def test_a_name_above_the_length_limit_is_rejected(uploads: DirectUploads) -> None:
     with pytest.raises(Invalid, match="name"):
         uploads.begin("x" * 5000, 3, None, None)
 
 
-def test_missing_tells_what_is_not_stored_each_once_in_order(uploads: DirectUploads) -> None:
+def test_missing_lists_each_missing_content_once_in_order(uploads: DirectUploads) -> None:
     uploads.blobs.create_file("x", [CONTENT])
     absent = [f"{number:040}" for number in range(30)]
     assert uploads.blobs.missing([*absent[::-1], SHA1, *absent]) == absent[::-1]
     assert uploads.blobs.missing([]) == []
 
 
-def test_missing_is_asked_of_so_many_contents_and_no_more(uploads: DirectUploads, store: DirectFileStore) -> None:
+def test_missing_accepts_a_limited_number_of_contents(uploads: DirectUploads, store: DirectFileStore) -> None:
     assert (
         len(uploads.blobs.missing([f"{number:040}" for number in range(MAX_CONTENTS_PER_QUERY)]))
         == MAX_CONTENTS_PER_QUERY

@@ -1,4 +1,4 @@
-"""The use cases of blobs over files, and over a store that counts what it is asked."""
+"""Tests for storing, resolving, and deleting blobs, on files and on a store that counts its calls."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def test_a_file_is_stored_under_the_hashes_of_its_bytes_and_metadata(
     assert blobs.metadata(stored.hash).canonical == stored.canonical
 
 
-def test_the_layout_is_that_of_webgme(blobs: BlobStore, tmp_path: Path) -> None:
+def test_the_layout_is_the_same_as_in_webgme(blobs: BlobStore, tmp_path: Path) -> None:
     stored = file(blobs, b"hello\n", "hello.txt")
     assert (tmp_path / "wg-content/f5/72d396fae9206628714fb2ce00f72e94f2258f").read_bytes() == b"hello\n"
     assert (tmp_path / "wg-metadata" / stored.hash[:2] / stored.hash[2:]).read_bytes() == stored.canonical
 
 
 @pytest.mark.parametrize("size", [10, LARGE])
-def test_the_same_file_again_is_not_stored_twice(objects: FileObjectStore, size: int) -> None:
+def test_a_file_that_is_stored_again_is_not_written_again(objects: FileObjectStore, size: int) -> None:
     blobs, _ = counting(objects)
     first = file(blobs, bytes(size))
     before = {info.key: info for info in objects.list("")}
@@ -79,23 +79,23 @@ def test_the_same_file_again_is_not_stored_twice(objects: FileObjectStore, size:
     assert keys(objects) == before.keys() | {metadata_key(other.hash)}
 
 
-class BrokeOff(Exception):
+class Interrupted(Exception):
     pass
 
 
 @pytest.mark.parametrize("size", [0, 10, SMALL_CONTENT_BYTES, LARGE])
-def test_an_upload_that_breaks_off_leaves_nothing(blobs: BlobStore, objects: FileObjectStore, size: int) -> None:
+def test_an_interrupted_upload_leaves_nothing(blobs: BlobStore, objects: FileObjectStore, size: int) -> None:
     def chunks() -> Iterator[bytes]:
         for start in range(0, size, 64 * 1024):
             yield bytes(min(64 * 1024, size - start))
-        raise BrokeOff
+        raise Interrupted
 
-    with pytest.raises(BrokeOff):
+    with pytest.raises(Interrupted):
         blobs.create_file("x", chunks())
     assert keys(objects) == set()
 
 
-def test_a_small_file_needs_one_call_and_a_large_one_no_more_with_its_size(objects: FileObjectStore) -> None:
+def test_a_small_file_takes_one_call_and_a_large_file_three(objects: FileObjectStore) -> None:
     blobs, store = counting(objects)
     file(blobs, b"x")
     assert store.calls == {"put_all": 1}
@@ -105,23 +105,21 @@ def test_a_small_file_needs_one_call_and_a_large_one_no_more_with_its_size(objec
 
 
 @pytest.mark.parametrize("blob_hash", ["", "x", "0" * 40, "A" * 40, "../" * 13 + "x", "0" * 41, "\0" * 40])
-def test_what_is_no_hash_of_a_blob_is_not_found(blobs: BlobStore, blob_hash: str) -> None:
+def test_an_unknown_or_invalid_hash_is_not_found(blobs: BlobStore, blob_hash: str) -> None:
     for call in (blobs.metadata, Downloads(blobs).resolve):
         with pytest.raises(BlobNotFound):
             call(blob_hash)
 
 
 @pytest.mark.parametrize("stored", [b"", b"null", b"[]", b"garbage", b"\xff"])
-def test_another_file_in_the_place_of_metadata_is_no_blob(
-    blobs: BlobStore, objects: FileObjectStore, stored: bytes
-) -> None:
+def test_invalid_metadata_is_not_a_blob(blobs: BlobStore, objects: FileObjectStore, stored: bytes) -> None:
     objects.put(metadata_key("1" * 40), [stored])
     with pytest.raises(BlobNotFound):
         blobs.metadata("1" * 40)
     assert list(blobs.list_metadata(everything=True)) == []
 
 
-def test_the_list_has_the_public_blobs_or_all(blobs: BlobStore) -> None:
+def test_the_list_contains_public_blobs_or_all_blobs(blobs: BlobStore) -> None:
     private = file(blobs, b"x").hash
     public = blobs.create_metadata(BlobMetadata.parse(b'{"isPublic":true,"content":"%b"}' % (b"0" * 40))).hash
     assert {blob.hash for blob in blobs.list_metadata(everything=False)} == {public}
@@ -138,14 +136,14 @@ def test_the_list_is_read_while_it_is_consumed(objects: FileObjectStore) -> None
     assert store.calls == {"list": 1, "read": 1}
 
 
-def test_links_lead_to_their_target_under_their_own_name(blobs: BlobStore) -> None:
+def test_a_link_resolves_to_its_target_with_the_name_of_the_link(blobs: BlobStore) -> None:
     target = file(blobs, b"target", "target.txt").hash
     found = Downloads(blobs).resolve(link(blobs, link(blobs, target, "inner.csv"), "outer.md"))
     assert (found.name, read(blobs, found)) == ("outer.md", b"target")
 
 
 @pytest.mark.parametrize(("links", "found"), [(MAX_LINK_DEPTH - 1, True), (MAX_LINK_DEPTH, False)])
-def test_so_many_links_are_followed_and_no_more(blobs: BlobStore, links: int, found: bool) -> None:
+def test_links_are_followed_up_to_the_maximum_depth(blobs: BlobStore, links: int, found: bool) -> None:
     blob_hash = file(blobs, b"target").hash
     for _ in range(links):
         blob_hash = link(blobs, blob_hash)
@@ -157,12 +155,12 @@ def test_so_many_links_are_followed_and_no_more(blobs: BlobStore, links: int, fo
 
 
 def crafted(objects: ObjectStore, blob_hash: str, document: bytes) -> str:
-    """Metadata under a hash that is not its own, as only somebody with access to the store can make."""
+    """Store metadata under a hash that is not its own, which requires access to the store."""
     objects.put(metadata_key(blob_hash), [document])
     return blob_hash
 
 
-def test_a_circle_of_links_ends(blobs: BlobStore, objects: FileObjectStore) -> None:
+def test_a_circle_of_links_is_rejected(blobs: BlobStore, objects: FileObjectStore) -> None:
     one, other = "1" * 40, "2" * 40
     crafted(objects, one, b'{"content":"%b","contentType":"softLink"}' % other.encode())
     crafted(objects, other, b'{"content":"%b","contentType":"softLink"}' % one.encode())
@@ -174,7 +172,7 @@ def test_a_circle_of_links_ends(blobs: BlobStore, objects: FileObjectStore) -> N
         Downloads(blobs).resolve(one)
 
 
-def test_the_same_blob_twice_in_an_artifact_is_no_circle(blobs: BlobStore) -> None:
+def test_a_blob_that_is_in_an_artifact_twice_is_not_a_circle(blobs: BlobStore) -> None:
     target = file(blobs, b"x").hash
     inner = artifact(blobs, a=(target, ContentType.SOFT_LINK))
     outer = artifact(blobs, a=(inner, ContentType.SOFT_LINK), b=(inner, ContentType.SOFT_LINK))
@@ -184,7 +182,7 @@ def test_the_same_blob_twice_in_an_artifact_is_no_circle(blobs: BlobStore) -> No
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_artifacts_in_artifacts_are_looked_through_once_each(objects: FileObjectStore, concurrency: int) -> None:
+def test_each_nested_artifact_is_looked_up_once(objects: FileObjectStore, concurrency: int) -> None:
     blobs, store = counting(objects, concurrency)
     blob_hash = nested(blobs, 25)
     store.calls.clear()
@@ -196,7 +194,7 @@ def test_artifacts_in_artifacts_are_looked_through_once_each(objects: FileObject
 
 
 def nested(blobs: BlobStore, levels: int) -> str:
-    """An artifact that holds another twice, and so on."""
+    """An artifact that contains another artifact twice, which contains another one twice, and so on."""
     blob_hash = file(blobs, b"x").hash
     for _ in range(levels):
         both = (blob_hash, ContentType.SOFT_LINK)
@@ -204,12 +202,12 @@ def nested(blobs: BlobStore, levels: int) -> str:
     return blob_hash
 
 
-def test_artifacts_in_artifacts_beyond_every_disk_are_refused(blobs: BlobStore) -> None:
+def test_deeply_nested_artifacts_are_rejected(blobs: BlobStore) -> None:
     with pytest.raises(TooManyLinks):
         Downloads(blobs).resolve(nested(blobs, MAX_LINK_DEPTH - 2))
 
 
-def test_a_path_is_one_key_of_the_artifact(blobs: BlobStore) -> None:
+def test_a_path_must_equal_a_key_of_the_artifact(blobs: BlobStore) -> None:
     content = file(blobs, b"by link").hash
     by_hash = sha1(b"by hash")
     file(blobs, b"by hash")
@@ -223,7 +221,7 @@ def test_a_path_is_one_key_of_the_artifact(blobs: BlobStore) -> None:
 
 
 @pytest.mark.parametrize("kind", [ContentType.OBJECT, ContentType.SOFT_LINK])
-def test_a_download_of_what_lacks_a_part_is_refused_before_it_begins(blobs: BlobStore, kind: ContentType) -> None:
+def test_a_download_with_a_missing_part_is_rejected_before_it_starts(blobs: BlobStore, kind: ContentType) -> None:
     there = file(blobs, b"x").hash
     found = artifact(blobs, a=(there, ContentType.SOFT_LINK), z=("3" * 40, kind))
     for path in (None, "z"):
@@ -244,7 +242,9 @@ def test_a_download_of_what_lacks_a_part_is_refused_before_it_begins(blobs: Blob
         b'{"content":',
     ],
 )
-def test_nonsense_in_the_store_leads_nowhere(blobs: BlobStore, objects: FileObjectStore, document: bytes) -> None:
+def test_malformed_metadata_in_the_store_is_not_found(
+    blobs: BlobStore, objects: FileObjectStore, document: bytes
+) -> None:
     blob_hash = crafted(objects, "5" * 40, document)
     for path in (None, "a"):
         with pytest.raises(NotFound):
@@ -252,14 +252,14 @@ def test_nonsense_in_the_store_leads_nowhere(blobs: BlobStore, objects: FileObje
     assert blobs.metadata(blob_hash).canonical == document
 
 
-def test_a_zip_is_known_by_the_artifact_and_a_file_by_its_bytes(blobs: BlobStore) -> None:
+def test_the_artifact_hash_identifies_a_zip_and_the_content_hash_a_file(blobs: BlobStore) -> None:
     stored = file(blobs, b"x")
     found = artifact(blobs, a=(stored.hash, ContentType.SOFT_LINK))
     assert Downloads(blobs).resolve(found).identity == found
     assert Downloads(blobs).resolve(found, "a").identity == Downloads(blobs).resolve(stored.hash).identity == sha1(b"x")
 
 
-def test_a_zip_has_the_size_that_it_announces(blobs: BlobStore) -> None:
+def test_a_zip_has_its_announced_size(blobs: BlobStore) -> None:
     files = {f"dir/{size}": (file(blobs, bytes(size)).hash, ContentType.SOFT_LINK) for size in (0, 5, LARGE)}
     inner = artifact(blobs, **files)
     found = Downloads(blobs).resolve(artifact(blobs, **files, inner=(inner, ContentType.SOFT_LINK)))
@@ -268,7 +268,7 @@ def test_a_zip_has_the_size_that_it_announces(blobs: BlobStore) -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_the_files_of_a_zip_are_looked_up_as_many_at_once_as_the_store_likes(
+def test_the_files_of_a_zip_are_looked_up_concurrently_if_the_store_allows_it(
     objects: FileObjectStore, concurrency: int
 ) -> None:
     blobs, store = counting(objects, concurrency)
@@ -281,14 +281,14 @@ def test_the_files_of_a_zip_are_looked_up_as_many_at_once_as_the_store_likes(
     assert (len(store.threads - {threading.get_ident()}) > 0) == (concurrency > 1)
 
 
-def test_a_part_that_is_missing_is_found_by_any_thread(objects: FileObjectStore) -> None:
+def test_a_missing_part_is_reported_from_any_thread(objects: FileObjectStore) -> None:
     blobs, _ = counting(objects, 8)
     files = {f"{number}": (f"{number:040}", ContentType.OBJECT) for number in range(20)}
     with pytest.raises(ContentMissing):
         Downloads(blobs).resolve(artifact(blobs, **files))
 
 
-def test_contents_are_asked_for_by_hash(blobs: BlobStore) -> None:
+def test_contents_are_found_by_hash(blobs: BlobStore) -> None:
     file(blobs, b"0123456789")
     assert blobs.has_content(sha1(b"0123456789"))
     assert not blobs.has_content(sha1(b"other"))
@@ -299,7 +299,7 @@ def test_contents_are_asked_for_by_hash(blobs: BlobStore) -> None:
         blobs.open_content(sha1(b"other"))
 
 
-def test_one_call_clears_away_a_bounded_number_and_the_next_goes_on(
+def test_one_call_deletes_a_limited_number_of_objects_and_the_next_continues(
     objects: FileObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cloud_executor.blobs.upkeep.MAX_DELETES", 2)
@@ -309,7 +309,7 @@ def test_one_call_clears_away_a_bounded_number_and_the_next_goes_on(
     assert [BlobUpkeep(later).delete_abandoned_uploads() for _ in range(3)] == [2, 1, 0]
 
 
-def test_remains_of_uploads_are_removed_after_a_day_and_nothing_else(objects: FileObjectStore) -> None:
+def test_only_abandoned_uploads_are_deleted_after_a_day(objects: FileObjectStore) -> None:
     stored_at = datetime.now(UTC)
     blobs = BlobStore(objects, lambda: stored_at)
     stored = file(blobs, b"x")

@@ -1,4 +1,4 @@
-"""Zips that the object store composes: the bytes of the streamed ones, without reading contents."""
+"""Tests for zips that the object store composes: the same bytes as streamed zips, without reading large contents."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def contents(archive: bytes) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("files", [{}, {"only": b"x"}, {"a": bytes(3 * MIB), "b": bytes(3 * MIB)}, FILES])
-def test_a_composed_zip_is_the_streamed_one(
+def test_a_composed_zip_equals_the_streamed_zip(
     composer: ZipComposer, store: DirectFileStore, files: dict[str, bytes]
 ) -> None:
     archive = archive_of(composer, artifact(composer.blobs, files))
@@ -93,14 +93,14 @@ def test_a_composed_zip_is_the_streamed_one(
     assert contents(store.content(key)) == files
 
 
-def test_unzip_accepts_it(composer: ZipComposer, store: DirectFileStore, tmp_path: Path) -> None:
+def test_unzip_accepts_a_composed_zip(composer: ZipComposer, store: DirectFileStore, tmp_path: Path) -> None:
     key = composer.compose(archive_of(composer, artifact(composer.blobs, FILES)))
     path = tmp_path / "archive.zip"
     path.write_bytes(store.content(key))
     subprocess.run(["unzip", "-tqq", str(path)], check=True)
 
 
-def test_large_contents_are_parts_and_small_ones_travel_between_them(
+def test_large_contents_are_parts_and_small_ones_are_sent_as_bytes(
     composer: ZipComposer, store: DirectFileStore
 ) -> None:
     composer.compose(archive_of(composer, artifact(composer.blobs, FILES)))
@@ -112,7 +112,7 @@ def test_large_contents_are_parts_and_small_ones_travel_between_them(
     assert (bytes, bytes) not in set(pairwise(kinds))
 
 
-def test_what_travels_as_bytes_is_bounded(
+def test_the_size_of_contents_sent_as_bytes_is_limited(
     composer: ZipComposer, store: DirectFileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(composed_zip, "MAX_INLINED_BYTES", 1000)
@@ -123,7 +123,7 @@ def test_what_travels_as_bytes_is_bounded(
     assert max(len(part) for part in store.parts if isinstance(part, bytes)) < 5000
 
 
-def test_contents_of_known_crc32_are_not_read(composer: ZipComposer, store: DirectFileStore) -> None:
+def test_contents_with_a_known_crc32_are_not_read(composer: ZipComposer, store: DirectFileStore) -> None:
     content = bytes(3 * MIB)
     archive_hash = artifact(composer.blobs, {"a": content})
     key = content_key(hashlib.sha1(content).hexdigest())
@@ -145,20 +145,20 @@ def test_an_unknown_crc32_is_computed_once(composer: ZipComposer, store: DirectF
     assert store.crc32s == {content_key(hashlib.sha1(content).hexdigest()): zlib.crc32(content)}
 
 
-def test_a_zip_that_is_there_is_not_made_again(composer: ZipComposer, store: DirectFileStore) -> None:
+def test_an_existing_zip_is_not_composed_again(composer: ZipComposer, store: DirectFileStore) -> None:
     archive = archive_of(composer, artifact(composer.blobs, FILES))
     assert composer.compose(archive) == composer.compose(archive)
     assert store.calls["compose"] == 1
 
 
-def test_several_requests_at_once_make_one_zip(composer: ZipComposer, store: DirectFileStore) -> None:
+def test_simultaneous_requests_compose_the_same_zip(composer: ZipComposer, store: DirectFileStore) -> None:
     archive = archive_of(composer, artifact(composer.blobs, FILES))
     with ThreadPoolExecutor(8) as threads:
         assert set(threads.map(composer.compose, [archive] * 8)) == {zip_key(archive.artifact_hash)}
     assert store.content(zip_key(archive.artifact_hash)) == streamed(archive)
 
 
-def test_artifacts_in_artifacts_are_composed_once_each(composer: ZipComposer, store: DirectFileStore) -> None:
+def test_each_nested_artifact_is_composed_once(composer: ZipComposer, store: DirectFileStore) -> None:
     innermost = artifact(composer.blobs, FILES)
     inner = artifact(composer.blobs, {"x": b"x" * 2 * MIB}, {"i1": innermost, "i2": innermost})
     outer = artifact(composer.blobs, {}, {"a": inner, "b": inner, "c": innermost})
@@ -171,14 +171,14 @@ def test_artifacts_in_artifacts_are_composed_once_each(composer: ZipComposer, st
     assert contents(contents(contents(store.content(key))["a"])["i2"]) == FILES
 
 
-def test_small_artifacts_in_artifacts_travel_as_bytes(composer: ZipComposer, store: DirectFileStore) -> None:
+def test_small_nested_artifacts_are_sent_as_bytes(composer: ZipComposer, store: DirectFileStore) -> None:
     inner = artifact(composer.blobs, {"x": b"x"})
     archive = archive_of(composer, artifact(composer.blobs, {}, {"inner.zip": inner}))
     assert store.content(composer.compose(archive)) == streamed(archive)
     assert store.keys("wg-zip/") == {zip_key(archive.artifact_hash)}
 
 
-def test_an_inner_zip_without_a_crc32_gets_one(composer: ZipComposer, store: DirectFileStore) -> None:
+def test_a_nested_zip_without_a_crc32_gets_one(composer: ZipComposer, store: DirectFileStore) -> None:
     inner = artifact(composer.blobs, FILES)
     composer.compose(archive_of(composer, inner))
     assert store.stat(zip_key(inner)).crc32 is None
@@ -186,7 +186,7 @@ def test_an_inner_zip_without_a_crc32_gets_one(composer: ZipComposer, store: Dir
     assert store.content(composer.compose(archive)) == streamed(archive)
 
 
-def test_deep_nesting_costs_no_more_than_its_levels(composer: ZipComposer, store: DirectFileStore) -> None:
+def test_deep_nesting_takes_one_composition_per_level(composer: ZipComposer, store: DirectFileStore) -> None:
     artifact_hash = artifact(composer.blobs, {"x": b"x" * (MAX_INLINED_MEMBER_BYTES + 1)})
     for _ in range(6):
         artifact_hash = artifact(composer.blobs, {}, {"a": artifact_hash, "b": artifact_hash})
@@ -195,7 +195,9 @@ def test_deep_nesting_costs_no_more_than_its_levels(composer: ZipComposer, store
     assert store.calls["compose"] == 7
 
 
-def test_a_zip_is_made_anew_while_it_still_outlasts_a_download(composer: ZipComposer, store: DirectFileStore) -> None:
+def test_a_zip_is_composed_again_before_a_download_could_outlast_it(
+    composer: ZipComposer, store: DirectFileStore
+) -> None:
     archive = archive_of(composer, artifact(composer.blobs, FILES))
     key = composer.compose(archive)
     now = datetime.now(UTC)
@@ -207,7 +209,7 @@ def test_a_zip_is_made_anew_while_it_still_outlasts_a_download(composer: ZipComp
     assert timedelta(hours=12) < ZIP_LIFETIME - REUSE_AGE
 
 
-def test_zips_are_removed_after_eight_days_and_nothing_else(composer: ZipComposer, store: DirectFileStore) -> None:
+def test_only_zips_are_deleted_after_eight_days(composer: ZipComposer, store: DirectFileStore) -> None:
     archive = archive_of(composer, artifact(composer.blobs, FILES))
     before = store.keys()
     key = composer.compose(archive)
@@ -217,7 +219,7 @@ def test_zips_are_removed_after_eight_days_and_nothing_else(composer: ZipCompose
     assert store.keys() == before
 
 
-def test_a_content_that_vanished_is_missing_and_no_zip_is_left(composer: ZipComposer, store: DirectFileStore) -> None:
+def test_a_deleted_content_is_missing_and_leaves_no_zip(composer: ZipComposer, store: DirectFileStore) -> None:
     content = b"x" * MIB
     archive = archive_of(composer, artifact(composer.blobs, {"a": content, "b": b"y"}))
     store.delete(content_key(hashlib.sha1(content).hexdigest()))
@@ -226,7 +228,7 @@ def test_a_content_that_vanished_is_missing_and_no_zip_is_left(composer: ZipComp
     assert store.keys("wg-zip/") == set()
 
 
-def test_a_content_of_another_size_makes_no_zip(composer: ZipComposer, store: DirectFileStore) -> None:
+def test_a_content_with_a_wrong_size_leaves_no_zip(composer: ZipComposer, store: DirectFileStore) -> None:
     content = b"x" * MIB
     archive = archive_of(composer, artifact(composer.blobs, {"a": content}))
     key = content_key(hashlib.sha1(content).hexdigest())
@@ -237,20 +239,20 @@ def test_a_content_of_another_size_makes_no_zip(composer: ZipComposer, store: Di
     assert store.keys("wg-zip/") == set()
 
 
-def pretended(name: str, size: int) -> ArtifactMember:
-    """A content of a size that no test can store."""
+def huge(name: str, size: int) -> ArtifactMember:
+    """A content that claims a size no test can store."""
     source = ContentDownload(name, size, hashlib.sha1(name.encode()).hexdigest(), 0x12345678)
     return ArtifactMember(name, size, lambda: iter(()), source)
 
 
 def test_sizes_beyond_4_gib_are_written_as_zip64(composer: ZipComposer, store: DirectFileStore) -> None:
-    members = (pretended("a", 5 * GIB), pretended("b", 100 * GIB), pretended("c", 2 * MIB))
+    members = (huge("a", 5 * GIB), huge("b", 100 * GIB), huge("c", 2 * MIB))
     archive = ZipDownload("art.zip", "1" * 40, members, archive_size(members))
     for member in members:
         assert isinstance(member.source, ContentDownload)
         store.put(content_key(member.source.content_hash), [b""])
     composer.compose(archive)
-    # The directory is read where the zip's contents would be zeros that nobody has to write.
+    # The contents read as zeros, so the test reads the central directory without writing the contents.
     sizes = {
         content_key(member.source.content_hash): member.size
         for member in members
@@ -302,8 +304,8 @@ class SparseFile(io.RawIOBase):
         return 0
 
 
-def test_a_zip_that_no_object_can_hold_is_refused(composer: ZipComposer, store: DirectFileStore) -> None:
-    members = tuple(pretended(str(n), LARGEST_ZIP_BYTES // 4) for n in range(4))
+def test_a_zip_above_the_object_size_limit_is_rejected(composer: ZipComposer, store: DirectFileStore) -> None:
+    members = tuple(huge(str(n), LARGEST_ZIP_BYTES // 4) for n in range(4))
     archive = ZipDownload("art.zip", "1" * 40, members, archive_size(members))
     with pytest.raises(TooLarge, match="one by one"):
         composer.compose(archive)
@@ -311,22 +313,22 @@ def test_a_zip_that_no_object_can_hold_is_refused(composer: ZipComposer, store: 
 
 
 @given(first=st.binary(max_size=300), second=st.binary(max_size=300))
-def test_the_crc32_of_joined_pieces_is_that_of_their_bytes(first: bytes, second: bytes) -> None:
+def test_the_crc32_of_joined_pieces_equals_the_crc32_of_their_bytes(first: bytes, second: bytes) -> None:
     assert crc32_combine(zlib.crc32(first), zlib.crc32(second), len(second)) == zlib.crc32(first + second)
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB, 64 * MIB + 7])
-def test_the_crc32_of_a_large_piece_is_appended(size: int) -> None:
+def test_the_crc32_of_a_large_piece_can_be_appended(size: int) -> None:
     piece = bytes(size)
     assert crc32_combine(zlib.crc32(b"head"), zlib.crc32(piece), size) == zlib.crc32(piece, zlib.crc32(b"head"))
 
 
-def test_sizes_that_no_memory_holds_are_appended_step_by_step() -> None:
+def test_crc32_values_of_pieces_larger_than_memory_can_be_combined() -> None:
     gib = zlib.crc32(bytes(64 * MIB))
     doubled, size = gib, 64 * MIB
     while size < 2**42:
         doubled, size = crc32_combine(doubled, doubled, size), 2 * size
-    # One half appended to the other is the whole, in whichever pieces it is taken.
+    # The result is the same for every way to split the bytes into pieces.
     quarter, length = gib, 64 * MIB
     while length < 2**40:
         quarter, length = crc32_combine(quarter, quarter, length), 2 * length

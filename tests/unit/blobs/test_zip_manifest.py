@@ -1,4 +1,4 @@
-"""Manifests: what is in the zips of artifacts of many files."""
+"""Tests for manifests, the stored lists of the files in large artifacts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def blobs(objects: FileObjectStore) -> BlobStore:
 
 
 def many_files(blobs: BlobStore, count: int = 300, start: int = 0) -> dict[str, tuple[str, ContentType]]:
-    """Files of an artifact; from `start` on they are stored."""
+    """The files of an artifact. Only files numbered `start` and higher are stored."""
     files = {}
     for number in range(count):
         content = b"%d" % number
@@ -48,7 +48,7 @@ def zip_of(blobs: BlobStore, blob_hash: str) -> bytes:
     return content
 
 
-def test_an_artifact_of_many_files_is_looked_up_once_it_is_made_and_not_when_it_is_downloaded(
+def test_the_files_of_a_large_artifact_are_looked_up_when_it_is_created_and_not_when_it_is_downloaded(
     objects: FileObjectStore,
 ) -> None:
     blobs, store = counting(objects)
@@ -70,7 +70,7 @@ def test_an_artifact_of_many_files_is_looked_up_once_it_is_made_and_not_when_it_
     assert zip_of(blobs, made) == content
 
 
-def test_a_manifest_waits_for_the_last_content(objects: FileObjectStore) -> None:
+def test_a_manifest_is_created_only_when_all_contents_are_stored(objects: FileObjectStore) -> None:
     blobs, store = counting(objects)
     made = artifact(blobs, **many_files(blobs, start=1))
     with ThreadPoolExecutor(1) as background:
@@ -86,7 +86,7 @@ def test_a_manifest_waits_for_the_last_content(objects: FileObjectStore) -> None
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_where_nothing_runs_in_the_background_the_first_download_looks_up(
+def test_without_background_threads_the_first_download_creates_the_manifest(
     objects: FileObjectStore, concurrency: int
 ) -> None:
     blobs, store = counting(objects, concurrency)
@@ -101,7 +101,7 @@ def test_where_nothing_runs_in_the_background_the_first_download_looks_up(
 
 
 @pytest.mark.parametrize("count", [10, 150])
-def test_a_few_files_are_looked_up_each_time(objects: FileObjectStore, count: int) -> None:
+def test_the_files_of_a_small_artifact_are_looked_up_for_each_download(objects: FileObjectStore, count: int) -> None:
     blobs, _ = counting(objects)
     made = artifact(blobs, **many_files(blobs, count))
     zip_of(blobs, made)
@@ -111,7 +111,7 @@ def test_a_few_files_are_looked_up_each_time(objects: FileObjectStore, count: in
         Downloads(blobs).resolve(made)
 
 
-def test_a_link_to_an_artifact_gives_its_zip_a_name_of_its_own(blobs: BlobStore) -> None:
+def test_a_link_to_an_artifact_gives_the_zip_the_name_of_the_link(blobs: BlobStore) -> None:
     made = artifact(blobs, **many_files(blobs))
     through = link(blobs, made, "other" + "r" * 20_000)
     assert Downloads(blobs).resolve(through).name.startswith("other")
@@ -119,7 +119,7 @@ def test_a_link_to_an_artifact_gives_its_zip_a_name_of_its_own(blobs: BlobStore)
     assert zip_of(blobs, through) == zip_of(blobs, made)
 
 
-def test_an_artifact_in_an_artifact_is_looked_up(blobs: BlobStore, objects: FileObjectStore) -> None:
+def test_a_large_artifact_with_a_nested_artifact_can_be_downloaded(blobs: BlobStore, objects: FileObjectStore) -> None:
     inner = artifact(blobs, a=(file(blobs, b"x").hash, ContentType.SOFT_LINK))
     made = artifact(blobs, **many_files(blobs), inner=(inner, ContentType.SOFT_LINK))
     content = zip_of(blobs, made)
@@ -128,7 +128,7 @@ def test_an_artifact_in_an_artifact_is_looked_up(blobs: BlobStore, objects: File
 
 
 @pytest.mark.parametrize("stored", [b"", b"garbage", b"\x91\x01"])
-def test_what_is_no_manifest_does_not_count(blobs: BlobStore, objects: FileObjectStore, stored: bytes) -> None:
+def test_an_invalid_manifest_is_ignored(blobs: BlobStore, objects: FileObjectStore, stored: bytes) -> None:
     made = artifact(blobs, **many_files(blobs))
     content = zip_of(blobs, made)
     objects.delete(manifest_key(made))
@@ -136,7 +136,7 @@ def test_what_is_no_manifest_does_not_count(blobs: BlobStore, objects: FileObjec
     assert zip_of(blobs, made) == content
 
 
-def test_a_manifest_that_cannot_be_kept_is_no_fault_of_the_download(
+def test_a_download_succeeds_even_if_its_manifest_cannot_be_stored(
     blobs: BlobStore, objects: FileObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = artifact(blobs, **many_files(blobs))
@@ -150,7 +150,7 @@ def test_a_manifest_that_cannot_be_kept_is_no_fault_of_the_download(
     assert zip_of(blobs, made) == content
 
 
-def test_a_manifest_is_kept_for_eight_days(blobs: BlobStore, objects: FileObjectStore) -> None:
+def test_a_manifest_is_deleted_after_eight_days(blobs: BlobStore, objects: FileObjectStore) -> None:
     made = artifact(blobs, **many_files(blobs))
     content = zip_of(blobs, made)
     later = BlobStore(objects, lambda: datetime.now(UTC) + ZIP_LIFETIME + timedelta(minutes=1))
@@ -159,7 +159,7 @@ def test_a_manifest_is_kept_for_eight_days(blobs: BlobStore, objects: FileObject
     assert BlobUpkeep(later).delete_old_zips() == 1
 
 
-def test_an_artifact_is_made_while_its_process_ends(blobs: BlobStore) -> None:
+def test_an_artifact_can_be_created_while_the_process_is_shutting_down(blobs: BlobStore) -> None:
     background = ThreadPoolExecutor(1)
     background.shutdown()
     made = artifact(blobs, **many_files(blobs))

@@ -46,7 +46,7 @@ def contents(archive: bytes) -> dict[str, bytes]:
 
 
 def write_sparse(path: Path, members: Sequence[ZipMember]) -> None:
-    """Write an archive without its zeros taking room on the disk."""
+    """Write an archive as a sparse file, whose zeros take no disk space."""
     with path.open("wb") as file:
         for chunk in archive_chunks(members):
             if chunk == BLOCK:
@@ -56,16 +56,16 @@ def write_sparse(path: Path, members: Sequence[ZipMember]) -> None:
         file.truncate()
 
 
-texts = st.text(st.characters(exclude_categories=(), exclude_characters="\0"), max_size=30)
+names = st.text(st.characters(exclude_categories=(), exclude_characters="\0"), max_size=30)
 
 
 @settings(max_examples=60)
 @given(
-    files=st.dictionaries(texts.map(member_name), st.binary(max_size=300), max_size=5),
+    files=st.dictionaries(names.map(member_name), st.binary(max_size=300), max_size=5),
     whole_limit=st.sampled_from([0, 100, MIB]),
     flush_bytes=st.sampled_from([1, 64, MIB]),
 )
-def test_an_archive_gives_back_its_members_and_has_the_announced_size(
+def test_an_archive_contains_its_members_and_has_the_announced_size(
     files: dict[str, bytes], whole_limit: int, flush_bytes: int
 ) -> None:
     files = {name: content for name, content in files.items() if not any("\ud800" <= c <= "\udfff" for c in name)}
@@ -94,12 +94,12 @@ def test_an_archive_without_members_is_22_bytes() -> None:
     assert contents(joined([])) == {}
 
 
-def test_the_same_members_give_the_same_bytes() -> None:
+def test_the_same_members_always_give_the_same_bytes() -> None:
     members = [member("a", b"x" * 10), member("b", bytes(2 * MIB))]
     assert joined(members) == joined(members)
 
 
-def test_members_are_plain_files_with_utf_8_names() -> None:
+def test_members_are_regular_files_with_utf_8_names() -> None:
     with zipfile.ZipFile(io.BytesIO(joined([member("漢.txt", b"x")]))) as opened:
         (entry,) = opened.infolist()
     assert entry.filename == "漢.txt"
@@ -110,7 +110,7 @@ def test_members_are_plain_files_with_utf_8_names() -> None:
 
 
 @pytest.mark.parametrize("count", [65_534, 65_535, 65_536, 70_000])
-def test_more_members_than_the_plain_format_counts(tmp_path: Path, count: int) -> None:
+def test_a_member_count_around_the_limit_of_the_plain_format(tmp_path: Path, count: int) -> None:
     members = [member(str(number), b"") for number in range(count)]
     path = tmp_path / "many.zip"
     path.write_bytes(joined(members))
@@ -122,7 +122,7 @@ def test_more_members_than_the_plain_format_counts(tmp_path: Path, count: int) -
 
 
 @pytest.mark.parametrize("size", [4 * GIB - 2, 4 * GIB - 1, 4 * GIB + 5])
-def test_a_member_larger_than_the_plain_format_knows(tmp_path: Path, size: int) -> None:
+def test_a_member_size_around_the_limit_of_the_plain_format(tmp_path: Path, size: int) -> None:
     members = [zeros("large.bin", size), member("after.txt", b"after"), zeros("last.bin", 2 * MIB)]
     path = tmp_path / "large.zip"
     write_sparse(path, members)
@@ -132,7 +132,7 @@ def test_a_member_larger_than_the_plain_format_knows(tmp_path: Path, size: int) 
         assert (large.file_size, large.compress_size, large.CRC) == (size, size, crc_of_zeros(size))
         assert opened.read("after.txt") == b"after"
         assert opened.read("last.bin") == bytes(2 * MIB)
-    # What follows the large member tells its size and CRC to readers that take the archive as it comes.
+    # The data descriptor after the large member has its size and CRC, for readers that unpack from a pipe.
     crc = large.CRC.to_bytes(4, "little")
     sizes = size.to_bytes(8 if size >= 4 * GIB - 1 else 4, "little") * 2
     descriptor = b"PK\x07\x08" + crc + sizes
@@ -152,9 +152,9 @@ def crc_of_zeros(size: int) -> int:
     return crc
 
 
-def test_sizes_beyond_every_disk_are_known_without_reading() -> None:
+def test_archive_size_does_not_read_the_members() -> None:
     def read() -> Iterator[bytes]:
-        raise AssertionError("nobody needs the bytes")
+        raise AssertionError("the bytes must not be read")
 
     huge = 2**50
     once, twice = (archive_size([ZipMember("x", huge, read)] * count) for count in (1, 2))
@@ -164,26 +164,26 @@ def test_sizes_beyond_every_disk_are_known_without_reading() -> None:
 
 @pytest.mark.parametrize("size", [5, 2 * MIB])
 @pytest.mark.parametrize("difference", [-1, 1])
-def test_a_member_that_gives_another_number_of_bytes_ends_the_archive(size: int, difference: int) -> None:
+def test_a_member_with_a_wrong_size_is_an_error(size: int, difference: int) -> None:
     given_bytes = bytes(size + difference)
     with pytest.raises(SizeChanged):
         joined([ZipMember("x", size, lambda: iter([given_bytes]))])
 
 
-def test_a_large_member_is_passed_on_while_it_is_read() -> None:
-    asked = 0
+def test_a_large_member_is_sent_while_it_is_read() -> None:
+    reads = 0
 
     def read() -> Iterator[bytes]:
-        nonlocal asked
+        nonlocal reads
         for _ in range(100):
-            asked += 1
+            reads += 1
             yield BLOCK
 
     chunks = archive_chunks([ZipMember("x", 100 * MIB, read)])
     assert next(chunks).startswith(b"PK")
-    assert asked <= 1
+    assert reads <= 1
     assert len(next(chunks)) >= MIB
-    assert asked == 1
+    assert reads == 1
 
 
 def test_members_are_read_one_after_the_other() -> None:
@@ -227,8 +227,8 @@ def test_a_name_stays_inside_the_folder(path: str, name: str) -> None:
     assert member_name(path) == name
 
 
-@given(texts)
-def test_no_name_leads_out_of_the_folder(path: str) -> None:
+@given(names)
+def test_no_name_leaves_the_folder(path: str) -> None:
     name = member_name(path)
     assert not {"", ".", ".."} & set(name.split("/"))
     assert "\\" not in name

@@ -7,12 +7,12 @@ from functions.blob.content_disposition import attachment
 
 
 @pytest.mark.parametrize("case", recorded("mime_types_public.json")["cases"], ids=lambda case: case["id"])
-def test_a_download_has_the_recorded_header(case):
+def test_the_header_equals_the_recorded_one(case):
     assert attachment(case["name"]) == case["download"]["content-disposition"]
 
 
 @pytest.mark.parametrize(("name", "expected"), recorded("content_disposition_generated.json")["cases"])
-def test_the_header_is_that_of_the_package(name, expected):
+def test_the_header_equals_the_output_of_the_npm_package(name, expected):
     assert attachment(name) == expected
 
 
@@ -21,7 +21,7 @@ def test_a_lone_surrogate_is_replaced():
 
 
 @given(st.text(st.characters(exclude_categories=())))
-def test_any_name_makes_one_line_of_latin_1(name):
+def test_the_header_for_any_name_is_one_line_of_latin_1(name):
     header = attachment(name)
     header.encode("latin-1")
     assert all(" " <= character <= "~" or character >= "\xa0" for character in header)

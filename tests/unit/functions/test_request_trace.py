@@ -1,4 +1,4 @@
-"""The trace of a request: what is read of its headers, and what is not."""
+"""Tests for reading the trace of a request from its headers, and for logging with it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def environ(traceparent: str | None = None, google: str | None = None) -> dict[s
         f"00-{TRACE}-{PARENT}-00",
         f"00-{TRACE}-{PARENT}-ff",
         f"01-{TRACE}-{PARENT}-01",
-        f"cc-{TRACE}-{PARENT}-01-what-will-be",
+        f"cc-{TRACE}-{PARENT}-01-future-fields",
         f"fe-{TRACE}-{PARENT}-01-",
     ],
 )
@@ -50,7 +50,7 @@ def test_traceparent_is_read(header: str) -> None:
         f"{TRACE}/;o=",
     ],
 )
-def test_googles_header_is_read(header: str) -> None:
+def test_the_google_header_is_read(header: str) -> None:
     assert trace_of(environ(google=header)) == TRACE
 
 
@@ -90,7 +90,7 @@ MALFORMED = [
     "0" * 1_000_000,
 ]
 
-MALFORMED_OF_GOOGLE = [
+MALFORMED_GOOGLE = [
     "",
     TRACE.upper(),
     TRACE[:-1],
@@ -115,28 +115,28 @@ MALFORMED_OF_GOOGLE = [
 
 
 @pytest.mark.parametrize("header", MALFORMED, ids=range(len(MALFORMED)))
-def test_a_malformed_traceparent_counts_as_absent(header: str) -> None:
+def test_a_malformed_traceparent_is_ignored(header: str) -> None:
     assert trace_of(environ(header)) is None
     assert trace_of(environ(header, f"{OTHER}/1")) == OTHER
 
 
-@pytest.mark.parametrize("header", MALFORMED_OF_GOOGLE, ids=range(len(MALFORMED_OF_GOOGLE)))
-def test_a_malformed_header_of_google_counts_as_absent(header: str) -> None:
+@pytest.mark.parametrize("header", MALFORMED_GOOGLE, ids=range(len(MALFORMED_GOOGLE)))
+def test_a_malformed_google_header_is_ignored(header: str) -> None:
     assert trace_of(environ(google=header)) is None
     assert trace_of(environ(VALID, header)) == TRACE
 
 
-def test_traceparent_goes_first() -> None:
+def test_traceparent_takes_precedence() -> None:
     assert trace_of(environ()) is None
     assert trace_of(environ(VALID, f"{OTHER}/1")) == TRACE
 
 
-# What is logged meanwhile ---------------------------------------------------------------------------------------------
+# Logging with the trace -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def traces(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str | None]]:
-    """The traces of the lines so far."""
+    """Returns the traces of all records so far."""
     caplog.handler.setFormatter(JsonFormatter("test"))
     return lambda: [json.loads(line).get("trace") for line in caplog.text.splitlines()]
 
@@ -146,11 +146,11 @@ def log() -> None:
 
 
 def call(application: Any, environ: dict[str, Any]) -> Any:
-    """What a server does with it, but for reading the body and closing it."""
+    """Call the application as a server does. The caller reads and closes the body."""
     return application(environ, lambda *_: None)
 
 
-def test_all_that_a_request_logs_has_its_trace_and_what_comes_after_has_not(
+def test_all_records_of_a_request_have_its_trace_and_later_records_do_not(
     traces: Callable[[], list[str | None]],
 ) -> None:
     def body() -> Iterator[bytes]:
@@ -163,25 +163,25 @@ def test_all_that_a_request_logs_has_its_trace_and_what_comes_after_has_not(
         return ClosingIterator(body(), log)
 
     for header in (VALID, None, f"00-{OTHER}-{PARENT}-01"):
-        answer = call(traced(application), environ(header))
-        assert list(answer) == [b"x"]
-        answer.close()
+        response = call(traced(application), environ(header))
+        assert list(response) == [b"x"]
+        response.close()
         log()
     assert traces() == [TRACE] * 4 + [None] * 6 + [OTHER] * 4 + [None]
 
 
-def test_a_request_whose_answer_is_not_read_leaves_no_trace(traces: Callable[[], list[str | None]]) -> None:
+def test_a_trace_ends_with_its_request_even_if_the_response_is_not_read(traces: Callable[[], list[str | None]]) -> None:
     def application(*_: object) -> Iterable[bytes]:
         return (b"x", b"y")
 
-    answer = call(traced(application), environ(VALID))
-    next(iter(answer))
-    answer.close()
+    response = call(traced(application), environ(VALID))
+    next(iter(response))
+    response.close()
     log()
     assert traces() == [None]
 
 
-def test_a_request_that_fails_leaves_no_trace(traces: Callable[[], list[str | None]]) -> None:
+def test_a_trace_ends_with_its_request_even_if_the_request_fails(traces: Callable[[], list[str | None]]) -> None:
     def application(*_: object) -> Iterable[bytes]:
         log()
         raise RuntimeError
@@ -192,8 +192,8 @@ def test_a_request_that_fails_leaves_no_trace(traces: Callable[[], list[str | No
     assert traces() == [TRACE, None]
 
 
-def test_a_file_comes_to_the_server_as_it_is(traces: Callable[[], list[str | None]]) -> None:
-    """Which then sends it without a byte passing through Python."""
+def test_a_file_is_passed_to_the_server_unwrapped(traces: Callable[[], list[str | None]]) -> None:
+    """The server then sends it without passing its bytes through Python."""
     file = FileWrapper(io.BytesIO(b"x"))
     assert call(traced(lambda *_: file), environ(VALID) | {"wsgi.file_wrapper": FileWrapper}) is file
     log()
