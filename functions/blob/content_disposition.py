@@ -1,7 +1,6 @@
-"""The Content-Disposition header of a download.
+"""The Content-Disposition header of a download (docs/protocol.md: Content-Disposition).
 
-Clients parse it, so it is exactly what the npm package `content-disposition` 1.1 writes (RFC 6266;
-docs/protocol.md: Content-Disposition).
+Clients parse it, so it equals what the npm package `content-disposition` 1.1 writes (RFC 6266).
 """
 
 from __future__ import annotations
