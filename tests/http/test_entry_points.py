@@ -37,7 +37,7 @@ def test_paths_are_decoded_exactly_once(tmp_path: Path) -> None:
 
 
 def test_an_invalid_setting_is_reported_when_the_functions_load(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSetting, match="EXECUTOR_LEASE must be seconds"), open_client(tmp_path, lease="soon"):
+    with pytest.raises(InvalidSetting, match="EXECUTOR_LEASE must be"), open_client(tmp_path, lease="soon"):
         pass
 
 

@@ -66,7 +66,7 @@ def test_a_sweep_repairs_and_reports(clean_environment: Path, tmp_path: Path) ->
     settings = Settings(data=tmp_path)
     jobs = open_jobs(settings)
     jobs.clients.create("lost")
-    replace(jobs, clock=lambda: datetime.now(UTC) - timedelta(hours=1)).claim("lost", "a worker that vanishes")
+    replace(jobs, clock=lambda: datetime.now(UTC) - timedelta(hours=1)).attempts.claim("lost", "a worker that vanishes")
     with started(clean_environment, tmp_path, "sweep") as client:
         report = client.post("/").raise_for_status().json()
         assert report["returned"] == 1

@@ -84,8 +84,8 @@ def test_a_sweep_logs_jobs_with_their_traces_and_the_rest_with_its_own(
     tmp_path: Path, jobs: Jobs, lines: Lines
 ) -> None:
     an_hour_ago = replace(jobs, clock=lambda: datetime.now(UTC) - timedelta(hours=1))
-    an_hour_ago.create("traced", trace=TRACE)
-    an_hour_ago.claim("traced", "a worker that vanishes")
+    an_hour_ago.clients.create("traced", trace=TRACE)
+    an_hour_ago.attempts.claim("traced", "a worker that vanishes")
     with open_client(tmp_path, "sweep", jobs=jobs) as client:
         assert client.post("/", headers=GOOGLE, buffered=True).get_json()["returned"] == 1
     found = [(line["action"], line["trace"], line.get("job_hash"), line.get("worker_id")) for line in lines()]
