@@ -1,11 +1,13 @@
-"""The README's commands, run against a running stack exactly as written, except for the address."""
+"""The README's commands and Python example, run against a running stack exactly as written, except for the address."""
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,12 @@ def test_the_five_steps_by_hand(shell, tmp_path: Path) -> None:
     shell(download_all.replace("<result hash>", result[1]))
     assert subprocess.run(["unzip", "-tq", tmp_path / "results.zip"], env=os.environ).returncode == 0
     assert shell(download_one.replace("<result hash>", result[1])) == "hello, cloud\n"
+
+
+def test_python_example(shell, tmp_path: Path) -> None:
+    for line in console_lines("Run your own job")[1:3]:
+        shell(line)
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(example)}") == "SUCCESS\n"
+    with zipfile.ZipFile(tmp_path / "results.zip") as results:
+        assert results.read("job_stdout.txt") == b"hello, cloud\n"
