@@ -1,4 +1,4 @@
-"""Log lines in the form that Cloud Logging reads."""
+"""Log records in the format of Cloud Logging."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def line(project: str | None = None, **extra: object) -> dict[str, Any]:
     return parsed
 
 
-def test_a_trace_is_in_the_field_that_cloud_logging_looks_for_where_there_is_a_project() -> None:
+def test_a_trace_is_in_the_special_field_of_cloud_logging_if_there_is_a_project() -> None:
     assert line(trace=TRACE)["trace"] == TRACE
     found = line("my-project", trace=TRACE)
     assert found["logging.googleapis.com/trace"] == f"projects/my-project/traces/{TRACE}"
@@ -27,13 +27,13 @@ def test_a_trace_is_in_the_field_that_cloud_logging_looks_for_where_there_is_a_p
 
 
 @pytest.mark.parametrize("project", [None, "my-project"])
-def test_without_a_trace_there_is_no_field(project: str | None) -> None:
+def test_a_field_without_a_value_is_omitted(project: str | None) -> None:
     with logged_with(trace=None, job_hash="j"):
         found = line(project)
     assert found.keys() == {"time", "severity", "component", "message", "job_hash"}
 
 
-def test_what_a_line_says_itself_goes_before_what_is_said_around_it() -> None:
+def test_a_records_own_fields_take_precedence_over_those_of_the_block() -> None:
     with logged_with(trace=TRACE, job_hash="j"):
         with logged_with(trace=None, job_hash="k"):
             assert (line()["trace"], line()["job_hash"]) == (TRACE, "k")

@@ -1,4 +1,4 @@
-"""The files of a FileObjectStore; what it has in common with other stores is in tests/contract/."""
+"""Files, durability, and errors of a FileObjectStore. tests/contract/ covers what all object stores have in common."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data" / "blobs"
 
 
-@pytest.fixture(params=["files without a name", "files of wg-temp"])
+@pytest.fixture(params=["unnamed files", "files in wg-temp"])
 def unnamed_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether what is being written needs no name; if not, the file system says what one says that cannot do it."""
-    unnamed = request.param == "files without a name"
+    """Whether the file system supports unnamed files. If not, opening one fails as it does on such a file system."""
+    unnamed = request.param == "unnamed files"
     actual = os.open
 
-    def refuse(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+    def named_only(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         if flags & os.O_TMPFILE == os.O_TMPFILE:
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         return actual(path, flags, mode, dir_fd=dir_fd)
 
     if not unnamed:
-        monkeypatch.setattr(os, "open", refuse)
+        monkeypatch.setattr(os, "open", named_only)
     return unnamed
 
 
@@ -62,7 +62,7 @@ def test_a_key_is_the_path_below_the_root(store: FileObjectStore, root: Path) ->
     assert all_files(root) == [KEY]
 
 
-def test_a_folder_of_webgme_is_read_as_it_is(store: FileObjectStore, root: Path) -> None:
+def test_a_webgme_folder_is_read_unchanged(store: FileObjectStore, root: Path) -> None:
     for key in ("wg-content/ab/cd", "wg-metadata/ef/01"):
         path = root / key
         path.parent.mkdir(parents=True)
@@ -73,7 +73,7 @@ def test_a_folder_of_webgme_is_read_as_it_is(store: FileObjectStore, root: Path)
     assert store.stat("wg-content/ab/cd").modified.timestamp() == 1_700_000_000.25
 
 
-def test_strays_in_the_folder_do_no_harm(store: FileObjectStore, root: Path) -> None:
+def test_other_files_in_the_folder_are_ignored(store: FileObjectStore, root: Path) -> None:
     store.put(KEY, [b"bytes"])
     (root / "wg-content" / "empty").mkdir()
     (root / "wg-content" / "dangling").symlink_to("nowhere")
@@ -90,7 +90,7 @@ def test_strays_in_the_folder_do_no_harm(store: FileObjectStore, root: Path) -> 
 @pytest.mark.parametrize(
     "key", ["../x", "wg-content/../../x", "/etc/passwd", "a//b", "a/./b", "..", ".", "", "/", "a/", "a\0b"]
 )
-def test_a_key_that_leaves_the_root_is_refused(store: FileObjectStore, root: Path, key: str) -> None:
+def test_a_key_outside_the_root_is_rejected(store: FileObjectStore, root: Path, key: str) -> None:
     uses: list[Callable[[], object]] = [
         lambda: store.put(key, [b"x"]),
         lambda: store.put_all({"fine": b"x", key: b"x"}),
@@ -108,12 +108,12 @@ def test_a_key_that_leaves_the_root_is_refused(store: FileObjectStore, root: Pat
 
 
 @pytest.mark.parametrize("prefix", ["../", "a/../b", "/", "/etc/", "a//"])
-def test_a_prefix_that_leaves_the_root_is_refused(store: FileObjectStore, prefix: str) -> None:
+def test_a_prefix_outside_the_root_is_rejected(store: FileObjectStore, prefix: str) -> None:
     with pytest.raises(ValueError, match="below the root"):
         store.list(prefix)
 
 
-def test_of_what_is_being_written_a_crash_leaves_at_most_an_abandoned_upload(
+def test_a_crash_during_a_put_leaves_at_most_an_abandoned_upload(
     store: FileObjectStore, root: Path, unnamed_files: bool
 ) -> None:
     def chunks() -> Iterator[bytes]:
@@ -124,7 +124,7 @@ def test_of_what_is_being_written_a_crash_leaves_at_most_an_abandoned_upload(
     assert list(store.list("wg-temp/")) == []
 
 
-def test_an_open_object_can_be_sent_by_the_system(store: FileObjectStore) -> None:
+def test_an_open_object_can_be_sent_with_sendfile(store: FileObjectStore) -> None:
     store.put(KEY, [b"0123456789"])
     ours, theirs = socket.socketpair()
     with ours, theirs, store.open(KEY, 4) as stream:
@@ -138,7 +138,7 @@ def test_an_open_object_can_be_sent_by_the_system(store: FileObjectStore) -> Non
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch, root: Path) -> list[str]:
-    """What the system was asked to do about durability, in order; names of temporary files are left out."""
+    """The system calls that concern durability, in order. Temporary files are called `temporary`."""
     steps: list[str] = []
 
     def name(path: str) -> str:
@@ -153,7 +153,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, root: Path) -> list[str]:
         def recorder(*arguments: object, **options: object) -> object:
             described = describe(*arguments)
             result = actual(*arguments, **options)
-            if described != "temporary" or step == "fsync":  # else the end of a name that only some file systems need
+            if described != "temporary" or step == "fsync":  # else a name that only some file systems need
                 steps.append(f"{step} {described}")
             return result
 
@@ -166,7 +166,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, root: Path) -> list[str]:
     return steps
 
 
-def test_bytes_are_on_the_disk_before_they_get_their_key_and_the_key_before_put_returns(
+def test_put_syncs_the_bytes_before_the_key_and_the_key_before_it_returns(
     store: FileObjectStore, steps: list[str]
 ) -> None:
     store.put(KEY, [b"first"])
@@ -179,9 +179,7 @@ def test_bytes_are_on_the_disk_before_they_get_their_key_and_the_key_before_put_
     ]
 
 
-def test_the_folders_of_all_shards_are_on_the_disk_before_the_first_put_returns(
-    store: FileObjectStore, steps: list[str]
-) -> None:
+def test_the_first_put_syncs_the_folders_of_all_shards(store: FileObjectStore, steps: list[str]) -> None:
     store.put("wg-temp/x", [b""])
     steps.clear()
     store.put(KEY, [b"bytes"])
@@ -198,7 +196,7 @@ def test_the_folders_of_all_shards_are_on_the_disk_before_the_first_put_returns(
     assert steps.index("fsync wg-content") > steps.index(made[-1])
 
 
-def test_the_folders_of_all_hashes_are_made_at_once(store: FileObjectStore, steps: list[str]) -> None:
+def test_the_folders_of_all_shards_are_created_together(store: FileObjectStore, steps: list[str]) -> None:
     store.put(KEY, [b""])
     shards = sorted(f"mkdir wg-content/{number:02x}" for number in range(256))
     made = [step for step in steps if step.startswith("mkdir wg-content/")]
@@ -209,7 +207,7 @@ def test_the_folders_of_all_hashes_are_made_at_once(store: FileObjectStore, step
     assert steps == ["fsync temporary", "link temporary wg-content/00/x", "fsync wg-content/00"]
 
 
-def test_the_first_put_makes_every_folder_durable(store: FileObjectStore, steps: list[str]) -> None:
+def test_the_first_put_syncs_every_folder(store: FileObjectStore, steps: list[str]) -> None:
     store.put(KEY, [b"bytes"])
     for folder, above in (("wg-content/ab", "wg-content"), ("wg-content", "."), (".", "(above)"), ("wg-temp", ".")):
         assert f"fsync {above}" in steps[steps.index(f"mkdir {folder}") :]
@@ -227,7 +225,7 @@ def test_put_all_syncs_each_file_and_then_each_folder_once(store: FileObjectStor
 
 
 @pytest.mark.parametrize("again", [FileObjectStore.put, lambda store, key, _: store.put_all({key: b""})])
-def test_an_object_of_another_writer_is_on_the_disk_before_put_succeeds(
+def test_put_syncs_an_existing_object_of_another_writer(
     store: FileObjectStore, root: Path, steps: list[str], again: Callable[[FileObjectStore, str, list[bytes]], None]
 ) -> None:
     FileObjectStore(root).put(KEY, [b"bytes"])
@@ -239,7 +237,7 @@ def test_an_object_of_another_writer_is_on_the_disk_before_put_succeeds(
     assert steps == ["fsync wg-content/ab"]
 
 
-def test_a_move_is_on_the_disk_before_the_source_goes(store: FileObjectStore, steps: list[str]) -> None:
+def test_a_move_is_synced_before_the_source_is_deleted(store: FileObjectStore, steps: list[str]) -> None:
     store.put(KEY + "0", [b""])
     store.put("wg-temp/upload", [b"bytes"])
     steps.clear()
@@ -250,7 +248,7 @@ def test_a_move_is_on_the_disk_before_the_source_goes(store: FileObjectStore, st
     assert steps[-1] == "fsync wg-content/ab"
 
 
-def test_a_large_object_is_sent_to_the_disk_while_it_comes(
+def test_a_large_object_is_flushed_while_it_is_received(
     store: FileObjectStore, steps: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "FLUSH_EVERY", 2 * MIB)
@@ -260,7 +258,7 @@ def test_a_large_object_is_sent_to_the_disk_while_it_comes(
     def chunks() -> Iterator[bytes]:
         for _ in range(8):
             yield bytes(MIB)
-        # Each waits for the one before: by now all but the last are done.
+        # Each flush waits for the previous one, so all but the last are done.
         assert steps.count("fsync temporary") >= 3
 
     store.put("wg-temp/large", chunks())
@@ -279,11 +277,11 @@ def test_a_large_object_takes_little_memory(store: FileObjectStore) -> None:
     assert store.stat(KEY).size == 100 * MIB
 
 
-# Faults ---------------------------------------------------------------------------------------------------------------
+# Errors ---------------------------------------------------------------------------------------------------------------
 
 
 def failing(error: int, times: int, then: Callable[..., object]) -> Callable[..., object]:
-    """`then`, but for so many first calls, which raise."""
+    """`then`, except that the first calls, as many as `times`, raise an error."""
     left = times
 
     def call(*arguments: object, **options: object) -> object:
@@ -308,7 +306,7 @@ def failing(error: int, times: int, then: Callable[..., object]) -> Callable[...
     ],
 )
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "link", "mkdir"])
-def test_what_the_system_refuses_is_told_by_its_kind_and_leaves_nothing(
+def test_a_system_error_is_translated_and_leaves_nothing(
     store: FileObjectStore,
     root: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -328,10 +326,10 @@ def test_what_the_system_refuses_is_told_by_its_kind_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("call", ["write", "fsync"])
-def test_an_error_in_the_background_is_not_lost(
+def test_an_error_in_a_background_thread_is_raised(
     store: FileObjectStore, root: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """The system tells an error of writing back once, to whoever syncs first."""
+    """The system reports a write-back error only once, to the first fsync."""
     monkeypatch.setattr(files, "FLUSH_EVERY", 2 * MIB)
     store.put("wg-content/00/first", [b""])
     monkeypatch.setattr(os, call, failing(errno.EIO, 1, getattr(os, call)))
@@ -340,7 +338,7 @@ def test_an_error_in_the_background_is_not_lost(
     assert all_files(root) == ["wg-content/00/first"]
 
 
-def test_reading_tells_a_fault_from_a_missing_object(store: FileObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_error_is_not_a_missing_object(store: FileObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.put(KEY, [b"bytes"])
     for call, use in (("stat", store.stat), ("open", store.read)):
         with monkeypatch.context() as patch:
@@ -349,7 +347,7 @@ def test_reading_tells_a_fault_from_a_missing_object(store: FileObjectStore, mon
                 use(KEY)
 
 
-def test_a_full_disk_is_told_and_nothing_is_left(small_disk: Path) -> None:
+def test_a_full_disk_is_reported_and_nothing_is_left(small_disk: Path) -> None:
     store = FileObjectStore(small_disk / "blobs")
     store.put(KEY, [b"before"])
     for size in (10 * MIB, 40 * MIB):
@@ -362,7 +360,7 @@ def test_a_full_disk_is_told_and_nothing_is_left(small_disk: Path) -> None:
     assert store.read(KEY)[0] == b"before"
 
 
-def test_a_disk_that_cannot_be_written_is_unavailable_and_can_be_read(small_disk: Path) -> None:
+def test_a_read_only_disk_is_unavailable_for_writes_and_can_be_read(small_disk: Path) -> None:
     store = FileObjectStore(small_disk / "blobs")
     store.put(KEY, [b"before"])
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
@@ -374,7 +372,7 @@ def test_a_disk_that_cannot_be_written_is_unavailable_and_can_be_read(small_disk
 
 
 @pytest.mark.parametrize("cleared", ["wg-temp", "wg-content", "wg-content/ab", "."])
-def test_folders_that_somebody_cleared_away_are_made_anew(store: FileObjectStore, root: Path, cleared: str) -> None:
+def test_removed_folders_are_created_again(store: FileObjectStore, root: Path, cleared: str) -> None:
     store.put(KEY, [b"x"])
     shutil.rmtree(root / cleared)
     store.put(KEY, [b"bytes"])

@@ -1,4 +1,4 @@
-"""What the adapter of S3 does with objects of several pieces, and where the service fails."""
+"""Objects of several pieces in S3, and errors of the service."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 import boto3.session
 import pytest
-from scripted_server import response as answer
-from scripted_server import scripted_server
+from scripted_server import response, scripted_server
 
 from cloud_executor.backends import s3 as backend
 from cloud_executor.backends.s3 import PIECE_BYTES, S3ObjectStore
@@ -64,7 +63,7 @@ def test_a_large_put_whose_chunks_fail_leaves_nothing(store: S3ObjectStore, clie
     assert unfinished(client) == []
 
 
-def test_a_large_put_onto_what_came_there_meanwhile_leaves_it_as_it_is(store: S3ObjectStore, client: Any) -> None:
+def test_a_large_put_keeps_an_object_that_another_writer_stores_first(store: S3ObjectStore, client: Any) -> None:
     def chunks() -> Iterator[bytes]:
         yield DATA
         store.put(KEY, [b"the first"])
@@ -75,7 +74,9 @@ def test_a_large_put_onto_what_came_there_meanwhile_leaves_it_as_it_is(store: S3
 
 
 @pytest.mark.parametrize("size", [0, 10, len(DATA)])
-def test_a_move_copies_in_parts(store: S3ObjectStore, client: Any, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_a_move_copies_the_object_in_parts(
+    store: S3ObjectStore, client: Any, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
     monkeypatch.setattr(backend, "COPIED_BYTES", PIECE_BYTES)
     store.put("wg-temp/upload", [DATA[:size]])
     store.move("wg-temp/upload", KEY)
@@ -84,7 +85,7 @@ def test_a_move_copies_in_parts(store: S3ObjectStore, client: Any, monkeypatch: 
     assert unfinished(client) == []
 
 
-def test_a_missing_bucket_is_no_fault_of_the_user(s3: str) -> None:
+def test_a_missing_bucket_is_unavailable(s3: str) -> None:
     store = S3ObjectStore("no-such-bucket", s3)
     with pytest.raises(Unavailable):
         store.put(KEY, [b"x"])
@@ -93,7 +94,7 @@ def test_a_missing_bucket_is_no_fault_of_the_user(s3: str) -> None:
 
 
 def error(status: str, code: str) -> bytes:
-    return answer(status, f"<Error><Code>{code}</Code></Error>".encode())
+    return response(status, f"<Error><Code>{code}</Code></Error>".encode())
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def error(status: str, code: str) -> bytes:
         ("400 Bad Request", "SlowDown", QuotaExceeded),
     ],
 )
-def test_what_the_service_refuses_is_an_error_of_the_port(
+def test_an_error_response_is_translated_to_an_error_of_the_port(
     s3: str, monkeypatch: pytest.MonkeyPatch, status: str, code: str, expected: type[Exception]
 ) -> None:
     monkeypatch.setattr(backend, "ATTEMPTS", 1)
@@ -113,9 +114,9 @@ def test_what_the_service_refuses_is_an_error_of_the_port(
     assert type(raised.value) is expected
 
 
-def test_a_service_that_does_not_know_conditions_is_asked_first(s3: str) -> None:
-    answers = [error("501 Not Implemented", "NotImplemented"), answer("404 Not Found"), answer("200 OK")]
-    with scripted_server(answers) as server:
+def test_a_service_without_conditional_writes_is_checked_first(s3: str) -> None:
+    responses = [error("501 Not Implemented", "NotImplemented"), response("404 Not Found"), response("200 OK")]
+    with scripted_server(responses) as server:
         S3ObjectStore(BUCKET, server.url).put(KEY, [b"x"])
     assert [request.partition(" ")[0] for request in server.requests] == ["PUT", "HEAD", "PUT"]
     assert "If-None-Match" in server.requests[0]

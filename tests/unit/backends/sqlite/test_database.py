@@ -1,3 +1,5 @@
+"""Transactions, migrations, errors, and forks of a SqliteDatabase."""
+
 from __future__ import annotations
 
 import fcntl
@@ -53,26 +55,26 @@ def assert_sound(path: Path) -> None:
 
 @contextmanager
 def other_writer(path: Path) -> Iterator[None]:
-    """Another process has its turn."""
+    """Hold the lock as another process does during its turn."""
     with path.with_name(path.name + "-lock").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def queued(database: SqliteDatabase, count: int) -> None:
-    """Return once so many writes wait for their commit."""
+    """Wait until this number of writes are queued."""
     pause = threading.Event()
     for _ in range(PATIENCE_SECONDS * 100):
         if len(database._pending) == count:
             return
         pause.wait(0.01)
-    pytest.fail("The writes did not queue up.")
+    pytest.fail("The writes were not queued in time.")
 
 
 # Writes ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_write_returns_what_its_work_does(database: SqliteDatabase) -> None:
+def test_a_write_returns_the_result_of_its_work(database: SqliteDatabase) -> None:
     assert database.write(lambda connection: connection.execute("SELECT 5").fetchone()) == (5,)
     assert database.execute("UPDATE output SET number = 1") == 0
 
@@ -89,7 +91,7 @@ def test_a_write_that_raises_stores_nothing(database: SqliteDatabase) -> None:
     assert numbers(database) == [2]
 
 
-def test_a_write_is_seen_by_other_connections_and_processes(database: SqliteDatabase, path: Path) -> None:
+def test_a_write_is_visible_to_other_connections(database: SqliteDatabase, path: Path) -> None:
     put(database, 1)
     other = SqliteDatabase(path)
     assert numbers(other) == [1]
@@ -98,13 +100,13 @@ def test_a_write_is_seen_by_other_connections_and_processes(database: SqliteData
     other.close()
 
 
-def test_writes_that_wait_share_a_commit(database: SqliteDatabase, path: Path) -> None:
+def test_queued_writes_share_a_commit(database: SqliteDatabase, path: Path) -> None:
     put(database, 0)
     log = path.with_name(path.name + "-wal")
     size = log.stat().st_size
     put(database, 0, b"x")
-    of_one_commit = log.stat().st_size - size
-    assert of_one_commit > 0
+    commit_size = log.stat().st_size - size
+    assert commit_size > 0
     size = log.stat().st_size
     with ThreadPoolExecutor(10) as pool:
         with other_writer(path):
@@ -112,17 +114,17 @@ def test_writes_that_wait_share_a_commit(database: SqliteDatabase, path: Path) -
             queued(database, 10)
         for write in writes:
             write.result()
-    # The same page changes each time; every commit logs it.
-    assert log.stat().st_size - size == of_one_commit
+    # All writes change the same page, and each commit logs it once.
+    assert log.stat().st_size - size == commit_size
 
 
-def test_a_write_that_raises_does_so_alone(database: SqliteDatabase, path: Path) -> None:
-    class Refused(Exception):
+def test_a_write_that_raises_does_not_affect_others_in_its_commit(database: SqliteDatabase, path: Path) -> None:
+    class Rejected(Exception):
         pass
 
-    def refused(connection: sqlite3.Connection) -> None:
+    def rejected(connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM output")
-        raise Refused
+        raise Rejected
 
     def wrong(connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM output")
@@ -133,21 +135,21 @@ def test_a_write_that_raises_does_so_alone(database: SqliteDatabase, path: Path)
         with other_writer(path):
             good = [pool.submit(put, database, 1), pool.submit(put, database, 2)]
             queued(database, 2)
-            bad: Future[None] = pool.submit(database.write, refused)
+            bad: Future[None] = pool.submit(database.write, rejected)
             worse: Future[None] = pool.submit(database.write, wrong)
             queued(database, 4)
             good += [pool.submit(put, database, 3), pool.submit(put, database, 4)]
             queued(database, 6)
         for write in good:
             write.result()
-        with pytest.raises(Refused):
+        with pytest.raises(Rejected):
             bad.result()
         with pytest.raises(sqlite3.OperationalError):
             worse.result()
     assert numbers(database) == [0, 1, 2, 3, 4]
 
 
-def test_an_interrupted_leader_takes_nobody_with_it_for_ever(database: SqliteDatabase, path: Path) -> None:
+def test_writes_work_again_after_an_interrupted_leader(database: SqliteDatabase, path: Path) -> None:
     def interrupted(_: sqlite3.Connection) -> None:
         raise KeyboardInterrupt
 
@@ -166,9 +168,7 @@ def test_an_interrupted_leader_takes_nobody_with_it_for_ever(database: SqliteDat
     assert numbers(database) == [0, 2]
 
 
-def test_a_durable_write_waits_for_the_disk_and_so_does_whoever_shares_its_commit(
-    database: SqliteDatabase, path: Path
-) -> None:
+def test_a_commit_waits_for_the_disk_if_any_of_its_writes_is_durable(database: SqliteDatabase, path: Path) -> None:
     def synchronous(connection: sqlite3.Connection) -> int:
         (level,) = connection.execute("PRAGMA synchronous").fetchone()
         assert isinstance(level, int)
@@ -185,7 +185,7 @@ def test_a_durable_write_waits_for_the_disk_and_so_does_whoever_shares_its_commi
         assert [write.result() for write in writes] == [full] * 3
 
 
-def test_many_threads_write_and_read(database: SqliteDatabase) -> None:
+def test_many_threads_can_write_and_read(database: SqliteDatabase) -> None:
     def write_and_read(number: int) -> bool:
         put(database, number)
         return number in numbers(database)
@@ -203,7 +203,7 @@ def write_in_a_process(path: Path, start: Barrier, first: int) -> None:
     database.close()
 
 
-def test_processes_that_open_the_file_at_once_all_find_it_ready(path: Path) -> None:
+def test_processes_that_open_the_file_concurrently_all_find_it_migrated(path: Path) -> None:
     start = SPAWN.Barrier(4)
     processes = [SPAWN.Process(target=write_in_a_process, args=(path, start, 100 * number)) for number in range(4)]
     for process in processes:
@@ -220,14 +220,14 @@ def test_processes_that_open_the_file_at_once_all_find_it_ready(path: Path) -> N
 # Opening --------------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_opened_before_it_is_used(path: Path) -> None:
+def test_the_file_is_opened_on_first_use(path: Path) -> None:
     database = SqliteDatabase(path)
     assert not path.parent.exists()
     database.close()
     assert not path.parent.exists()
 
 
-def test_a_closed_database_opens_again(database: SqliteDatabase) -> None:
+def test_a_closed_database_reopens_on_the_next_use(database: SqliteDatabase) -> None:
     put(database, 1)
     before = os.listdir("/proc/self/fd")
     numbers(database)
@@ -238,7 +238,7 @@ def test_a_closed_database_opens_again(database: SqliteDatabase) -> None:
     assert numbers(database) == [1, 2]
 
 
-def test_a_newer_database_is_refused_with_a_sentence_and_left_alone(database: SqliteDatabase, path: Path) -> None:
+def test_a_newer_database_is_rejected_and_left_unchanged(database: SqliteDatabase, path: Path) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
@@ -251,7 +251,7 @@ def test_a_newer_database_is_refused_with_a_sentence_and_left_alone(database: Sq
     assert path.read_bytes() == before
 
 
-def test_an_older_database_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_database_is_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = SqliteDatabase(path)
     put(old, 1)
     old.close()
@@ -263,7 +263,7 @@ def test_an_older_database_is_brought_up_to_date(path: Path, monkeypatch: pytest
         new.close()
 
 
-def test_a_step_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_migration_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(sqlite, "MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE later (number INTEGER)", "no statement")))
         with pytest.raises(sqlite3.OperationalError):
@@ -274,30 +274,30 @@ def test_a_step_that_fails_changes_nothing(path: Path, monkeypatch: pytest.Monke
     database.close()
 
 
-def test_the_log_is_written_ahead(database: SqliteDatabase) -> None:
+def test_the_journal_is_a_write_ahead_log(database: SqliteDatabase) -> None:
     assert database.rows("PRAGMA journal_mode") == [("wal",)]
 
 
-# Faults ---------------------------------------------------------------------------------------------------------------
+# Errors ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_that_is_no_database_is_unavailable(database: SqliteDatabase, path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_unavailable(database: SqliteDatabase, path: Path) -> None:
     path.parent.mkdir()
-    path.write_bytes(b"no database" * 1000)
+    path.write_bytes(b"not a database" * 1000)
     with pytest.raises(Unavailable):
         numbers(database)
     with pytest.raises(Unavailable):
         put(database, 1)
 
 
-def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     database = SqliteDatabase(tmp_path / "file" / "database")
     with pytest.raises(Unavailable):
         numbers(database)
 
 
-def test_a_program_that_keeps_the_database_locked_makes_it_unavailable(
+def test_a_database_that_another_program_keeps_locked_is_unavailable(
     database: SqliteDatabase, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_SECONDS", 0.05)
@@ -312,7 +312,7 @@ def test_a_program_that_keeps_the_database_locked_makes_it_unavailable(
     assert numbers(database) == [1, 3]
 
 
-def test_a_full_disk_is_told_and_loses_nothing(small_disk: Path) -> None:
+def test_a_full_disk_is_reported_and_loses_nothing(small_disk: Path) -> None:
     path = small_disk / "database"
     database = SqliteDatabase(path)
     put(database, 0, bytes(1000))
@@ -327,7 +327,7 @@ def test_a_full_disk_is_told_and_loses_nothing(small_disk: Path) -> None:
     assert stored[1:] == list(range(2, 2 + len(stored) - 1))
     with pytest.raises(StorageFull):
         put(database, 1000, bytes(50_000))
-    # Whoever has a connection can go on reading, and so can whoever comes.
+    # Existing and new connections can still read.
     other = SqliteDatabase(path)
     assert numbers(other) == stored
     other.close()
@@ -335,7 +335,7 @@ def test_a_full_disk_is_told_and_loses_nothing(small_disk: Path) -> None:
     assert_sound(path)
 
 
-def test_a_full_disk_fails_all_who_share_the_commit(small_disk: Path) -> None:
+def test_a_full_disk_fails_all_writes_of_the_commit(small_disk: Path) -> None:
     path = small_disk / "database"
     database = SqliteDatabase(path)
     put(database, 0)
@@ -355,7 +355,7 @@ def test_a_full_disk_fails_all_who_share_the_commit(small_disk: Path) -> None:
     assert_sound(path)
 
 
-def test_a_disk_that_cannot_be_written_is_unavailable_until_it_can(small_disk: Path) -> None:
+def test_a_read_only_disk_is_unavailable_until_it_is_writable(small_disk: Path) -> None:
     database = SqliteDatabase(small_disk / "database")
     put(database, 1)
     database.close()
@@ -373,14 +373,14 @@ def test_a_disk_that_cannot_be_written_is_unavailable_until_it_can(small_disk: P
 # Processes ------------------------------------------------------------------------------------------------------------
 
 
-def run_on_its_own(program: str, path: Path) -> None:
-    """A fork copies whatever threads there are, so it is no thing for the process of the tests."""
+def run_program(program: str, path: Path) -> None:
+    """Run a program that forks in its own process, because the test process has threads."""
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program), str(path)]
     subprocess.run(command, check=True, timeout=PATIENCE_SECONDS)
     assert_sound(path)
 
 
-def test_a_child_goes_on_after_its_parent_has_closed(path: Path) -> None:
+def test_a_child_can_write_after_its_parent_has_closed_the_database(path: Path) -> None:
     program = """
         import os, sys
         from pathlib import Path
@@ -408,10 +408,10 @@ def test_a_child_goes_on_after_its_parent_has_closed(path: Path) -> None:
         assert database.rows("SELECT number FROM output ORDER BY number") == [(1,), (2,), (3,), (4,)]
         database.close()
     """
-    run_on_its_own(program, path)
+    run_program(program, path)
 
 
-def test_a_fork_at_any_moment_harms_neither_side(path: Path) -> None:
+def test_a_fork_during_writes_harms_neither_process(path: Path) -> None:
     program = """
         import os, sys, threading
         from pathlib import Path
@@ -422,14 +422,14 @@ def test_a_fork_at_any_moment_harms_neither_side(path: Path) -> None:
         count = "SELECT count(*) FROM output"
         done = threading.Event()
 
-        def write_on(first):
+        def keep_writing(first):
             number = first
             while not done.is_set():
                 database.execute(put, (number,))
                 database.rows(count)
                 number += 1
 
-        writers = [threading.Thread(target=write_on, args=(first,)) for first in (10**6, 2 * 10**6)]
+        writers = [threading.Thread(target=keep_writing, args=(first,)) for first in (10**6, 2 * 10**6)]
         for writer in writers:
             writer.start()
         children = []
@@ -450,10 +450,10 @@ def test_a_fork_at_any_moment_harms_neither_side(path: Path) -> None:
         assert database.rows("SELECT count(*) FROM output WHERE number < 1000000") == [(200,)]
         database.close()
     """
-    run_on_its_own(program, path)
+    run_program(program, path)
 
 
-def lead_for_ever(path: Path, leading: threading.Event) -> None:
+def lead_forever(path: Path, leading: threading.Event) -> None:
     database = SqliteDatabase(path)
 
     def work(connection: sqlite3.Connection) -> None:
@@ -464,10 +464,10 @@ def lead_for_ever(path: Path, leading: threading.Event) -> None:
     database.write(work)
 
 
-def test_the_turn_of_a_killed_process_passes_on_at_once(database: SqliteDatabase, path: Path) -> None:
+def test_the_turn_of_a_killed_process_ends_immediately(database: SqliteDatabase, path: Path) -> None:
     put(database, 0)
     leading = SPAWN.Event()
-    process = SPAWN.Process(target=lead_for_ever, args=(path, leading))
+    process = SPAWN.Process(target=lead_forever, args=(path, leading))
     process.start()
     with ThreadPoolExecutor(1) as pool:
         assert leading.wait(PATIENCE_SECONDS)

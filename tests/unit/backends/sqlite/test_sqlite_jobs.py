@@ -1,4 +1,4 @@
-"""How a SqliteJobStore finds what it is asked for; what it promises is in tests/contract/."""
+"""Queries, output, and the outbox of a SqliteJobStore. tests/contract/ covers what all job stores have in common."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 class ExplainedDatabase(SqliteDatabase):
-    """Keeps the plan of each query."""
+    """A database that records the plan of each query."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -64,7 +64,7 @@ def every_page(store: SqliteJobStore, *, status: str | None = None, user_id: str
     ],
     ids=["status", "user", "user and status", "lease", "unpublished", "output"],
 )
-def test_a_query_touches_only_what_it_gives(
+def test_a_query_reads_only_the_rows_that_it_returns(
     database: ExplainedDatabase, use: Callable[[SqliteJobStore], object], expected: str
 ) -> None:
     store = SqliteJobStore(database)
@@ -74,12 +74,12 @@ def test_a_query_touches_only_what_it_gives(
     use(store)
     assert database.plans
     for plan in database.plans:
-        # One step, and no sorting after it.
+        # A single step, so there is no sorting.
         assert len(plan) == 1
         assert plan[0].startswith(expected + " ")
 
 
-def test_the_list_of_all_jobs_is_read_in_its_order(database: ExplainedDatabase) -> None:
+def test_the_list_of_all_jobs_is_read_in_order(database: ExplainedDatabase) -> None:
     store = SqliteJobStore(database)
     for name in ("a", "b"):
         insert(store, Job(hash=name, create_time="", secret=""))
@@ -91,20 +91,20 @@ def test_the_list_of_all_jobs_is_read_in_its_order(database: ExplainedDatabase) 
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
-def test_a_number_that_the_database_cannot_hold_is_invalid(database: ExplainedDatabase, number: int) -> None:
+def test_a_segment_number_of_more_than_64_bits_is_invalid(database: ExplainedDatabase, number: int) -> None:
     store = SqliteJobStore(database)
     with pytest.raises(Invalid):
         store.put_output(OutputSegment("a", number, ""), lambda _: None)
 
 
 @pytest.mark.parametrize("number", [2**63 - 1, -(2**63)])
-def test_the_utmost_numbers_are_held(database: ExplainedDatabase, number: int) -> None:
+def test_the_largest_and_smallest_segment_numbers_are_stored(database: ExplainedDatabase, number: int) -> None:
     store = SqliteJobStore(database)
     store.put_output(OutputSegment("a", number, "text"), lambda _: None)
     assert list(store.output("a")) == [OutputSegment("a", number, "text")]
 
 
-def test_output_is_read_little_by_little(database: ExplainedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_is_read_in_parts(database: ExplainedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SqliteJobStore(database)
     for number in range(6):
         store.put_output(OutputSegment("a", number, "x" * 600_000), lambda _: None)
@@ -125,7 +125,7 @@ def test_output_is_read_little_by_little(database: ExplainedDatabase, monkeypatc
 
 
 class RecordingOutbox:
-    """Notes what it is told, and when."""
+    """An outbox that records its calls, and the number of stored jobs at each wake-up."""
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
@@ -156,13 +156,13 @@ def test_a_new_job_is_published_by_the_commit_that_stores_it(database: Explained
     assert store.unpublished(datetime(2027, 1, 1, tzinfo=UTC), 5) == ()
 
 
-def test_those_who_wait_are_called_once_the_job_can_be_found(database: ExplainedDatabase) -> None:
+def test_subscribers_are_woken_after_the_commit(database: ExplainedDatabase) -> None:
     outbox = RecordingOutbox(database)
     SqliteJobStore(database, outbox).transact("job", lambda stored: waiting_job())
     assert outbox.stored_at_call == [1]
 
 
-def test_a_job_that_is_published_or_has_no_pool_is_not_published_again(database: ExplainedDatabase) -> None:
+def test_a_job_that_is_published_or_has_no_pool_is_not_published(database: ExplainedDatabase) -> None:
     outbox = RecordingOutbox(database)
     store = SqliteJobStore(database, outbox)
     store.transact("job", lambda stored: waiting_job(pool=None))
@@ -172,13 +172,13 @@ def test_a_job_that_is_published_or_has_no_pool_is_not_published_again(database:
     assert outbox.stored_at_call == []
 
 
-def test_a_refused_change_publishes_nothing(database: ExplainedDatabase) -> None:
+def test_a_rejected_change_publishes_nothing(database: ExplainedDatabase) -> None:
     outbox = RecordingOutbox(database)
 
-    def refuse(stored: Job | None) -> Job:
+    def reject(stored: Job | None) -> Job:
         raise Invalid("No.")
 
     with pytest.raises(Invalid):
-        SqliteJobStore(database, outbox).transact("job", refuse)
+        SqliteJobStore(database, outbox).transact("job", reject)
     assert outbox.added == []
     assert outbox.stored_at_call == []

@@ -1,4 +1,4 @@
-"""How a SqliteJobQueue keeps its messages; what it promises is in tests/contract/."""
+"""Leases and wake-up calls of a SqliteJobQueue. tests/contract/ covers what all job queues have in common."""
 
 from __future__ import annotations
 
@@ -78,19 +78,20 @@ def take(subscription: Subscription) -> Delivery:
 # Leases ---------------------------------------------------------------------------------------------------------------
 
 
-def test_messages_come_in_the_order_of_their_publishing(queue: SqliteJobQueue, clock: Clock) -> None:
+def test_messages_are_delivered_in_the_order_of_publishing(queue: SqliteJobQueue, clock: Clock) -> None:
     with queue.subscribe("pool", 4) as subscription:
         for job_hash in ("b", "c", "a", "b"):
             queue.publish("pool", job_hash)
             clock.advance(1)
-        # A second publish does not cost a message its place, but a nack does: so that it cannot block the others.
+        # A second publish keeps a message's place in the queue. A nack does not, so that the message cannot block
+        # others.
         first = take(subscription)
         assert first.job_hash == "b"
         first.nack()
         assert [take(subscription).job_hash for _ in range(3)] == ["c", "a", "b"]
 
 
-def test_a_message_shows_again_when_its_lease_ends(queue: SqliteJobQueue, clock: Clock) -> None:
+def test_a_message_is_redelivered_when_its_lease_expires(queue: SqliteJobQueue, clock: Clock) -> None:
     queue.publish("pool", "a")
     with queue.subscribe("pool", 4) as one, queue.subscribe("pool", 4) as other:
         take(one)
@@ -100,7 +101,7 @@ def test_a_message_shows_again_when_its_lease_ends(queue: SqliteJobQueue, clock:
         assert take(other).job_hash == "a"
 
 
-def test_whoever_lost_a_message_can_neither_ack_nor_nack_it(queue: SqliteJobQueue, clock: Clock) -> None:
+def test_a_void_delivery_can_be_neither_acked_nor_nacked(queue: SqliteJobQueue, clock: Clock) -> None:
     queue.publish("pool", "a")
     with queue.subscribe("pool", 4) as one, queue.subscribe("pool", 4) as other:
         lost = take(one)
@@ -113,7 +114,7 @@ def test_whoever_lost_a_message_can_neither_ack_nor_nack_it(queue: SqliteJobQueu
         assert take(one).job_hash == "a"
 
 
-def test_whoever_lost_a_message_does_not_extend_it(open_queue: Opener, queue: SqliteJobQueue, clock: Clock) -> None:
+def test_a_void_delivery_is_not_extended(open_queue: Opener, queue: SqliteJobQueue, clock: Clock) -> None:
     queue.publish("pool", "a")
     with open_queue(extend_every=timedelta(milliseconds=5)).subscribe("pool", 4) as one:
         take(one)
@@ -127,7 +128,7 @@ def test_whoever_lost_a_message_does_not_extend_it(open_queue: Opener, queue: Sq
             assert take(other).job_hash == "a"
 
 
-def test_messages_in_hand_are_extended_while_the_process_lives(
+def test_deliveries_are_extended_while_the_process_lives(
     open_queue: Opener, database: SqliteDatabase, clock: Clock
 ) -> None:
     queue = open_queue(extend_every=timedelta(milliseconds=5))
@@ -148,7 +149,7 @@ def test_messages_in_hand_are_extended_while_the_process_lives(
             assert subscription.next(0) is None
 
 
-def test_an_extension_that_fails_is_tried_again(
+def test_a_failed_extension_is_retried(
     open_queue: Opener,
     database: SqliteDatabase,
     clock: Clock,
@@ -174,7 +175,7 @@ def test_an_extension_that_fails_is_tried_again(
     assert "cannot extend deliveries" in caplog.text
 
 
-def test_what_is_in_hand_at_the_end_shows_again_at_once(queue: SqliteJobQueue) -> None:
+def test_unsettled_deliveries_are_redelivered_when_the_subscription_ends(queue: SqliteJobQueue) -> None:
     for job_hash in "abc":
         queue.publish("pool", job_hash)
     with queue.subscribe("pool", 4) as subscription:
@@ -185,7 +186,7 @@ def test_what_is_in_hand_at_the_end_shows_again_at_once(queue: SqliteJobQueue) -
         assert subscription.next(0) is None
 
 
-def test_a_delivery_whose_settling_fails_can_be_settled_again(
+def test_a_delivery_can_be_settled_again_after_an_error(
     queue: SqliteJobQueue, database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> int:
@@ -206,8 +207,10 @@ def test_a_delivery_whose_settling_fails_can_be_settled_again(
 # Wake-up calls --------------------------------------------------------------------------------------------------------
 
 
-def test_no_call_is_lost_between_looking_and_waiting(queue: SqliteJobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks by himself here: with one lost call this would not come to its end."""
+def test_no_wake_up_call_is_lost_between_polling_and_waiting(
+    queue: SqliteJobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The poll interval is longer than the test, so that a single lost call would fail it."""
     monkeypatch.setattr(sqlite_queue, "POLL_SECONDS", 10 * PATIENCE_SECONDS)
     count = 200
     done = threading.Semaphore(0)
@@ -223,7 +226,7 @@ def test_no_call_is_lost_between_looking_and_waiting(queue: SqliteJobQueue, monk
             for number in range(count):
                 queue.publish("pool", f"job {number}")
                 if number % 3:
-                    # Alone and in bursts.
+                    # Publish one at a time and in bursts.
                     assert done.acquire(timeout=PATIENCE_SECONDS)
             for _ in range(len(range(0, count, 3))):
                 assert done.acquire(timeout=PATIENCE_SECONDS)
@@ -234,7 +237,9 @@ def test_no_call_is_lost_between_looking_and_waiting(queue: SqliteJobQueue, monk
             worker.result()
 
 
-def test_a_close_between_looking_and_waiting_is_heard(queue: SqliteJobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_close_between_polling_and_waiting_ends_the_wait(
+    queue: SqliteJobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sqlite_queue, "POLL_SECONDS", 10 * PATIENCE_SECONDS)
     clear = Listener.clear
     with queue.subscribe("pool", 1) as subscription, ThreadPoolExecutor(1) as pool:
@@ -247,7 +252,9 @@ def test_a_close_between_looking_and_waiting_is_heard(queue: SqliteJobQueue, mon
         assert pool.submit(subscription.next, 10 * PATIENCE_SECONDS).result(PATIENCE_SECONDS) is None
 
 
-def test_a_message_whose_call_went_wrong_is_found(queue: SqliteJobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_whose_wake_up_call_fails_is_found_by_polling(
+    queue: SqliteJobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise OSError
 
@@ -262,7 +269,7 @@ def test_a_message_whose_call_went_wrong_is_found(queue: SqliteJobQueue, monkeyp
         assert delivery.job_hash == "a"
 
 
-def test_the_end_of_a_lease_is_not_slept_through(database: SqliteDatabase, wake_folder: Path) -> None:
+def test_a_waiting_subscription_notices_the_end_of_a_lease(database: SqliteDatabase, wake_folder: Path) -> None:
     queue = SqliteJobQueue(
         database, wake_folder, lambda: datetime.now(UTC), lease=timedelta(seconds=0.1), extend_every=NEVER
     )
@@ -274,7 +281,7 @@ def test_the_end_of_a_lease_is_not_slept_through(database: SqliteDatabase, wake_
         assert delivery.job_hash == "a"
 
 
-def test_a_subscription_leaves_no_pipe_and_no_thread(queue: SqliteJobQueue, wake_folder: Path) -> None:
+def test_a_subscription_leaves_no_pipe_thread_or_file(queue: SqliteJobQueue, wake_folder: Path) -> None:
     queue.publish("pool", "a")
     threads, files = threading.active_count(), os.listdir("/proc/self/fd")
     with queue.subscribe("pool", 4) as subscription:
@@ -283,12 +290,14 @@ def test_a_subscription_leaves_no_pipe_and_no_thread(queue: SqliteJobQueue, wake
     assert list(wake_folder.iterdir()) == []
     assert threading.active_count() == threads
     assert os.listdir("/proc/self/fd") == files
-    # And closing it later, as a signal's handler may, is harmless.
+    # Closing it later, as a signal handler can, is harmless.
     subscription.close()
     assert subscription.next(0) is None
 
 
-def test_a_folder_may_be_deeper_than_the_path_of_a_socket_may_be_long(database: SqliteDatabase, tmp_path: Path) -> None:
+def test_the_path_of_the_wake_folder_can_be_longer_than_that_of_a_socket(
+    database: SqliteDatabase, tmp_path: Path
+) -> None:
     queue = SqliteJobQueue(database, tmp_path / ("deep/" * 60), lambda: datetime.now(UTC))
     with queue.subscribe("pool", 4) as subscription, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(subscription.next, PATIENCE_SECONDS)

@@ -1,3 +1,5 @@
+"""Wake-up calls between processes (cloud_executor/backends/sqlite/wake.py)."""
+
 from __future__ import annotations
 
 import os
@@ -32,25 +34,25 @@ def listener(wake: WakeFolder) -> Iterator[Listener]:
 
 
 def called(listener: Listener, seconds: float = 0) -> bool:
-    """Whether `wait` returns before its time; a call stays until it is cleared."""
+    """Whether `wait` returns early. A call remains until it is cleared."""
     started = time.monotonic()
     listener.wait(seconds or 0.02)
     return time.monotonic() - started < (seconds or 0.02)
 
 
-def test_a_call_before_the_wait_is_heard(wake: WakeFolder, listener: Listener) -> None:
+def test_a_call_before_the_wait_is_received(wake: WakeFolder, listener: Listener) -> None:
     wake.call("channel")
     assert called(listener, LONG_SECONDS)
 
 
-def test_a_call_during_the_wait_is_heard(wake: WakeFolder, listener: Listener) -> None:
+def test_a_call_during_the_wait_is_received(wake: WakeFolder, listener: Listener) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(called, listener, LONG_SECONDS)
         wake.call("channel")
         assert waiting.result()
 
 
-def test_a_cleared_call_is_forgotten(wake: WakeFolder, listener: Listener) -> None:
+def test_a_cleared_call_is_discarded(wake: WakeFolder, listener: Listener) -> None:
     wake.call("channel")
     wake.call("channel")
     listener.clear()
@@ -59,7 +61,9 @@ def test_a_cleared_call_is_forgotten(wake: WakeFolder, listener: Listener) -> No
     assert called(listener, LONG_SECONDS)
 
 
-def test_all_listeners_of_a_channel_are_called_and_no_other(wake: WakeFolder, folder: Path, listener: Listener) -> None:
+def test_a_call_reaches_all_listeners_on_its_channel_and_no_others(
+    wake: WakeFolder, folder: Path, listener: Listener
+) -> None:
     second, other = WakeFolder(folder).listen("channel"), wake.listen("chan")
     wake.call("channel")
     assert called(listener, LONG_SECONDS)
@@ -69,14 +73,14 @@ def test_all_listeners_of_a_channel_are_called_and_no_other(wake: WakeFolder, fo
     other.close()
 
 
-def test_nobody_need_listen(wake: WakeFolder, folder: Path) -> None:
+def test_a_call_without_listeners_succeeds(wake: WakeFolder, folder: Path) -> None:
     wake.call("channel")
     wake.listen("channel").close()
     wake.call("channel")
     assert list(folder.iterdir()) == []
 
 
-def test_calls_that_nobody_clears_do_not_block_the_caller(wake: WakeFolder, listener: Listener) -> None:
+def test_calls_that_are_never_cleared_do_not_block_the_caller(wake: WakeFolder, listener: Listener) -> None:
     for _ in range(70_000):
         listener.call()
     wake.call("channel")
@@ -85,7 +89,7 @@ def test_calls_that_nobody_clears_do_not_block_the_caller(wake: WakeFolder, list
     assert not called(listener)
 
 
-def test_the_pipe_of_a_dead_listener_is_removed_by_the_next_call(wake: WakeFolder, folder: Path) -> None:
+def test_the_next_call_removes_the_pipe_of_a_dead_listener(wake: WakeFolder, folder: Path) -> None:
     dead = wake.listen("channel")
     os.close(dead._pipe)
     assert len(list(folder.iterdir())) == 1
@@ -95,16 +99,16 @@ def test_the_pipe_of_a_dead_listener_is_removed_by_the_next_call(wake: WakeFolde
     assert list(folder.iterdir()) == []
 
 
-def test_a_listener_that_is_just_beginning_is_not_taken_for_a_dead_one(wake: WakeFolder) -> None:
-    """Callers who find dead ones all the while never remove a pipe that is about to be opened."""
+def test_a_call_never_removes_the_pipe_of_a_new_listener(wake: WakeFolder) -> None:
+    """Callers that remove the pipes of dead listeners leave a pipe that is about to be opened."""
     done = threading.Event()
 
-    def call_on() -> None:
+    def keep_calling() -> None:
         while not done.is_set():
             wake.call("channel")
 
     with ThreadPoolExecutor(3) as pool:
-        calling = [pool.submit(call_on) for _ in range(3)]
+        calling = [pool.submit(keep_calling) for _ in range(3)]
         try:
             for _ in range(200):
                 listener = wake.listen("channel")
@@ -116,7 +120,7 @@ def test_a_listener_that_is_just_beginning_is_not_taken_for_a_dead_one(wake: Wak
             caller.result()
 
 
-def test_a_folder_may_be_deep_and_a_channel_may_have_any_name(tmp_path: Path) -> None:
+def test_the_folder_can_be_deep_and_the_channel_name_can_be_any_string(tmp_path: Path) -> None:
     wake = WakeFolder(tmp_path / ("deep" * 20) / ("deeper" * 20) / ("deepest" * 20))
     for channel in ("", "a/b", "../x", "\0", "\ud83d", "x" * 10_000):
         listener = wake.listen(channel)
@@ -125,10 +129,10 @@ def test_a_folder_may_be_deep_and_a_channel_may_have_any_name(tmp_path: Path) ->
         listener.close()
 
 
-def test_a_call_to_a_closed_listener_does_nothing(listener: Listener, wake: WakeFolder, tmp_path: Path) -> None:
+def test_a_call_on_a_closed_listener_does_nothing(listener: Listener, wake: WakeFolder, tmp_path: Path) -> None:
     closed = wake.listen("channel")
     closed.close()
-    # The next file that is opened gets the number of the pipe.
+    # The next file to be opened gets the pipe's descriptor.
     with (tmp_path / "another file").open("wb") as file:
         closed.call()
         assert file.tell() == 0

@@ -1,4 +1,4 @@
-"""A server that takes resumable uploads as Cloud Storage does, and fails where it is told to."""
+"""A server that accepts resumable uploads like Cloud Storage, and fails as a script tells it to."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import google_crc32c
 class StorageServer:
     url: str = ""
     script: list[int | str] = field(default_factory=list)
-    """what the next pieces meet: a number of bytes that are taken, `lost` (the answer), or a status"""
+    """Outcomes of the next pieces: the number of bytes to accept, `lost` to drop the response, or an error status."""
     received: bytearray = field(default_factory=bytearray)
     finished: bool = False
     requests: list[str] = field(default_factory=list)
-    """method and path of each"""
+    """Method and path of each request."""
 
 
 @contextmanager
@@ -32,45 +32,45 @@ def storage_server() -> Iterator[StorageServer]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            self.note()
-            self.give(404)
+            self.record()
+            self.respond(404)
 
         def do_POST(self) -> None:
-            self.note()
-            self.give(200, {"Location": f"{state.url}/session"})
+            self.record()
+            self.respond(200, {"Location": f"{state.url}/session"})
 
         def do_PATCH(self) -> None:
-            self.note()
-            self.give(200)
+            self.record()
+            self.respond(200)
 
         def do_DELETE(self) -> None:
-            self.note()
-            self.give(499)
+            self.record()
+            self.respond(499)
 
         def do_PUT(self) -> None:
-            body = self.note()
+            body = self.record()
             place, _, total = self.headers["Content-Range"].removeprefix("bytes ").partition("/")
             start = len(state.received) if place == "*" else int(place.partition("-")[0])
-            fault = state.script.pop(0) if state.script else None
-            if isinstance(fault, str) and fault != "lost":
-                self.give(int(fault))
+            outcome = state.script.pop(0) if state.script else None
+            if isinstance(outcome, str) and outcome != "lost":
+                self.respond(int(outcome))
                 return
             new = body[len(state.received) - start :]
-            state.received += new[:fault] if isinstance(fault, int) else new
+            state.received += new[:outcome] if isinstance(outcome, int) else new
             state.finished = str(len(state.received)) == total
-            if fault == "lost":
+            if outcome == "lost":
                 self.close_connection = True
             elif state.finished:
-                self.give(200)
+                self.respond(200)
             else:
                 end = len(state.received) - 1
-                self.give(308, {"Range": f"bytes=0-{end}"} if end >= 0 else {})
+                self.respond(308, {"Range": f"bytes=0-{end}"} if end >= 0 else {})
 
-        def note(self) -> bytes:
+        def record(self) -> bytes:
             state.requests.append(f"{self.command} {self.path}")
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-        def give(self, status: int, headers: dict[str, str] | None = None) -> None:
+        def respond(self, status: int, headers: dict[str, str] | None = None) -> None:
             checksum = google_crc32c.Checksum(bytes(state.received)).digest()
             body = json.dumps({"crc32c": base64.b64encode(checksum).decode()}).encode()
             self.send_response(status)

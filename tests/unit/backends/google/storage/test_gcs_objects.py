@@ -1,0 +1,145 @@
+"""Errors of Cloud Storage, and signed URLs."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import google.auth
+import pytest
+import requests
+from google.api_core.exceptions import from_http_status
+from google.auth import compute_engine
+from google.auth.exceptions import DefaultCredentialsError
+from google.oauth2 import credentials as oauth2
+from requests.adapters import HTTPAdapter
+from scripted_server import response, scripted_server
+
+from cloud_executor.backends.google.storage.errors import storage_errors
+from cloud_executor.backends.google.storage.objects import GcsObjectStore
+from cloud_executor.errors import NotFound, QuotaExceeded, Unavailable
+from cloud_executor.ports import ObjectNotFound
+
+KEY = "wg-content/ab/cdef"
+
+OpenStore = Callable[[str], GcsObjectStore]
+
+
+# Errors ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["stat", "open", "read"])
+@pytest.mark.parametrize(("status", "error"), [(404, ObjectNotFound), (403, Unavailable), (401, Unavailable)])
+def test_an_error_response_is_translated_to_an_error_of_the_port(
+    open_store: OpenStore, status: int, error: type[Exception], call: str
+) -> None:
+    with scripted_server([response(f"{status} Refused", b"secret/path")] * 1000) as server:
+        store = open_store(server.url)
+        with pytest.raises(error) as raised:
+            getattr(store, call)(KEY)
+    assert type(raised.value) is error
+    assert "secret" not in str(raised.value)
+
+
+def test_too_many_requests_exceed_the_quota() -> None:
+    with pytest.raises(QuotaExceeded), storage_errors():
+        raise from_http_status(429, "slow down")
+
+
+def test_a_missing_bucket_is_unavailable(open_store: OpenStore) -> None:
+    with scripted_server([response("404 Not Found")] * 10) as server:
+        store = open_store(server.url)
+        with pytest.raises(Unavailable):
+            store.put(KEY, [b"x"])
+        with pytest.raises(Unavailable):
+            list(store.list(""))
+        with pytest.raises(Unavailable):
+            store.upload_url(KEY, 1, "", None)
+
+
+def test_a_service_that_cannot_be_reached_is_unavailable(open_store: OpenStore) -> None:
+    with scripted_server([]) as server:
+        url = server.url
+    store = open_store(url)
+    for call in (store.stat, store.open, store.delete, lambda key: store.put(key, [b"x"])):
+        with pytest.raises(Unavailable):
+            call(KEY)
+
+
+def test_missing_credentials_are_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(**_: object) -> Any:
+        raise DefaultCredentialsError("see https://cloud.example")
+
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.setattr(google.auth, "default", none)
+    with pytest.raises(Unavailable) as raised:
+        GcsObjectStore("bucket", "test").stat(KEY)
+    assert not isinstance(raised.value, NotFound)
+
+
+# Signed URLs ----------------------------------------------------------------------------------------------------------
+
+
+def signed(monkeypatch: pytest.MonkeyPatch, credentials: object, statuses: dict[str, int]) -> tuple[str, list[str]]:
+    """A download URL, and the URLs requested to sign it."""
+    requested: list[str] = []
+
+    def google_response(_: HTTPAdapter, request: Any, **__: object) -> requests.Response:
+        requested.append(request.url)
+        host = urlsplit(request.url).hostname or ""
+        response = requests.Response()
+        response.status_code = statuses.get(host, 200)
+        is_universe = request.url.endswith("/universe-domain")
+        response.headers["Content-Type"] = "text/plain" if is_universe else "application/json"
+        content = {
+            "email": "robot@project.example",
+            "scopes": [],
+            "access_token": "a token",
+            "expires_in": 3600,
+            "signedBlob": base64.b64encode(b"a signature").decode(),
+        }
+        response._content = b"googleapis.com" if is_universe else json.dumps(content).encode()
+        response.request = request
+        return response
+
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.setattr(google.auth, "default", lambda **_: (credentials, "project"))
+    monkeypatch.setattr(HTTPAdapter, "send", google_response)
+    url = GcsObjectStore("bucket", "project").download_url(
+        "wg-zip/ab/c d.zip", content_type="application/zip", disposition="attachment", lifetime=timedelta(hours=1)
+    )
+    return url, requested
+
+
+def test_iam_signs_a_url_for_an_account_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    url, requested = signed(monkeypatch, compute_engine.Credentials(), {})
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    assert (parts.scheme, parts.hostname, parts.path) == (
+        "https",
+        "storage.googleapis.com",
+        "/bucket/wg-zip/ab/c%20d.zip",
+    )
+    assert query["response-content-type"] == ["application/zip"]
+    assert query["response-content-disposition"] == ["attachment"]
+    assert query["X-Goog-Expires"] == ["3600"]
+    assert query["X-Goog-Credential"][0].startswith("robot@project.example/")
+    assert query["X-Goog-Signature"] == [b"a signature".hex()]
+    signing = [request for request in requested if "signBlob" in request]
+    assert [urlsplit(request).path for request in signing] == [
+        "/v1/projects/-/serviceAccounts/robot@project.example:signBlob"
+    ]
+
+
+def test_a_rejected_signing_request_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unavailable):
+        signed(monkeypatch, compute_engine.Credentials(), {"iamcredentials.googleapis.com": 403})
+
+
+def test_credentials_that_cannot_sign_are_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unavailable):
+        signed(monkeypatch, oauth2.Credentials("a user's token"), {})
