@@ -33,10 +33,8 @@ output "nonce_secret" {
   value       = one(google_secret_manager_secret.nonce[*].secret_id)
 }
 
-output "try_it" {
-  description = "Bash commands that run a first job."
-  # The directives leave indentation behind, which replace() removes.
-  value = replace(<<-EOT
+locals {
+  try_it = <<-EOT
     export EXECUTOR_URL=${local.url}
     headers=()
     %{if nonsensitive(var.iap != null)~}
@@ -57,5 +55,9 @@ output "try_it" {
     curl --fail "$${headers[@]}" --request POST "$EXECUTOR_URL/rest/executor/create/$job"
     curl --fail "$${headers[@]}" "$EXECUTOR_URL/rest/executor/info/$job" # repeat until the status is SUCCESS: the first VM takes a few minutes to start
   EOT
-  , "/\\n +/", "\n")
+}
+
+output "try_it" {
+  description = "Bash commands that run a first job."
+  value       = replace(local.try_it, "/\\n +/", "\n") # removes the indentation that the directives leave behind
 }
