@@ -13,7 +13,7 @@ from cloud_executor.model.job import Job, Status
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker_vm.worker.heartbeat.LOOK_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr("worker_vm.worker.heartbeat.POLL_SECONDS", 0.1)
 
 
 def canceled_when_ready(stack: Stack, job: Job) -> Job:

@@ -120,12 +120,12 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(stack: Stack) -> None:
 
 
 def test_a_worker_that_waits_for_jobs_or_runs_one_is_healthy(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker_vm.worker.worker.ASK_SECONDS", 0.05)
+    monkeypatch.setattr("worker_vm.worker.worker.POLL_SECONDS", 0.05)
     monkeypatch.setattr("worker_vm.worker.worker.STUCK_SECONDS", 1.0)
     with WorkerThread(runner_of(stack, stack.jobs), queue=stack.jobs.queue, slots=2) as thread:
         job = stack.add_script("sleep 2")
-        until(lambda: thread.worker.fault() or stack.get(job).finished)
-        assert thread.worker.fault() is None
+        until(lambda: thread.worker.unhealthy_reason() or stack.get(job).finished)
+        assert thread.worker.unhealthy_reason() is None
 
 
 def test_a_slot_that_never_comes_back_from_asking_is_a_fault(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_a_slot_that_never_comes_back_from_asking_is_a_fault(stack: Stack, monke
             let_go.set()
 
     with WorkerThread(runner_of(stack, stack.jobs), queue=FakeQueue(Stuck())) as thread:
-        assert until(thread.worker.fault).startswith("Slot 1 has not come back from asking for a job for ")
+        assert until(thread.worker.unhealthy_reason).startswith("Slot 1 has not come back from asking for a job for ")
 
 
 def test_a_queue_that_cannot_be_reached_is_no_fault_of_the_worker(
@@ -163,7 +163,7 @@ def test_a_queue_that_cannot_be_reached_is_no_fault_of_the_worker(
     with WorkerThread(runner_of(stack, stack.jobs), queue=FakeQueue(Unreachable())) as thread:
         for _ in range(8):
             assert asked.acquire(timeout=30)
-            assert thread.worker.fault() is None
+            assert thread.worker.unhealthy_reason() is None
 
 
 def test_a_heartbeat_that_does_not_come_round_is_a_fault(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,9 +179,9 @@ def test_a_heartbeat_that_does_not_come_round_is_a_fault(stack: Stack, monkeypat
     options = JobOptions(refresh_period=timedelta(milliseconds=100))
     jobs = Slow(stack.jobs.store, stack.jobs.queue, stack.jobs.pools, options)
     with WorkerThread(runner_of(stack, jobs), queue=jobs.queue) as thread:
-        assert until(thread.worker.fault).startswith("The heartbeat has been silent for ")
+        assert until(thread.worker.unhealthy_reason).startswith("The heartbeat has been silent for ")
         let_go.set()
-        until(lambda: thread.worker.fault() is None)
+        until(lambda: thread.worker.unhealthy_reason() is None)
 
 
 # Logs ---------------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleMachine]:
 
 @pytest.fixture(autouse=True)
 def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker_vm.worker.worker.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("worker_vm.worker.worker.IDLE_CHECK_SECONDS", 0.01)
 
 
 # When it is idle ----------------------------------------------------------------------------------------------------
@@ -89,13 +89,13 @@ def test_the_longest_asking_slot_is_known_and_no_working_one() -> None:
     clock = Clock()
     slots = Slots(2, clock)
     clock.seconds += 5
-    slots.asks(1)
+    slots.polls(1)
     clock.seconds += 5
-    assert slots.longest_asking() == (2, 10)
+    assert slots.longest_polling() == (2, 10)
     with slots.working(2):
-        assert slots.longest_asking() == (1, 5)
+        assert slots.longest_polling() == (1, 5)
         with slots.working(1):
-            assert slots.longest_asking() is None
+            assert slots.longest_polling() is None
 
 
 # The machine --------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ METRICS = dict(
 def records(stack: Stack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What a worker logs while it does all that is counted."""
     monkeypatch.setattr("worker_vm.worker.worker.COUNT_SECONDS", 0.1)
-    monkeypatch.setattr("worker_vm.worker.worker.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("worker_vm.worker.worker.IDLE_CHECK_SECONDS", 0.05)
     caplog.set_level(logging.INFO)
     caplog.handler.setFormatter(JsonFormatter("worker"))
     with WorkerThread(runner_of(stack, stack.jobs), queue=stack.jobs.queue, slots=2):

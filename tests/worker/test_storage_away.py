@@ -18,7 +18,7 @@ from cloud_executor.composition import Jobs
 from cloud_executor.errors import QuotaExceeded, StorageFull, Unavailable
 from cloud_executor.model.job import Job, Outcome, Status
 from cloud_executor.ports import ObjectInfo
-from worker_vm.worker.retry import persist
+from worker_vm.worker.retry import retry_while_unavailable
 
 FOR_EVER = 10**9
 FETCH = ["read", "stat", "open"]
@@ -71,7 +71,7 @@ def away(
 
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker_vm.worker.retry.persist.__defaults__", (0.2,))
+    monkeypatch.setattr("worker_vm.worker.retry.retry_while_unavailable.__defaults__", (0.2,))
 
 
 def add(stack: Stack, **fields: object) -> Job:
@@ -189,9 +189,9 @@ def test_an_outage_of_minutes_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
             raise Unavailable
         return True
 
-    assert persist(lambda: ends_at(880), Sleeper())
+    assert retry_while_unavailable(lambda: ends_at(880), Sleeper())
     with pytest.raises(Unavailable):
-        persist(lambda: ends_at(880 + 920), Sleeper())
+        retry_while_unavailable(lambda: ends_at(880 + 920), Sleeper())
     assert clock.now < 880 + 910
 
 
@@ -201,7 +201,7 @@ def test_an_outage_of_minutes_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
 def interrupted_while_waiting(
     stack: Stack, call: str, interrupt: Callable[[InProcessWorker, Job], None], monkeypatch: pytest.MonkeyPatch
 ) -> Job:
-    monkeypatch.setattr("worker_vm.worker.heartbeat.LOOK_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr("worker_vm.worker.heartbeat.POLL_SECONDS", 0.1)
     store, blobs = away(stack, call)
     job = add(stack)
     # Its patience lasts longer than the test waits for the thread.

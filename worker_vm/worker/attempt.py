@@ -1,4 +1,4 @@
-"""One attempt of this worker at a job, and whether it may go on."""
+"""One attempt of this worker at a job, and whether it may continue."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from enum import IntEnum
 from cloud_executor.jobs.log_fields import log_fields
 from cloud_executor.model.job import Job
 
-PROVEN_SHARE = 5 / 6
-"""of a lease: what is left of it after that is the time to stop the command in, before another worker may start it"""
+SAFE_LEASE_SHARE = 5 / 6
+"""Share of the lease in which the command may run. The rest is for stopping it before another worker may start it."""
 
 ARCHIVE_GRACE_SECONDS = 2.5
-"""how long a stopping worker goes on archiving the results of a command that has ended"""
+"""Time that a stopping worker spends on archiving the results of a command that has ended, in seconds."""
 
 
 class Interruption(IntEnum):
-    """Why an attempt ends before its time; the greater one counts."""
+    """Why an attempt ends early. The highest value takes precedence."""
 
     RELEASED = 1
-    """the worker stops: another one is to run the job"""
+    """The worker stops. Another worker will run the job."""
     CANCELED = 2
-    """somebody canceled the job"""
+    """The job was canceled."""
     LOST = 3
-    """the job belongs to another worker, or may soon"""
+    """The job belongs to another worker, or soon may."""
 
 
 class Interrupted(Exception):
-    """The attempt must not go on."""
+    """The attempt must not continue."""
 
     def __init__(self, reason: Interruption) -> None:
         super().__init__(reason.name)
@@ -39,10 +39,10 @@ class Interrupted(Exception):
 
 
 class Attempt:
-    """Safe for use by threads. Its descriptor becomes readable once it is interrupted, for a poll."""
+    """An attempt, safe for use by threads. Its descriptor becomes readable when the attempt is interrupted."""
 
     def __init__(self, job: Job, lease_seconds: float, claimed_at: float) -> None:
-        """`claimed_at`: on the monotonic clock, before the job was claimed."""
+        """`claimed_at` is a time on the monotonic clock, before the job was claimed."""
         self.job = job
         self._lease_seconds = lease_seconds
         self._claimed_at = claimed_at
@@ -50,7 +50,7 @@ class Attempt:
         self._interruption: Interruption | None = None
         self._interrupted_at = 0.0
         self._readable, self._writable = os.pipe()
-        self.proven(claimed_at)
+        self.lease_renewed_at(claimed_at)
 
     @property
     def job_hash(self) -> str:
@@ -61,22 +61,22 @@ class Attempt:
         return self.job.attempt
 
     def fields(self, action: str) -> dict[str, object]:
-        """What a log line says of it."""
+        """Fields that identify the attempt in a log record."""
         return log_fields(self.job, action) | {"worker_id": self.job.worker}
 
-    def proven(self, at: float) -> None:
-        """Note that the job was still ours then, on the monotonic clock."""
-        self._proven_until = at + PROVEN_SHARE * self._lease_seconds
+    def lease_renewed_at(self, at: float) -> None:
+        """Note that the lease was claimed or renewed at this time on the monotonic clock."""
+        self._safe_until = at + SAFE_LEASE_SHARE * self._lease_seconds
 
     @property
-    def seconds(self) -> float:
-        """How long ago the job was claimed."""
+    def elapsed_seconds(self) -> float:
+        """Time since the job was claimed, in seconds."""
         return time.monotonic() - self._claimed_at
 
     @property
     def seconds_left(self) -> float:
-        """How long the job is ours for certain."""
-        return max(0.0, self._proven_until - time.monotonic())
+        """Time in which the job certainly belongs to this attempt, in seconds."""
+        return max(0.0, self._safe_until - time.monotonic())
 
     @property
     def interruption(self) -> Interruption | None:
@@ -91,25 +91,25 @@ class Attempt:
                 os.write(self._writable, b"\0")
             self._interruption = max(reason, self._interruption or reason)
 
-    def check(self) -> None:
+    def raise_if_interrupted(self) -> None:
         """Raises Interrupted."""
         reason = self.interruption
         if reason is not None:
             raise Interrupted(reason)
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long, for `persist`. Raises Interrupted as soon as the attempt is."""
+        """Wait between two retries. Raises Interrupted as soon as the attempt is interrupted; else returns False."""
         poll = select.poll()
         poll.register(self._readable, select.POLLIN)
         poll.poll(math.ceil(1000 * min(seconds, self.seconds_left)))
-        self.check()
+        self.raise_if_interrupted()
         return False
 
-    def check_archiving(self) -> None:
-        """Raises Interrupted if results must not, or need not, be stored any more."""
+    def raise_if_archiving_must_stop(self) -> None:
+        """Raises Interrupted if results must not be stored, or no longer need to be."""
         reason = self.interruption
-        patient = time.monotonic() < self._interrupted_at + ARCHIVE_GRACE_SECONDS
-        if reason is Interruption.LOST or (reason is Interruption.RELEASED and not patient):
+        has_time = time.monotonic() < self._interrupted_at + ARCHIVE_GRACE_SECONDS
+        if reason is Interruption.LOST or (reason is Interruption.RELEASED and not has_time):
             raise Interrupted(reason)
 
     def fileno(self) -> int:

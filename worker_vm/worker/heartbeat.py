@@ -21,7 +21,7 @@ from worker_vm.worker.attempt import Attempt, Interruption
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_SECONDS = 1.0
+POLL_SECONDS = 1.0
 """how often a running job is looked at: so long a cancel may take to be noticed"""
 
 RENEWALS_PER_LEASE = 3
@@ -61,7 +61,7 @@ class Heartbeat:
 
     def stop(self) -> None:
         self._ended.set()
-        self._thread.join(LOOK_EVERY_SECONDS)
+        self._thread.join(POLL_SECONDS)
 
     def show(self) -> None:
         """Record that the worker is there."""
@@ -103,7 +103,7 @@ class Heartbeat:
     def _beat(self) -> None:
         refresh_seconds = self._jobs.options.refresh_period.total_seconds()
         show_at = time.monotonic() + refresh_seconds
-        while not self._ended.wait(min(LOOK_EVERY_SECONDS, self._renew_every, refresh_seconds)):
+        while not self._ended.wait(min(POLL_SECONDS, self._renew_every, refresh_seconds)):
             self._beaten_at = time.monotonic()
             # Nothing may end this thread: jobs would go on without a lease.
             try:
@@ -128,7 +128,7 @@ class Heartbeat:
         try:
             if now >= renew_at:
                 job = self._jobs.renew(attempt.job_hash, attempt.number)
-                attempt.proven(now)
+                attempt.lease_renewed_at(now)
                 with self._lock:
                     if attempt in self._attempts:
                         self._attempts[attempt] = now + self._renew_every

@@ -11,7 +11,7 @@
 
 A step that fails says so by JobFailed; the attempt ends with that status. Interrupted means that the job was canceled,
 or that it goes to another worker: then nothing is recorded, and the job and its delivery are given back.
-BelongsElsewhere means that it is handed over to another pool. Unavailable means that a service has been away for longer
+WrongPool means that it is handed over to another pool. Unavailable means that a service has been away for longer
 than a step waits: that is no fault of the job, which counts the attempt as lost and is run again.
 """
 
@@ -38,7 +38,7 @@ from worker_vm.worker.command.command_runner import CommandRunner
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.results.archive import archive
-from worker_vm.worker.retry import PATIENCE_SECONDS, persist
+from worker_vm.worker.retry import RETRY_SECONDS, retry_while_unavailable
 from worker_vm.worker.sandbox.interface import Ending
 from worker_vm.worker.source.config import read_config
 from worker_vm.worker.source.fetch import fetch_source, unpack_source
@@ -46,7 +46,7 @@ from worker_vm.worker.work_folder import AttemptFolder, WorkFolder
 
 logger = logging.getLogger(__name__)
 
-SETTLE_PATIENCE_SECONDS = 1.0
+GIVE_BACK_SECONDS = 1.0
 """how long a job or a delivery that is given back waits for the storage: if that fails, the lease's end does it"""
 
 
@@ -60,7 +60,7 @@ _NEVER_BEGUN = frozenset(
 """statuses of jobs that have no times"""
 
 
-class BelongsElsewhere(Exception):
+class WrongPool(Exception):
     """The job is for another pool, or (None) for external workers."""
 
     def __init__(self, pool: str | None) -> None:
@@ -118,20 +118,20 @@ class JobRunner:
                 self._finish(attempt, outcome)
             except Interrupted as interrupted:
                 logger.info("job given back", extra=attempt.fields("release") | {"reason": interrupted.reason.name})
-                self._part(attempt, delivery, "release", self.attempts.release)
-            except BelongsElsewhere as found:
+                self._let_go(attempt, delivery, "release", self.attempts.release)
+            except WrongPool as found:
                 logger.info("job handed over", extra=attempt.fields("hand_over") | {"pool": found.pool})
                 hand_over = partial(self.attempts.hand_over, pool=found.pool)
-                self._part(attempt, delivery, "hand_over", hand_over, PATIENCE_SECONDS)
+                self._let_go(attempt, delivery, "hand_over", hand_over, RETRY_SECONDS)
             except (StaleAttempt, JobNotFound):
                 logger.warning("job belongs to another worker", extra=attempt.fields("finish"))
-                self._settle(delivery.ack)
+                self._close_delivery(delivery.ack)
             except Unavailable as error:
                 logger.exception("job abandoned for want of what it needs", extra=attempt.fields("abandon"))
                 # Another attempt begins, unless too many were lost.
-                self._part(attempt, delivery, "abandon", partial(self.attempts.abandon, cause=str(error)))
+                self._let_go(attempt, delivery, "abandon", partial(self.attempts.abandon, cause=str(error)))
             else:
-                self._settle(delivery.ack)
+                self._close_delivery(delivery.ack)
 
     def _claim(self, delivery: Delivery) -> Attempt | None:
         before = time.monotonic()
@@ -139,10 +139,10 @@ class JobRunner:
             job = self.attempts.claim(delivery.job_hash, self.worker_id, self.commands.pool.name)
         except (NotClaimable, JobNotFound):
             # Somebody else's, of another pool, or finished. Should its worker be lost, it is published anew.
-            self._settle(delivery.ack)
+            self._close_delivery(delivery.ack)
             return None
         except Unavailable:
-            self._settle(delivery.nack)
+            self._close_delivery(delivery.nack)
             raise
         attempt = Attempt(job, self.attempts.options.lease.total_seconds(), before)
         logger.info("job claimed", extra=attempt.fields("claim"))
@@ -153,13 +153,13 @@ class JobRunner:
         try:
             status, error = self._perform(attempt, folders, progress)
         except JobFailed as failure:
-            _give_way(attempt)
+            _raise_if_given_back(attempt)
             status, error = failure.status, str(failure)
         except Interrupted as interrupted:
             if interrupted.reason is not Interruption.CANCELED:
                 raise
             status, error = Status.CANCELED, None
-        except (CloudExecutorError, BelongsElsewhere):
+        except (CloudExecutorError, WrongPool):
             raise
         except Exception:
             logger.exception("job failed through a fault of the worker", extra=attempt.fields("run"))
@@ -188,20 +188,20 @@ class JobRunner:
     def _perform(self, attempt: Attempt, folders: ExitStack, progress: _Progress) -> tuple[Status, str | None]:
         """The steps up to the outcome.
 
-        Raises JobFailed, Interrupted, BelongsElsewhere, StaleAttempt, JobNotFound, Unavailable.
+        Raises JobFailed, Interrupted, WrongPool, StaleAttempt, JobNotFound, Unavailable.
         """
         if not self.heartbeat.labels.issuperset(attempt.job.labels):
             # This worker could not get a label that its pool gives by a label job.
-            raise BelongsElsewhere(None)
+            raise WrongPool(None)
         with progress.timed("fetch"):
             folder = self.fetch(attempt, folders)
         progress.start_time = self.attempts.clock()
         config = read_config(folder)
-        self._check_place(attempt, config)
-        job = persist(lambda: self.attempts.start(attempt.job_hash, attempt.number, config.retries), attempt)
+        self._check_pool(attempt, config)
+        job = retry_while_unavailable(lambda: self.attempts.start(attempt.job_hash, attempt.number, config.retries), attempt)
         if job.cancel_requested:
             attempt.interrupt(Interruption.CANCELED)
-        attempt.check()
+        attempt.raise_if_interrupted()
         with progress.timed("run"):
             command = self.commands.run(config, folder, attempt)
         progress.finish_time, progress.ending = command.finish_time, command.ending
@@ -210,14 +210,14 @@ class JobRunner:
         progress.result_hashes = results.hashes
         if results.failure is None:
             return command.status, command.error
-        _give_way(attempt)
+        _raise_if_given_back(attempt)
         status = results.failure.status if command.status == Status.SUCCESS else command.status
         return status, " ".join(filter(None, (command.error, str(results.failure))))
 
     def fetch(self, attempt: Attempt, folders: ExitStack) -> AttemptFolder:
         """A folder with the source in it. Raises JobFailed, Interrupted, Unavailable."""
         source = fetch_source(self.blobs, attempt)
-        attempt.check()
+        attempt.raise_if_interrupted()
         try:
             folder = folders.enter_context(self.work.attempt())
         except OSError as error:
@@ -226,49 +226,49 @@ class JobRunner:
         unpack_source(self.blobs, source, folder, attempt, self.commands.pool.disk_mib)
         return folder
 
-    def _check_place(self, attempt: Attempt, config: ExecutorConfig) -> None:
-        """Raises BelongsElsewhere if another pool may do what this one cannot, and JobFailed if there is none."""
+    def _check_pool(self, attempt: Attempt, config: ExecutorConfig) -> None:
+        """Raises WrongPool if another pool may do what this one cannot, and JobFailed if there is none."""
         reason = self.commands.pool.refusal(config)
         if reason is None:
             return
         if attempt.job.later_pools:
-            raise BelongsElsewhere(attempt.job.later_pools[0])
+            raise WrongPool(attempt.job.later_pools[0])
         raise JobFailed(Status.FAILED_EXECUTOR_CONFIG, reason)
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
-        persist(lambda: self.attempts.finish(attempt.job_hash, attempt.number, outcome), self.stopping)
-        said = {"status": outcome.status, "seconds": round(attempt.seconds, 3)}
+        retry_while_unavailable(lambda: self.attempts.finish(attempt.job_hash, attempt.number, outcome), self.stopping)
+        said = {"status": outcome.status, "seconds": round(attempt.elapsed_seconds, 3)}
         logger.info("job finished", extra=attempt.fields("finish") | said)
 
-    def _part(
+    def _let_go(
         self,
         attempt: Attempt,
         delivery: Delivery,
         action: str,
         change: Callable[[str, int], None],
-        patience_seconds: float = SETTLE_PATIENCE_SECONDS,
+        retry_seconds: float = GIVE_BACK_SECONDS,
     ) -> None:
         """Let go of the job unfinished, by this change of it, and then of its delivery."""
         try:
-            persist(lambda: change(attempt.job_hash, attempt.number), self.stopping, patience_seconds)
+            retry_while_unavailable(lambda: change(attempt.job_hash, attempt.number), self.stopping, retry_seconds)
         except (StaleAttempt, JobNotFound):
             logger.warning("job belongs to another worker", extra=attempt.fields(action))
         except Unavailable:
             # The end of the lease brings the job to another worker.
             logger.warning("job was not given back", extra=attempt.fields(action), exc_info=True)
-            self._settle(delivery.nack)
+            self._close_delivery(delivery.nack)
             return
-        self._settle(delivery.ack)
+        self._close_delivery(delivery.ack)
 
-    def _settle(self, action: Callable[[], None]) -> None:
+    def _close_delivery(self, action: Callable[[], None]) -> None:
         """Ack or nack. If that fails the message comes again, which is harmless."""
         try:
-            persist(action, self.stopping, SETTLE_PATIENCE_SECONDS)
+            retry_while_unavailable(action, self.stopping, GIVE_BACK_SECONDS)
         except Unavailable:
             logger.warning("delivery was not settled", extra={"action": "settle"}, exc_info=True)
 
 
-def _give_way(attempt: Attempt) -> None:
+def _raise_if_given_back(attempt: Attempt) -> None:
     """Raises Interrupted if a failure may come from the worker's own end: another worker tries again."""
     if attempt.interruption in (Interruption.LOST, Interruption.RELEASED):
-        attempt.check()
+        attempt.raise_if_interrupted()

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 LONGEST = timedelta(minutes=10)
 """that the command of a label job may run if it does not say"""
 
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 """how often it is looked whether the label job has ended"""
 
 
@@ -74,7 +74,7 @@ def _interrupted_by(stopping: threading.Event, attempt: Attempt) -> Iterator[Non
 
     def watch() -> None:
         while not ended.is_set():
-            if stopping.wait(LOOK_SECONDS):
+            if stopping.wait(POLL_SECONDS):
                 attempt.interrupt(Interruption.RELEASED)
                 return
 

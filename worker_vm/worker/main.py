@@ -134,7 +134,7 @@ def open_health_page(port: int, worker: Worker) -> Iterator[None]:
     with ExitStack() as stack:
         if port:
             try:
-                stack.enter_context(health_page(port, worker.fault))
+                stack.enter_context(health_page(port, worker.unhealthy_reason))
             except OSError as error:
                 reason = os_reason(error)
                 raise InvalidSetting(f"The port {port} for the health page cannot be used: {reason}.") from error

@@ -1,4 +1,4 @@
-"""Calls that are repeated while what they need, such as the storage, cannot be reached."""
+"""Retry calls while a service that they need, such as the storage, is unavailable."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ T = TypeVar("T")
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 5.0
 
-PATIENCE_SECONDS = 900.0
-"""how long a step of a job, and its outcome, wait for what is away: to repeat the job would cost more"""
+RETRY_SECONDS = 900.0
+"""Time limit for retrying one step of a job, in seconds. It is long because running the job again would cost more."""
 
 
 class Waiting(Protocol):
-    """An attempt, or the event that the worker stops: what ends a wait at once."""
+    """Something that ends a wait early: an attempt, or the event that is set when the worker stops."""
 
     def wait(self, seconds: float, /) -> bool:
-        """Wait so long; whether that has ended before, if it raises no error of its own then."""
+        """Wait up to this time. When the wait ends early, return True or raise an exception."""
 
 
-def persist(
+def retry_while_unavailable(
     action: Callable[[], T],
     waiting: Waiting,
-    patience_seconds: float = PATIENCE_SECONDS,
+    retry_seconds: float = RETRY_SECONDS,
     *,
     longest_delay_seconds: float = LONGEST_DELAY_SECONDS,
 ) -> T:
-    """What `action` gives, which is repeated while it raises Unavailable, at growing intervals.
+    """Return the result of `action`; call it again, at growing intervals, while it raises Unavailable.
 
-    The error leaves once patience is at its end, or the wait is.
+    Raises Unavailable when the time limit is reached or `waiting` ends the wait.
     """
-    end = time.monotonic() + patience_seconds
+    end = time.monotonic() + retry_seconds
     retry_delays = delays(FIRST_DELAY_SECONDS, longest_delay_seconds)
     while True:
         try:

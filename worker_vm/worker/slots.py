@@ -23,7 +23,7 @@ class Slots:
         """Begin: no slot has ever worked."""
         with self._lock:
             now = self._clock()
-            self._asking_since = dict.fromkeys(range(1, self.count + 1), now)
+            self._polling_since = dict.fromkeys(range(1, self.count + 1), now)
             self._idle_since = now
             self._refused = False
             self.closed.clear()
@@ -55,10 +55,10 @@ class Slots:
         with self._lock:
             return self._busy
 
-    def asks(self, slot: int) -> None:
+    def polls(self, slot: int) -> None:
         """Note that it asks for a delivery now."""
         with self._lock:
-            self._asking_since[slot] = self._clock()
+            self._polling_since[slot] = self._clock()
 
     @contextmanager
     def working(self, slot: int) -> Iterator[bool]:
@@ -66,27 +66,27 @@ class Slots:
         with self._lock:
             taken = not self.closed.is_set()
             if taken:
-                del self._asking_since[slot]
+                del self._polling_since[slot]
             else:
                 self._refused = True
         try:
             yield taken
         finally:
             with self._lock:
-                self._asking_since[slot] = self._clock()
+                self._polling_since[slot] = self._clock()
                 if taken:
                     self._idle_since = self._clock()
 
-    def longest_asking(self) -> tuple[int, float] | None:
+    def longest_polling(self) -> tuple[int, float] | None:
         """The slot that has not come back from asking for the longest time, and the seconds; None: all work."""
         with self._lock:
             now = self._clock()
             return max(
-                ((slot, now - since) for slot, since in self._asking_since.items()),
+                ((slot, now - since) for slot, since in self._polling_since.items()),
                 key=lambda asking: asking[1],
                 default=None,
             )
 
     @property
     def _busy(self) -> int:
-        return self.count - len(self._asking_since)
+        return self.count - len(self._polling_since)

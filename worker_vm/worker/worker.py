@@ -21,10 +21,10 @@ from worker_vm.worker.slots import Slots
 
 logger = logging.getLogger(__name__)
 
-ASK_SECONDS = 30.0
+POLL_SECONDS = 30.0
 """how long a slot waits for a delivery before it asks again"""
 
-STUCK_SECONDS = 3 * ASK_SECONDS
+STUCK_SECONDS = 3 * POLL_SECONDS
 """who has not come back from asking by then never will"""
 
 SILENT_SECONDS = 120.0
@@ -36,7 +36,7 @@ STOP_SECONDS = 4.5
 COUNT_SECONDS = 60.0
 """how often the log tells how many slots work"""
 
-LOOK_SECONDS = 1.0
+IDLE_CHECK_SECONDS = 1.0
 """how often a worker looks whether it is idle"""
 
 
@@ -89,7 +89,7 @@ class Worker:
 
     def fault(self) -> str | None:
         """Why the worker is to be replaced, in a sentence; None: it works."""
-        asking = self._slots.longest_asking()
+        asking = self._slots.longest_polling()
         if asking is not None and asking[1] > STUCK_SECONDS:
             return f"Slot {asking[0]} has not come back from asking for a job for {asking[1]:.0f} seconds."
         if self._heartbeat.silent_seconds > SILENT_SECONDS:
@@ -122,7 +122,7 @@ class Worker:
             subscription.close()
             if stopping:
                 self._heartbeat.release_all()
-            end = time.monotonic() + (STOP_SECONDS if stopping else ASK_SECONDS)
+            end = time.monotonic() + (STOP_SECONDS if stopping else POLL_SECONDS)
             for thread in threads:
                 thread.join(max(0.0, end - time.monotonic()))
             return not any(thread.is_alive() for thread in threads)
@@ -130,7 +130,7 @@ class Worker:
     def _watch(self) -> None:
         """Until the worker is to stop, or is idle and its slots are closed."""
         count_at = time.monotonic() + COUNT_SECONDS
-        while not self._stopping.wait(LOOK_SECONDS):
+        while not self._stopping.wait(IDLE_CHECK_SECONDS):
             if self._departure is not None and self._slots.close_if_idle(self._departure.idle_seconds):
                 return
             if time.monotonic() >= count_at:
@@ -155,8 +155,8 @@ class Worker:
         while not self._slots.closed.is_set():
             # Nothing may end this thread but the end of the worker.
             try:
-                self._slots.asks(number)
-                delivery = subscription.next(ASK_SECONDS)
+                self._slots.polls(number)
+                delivery = subscription.next(POLL_SECONDS)
                 if delivery is not None:
                     self._handle(number, delivery)
                 retry_delays = delays(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS)

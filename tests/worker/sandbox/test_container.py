@@ -89,7 +89,7 @@ def test_more_processes_than_allowed(container_bench: Bench) -> None:
 def test_an_image_that_is_not_there_and_cannot_be_pulled(
     container_bench: Bench, containers: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker_vm.worker.retry.persist.__defaults__", (0.5,))
+    monkeypatch.setattr("worker_vm.worker.retry.retry_while_unavailable.__defaults__", (0.5,))
     container_bench.sandbox = containers(image="127.0.0.1:9/no/such:image")
     with pytest.raises(Unavailable) as raised:
         container_bench.script("true")

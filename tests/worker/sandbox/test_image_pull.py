@@ -231,7 +231,7 @@ def test_one_that_gives_it_a_little_later_is_waited_for(
 def test_one_that_does_not_give_it_for_long_is_no_fault_of_the_job(
     door: Door, reason: str, stack: Stack, containers: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker_vm.worker.retry.persist.__defaults__", (0.5,))
+    monkeypatch.setattr("worker_vm.worker.retry.retry_while_unavailable.__defaults__", (0.5,))
     job = stack.add_script("echo ran")
     with stack.worker(sandbox=containers(image=door.image)) as worker:
         worker.run_next()

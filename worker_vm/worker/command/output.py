@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from cloud_executor.errors import CloudExecutorError
 from worker_vm.worker.attempt import Attempt, Interruption
-from worker_vm.worker.retry import persist
+from worker_vm.worker.retry import retry_while_unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ SEGMENT_BYTES = 256 * 1024
 """of output in one segment; as UTF-8 it is at most three times as much, if none of the bytes are UTF-8"""
 
 
-PATIENCE_SECONDS = 30.0
+SEGMENT_RETRY_SECONDS = 30.0
 """how long a segment waits for the storage: all output is among the results too"""
 
 
@@ -124,5 +124,5 @@ class OutputSender:
     def _send(self, text: str) -> None:
         if not text or self._abandoned or self._attempt.interruption is Interruption.LOST:
             return
-        persist(lambda: self._post(self._number, text), self._stopping, PATIENCE_SECONDS)
+        retry_while_unavailable(lambda: self._post(self._number, text), self._stopping, SEGMENT_RETRY_SECONDS)
         self._number += 1

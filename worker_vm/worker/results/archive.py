@@ -19,7 +19,7 @@ from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.results.result_files import ResultFile, result_files
-from worker_vm.worker.retry import persist
+from worker_vm.worker.retry import retry_while_unavailable
 
 MAX_FILES = 100_000
 """in the results of a job, counted in each artifact that takes them: a place there takes up to a KiB of memory"""
@@ -58,10 +58,10 @@ def archive(
     files: dict[str, dict[str, ArtifactFile]] = {artifact.name: {} for artifact in artifacts}
 
     def store(wanted: _Wanted) -> None:
-        attempt.check_archiving()
+        attempt.raise_if_archiving_must_stop()
         shown = quoted_name(wanted.file.path)
         try:
-            stored = persist(lambda: _store_file(blobs, wanted.file, attempt), attempt)
+            stored = retry_while_unavailable(lambda: _store_file(blobs, wanted.file, attempt), attempt)
         except OSError as error:
             reason = os_reason(error)
             results.failed(_failure(f"The result file {shown} could not be read: {reason}."))
@@ -76,7 +76,7 @@ def archive(
     try:
         _for_each(_wanted_files(artifacts, job_folder, attempt, results), store, blobs.objects.concurrency)
         for name, entries in files.items():
-            attempt.check_archiving()
+            attempt.raise_if_archiving_must_stop()
             results.hashes[name] = _store_artifact(blobs, BlobMetadata.for_artifact(name, entries), attempt)
     except JobFailed as failure:
         results.failed(failure)
@@ -98,7 +98,7 @@ def _wanted_files(
         return
     count = size = 0
     for file in result_files(job_folder, results.failed):
-        attempt.check_archiving()
+        attempt.raise_if_archiving_must_stop()
         takers = tuple(artifact.name for artifact in artifacts if artifact.patterns.matches(file.path))
         if not takers:
             continue
@@ -133,7 +133,7 @@ def _store_file(blobs: BlobStore, file: ResultFile, attempt: Attempt) -> Artifac
             nonlocal size
             size = content.seek(0)
             while chunk := content.read(READ_BYTES):
-                attempt.check_archiving()
+                attempt.raise_if_archiving_must_stop()
                 size += len(chunk)
                 yield chunk
 
@@ -151,7 +151,7 @@ def _store_file(blobs: BlobStore, file: ResultFile, attempt: Attempt) -> Artifac
 
 def _store_artifact(blobs: BlobStore, metadata: BlobMetadata, attempt: Attempt) -> str:
     try:
-        return persist(lambda: blobs.create_metadata(metadata), attempt).hash
+        return retry_while_unavailable(lambda: blobs.create_metadata(metadata), attempt).hash
     except Unavailable:
         raise
     except CloudExecutorError as error:

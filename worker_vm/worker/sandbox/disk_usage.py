@@ -10,11 +10,11 @@ from pathlib import Path
 
 from worker_vm.worker.sandbox.limits import MIB, Limits
 
-LOOK_SECONDS = 0.5
+SCAN_SECONDS = 0.5
 """between two looks at the least"""
 
-PAUSE_RATIO = 10
-"""Minimum ratio of the pause after a look to its duration: a look at a million files takes long."""
+SHARE = 10
+"""a look may take this part of the time: a million files take long to look through"""
 
 LEVELS = 100
 """of folders that are looked into; each takes descriptors meanwhile"""
@@ -31,7 +31,7 @@ class DiskUsage:
     def __init__(self, folder: Path, limits: Limits) -> None:
         self._folder = folder
         self._limits = limits
-        self._next = time.monotonic() + LOOK_SECONDS
+        self._next = time.monotonic() + SCAN_SECONDS
         self._exceeded: str | None = None
 
     def exceeded(self) -> str | None:
@@ -40,7 +40,7 @@ class DiskUsage:
         if self._limits.disk_mib is not None and self._exceeded is None and start >= self._next:
             self._exceeded = self._look(self._limits.disk_mib * MIB)
             end = time.monotonic()
-            self._next = end + max(LOOK_SECONDS, PAUSE_RATIO * (end - start))
+            self._next = end + max(SCAN_SECONDS, SHARE * (end - start))
         return self._exceeded
 
     def _look(self, limit: int) -> str | None:

@@ -17,7 +17,7 @@ from cloud_executor.model.job import Status
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.file_names import native_name
 from worker_vm.worker.job_failed import JobFailed
-from worker_vm.worker.retry import persist
+from worker_vm.worker.retry import retry_while_unavailable
 from worker_vm.worker.source.file_tree import FILE_MODE, FileTree
 from worker_vm.worker.source.unzip import MAX_FILES, check_disk, unzip
 from worker_vm.worker.work_folder import AttemptFolder
@@ -26,11 +26,11 @@ from worker_vm.worker.work_folder import AttemptFolder
 def fetch_source(blobs: BlobStore, attempt: Attempt) -> Download:
     """Find out what the source is. Raises JobFailed, Interrupted, and Unavailable."""
     try:
-        persist(lambda: blobs.metadata(attempt.job_hash), attempt)
+        retry_while_unavailable(lambda: blobs.metadata(attempt.job_hash), attempt)
     except NotFound as error:
         raise JobFailed(Status.FAILED_TO_GET_SOURCE_METADATA, str(error)) from error
     with _obtaining():
-        return persist(lambda: Downloads(blobs).resolve(attempt.job_hash), attempt)
+        return retry_while_unavailable(lambda: Downloads(blobs).resolve(attempt.job_hash), attempt)
 
 
 def unpack_source(
@@ -66,7 +66,7 @@ def _write_artifact(source: ZipDownload, tree: FileTree, attempt: Attempt, disk_
 
     for member in source.members:
         with _obtaining():
-            persist(partial(write, member), attempt)
+            retry_while_unavailable(partial(write, member), attempt)
 
 
 @contextmanager
@@ -76,13 +76,13 @@ def _open_zip(
     """The uploaded zip as a file in which one can go back and forth, and what that takes of the job's disk."""
     with ExitStack() as stack:
         with _obtaining():
-            content = stack.enter_context(persist(lambda: blobs.open_content(source.content_hash), attempt))
+            content = stack.enter_context(retry_while_unavailable(lambda: blobs.open_content(source.content_hash), attempt))
         if isinstance(content, io.FileIO):
             yield content, 0  # it is on this machine already
             return
         check_disk(source.size, disk_mib, Status.FAILED_CREATING_SOURCE_ZIP)
         with _obtaining():
-            persist(lambda: _copy(blobs, source, spool, attempt), attempt)
+            retry_while_unavailable(lambda: _copy(blobs, source, spool, attempt), attempt)
         with spool.open("rb") as file:
             spool.unlink()  # its disk is free once it is unpacked
             yield file, source.size
@@ -102,7 +102,7 @@ def _copy(blobs: BlobStore, source: ContentDownload, spool: Path, attempt: Attem
 
 def _checked(chunks: Iterator[bytes], attempt: Attempt) -> Iterator[bytes]:
     for chunk in chunks:
-        attempt.check()
+        attempt.raise_if_interrupted()
         yield chunk
 
 

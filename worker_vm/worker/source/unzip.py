@@ -59,7 +59,7 @@ def unzip(source: BinaryIO, tree: FileTree, attempt: Attempt, disk_mib: int, use
         # Sizes that lie low are no way around: no member gives more bytes than it says.
         check_disk(used_bytes + sum(member.file_size for member in members), disk_mib, Status.FAILED_UNZIP)
         for member in members:
-            attempt.check()
+            attempt.raise_if_interrupted()
             _unpack(archive, member, tree, attempt)
 
 
@@ -111,7 +111,7 @@ def _contents(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, atte
     try:
         with archive.open(member) as content:
             while chunk := content.read(READ_BYTES):
-                attempt.check()
+                attempt.raise_if_interrupted()
                 yield chunk
     except (*_DAMAGE, NotImplementedError) as error:
         raise _refused(f"The file {quoted_name(name)} in the source is damaged.") from error

@@ -72,7 +72,7 @@ _BUSY = re.compile(r"toomanyrequests|too many requests|http 429")
 _AT_FAULT = re.compile(r": 5\d\d ")
 """the status of a registry that is at fault itself, whatever it says besides"""
 
-LOOK_AGAIN_SECONDS = 0.1
+PULL_POLL_SECONDS = 0.1
 
 JOB_USER = 65532
 """user and group of commands where the worker is root; else they are the worker's own, so that it can read results"""
@@ -239,7 +239,7 @@ class ContainerEngine:
         name, tag = _parts(image)
         end = time.monotonic() + PULL_SECONDS
         # One at a time: a second slot finds that the first has brought it.
-        while not self._pulling.acquire(timeout=LOOK_AGAIN_SECONDS):
+        while not self._pulling.acquire(timeout=PULL_POLL_SECONDS):
             check()
         try:
             with suppress(ImageNotFound), _errors():

@@ -1,68 +1,52 @@
-"""What a container writes: one stream in which the engine packs standard output and standard error.
-
-Each piece has a header of eight bytes: which of the two, three zeros, and how long it is (Engine API: attach).
-"""
+"""The output of a container: one stream in which the engine multiplexes standard output and standard error."""
 
 from __future__ import annotations
 
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
+
+from docker.utils.socket import STDERR, frames_iter
 
 from cloud_executor.errors import os_reason
 
 READ_BYTES = 64 * 1024
 
-STDERR = 2
-_HEADER_BYTES = 8
-
 KEPT_BYTES = 8 * 1024
-"""of the beginning of standard error, for what the init process says of a command that it cannot start"""
+"""Bytes kept of the beginning of standard error, where the init process reports a command that it cannot start."""
 
 
-class Demultiplexer:
-    """Takes the stream apart, however it is cut."""
+class BoundedReads:
+    """A connection for `frames_iter`, which asks for the rest of a frame at once, however large that is."""
 
-    def __init__(self) -> None:
-        self._header = bytearray()
-        self._left = 0
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
 
-    def feed(self, chunk: bytes) -> Iterator[tuple[int, memoryview]]:
-        """Which stream, and a piece of it."""
-        rest = memoryview(chunk)
-        while rest:
-            if not self._left:
-                wanted = _HEADER_BYTES - len(self._header)
-                self._header += rest[:wanted]
-                rest = rest[wanted:]
-                if len(self._header) == _HEADER_BYTES:
-                    self._stream, self._left = self._header[0], int.from_bytes(self._header[4:], "big")
-                    self._header.clear()
-                continue
-            piece, rest = rest[: self._left], rest[self._left :]
-            self._left -= len(piece)
-            yield self._stream, piece
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def recv(self, size: int) -> bytes:
+        return self._connection.recv(min(size, READ_BYTES))
 
 
 class ContainerOutput:
-    """A container's output on its way to two files, moved by a thread of its own, in bounded memory.
+    """Moves a container's output to two files, in a thread and in bounded memory.
 
-    The thread is there since the engine does not answer who wants to kill a container while nobody reads what that
-    writes. The descriptor becomes readable once the output has ended.
+    It needs a thread because the engine does not respond to a request to kill a container while nobody reads the
+    container's output. The descriptor becomes readable when the output has ended.
     """
 
     def __init__(
         self, connection: socket.socket, stdout: int, stderr: int, on_output: Callable[[bytes], None] | None
     ) -> None:
         self.error: str | None = None
-        """why it could not be written; then the rest is read and dropped"""
+        """Why the output could not be written. The rest is then read and dropped."""
         self._connection = connection
         self._stdout = stdout
         self._stderr = stderr
         self._on_output = on_output
-        self._streams = Demultiplexer()
         self._written = {"stdout": 0, "stderr": 0}
         self._beginning = bytearray()
         self._end, self._open = os.pipe()
@@ -84,27 +68,26 @@ class ContainerOutput:
 
     def _move(self) -> None:
         try:
-            # A connection that breaks says that the engine is gone; what became of the container, it tells who asks.
+            # The connection breaks if the engine is gone. The calls that follow find out what happened to the container.
             with suppress(OSError):
-                while chunk := self._connection.recv(READ_BYTES):
-                    for stream, piece in self._streams.feed(chunk):
-                        if self.error is None:
-                            self._write(stream, piece)
+                for stream, chunk in frames_iter(BoundedReads(self._connection), tty=False):
+                    if self.error is None:
+                        self._write(stream, chunk)
         finally:
             os.close(self._open)
 
     def only_stderr(self) -> bytes | None:
-        """Standard error, if that is short and nothing else was written."""
+        """Standard error, if it is short and standard output is empty."""
         if self._written["stdout"] or self._written["stderr"] != len(self._beginning):
             return None
         return bytes(self._beginning)
 
-    def _write(self, stream: int, piece: memoryview) -> None:
+    def _write(self, stream: int, chunk: bytes) -> None:
         is_error = stream == STDERR
-        self._written["stderr" if is_error else "stdout"] += len(piece)
+        self._written["stderr" if is_error else "stdout"] += len(chunk)
         if is_error:
-            self._beginning += piece[: KEPT_BYTES - len(self._beginning)]
-        rest = piece
+            self._beginning += chunk[: KEPT_BYTES - len(self._beginning)]
+        rest = memoryview(chunk)
         try:
             while rest:
                 rest = rest[os.write(self._stderr if is_error else self._stdout, rest) :]
@@ -112,4 +95,4 @@ class ContainerOutput:
             self.error = os_reason(error)
         else:
             if not is_error and self._on_output is not None:
-                self._on_output(bytes(piece))
+                self._on_output(chunk)

@@ -19,7 +19,7 @@ from docker.errors import ImageNotFound
 
 from cloud_executor.errors import Unavailable
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
-from worker_vm.worker.retry import persist
+from worker_vm.worker.retry import retry_while_unavailable
 from worker_vm.worker.sandbox.container.engine import (
     KILLED,
     ContainerEngine,
@@ -27,10 +27,10 @@ from worker_vm.worker.sandbox.container.engine import (
     job_user,
 )
 from worker_vm.worker.sandbox.container.output import ContainerOutput
-from worker_vm.worker.sandbox.disk_usage import LOOK_SECONDS, DiskUsage
+from worker_vm.worker.sandbox.disk_usage import SCAN_SECONDS, DiskUsage
 from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, Ending
 from worker_vm.worker.sandbox.limits import MIB, TimeLimit
-from worker_vm.worker.sandbox.process.running_command import INTERRUPT_SECONDS, TERMINATE_SECONDS
+from worker_vm.worker.sandbox.process.command_watch import INTERRUPT_SECONDS, TERMINATE_SECONDS
 from worker_vm.worker.sandbox.start_errors import why_not_started
 
 logger = logging.getLogger(__name__)
@@ -38,13 +38,13 @@ logger = logging.getLogger(__name__)
 KILL_SECONDS = 5
 """how long the engine may take to end what was killed"""
 
-ENGINE_PATIENCE_SECONDS = 30.0
+ENGINE_RETRY_SECONDS = 30.0
 """how long a command waits for an engine that is away; it does not wait once it was started"""
 
-MEMORY_LOOK_SECONDS = 1.0
+MEMORY_SAMPLE_SECONDS = 1.0
 """between two looks at what a command has; a shorter one is not seen by any"""
 
-PULL_AGAIN_SECONDS = 60.0
+LONGEST_PULL_DELAY_SECONDS = 60.0
 """between two pulls of an image at the most: a registry counts them"""
 
 _POLITELY = ((signal.SIGINT, INTERRUPT_SECONDS), (signal.SIGTERM, TERMINATE_SECONDS))
@@ -121,7 +121,7 @@ class ContainerSandbox:
         try:
             container = self._create(image, command, attempt)
         except ImageNotFound:
-            persist(lambda: self._engine.pull(image, attempt.check), attempt, longest_delay_seconds=PULL_AGAIN_SECONDS)
+            retry_while_unavailable(lambda: self._engine.pull(image, attempt.raise_if_interrupted), attempt, longest_delay_seconds=LONGEST_PULL_DELAY_SECONDS)
             container = self._create(image, command, attempt)
         with self._lock:
             self._running.add(container)
@@ -146,7 +146,7 @@ class ContainerSandbox:
                 self._strays = True
                 raise
 
-        return persist(create, attempt, ENGINE_PATIENCE_SECONDS)
+        return retry_while_unavailable(create, attempt, ENGINE_RETRY_SECONDS)
 
     def _remove(self, container: str) -> None:
         try:
@@ -212,7 +212,7 @@ class _ContainerRun:
     def follow(self) -> None:
         """Until the container's output has ended, which its init process holds, or it was killed and does not end."""
         while not (signals := self._signals()):
-            seconds = min(self._attempt.seconds_left, self._time.seconds_left, LOOK_SECONDS)
+            seconds = min(self._attempt.seconds_left, self._time.seconds_left, SCAN_SECONDS)
             if self._output.fileno() in _readable([self._output.fileno(), self._attempt.fileno()], seconds):
                 return
             self._look_at_memory()
@@ -224,7 +224,7 @@ class _ContainerRun:
 
     def _look_at_memory(self) -> None:
         if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + MEMORY_LOOK_SECONDS
+            self._look_at = time.monotonic() + MEMORY_SAMPLE_SECONDS
             self.peak_bytes = max(self.peak_bytes, self._engine.memory_bytes(self._container) or 0)
 
     def exit_code(self) -> int:
