@@ -98,7 +98,7 @@ def test_a_failed_command_stays_the_reason_when_archiving_fails_too(
     monkeypatch.setattr("worker_vm.worker.results.archive.MAX_FILES", 1)
     job = stack.run(stack.add_script("exit 3"))
     assert job.status == Status.FAILED_TO_EXECUTE
-    error = "The command exited with code 3. The results have more than 1 files: ask for fewer, or pack them."
+    error = "The command exited with code 3. The results have more than 1 files; select fewer, or pack them."
     assert job.error == error
 
 
@@ -201,4 +201,4 @@ def test_what_goes_wrong_inside_is_not_shown(stack: Stack) -> None:
         worker.run_next()
     job = stack.get(job)
     assert job.status == Status.FAILED_TO_EXECUTE
-    assert job.error == "Something went wrong in the worker; the operator finds it in the log."
+    assert job.error == "Internal error in the worker; details are in the worker's log."

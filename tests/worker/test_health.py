@@ -65,9 +65,9 @@ class FakeQueue:
 def test_the_page_says_what_is_wrong_and_nothing_else() -> None:
     faults = iter([None, "Slot 1 sleeps.", None])
     with health_page(0, lambda: next(faults)) as port:
-        assert ask(port) == (200, "The worker takes jobs.\n")
+        assert ask(port) == (200, "The worker is healthy.\n")
         assert ask(port) == (503, "Slot 1 sleeps.\n")
-        assert ask(port) == (200, "The worker takes jobs.\n")
+        assert ask(port) == (200, "The worker is healthy.\n")
         assert ask(port, "/")[0] == 404
         assert ask(port, "/healthz", "POST")[0] == 501
 
@@ -92,16 +92,16 @@ def test_the_check_of_the_image_says_by_its_exit_code_what_the_page_says() -> No
 
     faults = iter([None, "Slot 1 sleeps."])
     with health_page(0, lambda: next(faults)) as port:
-        assert check(port) == (0, "The worker takes jobs.\n")
+        assert check(port) == (0, "The worker is healthy.\n")
         assert check(port) == (1, "Slot 1 sleeps.\n")
-    assert check(port) == (1, "The worker does not answer: connection refused.\n")
+    assert check(port) == (1, "The worker does not respond: connection refused.\n")
 
 
 def test_the_program_serves_it_where_it_is_told(stack: Stack) -> None:
     port = free_port()
     with stack.program("--slots", "1", "--health-port", str(port)) as worker:
         until(lambda: "start" in stack.log.read_text())
-        assert ask(port) == (200, "The worker takes jobs.\n")
+        assert ask(port) == (200, "The worker is healthy.\n")
         worker.process.terminate()
         assert worker.wait() == 0
 
@@ -141,7 +141,7 @@ def test_a_slot_that_never_comes_back_from_asking_is_a_fault(stack: Stack, monke
             let_go.set()
 
     with WorkerThread(runner_of(stack, stack.jobs), queue=FakeQueue(Stuck())) as thread:
-        assert until(thread.worker.unhealthy_reason).startswith("Slot 1 has not come back from asking for a job for ")
+        assert until(thread.worker.unhealthy_reason).startswith("Slot 1 has been polling for a job for ")
 
 
 def test_a_queue_that_cannot_be_reached_is_no_fault_of_the_worker(

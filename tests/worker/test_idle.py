@@ -277,7 +277,7 @@ def test_the_program_stays_where_there_is_no_group(stack: Stack) -> None:
 def test_a_program_without_the_right_to_leave_says_so_and_goes_on(stack: Stack, machine: GoogleMachine) -> None:
     nobody = {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}
     with stack.program("--slots", "1", "--idle-minutes", "0.001", **nobody) as worker:
-        until(lambda: "worker cannot leave, and goes on" in stack.log.read_text())
+        until(lambda: "idle worker cannot leave; it continues" in stack.log.read_text())
         assert stack.finished(stack.add_script("true")).status == Status.SUCCESS
         worker.process.terminate()
         assert worker.wait() == 0

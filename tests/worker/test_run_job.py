@@ -87,10 +87,13 @@ def test_an_artifact_with_a_file_in_place_of_a_folder(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("files", "error"),
     [
-        ({"data/executor_config.json": "{}"}, "The source has no executor_config.json at its top."),
-        ({"executor_config.json/x": "{}"}, "executor_config.json in the source is no file that can be read."),
-        ({"executor_config.json": "null"}, "executor_config.json: The file must be a JSON object."),
-        ({"executor_config.json": '{"cmd": 1}'}, "executor_config.json: cmd must be a nonempty string."),
+        ({"data/executor_config.json": "{}"}, "The source has no executor_config.json at its top level."),
+        (
+            {"executor_config.json/x": "{}"},
+            "executor_config.json in the source cannot be read; it must be a regular file.",
+        ),
+        ({"executor_config.json": "null"}, "executor_config.json must be a JSON object."),
+        ({"executor_config.json": '{"cmd": 1}'}, "cmd in executor_config.json must be a text: the program to run."),
         ({"executor_config.json": b" " * 2_000_000}, "executor_config.json is larger than 1048576 bytes."),
     ],
 )
@@ -141,7 +144,7 @@ def test_too_many_arguments_are_a_failure_of_the_command(stack: Stack) -> None:
 
 def test_a_folder_where_the_output_is_to_go(stack: Stack) -> None:
     job = stack.add({"executor_config.json": config("true"), "job_stdout.txt/x": ""})
-    error = "The file 'job_stdout.txt' could not be made: is a directory."
+    error = "The output file 'job_stdout.txt' could not be created: is a directory."
     assert_failed(stack, job, Status.FAILED_TO_EXECUTE, error, "start finish")
 
 

@@ -15,7 +15,7 @@ from cloud_executor.clock import system_clock
 from cloud_executor.model.job import Job, Status
 
 DISK = 2**20
-ERROR = "The source takes more than the 1 MiB of disk that a job may have."
+ERROR = "The source takes more than the disk limit of 1 MiB."
 CONFIG = config("ls .. | tr '\\n' ' '; ls | wc -l")
 
 

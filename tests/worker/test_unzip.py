@@ -105,7 +105,7 @@ def test_special_files_are_refused(stack: Stack, kind: int) -> None:
     job = stack.run(add(stack, {"special": ""}, {"special": kind | 0o644}))
     assert (job.status, job.error) == (
         Status.FAILED_UNZIP,
-        "'special' in the source is a device, a pipe or a socket.",
+        "'special' in the source is a device, a pipe, or a socket.",
     )
 
 

@@ -227,7 +227,7 @@ def test_processes_that_are_not_of_a_leftover_are_left_alone(tmp_path: Path) -> 
         (
             ["--pool", "gpu"],
             {"EXECUTOR_POOLS": '[{{"name": "a"}}, {{"name": "b"}}]'},
-            "Error: --pool must be a worker pool of the settings (a, b), not 'gpu'.",
+            "Error: --pool must be one of the configured worker pools (a, b), not 'gpu'.",
         ),
         ([], {"EXECUTOR_POOLS": '[{{"name": 5}}]'}, "Error: EXECUTOR_POOLS[0].name must be 1 to 20 lowercase letters"),
         (["--work", "{file}.work"], {"EXECUTOR_DATA": "{file}"}, "Error: A storage service is unavailable"),

@@ -1,1 +1,1 @@
-"""One worker process, with a thread for each of its slots: `main.py` starts it, `run_job.py` is what a slot does."""
+"""One worker process, with one thread per slot. `main.py` starts it; `job_runner.py` is what a slot does."""

@@ -1,4 +1,4 @@
-"""Names of files as the file system has them, bytes, and as the protocol has them, text."""
+"""File names: bytes in the file system, strings in the protocol."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _SHOWN_CHARACTERS = 100
 
 
 def native_name(name: str) -> str:
-    """A name of the protocol as the file system takes it: in UTF-8, whatever the locale."""
+    """Convert a name of the protocol to one for the file system, which is UTF-8 regardless of the locale."""
     return os.fsdecode(name.encode("utf-8", "replace"))
 
 
-def text_name(name: str) -> str:
-    """The name as it is shown and stored: UTF-8, or else Latin-1, by which other names are told apart too."""
+def protocol_name(name: str) -> str:
+    """Decode a name for display and storage: as UTF-8, or else as Latin-1, which keeps different names different."""
     stored = os.fsencode(name)
     try:
         return stored.decode()
@@ -22,7 +22,7 @@ def text_name(name: str) -> str:
 
 
 def quoted_name(name: str) -> str:
-    """A name, in either form, within a sentence."""
+    """Quote a name, in either form, for use in a sentence."""
     shown = name if len(name) <= _SHOWN_CHARACTERS else name[:_SHOWN_CHARACTERS] + "…"
     return (
         "'"

@@ -1,7 +1,7 @@
-"""What a worker repeats while it lives: that it is there, and that its jobs are its own.
+"""Keep the records of a worker and the leases of its jobs up to date.
 
-One thread does it for all slots: it extends each attempt's lease, looks whether somebody canceled the job, and tells
-the attempt what it learned.
+One thread serves all slots. It renews the lease of each attempt, checks whether the job was canceled, and interrupts
+the attempt if necessary.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from worker_vm.worker.attempt import Attempt, Interruption
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-"""how often a running job is looked at: so long a cancel may take to be noticed"""
+"""Interval between two reads of a running job, in seconds: a cancel is noticed after up to this time."""
 
 RENEWALS_PER_LEASE = 3
 
 
 class Heartbeat:
-    """`start` and `stop` it; in between it keeps whatever `keep` was given."""
+    """Runs from `start` to `stop`, and keeps the attempts that were passed to `keep`."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class Heartbeat:
         self._jobs = attempts
         self._worker_id = worker_id
         self.labels = frozenset(labels)
-        """what the worker offers to jobs"""
+        """Labels that the worker offers to jobs."""
         self._pool = pool
         self._slots = slots
         self._renew_every = attempts.options.lease.total_seconds() / RENEWALS_PER_LEASE
         self._attempts: dict[Attempt, float] = {}
-        """when each is to be renewed, on the monotonic clock"""
+        """Time of each attempt's next renewal, on the monotonic clock."""
         self._lock = threading.Lock()
         self._releasing = False
         self._beaten_at = time.monotonic()
@@ -56,33 +56,33 @@ class Heartbeat:
 
     def start(self) -> None:
         """Raises Unavailable if the worker cannot be recorded."""
-        self.show()
+        self.record()
         self._thread.start()
 
     def stop(self) -> None:
         self._ended.set()
         self._thread.join(POLL_SECONDS)
 
-    def show(self) -> None:
-        """Record that the worker is there."""
+    def record(self) -> None:
+        """Record that the worker is alive. Raises Unavailable."""
         labels = tuple(sorted(self.labels))
         self._jobs.record_worker(
             WorkerRecord(self._worker_id, self._jobs.clock(), labels, pool=self._pool, slots=self._slots)
         )
 
     def offer(self, labels: Iterable[str]) -> None:
-        """Offer these labels too. Raises Unavailable."""
+        """Offer these labels, too. Raises Unavailable."""
         self.labels |= frozenset(labels)
-        self.show()
+        self.record()
 
     @property
     def silent_seconds(self) -> float:
-        """How long ago its thread came round last; one call to the storage may take its time."""
+        """Time since the thread's last sign of life, in seconds. One call to the storage may take long."""
         return time.monotonic() - self._beaten_at
 
     @contextmanager
     def keep(self, attempt: Attempt) -> Iterator[None]:
-        """Keep the attempt's job while this lasts."""
+        """Keep the attempt's job inside the block."""
         with self._lock:
             self._attempts[attempt] = time.monotonic() + self._renew_every
             if self._releasing:
@@ -94,7 +94,7 @@ class Heartbeat:
                 del self._attempts[attempt]
 
     def release_all(self) -> None:
-        """Interrupt what runs, and what comes from now on: the worker stops."""
+        """Interrupt all attempts, current and future, because the worker stops."""
         with self._lock:
             self._releasing = True
             for attempt in self._attempts:
@@ -102,28 +102,29 @@ class Heartbeat:
 
     def _beat(self) -> None:
         refresh_seconds = self._jobs.options.refresh_period.total_seconds()
-        show_at = time.monotonic() + refresh_seconds
+        record_at = time.monotonic() + refresh_seconds
         while not self._ended.wait(min(POLL_SECONDS, self._renew_every, refresh_seconds)):
             self._beaten_at = time.monotonic()
-            # Nothing may end this thread: jobs would go on without a lease.
+            # No exception may end this thread: jobs would continue without a lease.
             try:
-                if time.monotonic() >= show_at:
-                    show_at = time.monotonic() + refresh_seconds
-                    self.show()
+                if time.monotonic() >= record_at:
+                    record_at = time.monotonic() + refresh_seconds
+                    self.record()
             except Exception:
-                logger.warning("worker was not recorded", extra=self._fields("show"), exc_info=True)
+                logger.warning("cannot record the worker", extra=self._fields("show"), exc_info=True)
             with self._lock:
                 attempts = list(self._attempts.items())
             for attempt, renew_at in attempts:
                 self._beaten_at = time.monotonic()
                 try:
-                    self._look_at(attempt, renew_at)
+                    self._check(attempt, renew_at)
                 except Unavailable:
-                    logger.warning("job cannot be reached", extra=attempt.fields("renew"), exc_info=True)
+                    logger.warning("cannot reach the job", extra=attempt.fields("renew"), exc_info=True)
                 except Exception:
-                    logger.exception("job cannot be kept", extra=attempt.fields("renew"))
+                    logger.exception("cannot renew the job", extra=attempt.fields("renew"))
 
-    def _look_at(self, attempt: Attempt, renew_at: float) -> None:
+    def _check(self, attempt: Attempt, renew_at: float) -> None:
+        """Renew or read the job, and interrupt the attempt if necessary."""
         now = time.monotonic()
         try:
             if now >= renew_at:
@@ -137,7 +138,7 @@ class Heartbeat:
         except (StaleAttempt, JobNotFound):
             attempt.interrupt(Interruption.LOST)
             return
-        if not _is_of(job, attempt):
+        if not _belongs_to(job, attempt):
             attempt.interrupt(Interruption.LOST)
         elif job.cancel_requested:
             attempt.interrupt(Interruption.CANCELED)
@@ -146,5 +147,5 @@ class Heartbeat:
         return {"action": action, "worker_id": self._worker_id}
 
 
-def _is_of(job: Job, attempt: Attempt) -> bool:
+def _belongs_to(job: Job, attempt: Attempt) -> bool:
     return job.status == Status.RUNNING and job.attempt == attempt.number

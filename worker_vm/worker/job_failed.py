@@ -1,4 +1,4 @@
-"""A job that fails for a reason that its owner should read."""
+"""The exception for a job that fails for a reason that its owner should know."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cloud_executor.model.job import Status
 
 
 class JobFailed(Exception):
-    """The job ends with this status; the text is one sentence for its owner."""
+    """The job ends with this status. The message is a sentence for its owner."""
 
     def __init__(self, status: Status, sentence: str) -> None:
         super().__init__(sentence)

@@ -1,18 +1,18 @@
-"""What a slot does with a delivery:
+"""Run the job of a delivery, step by step:
 
-    claim    the job is ours, under a lease that the heartbeat extends      (executor)
-    fetch    find the source                                                source.py
-    unzip    fill a folder of its own with it                               source.py, unzip.py
-    config   read executor_config.json, and whether this pool can run it    config.py
-    run      the command, sending output on the way                         run_command.py, output.py, sandbox/
-    archive  store the results                                              archive.py
-    finish   record the outcome, once                                       (executor)
-    ack      only then is the delivery done                                 (queue)
+    claim    own the job, under a lease that the heartbeat renews            cloud_executor/jobs/
+    fetch    find the source                                                 source/fetch.py
+    unzip    fill a new folder with it                                       source/
+    config   read executor_config.json; check that this pool can run it      source/config.py
+    run      run the command; send its output meanwhile                      command/, sandbox/
+    archive  store the results                                               results/
+    finish   record the outcome, once                                        cloud_executor/jobs/
+    ack      complete the delivery                                           queue
 
-A step that fails says so by JobFailed; the attempt ends with that status. Interrupted means that the job was canceled,
-or that it goes to another worker: then nothing is recorded, and the job and its delivery are given back.
-WrongPool means that it is handed over to another pool. Unavailable means that a service has been away for longer
-than a step waits: that is no fault of the job, which counts the attempt as lost and is run again.
+A step that fails raises JobFailed, and the attempt ends with that status. Interrupted means that the job was canceled,
+or that another worker will run it; in the latter case nothing is recorded, and the job and its delivery are given back.
+WrongPool means that the job is handed over to another pool. Unavailable means that a service has been unavailable for
+longer than a step retries; the job is not at fault, so the attempt counts as lost and the job runs again.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ from worker_vm.worker.work_folder import AttemptFolder, WorkFolder
 logger = logging.getLogger(__name__)
 
 GIVE_BACK_SECONDS = 1.0
-"""how long a job or a delivery that is given back waits for the storage: if that fails, the lease's end does it"""
+"""Time limit for giving back a job or completing a delivery, in seconds. If it fails, the lease expires instead."""
 
 
-_NEVER_BEGUN = frozenset(
+_NOT_BEGUN = frozenset(
     {
         Status.FAILED_TO_GET_SOURCE_METADATA,
         Status.FAILED_SOURCE_COULD_NOT_BE_OBTAINED,
         Status.FAILED_CREATING_SOURCE_ZIP,
     }
 )
-"""statuses of jobs that have no times"""
+"""Statuses of jobs that have neither a start time nor a finish time."""
 
 
 class WrongPool(Exception):
-    """The job is for another pool, or (None) for external workers."""
+    """The job belongs to another pool, or, if `pool` is None, to external workers."""
 
     def __init__(self, pool: str | None) -> None:
         super().__init__(pool)
@@ -70,7 +70,7 @@ class WrongPool(Exception):
 
 @dataclass(slots=True)
 class _Progress:
-    """What is known of an attempt so far."""
+    """What is known about an attempt so far."""
 
     start_time: datetime | None = None
     finish_time: datetime | None = None
@@ -89,7 +89,7 @@ class _Progress:
 
 @dataclass(frozen=True, slots=True)
 class JobRunner:
-    """Runs jobs; used by the threads of all slots."""
+    """Runs jobs, in the threads of all slots."""
 
     attempts: Attempts
     blobs: BlobStore
@@ -102,11 +102,14 @@ class JobRunner:
     """Returns label -> hash of the blob whose job gives a worker that label."""
 
     def run(self, delivery: Delivery) -> None:
-        """Take a delivery to its end. Raises Unavailable if the job cannot be claimed, and is given back."""
+        """Run the job of a delivery, and complete the delivery.
+
+        Raises Unavailable if the job cannot be claimed; the delivery is then given back.
+        """
         attempt = self._claim(delivery)
         if attempt is None:
             return
-        # The files go last: nobody has to wait for that.
+        # Removing the files comes last: nobody waits for it.
         with (
             logged_with(trace=attempt.job.trace),
             closing(attempt),
@@ -127,8 +130,8 @@ class JobRunner:
                 logger.warning("job belongs to another worker", extra=attempt.fields("finish"))
                 self._close_delivery(delivery.ack)
             except Unavailable as error:
-                logger.exception("job abandoned for want of what it needs", extra=attempt.fields("abandon"))
-                # Another attempt begins, unless too many were lost.
+                logger.exception("job abandoned because a service is unavailable", extra=attempt.fields("abandon"))
+                # Another attempt begins, unless too many attempts have been lost.
                 self._let_go(attempt, delivery, "abandon", partial(self.attempts.abandon, cause=str(error)))
             else:
                 self._close_delivery(delivery.ack)
@@ -138,7 +141,7 @@ class JobRunner:
         try:
             job = self.attempts.claim(delivery.job_hash, self.worker_id, self.commands.pool.name)
         except (NotClaimable, JobNotFound):
-            # Somebody else's, of another pool, or finished. Should its worker be lost, it is published anew.
+            # Another worker or pool has the job, or it is finished. If its worker is lost, it is published again.
             self._close_delivery(delivery.ack)
             return None
         except Unavailable:
@@ -162,12 +165,9 @@ class JobRunner:
         except (CloudExecutorError, WrongPool):
             raise
         except Exception:
-            logger.exception("job failed through a fault of the worker", extra=attempt.fields("run"))
-            status, error = (
-                Status.FAILED_TO_EXECUTE,
-                "Something went wrong in the worker; the operator finds it in the log.",
-            )
-        if status not in _NEVER_BEGUN and progress.finish_time is None:
+            logger.exception("job failed because of an internal error", extra=attempt.fields("run"))
+            status, error = Status.FAILED_TO_EXECUTE, "Internal error in the worker; details are in the worker's log."
+        if status not in _NOT_BEGUN and progress.finish_time is None:
             progress.finish_time = self.attempts.clock()
         ending = progress.ending
         return Outcome(
@@ -186,19 +186,21 @@ class JobRunner:
         return round(max(0.0, waited.total_seconds()), 3)
 
     def _perform(self, attempt: Attempt, folders: ExitStack, progress: _Progress) -> tuple[Status, str | None]:
-        """The steps up to the outcome.
+        """Do the steps up to the outcome.
 
         Raises JobFailed, Interrupted, WrongPool, StaleAttempt, JobNotFound, Unavailable.
         """
         if not self.heartbeat.labels.issuperset(attempt.job.labels):
-            # This worker could not get a label that its pool gives by a label job.
+            # The pool has a label job for a missing label, but it failed on this worker.
             raise WrongPool(None)
         with progress.timed("fetch"):
             folder = self.fetch(attempt, folders)
         progress.start_time = self.attempts.clock()
         config = read_config(folder)
         self._check_pool(attempt, config)
-        job = retry_while_unavailable(lambda: self.attempts.start(attempt.job_hash, attempt.number, config.retries), attempt)
+        job = retry_while_unavailable(
+            lambda: self.attempts.start(attempt.job_hash, attempt.number, config.retries), attempt
+        )
         if job.cancel_requested:
             attempt.interrupt(Interruption.CANCELED)
         attempt.raise_if_interrupted()
@@ -215,19 +217,19 @@ class JobRunner:
         return status, " ".join(filter(None, (command.error, str(results.failure))))
 
     def fetch(self, attempt: Attempt, folders: ExitStack) -> AttemptFolder:
-        """A folder with the source in it. Raises JobFailed, Interrupted, Unavailable."""
+        """Return a folder that contains the source. Raises JobFailed, Interrupted, Unavailable."""
         source = fetch_source(self.blobs, attempt)
         attempt.raise_if_interrupted()
         try:
             folder = folders.enter_context(self.work.attempt())
         except OSError as error:
-            message = f"The worker could not make a folder for the job: {os_reason(error)}."
+            message = f"The worker could not create a folder for the job: {os_reason(error)}."
             raise JobFailed(Status.FAILED_CREATING_SOURCE_ZIP, message) from error
         unpack_source(self.blobs, source, folder, attempt, self.commands.pool.disk_mib)
         return folder
 
     def _check_pool(self, attempt: Attempt, config: ExecutorConfig) -> None:
-        """Raises WrongPool if another pool may do what this one cannot, and JobFailed if there is none."""
+        """Raises WrongPool if this pool cannot run the job but a later one may, and JobFailed if there is none."""
         reason = self.commands.pool.refusal(config)
         if reason is None:
             return
@@ -237,8 +239,8 @@ class JobRunner:
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         retry_while_unavailable(lambda: self.attempts.finish(attempt.job_hash, attempt.number, outcome), self.stopping)
-        said = {"status": outcome.status, "seconds": round(attempt.elapsed_seconds, 3)}
-        logger.info("job finished", extra=attempt.fields("finish") | said)
+        fields = {"status": outcome.status, "seconds": round(attempt.elapsed_seconds, 3)}
+        logger.info("job finished", extra=attempt.fields("finish") | fields)
 
     def _let_go(
         self,
@@ -248,27 +250,27 @@ class JobRunner:
         change: Callable[[str, int], None],
         retry_seconds: float = GIVE_BACK_SECONDS,
     ) -> None:
-        """Let go of the job unfinished, by this change of it, and then of its delivery."""
+        """Give up the unfinished job with this change, and then complete its delivery."""
         try:
             retry_while_unavailable(lambda: change(attempt.job_hash, attempt.number), self.stopping, retry_seconds)
         except (StaleAttempt, JobNotFound):
             logger.warning("job belongs to another worker", extra=attempt.fields(action))
         except Unavailable:
-            # The end of the lease brings the job to another worker.
-            logger.warning("job was not given back", extra=attempt.fields(action), exc_info=True)
+            # Another worker gets the job when the lease expires.
+            logger.warning("cannot give the job back", extra=attempt.fields(action), exc_info=True)
             self._close_delivery(delivery.nack)
             return
         self._close_delivery(delivery.ack)
 
     def _close_delivery(self, action: Callable[[], None]) -> None:
-        """Ack or nack. If that fails the message comes again, which is harmless."""
+        """Ack or nack the delivery. If that fails, the queue delivers the message again, which is harmless."""
         try:
             retry_while_unavailable(action, self.stopping, GIVE_BACK_SECONDS)
         except Unavailable:
-            logger.warning("delivery was not settled", extra={"action": "settle"}, exc_info=True)
+            logger.warning("cannot ack or nack the delivery", extra={"action": "settle"}, exc_info=True)
 
 
 def _raise_if_given_back(attempt: Attempt) -> None:
-    """Raises Interrupted if a failure may come from the worker's own end: another worker tries again."""
+    """Raises Interrupted if the failure may be due to the worker's own stop: another worker will try again."""
     if attempt.interruption in (Interruption.LOST, Interruption.RELEASED):
         attempt.raise_if_interrupted()

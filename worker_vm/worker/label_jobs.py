@@ -1,8 +1,7 @@
-"""Label jobs: a worker has the label if it can run the job of that, and the command exits with 0
-(docs/protocol.md: Labels).
+"""Run label jobs: a worker gets a label if the command of the label's job exits with 0 (docs/protocol.md: Labels).
 
-They run before the worker takes its first delivery, in the sandbox of all jobs, and the server never hears of them.
-What it lacks then it does not try again: a job that needs the label is handed over to external workers.
+Label jobs run before the worker takes its first delivery, in the same sandbox as other jobs. The server does not know
+about them. A label job that fails is not retried: jobs that need its label are handed over to external workers.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from worker_vm.worker.source.config import read_config
 logger = logging.getLogger(__name__)
 
 LONGEST = timedelta(minutes=10)
-"""that the command of a label job may run if it does not say"""
+"""Time limit for the command of a label job that does not set its own."""
 
 POLL_SECONDS = 0.1
-"""how often it is looked whether the label job has ended"""
+"""Interval between two checks of whether the label job has ended, in seconds."""
 
 
 def acquire_labels(runner: JobRunner) -> Iterator[str]:
-    """The labels that this worker gets, beside those of its pool, as it gets them."""
+    """Run the label jobs; yield each label as the worker gets it."""
     for label, source in runner.label_jobs().items():
         if label in runner.heartbeat.labels or runner.stopping.is_set():
             continue
@@ -53,7 +52,7 @@ def acquire_labels(runner: JobRunner) -> Iterator[str]:
 
 
 def _error_of(runner: JobRunner, source: str) -> str | None:
-    """Run the job; what went wrong. Raises JobFailed, Interrupted, Unavailable."""
+    """Run the job; return the error, or None on success. Raises JobFailed, Interrupted, Unavailable."""
     attempt = Attempt(Job(hash=source, create_time="", secret=""), math.inf, time.monotonic())
     with closing(attempt), _interrupted_by(runner.stopping, attempt), ExitStack() as folders:
         folder = runner.fetch(attempt, folders)
@@ -69,7 +68,7 @@ def _error_of(runner: JobRunner, source: str) -> str | None:
 
 @contextmanager
 def _interrupted_by(stopping: threading.Event, attempt: Attempt) -> Iterator[None]:
-    """The attempt ends when the worker is to stop meanwhile."""
+    """Interrupt the attempt if the worker stops while the block runs."""
     ended = threading.Event()
 
     def watch() -> None:

@@ -37,18 +37,22 @@ logger = logging.getLogger(__name__)
 
 
 @click.command()
-@click.option("--slots", type=click.IntRange(1), help="Jobs at once.  [default: those of the pool, or cores]")
-@click.option("--pool", help="The worker pool whose jobs to take.  [default: the first of EXECUTOR_POOLS]")
+@click.option(
+    "--slots",
+    type=click.IntRange(1),
+    help="Jobs to run at the same time.  [default: the pool's slots, or the number of cores]",
+)
+@click.option("--pool", help="Worker pool whose jobs to run.  [default: the first of EXECUTOR_POOLS]")
 @click.option(
     "--origin-url",
     default="http://127.0.0.1:8888",
     show_default=True,
-    help="Where jobs reach the server: their ORIGIN_URL.",
+    help="URL at which jobs reach the server; their ORIGIN_URL.",
 )
 @click.option(
     "--work",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The folder for the files of running jobs.  [default: work, in EXECUTOR_DATA]",
+    help="Folder for the files of running jobs.  [default: work, in EXECUTOR_DATA]",
 )
 @click.option(
     "--health-port",
@@ -56,12 +60,12 @@ logger = logging.getLogger(__name__)
     default=0,
     envvar="HEALTH_PORT",
     show_envvar=True,
-    help="Where GET /healthz says whether the worker works.  [default: nowhere]",
+    help="Port of the health page, GET /healthz.  [default: no health page]",
 )
 @click.option(
     "--idle-minutes",
     type=click.FloatRange(0, min_open=True),
-    help="How long to stay without a job, where the machine is in a managed instance group.  [default: the pool's]",
+    help="Idle time after which the worker removes its machine from its managed instance group.  [default: the pool's]",
 )
 def main(
     slots: int | None,
@@ -71,7 +75,7 @@ def main(
     health_port: int,
     idle_minutes: float | None,
 ) -> None:
-    """Run jobs until SIGTERM or SIGINT, which give back what runs."""
+    """Run jobs until SIGTERM or SIGINT; running jobs then go to other workers."""
     stopping = threading.Event()
     set_on_signals(stopping, (signal.SIGTERM, signal.SIGINT))
     try:
@@ -91,19 +95,21 @@ def main(
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
     if not all_ended:
-        # Their jobs go to another worker when their leases end.
+        # Their jobs go to another worker when their leases expire.
         logger.error("slots did not end", extra={"action": "stop"})
         sandbox.kill_all()
         os._exit(0 if stopping.is_set() else 1)
 
 
 def find_pool(settings: Settings, name: str | None) -> WorkerPool:
-    """The pool of that name, or the first. Raises InvalidSetting."""
+    """The pool with this name, or the first pool. Raises InvalidSetting."""
     pools = {pool.name: pool for pool in settings.worker_pools}
     if name is None:
         return settings.worker_pools[0]
     if name not in pools:
-        raise InvalidSetting(f"--pool must be a worker pool of the settings ({', '.join(pools)}), not {name[:80]!r}.")
+        raise InvalidSetting(
+            f"--pool must be one of the configured worker pools ({', '.join(pools)}), not {name[:80]!r}."
+        )
     return pools[name]
 
 
@@ -112,14 +118,16 @@ def open_work_folder(path: Path) -> WorkFolder:
         return WorkFolder(path)
     except OSError as error:
         reason = os_reason(error)
-        raise InvalidSetting(f"The folder for running jobs, {path}, cannot be used: {reason}.") from error
+        raise InvalidSetting(
+            f"The folder for running jobs, {path}, cannot be used: {reason}. Choose another one with --work."
+        ) from error
 
 
 def open_sandbox(pool: WorkerPool, work: Path) -> Sandbox:
-    """The configured sandbox, without what a dead worker left in it. Raises Unavailable."""
+    """The configured sandbox, from which the leftovers of dead workers are removed. Raises Unavailable."""
     if pool.image is None:
         return ProcessSandbox()
-    # What it imports is installed on the machines that have an engine.
+    # Imported here because the docker package is only installed on machines that have an engine.
     from worker_vm.worker.sandbox.container.engine import ContainerEngine
     from worker_vm.worker.sandbox.container.sandbox import ContainerSandbox
 
@@ -130,19 +138,21 @@ def open_sandbox(pool: WorkerPool, work: Path) -> Sandbox:
 
 @contextmanager
 def open_health_page(port: int, worker: Worker) -> Iterator[None]:
-    """Serve it meanwhile, unless the port is 0. Raises InvalidSetting if the port cannot be used."""
+    """Serve the health page inside the block, unless the port is 0. Raises InvalidSetting if it cannot be served."""
     with ExitStack() as stack:
         if port:
             try:
                 stack.enter_context(health_page(port, worker.unhealthy_reason))
             except OSError as error:
                 reason = os_reason(error)
-                raise InvalidSetting(f"The port {port} for the health page cannot be used: {reason}.") from error
+                raise InvalidSetting(
+                    f"The port {port} for the health page cannot be used: {reason}. Choose another --health-port."
+                ) from error
         yield
 
 
 def find_departure(pool: WorkerPool) -> Departure | None:
-    """How a worker of the pool leaves when it is idle; None: it stays."""
+    """How an idle worker of the pool leaves; None if it stays."""
     group = None if pool.idle is None else own_instance_group()
     if pool.idle is None or group is None:
         return None
@@ -159,7 +169,7 @@ def open_worker(
     slots: int | None,
     origin_url: str,
 ) -> Worker:
-    """A worker over the configured backends."""
+    """Create a worker that uses the configured backends."""
     jobs = open_jobs(settings)
     attempts = jobs.attempts
     worker_id = f"{socket.gethostname() or 'unknown'}_{os.getpid()}"

@@ -1,4 +1,4 @@
-"""What each slot of a worker does at the moment: it asks for a delivery, or works on one."""
+"""The state of a worker's slots: each one polls for a delivery, or works on one."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from contextlib import contextmanager
 
 
 class Slots:
-    """Safe for use by threads. Slots are numbered from 1; `clock` gives seconds that never go back."""
+    """The slots, numbered from 1; safe for use by threads. `clock` returns monotonic seconds."""
 
     def __init__(self, count: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.count = count
         self.closed = threading.Event()
-        """for who waits for that"""
+        """Set when the slots are closed."""
         self._clock = clock
         self._lock = threading.Lock()
         self.open()
 
     def open(self) -> None:
-        """Begin: no slot has ever worked."""
+        """Reset the slots to their initial state, in which none has worked."""
         with self._lock:
             now = self._clock()
             self._polling_since = dict.fromkeys(range(1, self.count + 1), now)
@@ -29,14 +29,14 @@ class Slots:
             self.closed.clear()
 
     def close(self) -> None:
-        """Let no slot take a delivery any more."""
+        """Let no slot take another delivery."""
         with self._lock:
             self.closed.set()
 
     def close_if_idle(self, seconds: float) -> bool:
-        """Close if no slot has worked for so long; whether that is so.
+        """Close the slots if none has worked for this time. Returns whether they were closed.
 
-        One step: a delivery that comes at the same moment either finds the slots closed, or keeps them open.
+        This is atomic: a delivery that arrives at the same moment either finds the slots closed, or keeps them open.
         """
         with self._lock:
             idle = self._busy == 0 and self._clock() - self._idle_since >= seconds
@@ -46,23 +46,23 @@ class Slots:
 
     @property
     def refused(self) -> bool:
-        """Whether a delivery came after the slots were closed."""
+        """Whether a delivery arrived after the slots were closed."""
         return self._refused
 
     @property
     def busy(self) -> int:
-        """How many work."""
+        """Number of slots that work on a delivery."""
         with self._lock:
             return self._busy
 
     def polls(self, slot: int) -> None:
-        """Note that it asks for a delivery now."""
+        """Note that the slot starts to poll for a delivery."""
         with self._lock:
             self._polling_since[slot] = self._clock()
 
     @contextmanager
     def working(self, slot: int) -> Iterator[bool]:
-        """While a slot has a delivery in hand; whether it may work on it, or has to give it back at once."""
+        """Mark the slot as busy inside the block. Yields False if it must give the delivery back instead."""
         with self._lock:
             taken = not self.closed.is_set()
             if taken:
@@ -78,12 +78,12 @@ class Slots:
                     self._idle_since = self._clock()
 
     def longest_polling(self) -> tuple[int, float] | None:
-        """The slot that has not come back from asking for the longest time, and the seconds; None: all work."""
+        """The slot that has been polling longest, and for how many seconds; None if all slots work."""
         with self._lock:
             now = self._clock()
             return max(
                 ((slot, now - since) for slot, since in self._polling_since.items()),
-                key=lambda asking: asking[1],
+                key=lambda polling: polling[1],
                 default=None,
             )
 

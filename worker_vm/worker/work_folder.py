@@ -1,9 +1,9 @@
-"""Where attempts have their files: a folder each, removed when the attempt ends.
+"""The folders of attempts, each removed when its attempt ends.
 
-<work>/attempt-<random>/    locked by the worker that made it, for as long as that lives
-    job/                    what the command runs in, and results are taken from
+<work>/attempt-<random>/    locked by the worker that created it, while that worker lives
+    job/                    the command's working directory, from which results are taken
     tmp/                    the command's TMPDIR
-    source.zip              the archive that the job's files come in, while it is unpacked
+    source.zip              the job's source, while it is unpacked
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 _PREFIX = "attempt-"
 
 REMOVAL_SECONDS = 600
-"""how long the removal of one folder may take, before it is left to the next start"""
+"""Time limit for removing one folder, in seconds. After that it is left to the next start of a worker."""
 
 LEVELS = 100
-"""of folders that are removed without a program's help; each takes descriptors meanwhile"""
+"""Depth of folders that are removed without the help of a program. Each level takes file descriptors."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -52,16 +52,16 @@ class AttemptFolder:
 
 
 class WorkFolder:
-    """The attempts' folders of all workers that share it."""
+    """A folder that contains the attempt folders of all workers that share it."""
 
     def __init__(self, root: Path) -> None:
-        """Raises OSError if it cannot be made."""
+        """Raises OSError if the folder cannot be created."""
         root.mkdir(parents=True, exist_ok=True)
         self._root = root.resolve()
 
     @contextmanager
     def attempt(self) -> Iterator[AttemptFolder]:
-        """A new folder, while this lasts. Raises OSError."""
+        """Create a folder that exists inside the block. Raises OSError."""
         path, lock = self._make()
         try:
             folder = AttemptFolder(path)
@@ -73,7 +73,7 @@ class WorkFolder:
             os.close(lock)
 
     def sweep(self, end_processes: Callable[[Path], None]) -> None:
-        """Remove what dead workers left, after ending the processes that still use it."""
+        """Remove the folders that dead workers left, after ending the processes that still use them."""
         for path in self._root.glob(f"{_PREFIX}*"):
             lock = _lock(path)
             if lock is None:
@@ -90,14 +90,14 @@ class WorkFolder:
             path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._root))
             lock = _lock(path)
             if lock is None:
-                continue  # another worker, which has just started, took it for a leftover
+                continue  # Another worker, which has just started, took it for a leftover.
             if path.exists():
                 return path, lock
             os.close(lock)
 
 
 def remove_folder(path: Path) -> None:
-    """Remove it whatever is in it: folders without permissions, a million files, or deeper than a path can name."""
+    """Remove a folder, even with a million files, without permissions, or deeper than the longest possible path."""
     try:
         folder = os.open(path, _FOLDER)
         try:
@@ -119,11 +119,13 @@ def remove_folder(path: Path) -> None:
                     stderr=subprocess.DEVNULL,
                 )
             except (OSError, subprocess.SubprocessError):
-                logger.warning("folder not removed", extra={"action": "remove", "folder": path.name}, exc_info=True)
+                logger.warning(
+                    "cannot remove the folder", extra={"action": "remove", "folder": path.name}, exc_info=True
+                )
 
 
 def _clear(folder: int, levels: int) -> None:
-    """Remove what is in it, without ever having all its names in memory. Raises OSError."""
+    """Remove the folder's contents without holding all names in memory. Raises OSError."""
     if not levels:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     with os.scandir(folder) as entries:
@@ -140,7 +142,7 @@ def _clear(folder: int, levels: int) -> None:
 
 
 def _lock(path: Path) -> int | None:
-    """Lock the folder; None: it is another's, or gone."""
+    """Lock the folder. Returns None if another worker has locked it, or it is gone."""
     try:
         folder = os.open(path, _FOLDER)
     except OSError:

@@ -1,4 +1,4 @@
-"""A worker: slots that take deliveries of one pool, until it is told to stop, or has had nothing to do for long."""
+"""A worker: slots that take deliveries of one pool, until the worker is stopped or has been idle for too long."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from worker_vm.worker.slots import Slots
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 30.0
-"""how long a slot waits for a delivery before it asks again"""
+"""Time that a slot waits for a delivery before it polls again, in seconds."""
 
 STUCK_SECONDS = 3 * POLL_SECONDS
-"""who has not come back from asking by then never will"""
+"""Time after which a slot that still polls is considered stuck, in seconds."""
 
 SILENT_SECONDS = 120.0
-"""without a heartbeat: every lease has ended by then, and one call to the storage has too"""
+"""Time without a heartbeat after which the worker is unhealthy, in seconds. It exceeds leases and storage timeouts."""
 
 STOP_SECONDS = 4.5
-"""how long the slots have to end: to interrupt their commands, and to give their jobs back"""
+"""Time that the slots have to interrupt their commands and give their jobs back, in seconds."""
 
 COUNT_SECONDS = 60.0
-"""how often the log tells how many slots work"""
+"""Interval between log records with the number of busy slots, in seconds."""
 
 IDLE_CHECK_SECONDS = 1.0
-"""how often a worker looks whether it is idle"""
+"""Interval between two checks of whether the worker is idle, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """That a worker leaves when it has had nothing to do for long."""
+    """How a worker that has been idle for too long gives up its machine."""
 
     idle_seconds: float
     leave: Callable[[], bool]
-    """gives up the machine; if it may not, or that raises, the worker goes on, and tries again after as long a time"""
+    """Gives up the machine. If it returns False or raises, the worker continues, and tries again later."""
 
 
 class Worker:
-    """`run` it once."""
+    """A worker, whose `run` can be called once."""
 
     def __init__(
         self,
@@ -72,9 +72,9 @@ class Worker:
         self._stopping = runner.stopping
 
     def run(self) -> bool:
-        """Work until `stopping` is set, or the worker leaves; whether all slots have ended then.
+        """Work until `stopping` is set, or the worker leaves. Returns whether all slots have ended.
 
-        Raises Unavailable if it cannot begin.
+        Raises Unavailable if the worker cannot start.
         """
         self._heartbeat.start()
         try:
@@ -87,17 +87,17 @@ class Worker:
         finally:
             self._heartbeat.stop()
 
-    def fault(self) -> str | None:
-        """Why the worker is to be replaced, in a sentence; None: it works."""
-        asking = self._slots.longest_polling()
-        if asking is not None and asking[1] > STUCK_SECONDS:
-            return f"Slot {asking[0]} has not come back from asking for a job for {asking[1]:.0f} seconds."
+    def unhealthy_reason(self) -> str | None:
+        """Why the worker must be replaced, as a sentence; None if it is healthy."""
+        polling = self._slots.longest_polling()
+        if polling is not None and polling[1] > STUCK_SECONDS:
+            return f"Slot {polling[0]} has been polling for a job for {polling[1]:.0f} seconds without a response."
         if self._heartbeat.silent_seconds > SILENT_SECONDS:
             return f"The heartbeat has been silent for {self._heartbeat.silent_seconds:.0f} seconds."
         return None
 
     def _acquire_labels(self) -> None:
-        """In all slots: no job may come before the worker knows which ones it can run."""
+        """Run the label jobs. All slots count as busy: the worker must know its labels before it takes a job."""
         with ExitStack() as busy:
             for slot in range(1, self._slots.count + 1):
                 busy.enter_context(self._slots.working(slot))
@@ -105,7 +105,7 @@ class Worker:
                 self._heartbeat.offer([label])
 
     def _take_deliveries(self) -> bool:
-        """Until the worker is to stop, or is idle; whether all slots have ended."""
+        """Take deliveries until the worker stops or is idle. Returns whether all slots have ended."""
         with self._queue.subscribe(self._pool, self._slots.count) as subscription:
             threads = [
                 threading.Thread(target=self._slot, args=(number, subscription), name=f"slot {number}", daemon=True)
@@ -118,7 +118,7 @@ class Worker:
             self._slots.close()
             stopping = self._stopping.is_set()
             if stopping:
-                logger.info("worker stops", extra=self._fields("stop"))
+                logger.info("worker stopping", extra=self._fields("stop"))
             subscription.close()
             if stopping:
                 self._heartbeat.release_all()
@@ -128,7 +128,7 @@ class Worker:
             return not any(thread.is_alive() for thread in threads)
 
     def _watch(self) -> None:
-        """Until the worker is to stop, or is idle and its slots are closed."""
+        """Wait until the worker must stop, or is idle and its slots are closed."""
         count_at = time.monotonic() + COUNT_SECONDS
         while not self._stopping.wait(IDLE_CHECK_SECONDS):
             if self._departure is not None and self._slots.close_if_idle(self._departure.idle_seconds):
@@ -138,22 +138,22 @@ class Worker:
                 logger.info("slots counted", extra=self._fields("slots") | self._counts())
 
     def _left(self) -> bool:
-        """Give up the machine, unless a delivery came meanwhile; False: it has to go on."""
+        """Give up the machine, unless a delivery arrived meanwhile. Returns False if the worker must continue."""
         if self._departure is None or self._slots.refused:
             return False
         try:
             left = self._departure.leave()
         except Exception:
-            logger.exception("worker cannot leave, and goes on", extra=self._fields("leave"))
+            logger.exception("idle worker cannot leave; it continues", extra=self._fields("leave"))
             return False
         if left:
-            logger.info("worker was idle, and leaves", extra=self._fields("leave"))
+            logger.info("idle worker leaves", extra=self._fields("leave"))
         return left
 
     def _slot(self, number: int, subscription: Subscription) -> None:
         retry_delays = delays(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS)
         while not self._slots.closed.is_set():
-            # Nothing may end this thread but the end of the worker.
+            # No exception may end this thread before the worker ends.
             try:
                 self._slots.polls(number)
                 delivery = subscription.next(POLL_SECONDS)
@@ -162,7 +162,7 @@ class Worker:
                 retry_delays = delays(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS)
                 continue
             except Unavailable:
-                logger.warning("storage cannot be reached", extra=self._fields("slot"), exc_info=True)
+                logger.warning("cannot reach the storage", extra=self._fields("slot"), exc_info=True)
             except Exception:
                 logger.exception("slot failed", extra=self._fields("slot"))
             self._slots.closed.wait(next(retry_delays))

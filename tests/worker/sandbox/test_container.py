@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from cloud_executor.errors import Unavailable
 from cloud_executor.model.job import Status
 from worker_vm.worker.attempt import Interruption
 from worker_vm.worker.sandbox.container.engine import FOLDER_LABEL
-from worker_vm.worker.sandbox.container.output import Demultiplexer
+from worker_vm.worker.sandbox.container.output import READ_BYTES, ContainerOutput
 from worker_vm.worker.sandbox.container.sandbox import ContainerSandbox
 from worker_vm.worker.sandbox.interface import CommandNotStarted, Sandbox
 
@@ -110,7 +113,7 @@ def test_a_command_may_have_another_image(
 )
 def test_what_is_no_name_of_an_image(container_bench: Bench, containers: Callable[..., Sandbox], image: str) -> None:
     container_bench.sandbox = containers(image=image)
-    with pytest.raises(CommandNotStarted, match="could not be pulled: that is no name of an image"):
+    with pytest.raises(CommandNotStarted, match="could not be pulled: the image name is invalid"):
         container_bench.script("true")
 
 
@@ -248,12 +251,36 @@ def test_a_worker_without_an_engine_says_so(stack: Stack, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("cut", [1, 3, 8, 9, 1000])
-def test_the_engines_stream_is_taken_apart_however_it_is_cut(cut: int) -> None:
-    pieces = [(1, b"out"), (2, b"err"), (1, b""), (1, b"x" * 300), (2, b"\x01\0\0\0\0\0\0\x05")]
-    raw = b"".join(bytes([kind, 0, 0, 0]) + len(piece).to_bytes(4, "big") + piece for kind, piece in pieces)
-    streams = Demultiplexer()
-    found: dict[int, bytes] = {1: b"", 2: b""}
-    for start in range(0, len(raw), cut):
-        for kind, piece in streams.feed(raw[start : start + cut]):
-            found[kind] += piece
-    assert found == {1: b"out" + b"x" * 300, 2: b"err\x01\0\0\0\0\0\0\x05"}
+def test_standard_output_and_error_are_demultiplexed_for_every_chunk_size(tmp_path: Path, cut: int) -> None:
+    frames = [(1, b"out"), (2, b"err"), (1, b""), (1, b"x" * 300), (2, b"\x01\0\0\0\0\0\0\x05")]
+    raw = b"".join(bytes([kind, 0, 0, 0]) + len(content).to_bytes(4, "big") + content for kind, content in frames)
+    outputs, _ = demultiplexed(tmp_path, (raw[start : start + cut] for start in range(0, len(raw), cut)))
+    assert outputs == [b"out" + b"x" * 300, b"err\x01\0\0\0\0\0\0\x05"]
+
+
+def test_a_large_frame_is_moved_in_small_chunks(tmp_path: Path) -> None:
+    content = bytes(10 * 2**20)
+    outputs, sizes = demultiplexed(tmp_path, [b"\x01\0\0\0" + len(content).to_bytes(4, "big"), content])
+    assert outputs == [content, b""]
+    assert max(sizes) <= READ_BYTES
+
+
+def test_a_frame_that_never_ends_keeps_its_beginning(tmp_path: Path) -> None:
+    outputs, _ = demultiplexed(tmp_path, [b"\x01\0\0\0\xff\xff\xff\xff", b"beginning"])
+    assert outputs == [b"beginning", b""]
+
+
+def demultiplexed(folder: Path, chunks: Iterable[bytes]) -> tuple[list[bytes], list[int]]:
+    """Send the engine's stream. Returns standard output, standard error, and the sizes of the reported chunks."""
+    ours, engines = socket.socketpair()
+    sizes: list[int] = []
+    paths = [folder / "stdout", folder / "stderr"]
+    with ExitStack() as stack:
+        stdout, stderr = (stack.enter_context(path.open("wb")).fileno() for path in paths)
+        stack.enter_context(ours)
+        output = stack.enter_context(ContainerOutput(ours, stdout, stderr, lambda chunk: sizes.append(len(chunk))))
+        with engines:
+            for chunk in chunks:
+                engines.sendall(chunk)
+        assert select.select([output], [], [], 30)[0]
+    return [path.read_bytes() for path in paths], sizes

@@ -125,14 +125,14 @@ def test_a_million_files(worker: Worker) -> None:
     # All artifacts want all files: of so many fewer are stored before there are too many.
     artifacts = [{"name": str(number), "resultPatterns": []} for number in range(1 if FULL else 5)]
     job = worker.run(f"seq {FILES} | sed s/^/{'x' * 90}/ | xargs touch", artifacts)
-    error = "The results have more than 100000 files: ask for fewer, or pack them."
+    error = "The results have more than 100000 files; select fewer, or pack them."
     assert (job.status, job.error) == (Status.FAILED_TO_ARCHIVE_FILE, error)
 
 
 @sandboxes(*(BOTH if FULL else ["process"]), many=True)
 def test_very_many_folders(worker: Worker) -> None:
     job = worker.run(f"seq {FOLDERS} | xargs mkdir")
-    error = "The job has left more folders in one than can be looked through."
+    error = "The job left too many folders; leave fewer, or pack them."
     assert (job.status, job.error) == (Status.FAILED_TO_ARCHIVE_FILE, error)
 
 
@@ -141,5 +141,5 @@ def test_long_names_with_letters_that_take_much_memory(worker: Worker) -> None:
     folder = "/".join(["x" * 250] * 14)
     script = f"mkdir -p {folder}; cd {folder}; seq -f '%.0f{'😀' * 50}' {LONG_NAMES} | xargs touch"
     job = worker.run(script)
-    error = "The names of the results take more than 10 MiB: pack the files."
+    error = "The file names of the results take more than 10 MiB; pack the files."
     assert (job.status, job.error) == (Status.FAILED_TO_ARCHIVE_FILE, error)

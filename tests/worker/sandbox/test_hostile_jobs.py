@@ -48,7 +48,8 @@ def test_one_that_fills_the_disk_deeper_than_a_path_can_name(bench: Bench) -> No
 def test_one_that_makes_very_deep_folders(bench: Bench) -> None:
     ran = bench.script("while :; do mkdir d; cd d; done")
     assert (
-        ran.ending.exceeded == "The command made more than 100 levels of folders: what is in them cannot be looked at."
+        ran.ending.exceeded
+        == "The command created more than 100 levels of folders; their disk usage cannot be checked."
     )
 
 

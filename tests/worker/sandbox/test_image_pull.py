@@ -129,7 +129,7 @@ def test_who_may_not_read_an_image_is_told(
     container_bench.sandbox = containers(image=registry.image)
     with pytest.raises(CommandNotStarted) as raised:
         container_bench.script("true")
-    reason = "could not be pulled: there is no such image, or the worker may not read it."
+    reason = "could not be pulled: it does not exist, or the worker may not read it."
     assert str(raised.value) == f"The image '{registry.image}' {reason}"
     assert registry.fetched() == 0
 
@@ -139,7 +139,7 @@ def test_an_image_that_the_registry_does_not_have_is_told(
 ) -> None:
     image = f"{registry.host}/busybox:none"
     container_bench.sandbox = containers(image=image)
-    with pytest.raises(CommandNotStarted, match="could not be pulled: there is no such image"):
+    with pytest.raises(CommandNotStarted, match="could not be pulled: it does not exist"):
         container_bench.script("true")
 
 
@@ -225,7 +225,7 @@ def test_one_that_gives_it_a_little_later_is_waited_for(
 
 @pytest.mark.parametrize(
     ("door", "reason"),
-    [(BUSY, "its registry takes no more requests at the moment"), (AWAY, "its registry cannot be reached")],
+    [(BUSY, "its registry limits the request rate; try again later"), (AWAY, "its registry cannot be reached")],
     indirect=["door"],
 )
 def test_one_that_does_not_give_it_for_long_is_no_fault_of_the_job(
@@ -250,7 +250,7 @@ def test_one_that_does_not_have_it_is_asked_once(door: Door, stack: Stack, conta
         worker.run_next()
         assert worker.next(0) is None
     job = stack.get(job)
-    reason = "could not be pulled: there is no such image, or the worker may not read it."
+    reason = "could not be pulled: it does not exist, or the worker may not read it."
     assert (job.status, job.error) == (Status.FAILED_TO_EXECUTE, f"The image '{door.image}' {reason}")
     assert FOR_EVER - door.times <= 2, "engines may ask for the head first"
 

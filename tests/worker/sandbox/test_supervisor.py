@@ -120,7 +120,7 @@ def test_a_command_that_attacks_its_supervisor_is_killed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     monkeypatch.setattr("worker_vm.worker.sandbox.process.supervisor.END_SECONDS", 0.5)
-    monkeypatch.setattr("worker_vm.worker.sandbox.process.command_watch._KILL", ((signal.SIGKILL, 0.1),))
+    monkeypatch.setattr("worker_vm.worker.sandbox.process.command_watch.KILL_SECONDS", 0.1)
     pids = bench.stack.work / "pids"
     script = f"echo $$ > {pids}; setsid sleep 60 & echo $! >> {pids}; touch ready; sleep 60"
     with bench.running(script) as ran:

@@ -1,4 +1,4 @@
-"""Run the command of a job, and say how it ended (docs/protocol.md: What the worker does)."""
+"""Run a job's command, and find out what its end means for the job (docs/protocol.md: What the worker does)."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ EXIT_CODE_OF_SIGINT = 130
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How a command ended, for the job's document."""
+    """What a command's end means for the job's document."""
 
     status: Status
     finish_time: datetime
     error: str | None
     ending: Ending | None
-    """None: it was not started"""
+    """How the command ended; None if it was not started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class CommandRunner:
     stopping: threading.Event
 
     def run(self, config: ExecutorConfig, folder: AttemptFolder, attempt: Attempt) -> CommandResult:
-        """Its output is then in the job's folder, and was sent as far as the config asks for it.
+        """Run the command. Its output goes to the job's folder, and to the server if the config asks for segments.
 
         Raises Interrupted if the job goes to another worker.
         """
@@ -80,7 +80,7 @@ class CommandRunner:
     def _run(
         self, command: Command, attempt: Attempt, sender: OutputSender | None
     ) -> tuple[Ending | None, Status, str | None]:
-        """How the command ended, if it was started, and what that means for the job."""
+        """Run the command. Returns how it ended, if it was started, and what that means for the job."""
         try:
             ending = self.sandbox.run(command, attempt, None if sender is None else sender.written)
         except CommandNotStarted as error:
@@ -111,7 +111,7 @@ def _result(ending: Ending) -> tuple[Status, str | None]:
     if ending.exceeded is not None:
         return Status.FAILED_TO_EXECUTE, ending.exceeded
     if ending.signal == signal.SIGINT or ending.exit_code == EXIT_CODE_OF_SIGINT:
-        # It was interrupted by hand, as WebGME's worker has it.
+        # Like WebGME's worker, assume that somebody interrupted the command by hand.
         return Status.CANCELED, None
     if ending.signal is not None:
         return Status.FAILED_TO_EXECUTE, f"The command was killed by signal {_signal_name(ending.signal)}."
@@ -129,14 +129,16 @@ def _signal_name(number: int) -> str:
 
 @contextmanager
 def _output_file(folder: AttemptFolder, name: str) -> Iterator[int]:
-    """A new file in the job's folder, in place of what the source has under that name."""
+    """Create a file in the job's folder. It replaces a file of the source that has the same name."""
     path = folder.job / name
     try:
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     except OSError as error:
         reason = os_reason(error)
-        raise JobFailed(Status.FAILED_TO_EXECUTE, f"The file '{name}' could not be made: {reason}.") from error
+        raise JobFailed(
+            Status.FAILED_TO_EXECUTE, f"The output file '{name}' could not be created: {reason}."
+        ) from error
     try:
         yield descriptor
     finally:

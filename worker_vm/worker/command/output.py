@@ -1,7 +1,7 @@
-"""Standard output in segments while the command runs (docs/protocol.md: Output while the command runs).
+"""Send standard output in segments while the command runs (docs/protocol.md: Output while the command runs).
 
-What is sent is read back from the file that the output goes to, so a slow storage neither holds up the command nor
-fills the memory.
+Segments are read back from the file that contains the output, so a slow storage neither blocks the command nor fills
+the memory.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from worker_vm.worker.retry import retry_while_unavailable
 logger = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 256 * 1024
-"""of output in one segment; as UTF-8 it is at most three times as much, if none of the bytes are UTF-8"""
-
+"""Maximum output in one segment, in bytes. Bytes that are not UTF-8 take three times as much in the segment."""
 
 SEGMENT_RETRY_SECONDS = 30.0
-"""how long a segment waits for the storage: all output is among the results too"""
+"""Time limit for storing one segment, in seconds. It is short because the results contain all output, too."""
 
 
 class OutputSender:
-    """Posts what comes into a file as numbered segments: one at a time, in order, by a thread of its own."""
+    """Posts what is added to a file as numbered segments, in order, one at a time, in a thread."""
 
     def __init__(
         self,
@@ -40,7 +39,7 @@ class OutputSender:
         interval_seconds: float | None,
         segment_lines: int | None,
     ) -> None:
-        """`post` stores the segment with a number; numbers go on where the job's document stands."""
+        """`post` stores the segment with this number. Numbers continue after the last one in the job's document."""
         self._file = file
         self._post = post
         self._attempt = attempt
@@ -61,16 +60,16 @@ class OutputSender:
         self._thread.start()
 
     def written(self, chunk: bytes) -> None:
-        """Note that this was added to the file."""
+        """Note that this chunk was added to the file."""
         with self._changed:
             self._written_to += len(chunk)
-            # A piece of a line counts as one.
+            # Part of a line counts as a line.
             self._lines += len(chunk.splitlines())
             if self._segment_lines is not None and self._lines >= self._segment_lines:
                 self._changed.notify()
 
     def finish(self) -> str | None:
-        """Send the rest; why not all of it could be sent, in a sentence."""
+        """Send the rest. If not all output could be sent, return why, as a sentence."""
         with self._changed:
             self._ending = True
             self._changed.notify()
@@ -78,7 +77,7 @@ class OutputSender:
         return self._error
 
     def abandon(self) -> None:
-        """Send nothing any more: the job goes to another worker."""
+        """Stop sending, because the job goes to another worker."""
         self._abandoned = True
         self.finish()
 
@@ -87,14 +86,14 @@ class OutputSender:
             while self._send_to(self._wait()):
                 pass
         except CloudExecutorError as error:
-            logger.warning("output was not stored", extra=self._attempt.fields("output"), exc_info=True)
+            logger.warning("cannot store output", extra=self._attempt.fields("output"), exc_info=True)
             self._error = f"Part of the output could not be stored while the command ran: {error}"
         except Exception:
-            logger.exception("output was not stored", extra=self._attempt.fields("output"))
-            self._error = "Part of the output could not be stored while the command ran."
+            logger.exception("cannot store output", extra=self._attempt.fields("output"))
+            self._error = "Part of the output could not be stored while the command ran; the results contain all of it."
 
     def _wait(self) -> tuple[int, bool]:
-        """Wait for a reason to send something: up to where, and whether that is all."""
+        """Wait until output must be sent. Returns up to which byte, and whether that is all output."""
         end = None if self._interval_seconds is None else time.monotonic() + self._interval_seconds
         with self._changed:
             while not self._ending:
@@ -108,12 +107,12 @@ class OutputSender:
             return self._written_to, self._ending
 
     def _send_to(self, target: tuple[int, bool]) -> bool:
-        """Send the output up to a place in the file; whether there is more to come."""
+        """Send the output up to a position in the file. Returns whether more may follow."""
         end, is_all = target
         while self._read_to < end:
             chunk = os.pread(self._file, min(SEGMENT_BYTES, end - self._read_to), self._read_to)
             if not chunk:
-                break  # the command has cut its own output off
+                break  # The command has truncated its own output.
             self._read_to += len(chunk)
             self._send(self._decoder.decode(chunk))
         self._read_to = end

@@ -1,1 +1,1 @@
-"""The machine that the worker runs on: health, metadata, and instance group."""
+"""The machine that the worker runs on: health page, metadata, and instance group."""

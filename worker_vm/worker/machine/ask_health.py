@@ -14,11 +14,11 @@ def main() -> None:
     connection = http.client.HTTPConnection("127.0.0.1", int(os.environ["HEALTH_PORT"]), timeout=REQUEST_SECONDS)
     try:
         connection.request("GET", PATH)
-        answer = connection.getresponse()
-        sys.stdout.write(answer.read().decode())
-        sys.exit(answer.status != http.HTTPStatus.OK)
+        response = connection.getresponse()
+        sys.stdout.write(response.read().decode())
+        sys.exit(response.status != http.HTTPStatus.OK)
     except OSError as error:
-        sys.exit(f"The worker does not answer: {os_reason(error)}.")
+        sys.exit(f"The worker does not respond: {os_reason(error)}.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A page that says whether the worker works, for what replaces it if not: `GET /healthz`."""
+"""The health page, `GET /healthz`: whether the worker is healthy, or must be replaced."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 PATH = "/healthz"
 
 REQUEST_SECONDS = 5.0
-"""how long a client may take to ask"""
+"""Time that a client has to send its request, in seconds."""
 
 STOP_SECONDS = 0.1
-"""how long its end may take"""
+"""Time until the server notices that it must stop, in seconds."""
 
 
 @contextmanager
-def health_page(port: int, fault: Callable[[], str | None]) -> Iterator[int]:
-    """Serve it meanwhile, on all addresses of the machine; the port (0: any).
+def health_page(port: int, unhealthy_reason: Callable[[], str | None]) -> Iterator[int]:
+    """Serve the page inside the block, on all addresses of the machine. Yields the port; 0 chooses any free one.
 
-    `fault` gives a sentence if the worker is to be replaced: the answer is then a 503. Raises OSError.
+    If `unhealthy_reason` returns a sentence, the response has that sentence and status 503. Raises OSError.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -29,15 +29,15 @@ def health_page(port: int, fault: Callable[[], str | None]) -> Iterator[int]:
 
         def do_GET(self) -> None:
             if self.path != PATH:
-                self._answer(HTTPStatus.NOT_FOUND, f"The health of the worker is at {PATH}.")
+                self._respond(HTTPStatus.NOT_FOUND, f"Not found. The health page is at {PATH}.")
                 return
-            sentence = fault()
+            sentence = unhealthy_reason()
             if sentence is None:
-                self._answer(HTTPStatus.OK, "The worker takes jobs.")
+                self._respond(HTTPStatus.OK, "The worker is healthy.")
             else:
-                self._answer(HTTPStatus.SERVICE_UNAVAILABLE, sentence)
+                self._respond(HTTPStatus.SERVICE_UNAVAILABLE, sentence)
 
-        def _answer(self, status: HTTPStatus, sentence: str) -> None:
+        def _respond(self, status: HTTPStatus, sentence: str) -> None:
             content = f"{sentence}\n".encode()
             self.send_response(status)
             self.send_header("Content-Type", "text/plain; charset=utf-8")
@@ -46,12 +46,12 @@ def health_page(port: int, fault: Callable[[], str | None]) -> Iterator[int]:
             self.wfile.write(content)
 
         def log_message(self, *arguments: object) -> None:
-            """Checks come every few seconds, for ever."""
+            """Log nothing: there is a request every few seconds."""
 
         def version_string(self) -> str:
             return "worker"
 
-    with ThreadingHTTPServer(("0.0.0.0", port), Handler) as server:  # noqa: S104 - who checks it is on another machine
+    with ThreadingHTTPServer(("0.0.0.0", port), Handler) as server:  # noqa: S104 - health checks come from other machines
         thread = threading.Thread(target=server.serve_forever, args=(STOP_SECONDS,), name="health", daemon=True)
         thread.start()
         try:

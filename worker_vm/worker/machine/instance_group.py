@@ -1,4 +1,4 @@
-"""The managed instance group that this machine is in, where it is one of Google's."""
+"""The managed instance group that contains this machine, if it is a Google Cloud VM."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from cloud_executor.errors import Unavailable
 from worker_vm.worker.machine.metadata_server import machine_metadata
 
 LEAVE_SECONDS = 10.0
-"""how long the removal may take to be accepted; a signal to stop waits for that"""
+"""Time limit for a request to remove the machine, in seconds. A signal to stop waits for it."""
 
 _REGIONAL_GROUP = re.compile(r"projects/[^/]+/regions/(?P<region>[^/]+)/instanceGroupManagers/(?P<group>[^/]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceGroup:
-    """A regional group, and the machine's place in it."""
+    """A regional group, and this machine's name in it."""
 
     project: str
     region: str
     name: str
     instance: str
-    """the machine, as the API names it: zones/<zone>/instances/<name>"""
+    """The machine, as the API names it: zones/<zone>/instances/<name>."""
 
     def remove_this_machine(self, least: int) -> bool:
-        """Have the machine deleted, and the group smaller by one; False: then it would have less than `least` machines.
+        """Delete the machine and shrink the group by one, unless the group would have fewer than `least` machines.
 
-        Several that ask at the same moment may all go; the autoscaler brings some back. The machine ends within a
-        minute or so, as every machine does: with a signal to its programs. Raises Unavailable if that is not accepted.
+        Returns whether the machine will be deleted. If several machines do this at the same moment, all of them may be
+        deleted; the autoscaler then adds some. As on every shutdown, the programs get a signal within about a minute.
+        Raises Unavailable if the request fails.
         """
-        # They take more memory than all the rest of a worker, and are needed once.
+        # Imported here because they take more memory than the rest of the worker, and are only needed once.
         from google.api_core.exceptions import GoogleAPICallError
         from google.auth.exceptions import GoogleAuthError
         from google.cloud.compute_v1 import RegionInstanceGroupManagersClient
@@ -48,14 +49,18 @@ class InstanceGroup:
                 timeout=LEAVE_SECONDS,
             )
         except (GoogleAPICallError, GoogleAuthError, OSError) as error:
-            raise Unavailable("The machine could not be removed from its group.") from error
+            raise Unavailable(
+                "The machine could not be removed from its instance group; the worker tries again later."
+            ) from error
         if operation.error.errors:
-            raise Unavailable(f"The machine was not removed from its group: {operation.error.errors[0].message}")
+            raise Unavailable(
+                f"The machine could not be removed from its instance group: {operation.error.errors[0].message}"
+            )
         return True
 
 
 def own_instance_group() -> InstanceGroup | None:
-    """None: this machine is in no such group, or is none of Google's."""
+    """The group of this machine; None if it has no such group or is not a Google Cloud VM."""
     created_by = _REGIONAL_GROUP.fullmatch(machine_metadata("instance/attributes/created-by") or "")
     if created_by is None:
         return None

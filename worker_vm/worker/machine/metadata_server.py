@@ -1,4 +1,4 @@
-"""What a virtual machine of Google's is told about itself."""
+"""Read the metadata of a Google Cloud VM."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import os
 import urllib.request
 
 HOST_VARIABLE = "GCE_METADATA_HOST"
-"""where the metadata server is, if it is not where it always is; Google's libraries know this variable too"""
+"""Name of the environment variable that overrides the metadata server's host, as in Google's libraries."""
 
 SECONDS = 3.0
-"""how long it may take"""
+"""Time limit for a request, in seconds."""
 
-_MOST_BYTES = 2**20
+_MAX_BYTES = 2**20
 
 
 def machine_metadata(path: str) -> str | None:
-    """Such as `instance/name`; None: there is no such thing, or this is no machine of Google's."""
+    """Read an entry such as `instance/name`; None if it does not exist or this is not a Google Cloud VM."""
     host = os.environ.get(HOST_VARIABLE) or "metadata.google.internal"
     request = urllib.request.Request(f"http://{host}/computeMetadata/v1/{path}", headers={"Metadata-Flavor": "Google"})
-    # It is on the machine itself: no proxy knows the way.
+    # The server is only reachable from the VM itself, not through a proxy.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=SECONDS) as answer:
-            return str(answer.read(_MOST_BYTES).decode())
+        with opener.open(request, timeout=SECONDS) as response:
+            return str(response.read(_MAX_BYTES).decode())
     except (OSError, http.client.HTTPException, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Store the results of a job as artifacts (docs/protocol.md: Results)."""
+"""Store a job's results as artifacts (docs/protocol.md: Results)."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from worker_vm.worker.results.result_files import ResultFile, result_files
 from worker_vm.worker.retry import retry_while_unavailable
 
 MAX_FILES = 100_000
-"""in the results of a job, counted in each artifact that takes them: a place there takes up to a KiB of memory"""
+"""Limit of files in a job's results, counted once per artifact. Each one takes up to 1 KiB of memory."""
 
 MAX_NAMES_MIB = 10
-"""of the paths of all these files; a hostile one takes up to eight times as much memory"""
+"""Limit of the total length of their paths, in MiB. Unusual names take up to eight times as much memory."""
 
 FILES_AT_ONCE = 256
-"""handed to the threads together, where the store is worth several"""
+"""Number of files handed to the threads at once, if the store benefits from several threads."""
 
 
 @dataclass(slots=True)
 class Results:
-    """What was archived, and why it is not all."""
+    """What was archived, and the first error."""
 
     hashes: dict[str, str] = field(default_factory=dict)
-    """artifact name -> blob hash"""
+    """Blob hash by artifact name."""
     failure: JobFailed | None = None
-    """the first one"""
+    """The first failure."""
 
     def failed(self, failure: JobFailed) -> None:
         self.failure = self.failure or failure
@@ -50,9 +50,9 @@ def archive(
     job_folder: Path,
     attempt: Attempt,
 ) -> Results:
-    """Store each file that an artifact takes, once, and the artifacts: soft links to them.
+    """Store each file that an artifact selects, once, and then the artifacts, which are soft links to the files.
 
-    What cannot be read is missing from them, and is the failure. Raises Interrupted, and Unavailable.
+    A file that cannot be read is omitted and reported as the failure. Raises Interrupted, and Unavailable.
     """
     results = Results()
     files: dict[str, dict[str, ArtifactFile]] = {artifact.name: {} for artifact in artifacts}
@@ -85,7 +85,7 @@ def archive(
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A file, and the names of the artifacts that take it."""
+    """A file, and the names of the artifacts that select it."""
 
     file: ResultFile
     takers: tuple[str, ...]
@@ -104,11 +104,13 @@ def _wanted_files(
             continue
         count += len(takers)
         if count > MAX_FILES:
-            results.failed(_failure(f"The results have more than {MAX_FILES} files: ask for fewer, or pack them."))
+            results.failed(_failure(f"The results have more than {MAX_FILES} files; select fewer, or pack them."))
             return
         size += len(file.path.encode())
         if size > MAX_NAMES_MIB * 2**20:
-            results.failed(_failure(f"The names of the results take more than {MAX_NAMES_MIB} MiB: pack the files."))
+            results.failed(
+                _failure(f"The file names of the results take more than {MAX_NAMES_MIB} MiB; pack the files.")
+            )
             return
         yield _Wanted(file, takers)
 
@@ -124,7 +126,7 @@ def _for_each(files: Iterator[_Wanted], store: Callable[[_Wanted], None], concur
 
 
 def _store_file(blobs: BlobStore, file: ResultFile, attempt: Attempt) -> ArtifactFile:
-    """Store a file as `createFile` does. Raises OSError if it cannot be read."""
+    """Store a file, like `createFile`. Raises OSError if it cannot be read."""
     name = file.path.rpartition("/")[2]
     with Path(file.location).open("rb", buffering=0) as content:
         size = 0
@@ -138,7 +140,7 @@ def _store_file(blobs: BlobStore, file: ResultFile, attempt: Attempt) -> Artifac
                 yield chunk
 
         if os.fstat(content.fileno()).st_size > SMALL_CONTENT_BYTES:
-            # Reading it twice costs less than sending what is there already, such as the job's own input.
+            # Reading it twice costs less than sending content that is already stored, such as the job's own input.
             digest = hashlib.sha1(usedforsecurity=False)
             for chunk in chunks():
                 digest.update(chunk)

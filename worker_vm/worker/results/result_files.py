@@ -1,4 +1,4 @@
-"""Which files a job has left (docs/protocol.md: Results)."""
+"""Find the files that a job left (docs/protocol.md: Results)."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from pathlib import Path
 
 from cloud_executor.errors import os_reason
 from cloud_executor.model.job import Status
-from worker_vm.worker.file_names import quoted_name, text_name
+from worker_vm.worker.file_names import protocol_name, quoted_name
 from worker_vm.worker.job_failed import JobFailed
 
 MAX_WAITING_MIB = 32
-"""of memory for the paths of folders that were found, and not looked into yet"""
+"""Memory limit for the paths of folders that were found but not yet listed, in MiB."""
 
 MAX_ENTRIES = 5_000_000
-"""files and folders that are looked at; links to folders can make more than there are"""
+"""Limit of files and folders that are visited. Links to folders can lead to the same ones many times."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultFile:
-    """A regular file in the folder of a job."""
+    """A regular file in a job's folder."""
 
     path: str
-    """relative to the folder, with `/`"""
+    """Path relative to the folder, with `/`."""
     location: str
-    """where it is; no part of this is a link"""
+    """Absolute path, in which no part is a link."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """A folder still to be looked into."""
+    """A folder that is still to be listed."""
 
     path: str
-    """relative, as it was reached; ends with a slash, unless it is the top"""
+    """Relative path by which it was reached. It ends with a slash, except at the top."""
     location: str
     linked_from: tuple[str, ...]
-    """the folders whose links led here"""
+    """Folders whose links led here."""
 
     @property
     def size(self) -> int:
-        """Bytes of memory, about."""
+        """Approximate memory use, in bytes."""
         return sys.getsizeof(self.path) + sys.getsizeof(self.location)
 
 
 def result_files(job_folder: Path, failed: Callable[[JobFailed], None]) -> Iterator[ResultFile]:
-    """The files below the folder, in no order, those behind links within it included.
+    """Yield the files below the folder, in no particular order. Links within the folder are followed.
 
-    Links that lead out of the folder, or nowhere, are passed over, and so is what is no regular file. `failed` hears of
-    what cannot be read.
+    Links that are broken or lead out of the folder are skipped, as is everything that is neither a regular file nor a
+    folder. `failed` is called for each folder that cannot be read.
     """
     top = str(job_folder)
     # The command may have removed the folder, or put a link in its place.
@@ -67,7 +67,7 @@ def result_files(job_folder: Path, failed: Callable[[JobFailed], None]) -> Itera
                 for entry in entries:
                     looked_at += 1
                     if looked_at > MAX_ENTRIES:
-                        failed(_failure(f"The job has left more than {MAX_ENTRIES} files."))
+                        failed(_failure(f"The job left more than {MAX_ENTRIES} files; leave fewer, or pack them."))
                         return
                     path = folder.path + entry.name
                     location, linked_from = entry.path, folder.linked_from
@@ -79,23 +79,23 @@ def result_files(job_folder: Path, failed: Callable[[JobFailed], None]) -> Itera
                         waiting.append(_Folder(path + "/", location, linked_from))
                         size += waiting[-1].size
                         if size > MAX_WAITING_MIB * 2**20:
-                            failed(_failure("The job has left more folders in one than can be looked through."))
+                            failed(_failure("The job left too many folders; leave fewer, or pack them."))
                             return
                     elif is_file:
-                        yield ResultFile(text_name(path), location)
+                        yield ResultFile(protocol_name(path), location)
         except OSError as error:
             reason = os_reason(error)
             failed(_failure(f"The folder {quoted_name(folder.path or '.')} could not be read: {reason}."))
 
 
 def _follow(folder: _Folder, link: str, top: str) -> tuple[str, tuple[str, ...]]:
-    """Where a link in the folder leads, and from where that was reached; nowhere is an empty text."""
+    """Resolve a link in the folder. Returns its target (empty: skip it) and the folders that link to it."""
     try:
         target = os.path.realpath(link, strict=True)
     except OSError:
         return "", ()
     linked_from = (*folder.linked_from, folder.location)
-    # A link back to where we came from would lead round and round.
+    # A link back to a folder on the way here would never end.
     if not _is_in(target, top) or any(_is_in(place, target) for place in linked_from):
         return "", ()
     return target, linked_from

@@ -1,1 +1,1 @@
-"""What is between a job's command and the worker: one port, and an implementation a file."""
+"""Sandboxes, which run jobs' commands: one interface, and one implementation per folder."""

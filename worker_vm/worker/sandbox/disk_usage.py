@@ -1,4 +1,4 @@
-"""Whether an attempt's folder has outgrown its limit, looked at from time to time while the command runs."""
+"""Check now and then, while a command runs, whether its attempt's folder exceeds the disk limit."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pathlib import Path
 from worker_vm.worker.sandbox.limits import MIB, Limits
 
 SCAN_SECONDS = 0.5
-"""between two looks at the least"""
+"""Minimum interval between two scans, in seconds."""
 
-SHARE = 10
-"""a look may take this part of the time: a million files take long to look through"""
+PAUSE_FACTOR = 10
+"""Minimum interval between two scans, as a multiple of the last scan's duration: scanning a million files is slow."""
 
 LEVELS = 100
-"""of folders that are looked into; each takes descriptors meanwhile"""
+"""Depth of folders that are scanned. Each level takes file descriptors."""
 
-TOO_DEEP = f"The command made more than {LEVELS} levels of folders: what is in them cannot be looked at."
+TOO_DEEP = f"The command created more than {LEVELS} levels of folders; their disk usage cannot be checked."
 
 _BLOCK_BYTES = 512
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class DiskUsage:
-    """What the files below a folder take. Files that were deleted but are still open are not seen."""
+    """Disk usage of the files below a folder. It does not include deleted files that are still open."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self._folder = folder
@@ -35,15 +35,15 @@ class DiskUsage:
         self._exceeded: str | None = None
 
     def exceeded(self) -> str | None:
-        """Whether it was over the limit at the last look, in a sentence for the owner of the job; a look may be now."""
+        """Scan the folder if it is time to. If it exceeded the limit, return a sentence for the job's owner."""
         start = time.monotonic()
         if self._limits.disk_mib is not None and self._exceeded is None and start >= self._next:
-            self._exceeded = self._look(self._limits.disk_mib * MIB)
+            self._exceeded = self._scan(self._limits.disk_mib * MIB)
             end = time.monotonic()
-            self._next = end + max(SCAN_SECONDS, SHARE * (end - start))
+            self._next = end + max(SCAN_SECONDS, PAUSE_FACTOR * (end - start))
         return self._exceeded
 
-    def _look(self, limit: int) -> str | None:
+    def _scan(self, limit: int) -> str | None:
         try:
             folder = os.open(self._folder, _FOLDER)
         except OSError:
@@ -58,19 +58,19 @@ class DiskUsage:
 
 
 def _used(folder: int, limit: float, levels: int) -> float:
-    """The bytes that all in it takes, or some number above the limit; infinite if there are more levels."""
+    """Bytes used by the folder's contents, or any number above the limit. Infinite if there are more levels."""
     if not levels:
         return math.inf
     used = 0.0
-    # The command changes all this meanwhile, and may forbid to look.
+    # The command may change everything meanwhile, and may make folders unreadable.
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):
                 found, is_folder = entry.stat(follow_symlinks=False), entry.is_dir(follow_symlinks=False)
-                # A file with several names is counted once in all.
+                # A file with several hard links counts once in total.
                 used += found.st_blocks * _BLOCK_BYTES / (1 if is_folder else max(1, found.st_nlink))
                 if is_folder:
-                    # From folder to folder: a path cannot name what is very deep.
+                    # Go from folder to folder, because a path has a maximum length.
                     inner = os.open(entry.name, _FOLDER, dir_fd=folder)
                     try:
                         used += _used(inner, limit - used, levels - 1)

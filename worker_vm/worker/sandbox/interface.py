@@ -1,4 +1,4 @@
-"""The port: run one command, and leave nothing of it behind."""
+"""The interface of sandboxes: run a command, and leave nothing of it behind."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from worker_vm.worker.work_folder import AttemptFolder
 
 
 class CommandNotStarted(Exception):
-    """The command could not be started; the text is a sentence for the owner of the job."""
+    """The command could not be started. The message is a sentence for the job's owner."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is to be run in the folder of a job."""
+    """A command to run in the folder of a job."""
 
     program: str
-    """a name looked up in PATH, or a path relative to the folder"""
+    """Name that is looked up in PATH, or path relative to the folder."""
     args: tuple[str, ...]
     folder: AttemptFolder
     origin_url: str
-    """where the command reaches the server: its ORIGIN_URL"""
+    """URL at which the command reaches the server; its ORIGIN_URL."""
     stdout: int
-    """a descriptor of the file for its standard output"""
+    """Descriptor of the file for standard output."""
     stderr: int
+    """Descriptor of the file for standard error."""
     limits: Limits = field(default_factory=Limits)
     env: Mapping[str, str] = field(default_factory=dict)
-    """what the job adds to its environment"""
+    """Variables that the job adds to the environment."""
     image: str | None = None
-    """what its container is made of, where it does not want that of all"""
+    """Image of the command's container; None for the pool's image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +44,27 @@ class Ending:
     exit_code: int | None
     signal: int | None
     interrupted: bool
-    """whether that was after it had been interrupted by us"""
+    """Whether the sandbox stopped it because its attempt was interrupted."""
     output_error: str | None = None
-    """why its output could not be written, so that it was stopped"""
+    """Why the command's output could not be written; the command was then stopped."""
     exceeded: str | None = None
-    """the limit that ended it, in a sentence for the owner of the job"""
+    """The limit that the command exceeded, as a sentence for the job's owner."""
     peak_memory_mib: int | None = None
-    """the most that it had at once, as far as that can be known"""
+    """Peak memory, in MiB; None if unknown."""
 
 
 class Sandbox(Protocol):
-    """Runs commands, each within its limits. Safe for use by threads."""
+    """Runs commands within their limits. Safe for use by threads."""
 
     def run(self, command: Command, attempt: Attempt, on_output: Callable[[bytes], None] | None) -> Ending:
-        """Run a command to its end, or until the attempt is interrupted: then it is asked to end, and soon forced.
+        """Run a command until it ends, or until the attempt is interrupted, which stops it (see stop_sequence.py).
 
-        When this returns nothing runs any more of what the command has started. `on_output` hears each
-        piece of output once it was written to `stdout`. Raises CommandNotStarted, and Unavailable if the sandbox itself
-        does not work at the moment.
+        When this returns, nothing that the command started is running. `on_output` is called with each chunk of output
+        after it is written to `stdout`. Raises CommandNotStarted, and Unavailable if the sandbox itself does not work.
         """
 
     def end_leftovers(self, folder: Path) -> None:
-        """End what a dead worker's command left running that worked in this attempt's folder."""
+        """End the processes that a dead worker's command left running in this attempt's folder."""
 
     def kill_all(self) -> None:
-        """End all commands and what they started, for a worker that ends without waiting for their slots."""
+        """End all commands and everything they started, for a worker that exits without waiting for its slots."""

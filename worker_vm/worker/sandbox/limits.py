@@ -1,4 +1,4 @@
-"""How much of the machine one command may use."""
+"""The limits of a command."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """None: as much as there is. A sandbox that cannot hold a command to one of them says so in its own docstring."""
+    """Limits of a command; None means no limit. If a sandbox cannot enforce all of them, its docstring says so."""
 
     cpus: float | None = None
+    """Number of cores."""
     memory_mib: int | None = None
     processes: int | None = None
-    """at once, threads included"""
+    """Number of processes and threads at one time."""
     disk_mib: int | None = None
-    """of the attempt's folder, and of any one file"""
+    """Size of the attempt's folder, and of any single file, in MiB."""
     seconds: float | None = None
-    """how long it may run"""
+    """Running time, in seconds."""
 
     @classmethod
     def of(cls, pool: WorkerPool, config: ExecutorConfig) -> Limits:
-        """What the job asks for, or else what the pool gives it."""
+        """The limits that the job asks for; for others, the pool's."""
         timeout = pool.timeout_of(config)
         return cls(
             cpus=config.cpus or pool.cpus,
@@ -38,7 +39,7 @@ class Limits:
         )
 
     def disk_exceeded(self) -> str:
-        """The sentence for the owner of a job that was ended for it."""
+        """The error of a job whose command exceeded this limit, as a sentence for the job's owner."""
         return f"The command used more than {self.disk_mib} MiB of disk."
 
     def memory_exceeded(self) -> str:
@@ -49,7 +50,7 @@ class Limits:
 
 
 class TimeLimit:
-    """The time of a command, which starts now."""
+    """The time limit of a command that starts now."""
 
     def __init__(self, limits: Limits) -> None:
         self._end = math.inf if limits.seconds is None else time.monotonic() + limits.seconds

@@ -1,4 +1,4 @@
-"""Why a command could not be started, in a sentence for the owner of the job."""
+"""Explain to the job's owner why a command could not be started."""
 
 from __future__ import annotations
 

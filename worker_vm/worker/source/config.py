@@ -17,9 +17,9 @@ def read_config(folder: AttemptFolder) -> ExecutorConfig:
         with (folder.job / CONFIG_FILE).open("rb") as file:
             return ExecutorConfig.parse(file.read(MAX_BYTES + 1))
     except FileNotFoundError as error:
-        raise _failed(f"The source has no {CONFIG_FILE} at its top.") from error
+        raise _failed(f"The source has no {CONFIG_FILE} at its top level.") from error
     except OSError as error:
-        raise _failed(f"{CONFIG_FILE} in the source is no file that can be read.") from error
+        raise _failed(f"{CONFIG_FILE} in the source cannot be read; it must be a regular file.") from error
     except Invalid as error:
         raise _failed(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""The source of a job: whatever the download of its blob gives, as files (docs/protocol.md: What the worker does)."""
+"""Fetch a job's source: the files in the download of its blob (docs/protocol.md: What the worker does)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from worker_vm.worker.work_folder import AttemptFolder
 
 
 def fetch_source(blobs: BlobStore, attempt: Attempt) -> Download:
-    """Find out what the source is. Raises JobFailed, Interrupted, and Unavailable."""
+    """Look up the source. Raises JobFailed, Interrupted, and Unavailable."""
     try:
         retry_while_unavailable(lambda: blobs.metadata(attempt.job_hash), attempt)
     except NotFound as error:
@@ -40,7 +40,7 @@ def unpack_source(
     attempt: Attempt,
     disk_mib: int,
 ) -> None:
-    """Fill the job's folder, with no more than the job may have of the disk.
+    """Fill the job's folder, up to the job's disk limit.
 
     Raises JobFailed, Interrupted, and Unavailable.
     """
@@ -54,7 +54,7 @@ def unpack_source(
 
 
 def _write_artifact(source: ZipDownload, tree: FileTree, attempt: Attempt, disk_mib: int) -> None:
-    """Write the files of an artifact, as unpacking its zip would do it."""
+    """Write the files of an artifact, with the same result as unpacking its zip."""
     if not source.members:
         raise JobFailed(Status.FAILED_UNZIP, "The source is an artifact without files.")
     if len(source.members) > MAX_FILES:
@@ -73,18 +73,20 @@ def _write_artifact(source: ZipDownload, tree: FileTree, attempt: Attempt, disk_
 def _open_zip(
     blobs: BlobStore, source: ContentDownload, spool: Path, attempt: Attempt, disk_mib: int
 ) -> Iterator[tuple[BinaryIO, int]]:
-    """The uploaded zip as a file in which one can go back and forth, and what that takes of the job's disk."""
+    """Yield the uploaded zip as a seekable file, and the number of bytes that it takes of the job's disk."""
     with ExitStack() as stack:
         with _obtaining():
-            content = stack.enter_context(retry_while_unavailable(lambda: blobs.open_content(source.content_hash), attempt))
+            content = stack.enter_context(
+                retry_while_unavailable(lambda: blobs.open_content(source.content_hash), attempt)
+            )
         if isinstance(content, io.FileIO):
-            yield content, 0  # it is on this machine already
+            yield content, 0  # It is already on this machine.
             return
         check_disk(source.size, disk_mib, Status.FAILED_CREATING_SOURCE_ZIP)
         with _obtaining():
             retry_while_unavailable(lambda: _copy(blobs, source, spool, attempt), attempt)
         with spool.open("rb") as file:
-            spool.unlink()  # its disk is free once it is unpacked
+            spool.unlink()  # Its disk space is free once it is unpacked.
             yield file, source.size
 
 
@@ -113,5 +115,5 @@ def _obtaining() -> Iterator[None]:
     except NotFound as error:
         raise JobFailed(Status.FAILED_SOURCE_COULD_NOT_BE_OBTAINED, str(error)) from error
     except SizeChanged as error:
-        message = "A part of the source is damaged in the storage."
+        message = "Part of the source is damaged in the storage; upload it again."
         raise JobFailed(Status.FAILED_SOURCE_COULD_NOT_BE_OBTAINED, message) from error

@@ -1,4 +1,4 @@
-"""A folder that is filled from an archive that nobody trusts: nothing gets outside of it."""
+"""A folder that is filled from an untrusted archive, which cannot write outside the folder."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.job_failed import JobFailed
 
 FILE_MODE = 0o644
-"""of a file whose archive says nothing"""
+"""Mode of a file whose archive does not contain one."""
 
 _REASONS = {
     errno.ENOSPC: "the worker's disk is full",
     errno.EDQUOT: "the worker's disk is full",
     errno.ENAMETOOLONG: "its name is too long",
-    errno.ENOTDIR: "a file stands where its folder should be",
+    errno.ENOTDIR: "a file has the name of its folder",
     errno.EISDIR: "a folder has the same name",
     errno.EEXIST: "a file has the same name",
 }
 
 
 class FileTree:
-    """Files, folders and links below a root that was empty.
+    """Files, folders, and links below a root that was empty.
 
-    Links are made at the end, so that nothing is ever written through one. Any fault is a FAILED_UNZIP.
+    Links are created at the end, so that nothing is ever written through one. Any error is a FAILED_UNZIP.
     """
 
     def __init__(self, root: str) -> None:
@@ -37,7 +37,7 @@ class FileTree:
         self._links: dict[str, str] = {}
 
     def write_file(self, name: str, mode: int, chunks: Iterable[bytes]) -> None:
-        """Write a file; one that has the name already is replaced."""
+        """Write a file, replacing any file with the same name."""
         path = self._path(name)
         with _errors(name):
             self._make_folder(os.path.dirname(path))
@@ -49,7 +49,7 @@ class FileTree:
             for chunk in chunks:
                 with _errors(name):
                     file.write(chunk)
-            # Not on creation, since the umask is the worker's; and its owner has to be able to read it.
+            # Not on creation, because of the worker's umask. The owner must be able to read the file.
             os.fchmod(descriptor, mode & 0o777 | 0o400)
 
     def make_folder(self, name: str) -> None:
@@ -57,14 +57,14 @@ class FileTree:
             self._make_folder(self._path(name))
 
     def add_link(self, name: str, target: str) -> None:
-        """Make a symbolic link when the tree is closed."""
+        """Create a symbolic link when the tree is closed."""
         path = self._path(name)
         with _errors(name):
             self._make_folder(os.path.dirname(path))
         self._links[path] = target
 
     def close(self) -> None:
-        """Make the links, unless one leads out of the tree."""
+        """Create the links. Raises JobFailed if one leads out of the tree."""
         for path, target in self._links.items():
             name = os.path.relpath(path, self._root)
             with _errors(name):
@@ -77,7 +77,7 @@ class FileTree:
                 raise JobFailed(Status.FAILED_UNZIP, f"The link {quoted_name(name)} in the source leads out of it.")
 
     def _path(self, name: str) -> str:
-        """The path of a name that is relative and stays below the root; the root itself for `.`."""
+        """The path of a relative name, which must stay below the root; the root itself for `.`."""
         parts = name.split("/")
         if name.startswith("/") or ".." in parts or "\0" in name:
             raise JobFailed(Status.FAILED_UNZIP, f"The name {quoted_name(name)} in the source leads out of it.")
@@ -85,8 +85,8 @@ class FileTree:
 
     def _make_folder(self, path: str) -> None:
         missing = []
-        # Never above the root, where the way up would not end. The system itself refuses a file or link that has the
-        # root's own name: a folder has it.
+        # Do not go above the root, or this would never end. A file or link that has the name of the root itself is
+        # rejected by the system, because the name belongs to a folder.
         while len(path) > len(self._root) and path not in self._folders:
             missing.append(path)
             path = os.path.dirname(path)
@@ -100,7 +100,7 @@ class FileTree:
         try:
             real = os.path.realpath(path, strict=True)
         except FileNotFoundError:
-            # It leads nowhere. What the command may put there later is the command's own doing.
+            # The link is broken. What the command later creates at its target is up to the command.
             real = os.path.normpath(os.path.join(os.path.dirname(path), target))
         except OSError:
             return False

@@ -1,4 +1,4 @@
-"""Unpack a zip that nobody trusts (docs/protocol.md: Step by step)."""
+"""Unpack an untrusted zip (docs/protocol.md: Step by step)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from worker_vm.worker.sandbox.limits import MIB
 from worker_vm.worker.source.file_tree import FILE_MODE, FileTree
 
 MAX_FILES = 200_000
-"""files, folders and links in a source"""
+"""Limit of files, folders, and links in a source."""
 
 MAX_RATIO = 200
-"""unpacked to packed; sparse data reaches tens, a bomb a thousand and more"""
+"""Limit of the ratio of unpacked to packed size. Sparse data reaches tens; a zip bomb reaches a thousand and more."""
 
 MAX_BYTES_AT_ANY_RATIO = 128 * 1024**2
-"""unpacked: so much is never called a bomb"""
+"""Unpacked size up to which a zip is never considered a bomb, in bytes."""
 
 MAX_DIRECTORY_BYTES = 32 * 1024**2
-"""of the zip's directory, which is held in memory"""
+"""Limit of the size of the zip's directory, which is held in memory, in bytes."""
 
 MAX_LINK_BYTES = 4096
-"""of the target of a symbolic link"""
+"""Limit of the length of a symbolic link's target, in bytes."""
 
 READ_BYTES = 256 * 1024
 
@@ -40,15 +40,15 @@ _ENCRYPTED = 0x0001
 _DOS_SYSTEMS = frozenset({0, 11})
 _UNIX_SYSTEMS = frozenset({3, 19})
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
-"""the others are rare, and `zipfile` does not bound the memory that they take"""
+"""Supported compression methods. The others are rare, and `zipfile` does not limit the memory that they take."""
 _UNICODE_PATH = 0x7075
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, IndexError, OSError)
-"""what the standard library raises at archives that are no good; NotImplementedError is its word for what it does not
-know, such as another compression"""
+"""Exceptions that the standard library raises for damaged archives. It raises NotImplementedError for features that it
+does not support, such as other compression methods."""
 
 
 def unzip(source: BinaryIO, tree: FileTree, attempt: Attempt, disk_mib: int, used_bytes: int) -> None:
-    """Fill the tree; `used_bytes` are gone already of the disk that the job may have.
+    """Fill the tree. `used_bytes` of the job's disk limit are already in use.
 
     Raises JobFailed with FAILED_UNZIP, and Interrupted.
     """
@@ -56,7 +56,7 @@ def unzip(source: BinaryIO, tree: FileTree, attempt: Attempt, disk_mib: int, use
     with _open(source) as archive:
         members = archive.infolist()
         _check_limits(members, size)
-        # Sizes that lie low are no way around: no member gives more bytes than it says.
+        # Wrong sizes do not get around this: no member yields more bytes than its stated size.
         check_disk(used_bytes + sum(member.file_size for member in members), disk_mib, Status.FAILED_UNZIP)
         for member in members:
             attempt.raise_if_interrupted()
@@ -64,36 +64,38 @@ def unzip(source: BinaryIO, tree: FileTree, attempt: Attempt, disk_mib: int, use
 
 
 def check_disk(size: int, disk_mib: int, status: Status) -> None:
-    """Raises JobFailed with the status if a source takes more of the disk, in bytes, than its job may have."""
+    """Raises JobFailed with this status if a source of this size, in bytes, exceeds the job's disk limit."""
     if size > disk_mib * MIB:
-        raise JobFailed(status, f"The source takes more than the {disk_mib} MiB of disk that a job may have.")
+        raise JobFailed(status, f"The source takes more than the disk limit of {disk_mib} MiB.")
 
 
 def _open(source: BinaryIO) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(_BoundedReads(source))
     except _DirectoryTooLarge:
-        raise _refused("The source has too many files.") from None
+        raise _rejected("The source has too many files.") from None
     except (*_DAMAGE, NotImplementedError) as error:
-        raise _refused("The source is not a zip archive, or it is damaged.") from error
+        raise _rejected("The source is not a zip archive, or it is damaged.") from error
 
 
 def _check_limits(members: list[zipfile.ZipInfo], size: int) -> None:
     total = sum(member.file_size for member in members)
     if not members:
-        raise _refused("The source is an empty zip archive.")
+        raise _rejected("The source is an empty zip archive.")
     if len(members) > MAX_FILES:
-        raise _refused(f"The source has more than {MAX_FILES} files.")
+        raise _rejected(f"The source has more than {MAX_FILES} files.")
     if total > MAX_BYTES_AT_ANY_RATIO and total > MAX_RATIO * size:
-        raise _refused(f"The source grows more than {MAX_RATIO} times when it is unpacked; store it uncompressed.")
+        raise _rejected(f"The source grows more than {MAX_RATIO} times when it is unpacked; store it uncompressed.")
 
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, tree: FileTree, attempt: Attempt) -> None:
     name = _name(member)
     if member.flag_bits & _ENCRYPTED:
-        raise _refused(f"The file {quoted_name(name)} in the source is encrypted.")
+        raise _rejected(f"The file {quoted_name(name)} in the source is encrypted.")
     if member.compress_type not in _METHODS:
-        raise _refused(f"The file {quoted_name(name)} in the source is packed in a way that is not known: use deflate.")
+        raise _rejected(
+            f"The file {quoted_name(name)} in the source uses an unsupported compression method; use deflate."
+        )
     mode = member.external_attr >> 16 if member.create_system in _UNIX_SYSTEMS else 0
     kind = stat.S_IFMT(mode)
     if name.endswith("/") or kind == stat.S_IFDIR:
@@ -104,7 +106,7 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, tree: FileTree, a
         permissions = stat.S_IMODE(mode) or FILE_MODE
         tree.write_file(name, permissions, _contents(archive, member, name, attempt))
     else:
-        raise _refused(f"{quoted_name(name)} in the source is a device, a pipe or a socket.")
+        raise _rejected(f"{quoted_name(name)} in the source is a device, a pipe, or a socket.")
 
 
 def _contents(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, attempt: Attempt) -> Iterator[bytes]:
@@ -114,21 +116,21 @@ def _contents(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, atte
                 attempt.raise_if_interrupted()
                 yield chunk
     except (*_DAMAGE, NotImplementedError) as error:
-        raise _refused(f"The file {quoted_name(name)} in the source is damaged.") from error
+        raise _rejected(f"The file {quoted_name(name)} in the source is damaged.") from error
 
 
 def _link_target(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, attempt: Attempt) -> str:
     target = b"".join(_contents(archive, member, name, attempt)) if member.file_size <= MAX_LINK_BYTES else b""
     if not target or b"\0" in target:
-        raise _refused(f"The link {quoted_name(name)} in the source leads nowhere.")
+        raise _rejected(f"The link {quoted_name(name)} in the source has no valid target.")
     return os.fsdecode(target)
 
 
 def _name(member: zipfile.ZipInfo) -> str:
-    """The name as the file system takes it.
+    """Convert a member's name to one for the file system.
 
-    Bytes that are not marked as UTF-8 stay as they are, as `unzip` leaves them, but for those of DOS and Windows, which
-    are in code page 437 if they are not UTF-8 after all.
+    Bytes that are not marked as UTF-8 stay unchanged, as with `unzip`. On DOS and Windows they are decoded as code page
+    437 if they are not valid UTF-8.
     """
     stored = member.orig_filename.encode() if member.flag_bits & _UTF_8_NAME else member.orig_filename.encode("cp437")
     stored = _unicode_path(member.extra, stored) or stored
@@ -140,12 +142,12 @@ def _name(member: zipfile.ZipInfo) -> str:
         stored = member.orig_filename.encode()
     name = os.fsdecode(stored.replace(b"\\", b"/"))
     if name[1:2] == ":":
-        raise _refused(f"The name {quoted_name(name)} in the source leads out of it.")
+        raise _rejected(f"The name {quoted_name(name)} in the source leads out of it.")
     return name
 
 
 def _unicode_path(extra: bytes, stored: bytes) -> bytes | None:
-    """The name in UTF-8 that packers of the time before the UTF-8 mark put beside the stored one, if it is for that."""
+    """Get the UTF-8 name that older packers add to the stored one, if it belongs to that."""
     while len(extra) >= 4:
         kind, size = struct.unpack_from("<HH", extra)
         field, extra = extra[4 : 4 + size], extra[4 + size :]
@@ -154,16 +156,16 @@ def _unicode_path(extra: bytes, stored: bytes) -> bytes | None:
     return None
 
 
-def _refused(sentence: str) -> JobFailed:
+def _rejected(sentence: str) -> JobFailed:
     return JobFailed(Status.FAILED_UNZIP, sentence)
 
 
 class _DirectoryTooLarge(Exception):
-    """The archive's directory would not fit in the memory that a job may take."""
+    """The archive's directory would take too much memory."""
 
 
 class _BoundedReads(io.RawIOBase):
-    """The archive, read in bounded pieces: `zipfile` reads the directory in one, however large that is."""
+    """The archive, with a limit for single reads: `zipfile` reads the whole directory at once, whatever its size."""
 
     def __init__(self, source: BinaryIO) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Commands in containers of a Docker Engine."""
+"""The container sandbox: commands run in containers of a Docker Engine."""

@@ -1,7 +1,7 @@
-"""The calls to a Docker Engine, and the container that a command gets.
+"""Call a Docker Engine, and define the container that a command runs in.
 
-The engine is where DOCKER_HOST says, else at the usual socket. It sees the same folders under the same paths as the
-worker does: a worker that is a container itself needs its work folder mounted where it is on the machine.
+DOCKER_HOST is the engine's address; the default is its usual socket. The engine and the worker must see the same
+folders under the same paths: if the worker itself runs in a container, its work folder has the same path on the machine.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ from worker_vm.worker.sandbox.limits import MIB
 logger = logging.getLogger(__name__)
 
 FOLDER_LABEL = "cloud-executor.attempt-folder"
-"""on every container: the folder of the attempt that it is for"""
+"""Label on every container: its attempt's folder."""
 
 JOB_FOLDER = "/job"
-"""where a command finds its files, and starts"""
+"""Folder of the job in the container; the command's working directory."""
 
-TEMPORARY_FOLDER = "/tmp"  # noqa: S108 - in the container it is the command's own
+TEMPORARY_FOLDER = "/tmp"  # noqa: S108 - in the container, it belongs to the command
 
 TEMPORARY_MIB = 256
-"""that it may hold where memory has no limit, of which it is a part"""
+"""Size limit of the temporary folder if the command has no memory limit, in MiB. Otherwise it counts as memory."""
 
 ENGINE_SECONDS = 60.0
-"""how long the engine may take to answer; a start on a busy machine takes some seconds"""
+"""Time limit for a response of the engine, in seconds. On a busy machine, a start takes several."""
 
 PULL_SECONDS = 900.0
-"""how long an image may take to arrive"""
+"""Time limit for pulling an image, in seconds."""
 
-_NO_NAME = (
+_INVALID_NAME = (
     "invalid reference",
     "invalid repository name",
     "repository name must",
     "invalid checksum digest",
     "unsupported digest algorithm",
 )
-_REFUSED = (
+_NOT_FOUND = (
     "denied",
     "unauthorized",
     "forbidden",
@@ -69,33 +69,33 @@ _REFUSED = (
     "does not exist",
 )
 _BUSY = re.compile(r"toomanyrequests|too many requests|http 429")
-_AT_FAULT = re.compile(r": 5\d\d ")
-"""the status of a registry that is at fault itself, whatever it says besides"""
+_SERVER_ERROR = re.compile(r": 5\d\d ")
+"""Status of an error in the registry itself, whatever else its message says."""
 
 PULL_POLL_SECONDS = 0.1
+"""Interval between two checks of whether another pull has ended, in seconds."""
 
 JOB_USER = 65532
-"""user and group of commands where the worker is root; else they are the worker's own, so that it can read results"""
-
+"""User and group of commands if the worker is root. Otherwise they are the worker's, which must read the results."""
 
 KILLED = 128 + signal.SIGKILL
-"""the exit code of what was killed"""
+"""Exit code of a killed container."""
 
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """What is the same for all commands."""
+    """The part of the isolation that all commands share."""
 
     network: str
-    """`none`, or `bridge`: then the machine's firewall has to keep containers from its metadata server"""
+    """`none` or `bridge`. With `bridge`, the machine's firewall must block containers from the metadata server."""
     user: int
     group: int
     gpus: int
-    """of the machine, all of which each command gets"""
+    """Number of the machine's GPUs; each command gets all of them."""
 
 
 class ContainerEngine:
-    """Safe for use by threads. Raises Unavailable if the engine does not do what any engine does."""
+    """A Docker Engine; safe for use by threads. All methods raise Unavailable if the engine does not work."""
 
     def __init__(self) -> None:
         with _errors():
@@ -103,7 +103,7 @@ class ContainerEngine:
         self._pulling = threading.Lock()
 
     def create(self, image: str, command: Command, isolation: Isolation) -> str:
-        """Make a container that is not started. Raises ImageNotFound."""
+        """Create a container, not started yet. Raises ImageNotFound, and CommandNotStarted if its name is invalid."""
         limits = command.limits
         memory = None if limits.memory_mib is None else limits.memory_mib * MIB
         ulimits = [Ulimit(name="core", soft=0, hard=0)]
@@ -116,7 +116,7 @@ class ContainerEngine:
         temporary = f"rw,exec,nosuid,nodev,mode=1777,{owner},size={limits.memory_mib or TEMPORARY_MIB}m"
         with _errors():
             host = self._client.create_host_config(
-                # The first process of a container reaps all others, and hears only the signals that it asks for.
+                # An init process. A command that is process 1 must reap all others and ignores most signals by default.
                 init=True,
                 network_mode=isolation.network,
                 cap_drop=["ALL"],
@@ -128,13 +128,13 @@ class ContainerEngine:
                 mem_limit=memory,
                 memswap_limit=memory,
                 pids_limit=limits.processes,
-                # An engine refuses more than its machine has, which is this one.
+                # An engine rejects more than its machine has, which is this one.
                 nano_cpus=None if limits.cpus is None else round(min(limits.cpus, os.cpu_count() or 1) * 1e9),
                 ulimits=ulimits,
                 log_config=LogConfig(type="none"),
                 privileged=False,
             )
-            made = self._made(
+            created = self._created(
                 image,
                 entrypoint=[command.program, *command.args],
                 working_dir=JOB_FOLDER,
@@ -145,31 +145,31 @@ class ContainerEngine:
                     **(self._gpu_environment(image) if isolation.gpus else {}),
                     **command.env,
                     "ORIGIN_URL": command.origin_url,
-                    "TINI_KILL_PROCESS_GROUP": "1",  # the init process hands signals to the command's whole group
+                    "TINI_KILL_PROCESS_GROUP": "1",  # The init process passes signals to the whole group.
                 },
                 labels={FOLDER_LABEL: str(command.folder.root)},
                 healthcheck={"test": ["NONE"]},
                 host_config=host,
             )
-            return str(made["Id"])
+            return str(created["Id"])
 
     def _gpu_environment(self, image: str) -> dict[str, str]:
         """Raises ImageNotFound."""
         found: dict[str, Any] = self._client.inspect_image(image)  # type: ignore[no-untyped-call]
         return {"LD_LIBRARY_PATH": library_path(found["Config"].get("Env") or ())}
 
-    def _made(self, image: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - they are the engine's
+    def _created(self, image: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - they are the engine's
         try:
-            made: dict[str, Any] = self._client.create_container(image, **options)
-            return made
+            created: dict[str, Any] = self._client.create_container(image, **options)
+            return created
         except APIError as error:
-            if _has_one_of(_NO_NAME, str(error.explanation)):
+            if _has_one_of(_INVALID_NAME, str(error.explanation)):
                 raise _not_pulled(image, str(error.explanation)) from error
             raise
 
     @contextmanager
     def attached(self, container: str) -> Iterator[socket.socket]:
-        """The connection that its output will come from."""
+        """Yield a connection that will receive the container's output."""
         with _errors():
             stream = self._client.attach_socket(container, params={"stdout": 1, "stderr": 1, "stream": 1, "logs": 0})
         connection: socket.socket = stream._sock
@@ -185,17 +185,17 @@ class ContainerEngine:
             self._client.start(container)
 
     def kill(self, container: str, number: signal.Signals) -> None:
-        """Signal the command, if it still runs."""
+        """Send a signal to the command, if it still runs."""
         with _errors(), suppress(APIError):
             self._client.kill(container, number.value)
 
     def exit_code(self, container: str, seconds: int) -> int | None:
-        """With which the container ended; None: it has not."""
+        """Wait up to this time for the container to end. Returns its exit code, or None if it still runs."""
         with suppress(requests.Timeout, requests.ConnectionError), _api_faults():
             try:
                 return int(self._client.wait(container, timeout=seconds)["StatusCode"])
             except NotFound:
-                # Somebody has removed it, which kills it.
+                # Something else removed the container, which kills it.
                 return KILLED
         return None
 
@@ -205,53 +205,54 @@ class ContainerEngine:
         return False
 
     def memory_bytes(self, container: str) -> int | None:
-        """The most memory that it had until now, where the engine tells, else what it has; None: that is not known."""
+        """Peak memory of the container if the engine reports it, else its current memory; None if unknown."""
         with suppress(DockerException, requests.RequestException, OSError):
             found: dict[str, Any] = self._client.stats(container, stream=False, one_shot=True).get("memory_stats") or {}
             details = found.get("stats") or {}
-            # Of the cache what nothing uses goes when memory is short.
+            # Inactive cache does not count: it is freed when memory is short.
             used = found.get("max_usage") or found.get("usage", 0) - details.get("inactive_file", 0)
             return used if used > 0 else None
         return None
 
     def remove(self, container: str) -> None:
-        """Kill and remove it, with what it had for volumes; it may be gone already."""
+        """Kill and remove the container and its volumes. It may already be gone."""
         with _errors(), suppress(NotFound):
             try:
                 self._client.remove_container(container, force=True, v=True)
             except APIError as error:
                 if "is already in progress" not in str(error.explanation):
                     raise
-                # Somebody else does it: a worker that was killed meanwhile, for instance.
+                # Another request removes it, for example one of a worker that was killed meanwhile.
                 self._client.wait(container, condition="removed", timeout=int(ENGINE_SECONDS))
 
     def containers(self) -> dict[str, Path]:
-        """All containers of attempts on this machine, those of other workers included, and the attempts' folders."""
+        """The attempt folders of all containers on this machine, including those of other workers, by container ID."""
         with _errors():
             found: list[dict[str, Any]] = self._client.containers(all=True, filters={"label": FOLDER_LABEL})
         return {container["Id"]: Path(container["Labels"][FOLDER_LABEL]) for container in found}
 
     def pull(self, image: str, check: Callable[[], None]) -> None:
-        """Fetch an image. Whatever `check` raises ends that.
+        """Pull an image unless the engine has it. `check` is called repeatedly; it may raise an exception to stop.
 
-        Raises CommandNotStarted if there is no such image for us, and Unavailable if it cannot be fetched now.
+        Raises CommandNotStarted if the image does not exist or may not be read, and Unavailable for other errors.
         """
         name, tag = _parts(image)
-        end = time.monotonic() + PULL_SECONDS
-        # One at a time: a second slot finds that the first has brought it.
+        # One at a time: another slot may pull the same image.
         while not self._pulling.acquire(timeout=PULL_POLL_SECONDS):
             check()
         try:
             with suppress(ImageNotFound), _errors():
                 self._client.inspect_image(image)  # type: ignore[no-untyped-call]
                 return
-            logger.info("image pulled", extra={"action": "pull", "image": image})
+            start = time.monotonic()
             for event in self._client.pull(name, tag, stream=True, decode=True, auth_config=credentials_for(image)):
                 check()
                 if "error" in event:
                     raise _not_pulled(image, str(event["error"]))
-                if time.monotonic() > end:
+                if time.monotonic() > start + PULL_SECONDS:
                     raise _not_pulled(image, "it takes too long")
+            seconds = round(time.monotonic() - start, 3)
+            logger.info("image pulled", extra={"action": "pull", "image": image, "seconds": seconds})
         except (DockerException, requests.RequestException, OSError) as error:
             raise _not_pulled(image, str(getattr(error, "explanation", None) or error)) from error
         finally:
@@ -259,7 +260,7 @@ class ContainerEngine:
 
 
 def _parts(image: str) -> tuple[str, str | None]:
-    """Name and tag; a digest stays part of the name, and what has neither means the latest."""
+    """Split an image into name and tag. A digest remains part of the name. The default tag is `latest`."""
     if "@" in image:
         return image, None
     head, slash, last = image.rpartition("/")
@@ -268,32 +269,32 @@ def _parts(image: str) -> tuple[str, str | None]:
 
 
 def _not_pulled(image: str, reason: str) -> CommandNotStarted | Unavailable:
-    """What registries and engines say is for the operator's log; its owner learns which kind of fault it is."""
-    logger.warning("image was not pulled", extra={"action": "pull", "image": image, "reason": reason})
-    text = reason.lower()
+    """Log the error of the registry or the engine for the operator, and classify it for the job's owner."""
+    logger.warning("cannot pull the image", extra={"action": "pull", "image": image, "reason": reason})
+    reason = reason.lower()
     kind: type[CommandNotStarted | Unavailable] = Unavailable
-    if _has_one_of(_NO_NAME, text):
-        kind, why = CommandNotStarted, "that is no name of an image"
-    elif _BUSY.search(text):
-        why = "its registry takes no more requests at the moment"
-    elif _has_one_of(_REFUSED, text) and not _AT_FAULT.search(text):
-        kind, why = CommandNotStarted, "there is no such image, or the worker may not read it"
-    elif "no space left" in text:
+    if _has_one_of(_INVALID_NAME, reason):
+        kind, why = CommandNotStarted, "the image name is invalid"
+    elif _BUSY.search(reason):
+        why = "its registry limits the request rate; try again later"
+    elif _has_one_of(_NOT_FOUND, reason) and not _SERVER_ERROR.search(reason):
+        kind, why = CommandNotStarted, "it does not exist, or the worker may not read it"
+    elif "no space left" in reason:
         why = "the worker's disk is full"
-    elif "too long" in text:
+    elif "too long" in reason:
         why = "it took too long"
     else:
         why = "its registry cannot be reached"
     return kind(f"The image {quoted_name(image)} could not be pulled: {why}.")
 
 
-def _has_one_of(words: Iterable[str], text: str) -> bool:
-    return any(word in text for word in words)
+def _has_one_of(phrases: Iterable[str], reason: str) -> bool:
+    return any(phrase in reason for phrase in phrases)
 
 
 @contextmanager
 def _api_faults() -> Iterator[None]:
-    """What the engine answers, but for what callers tell apart, as Unavailable."""
+    """Turn error responses of the engine into Unavailable, except for a missing image."""
     try:
         yield
     except ImageNotFound:
@@ -304,16 +305,16 @@ def _api_faults() -> Iterator[None]:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """The same, and that it does not answer at all."""
+    """Turn a missing response into Unavailable, too."""
     try:
         with _api_faults():
             yield
     except ImageNotFound:
         raise
     except (requests.RequestException, OSError) as error:
-        raise Unavailable("The container engine does not answer; try again.") from error
+        raise Unavailable("The container engine does not respond; try again.") from error
 
 
 def job_user() -> tuple[int, int]:
-    """User and group of commands."""
+    """The user and group of commands."""
     return (os.geteuid(), os.getegid()) if os.geteuid() != 0 else (JOB_USER, JOB_USER)

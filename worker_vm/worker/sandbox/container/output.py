@@ -68,7 +68,7 @@ class ContainerOutput:
 
     def _move(self) -> None:
         try:
-            # The connection breaks if the engine is gone. The calls that follow find out what happened to the container.
+            # The connection breaks if the engine is gone. Later calls find out what happened to the container.
             with suppress(OSError):
                 for stream, chunk in frames_iter(BoundedReads(self._connection), tty=False):
                     if self.error is None:

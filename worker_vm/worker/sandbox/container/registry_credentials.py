@@ -1,4 +1,4 @@
-"""Who may pull an image: for Google's registries, the service account of the machine."""
+"""Credentials for pulling images: for Google's registries, the machine's service account."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _GOOGLE = re.compile(
     r"(?:(?:[a-z0-9.-]+\.)?gcr\.io|[a-z0-9.-]+-docker\.pkg\.dev)(?::[0-9]+)?/",
     re.IGNORECASE,
 )
-"""begins the name of an image of theirs: before the first slash is the registry, which without a slash is Docker Hub"""
+"""Start of an image name in a Google registry. The registry precedes the first slash; without one it is Docker Hub."""
 
-_TOKEN = "instance/service-accounts/default/token"  # noqa: S105 - where it is
+_TOKEN = "instance/service-accounts/default/token"  # noqa: S105 - a path
 
 
 def credentials_for(image: str) -> dict[str, str] | None:
-    """User and password as the engine takes them; None: for the public, or this is no machine of Google's."""
+    """Credentials for the engine; None if the registry is not Google's or this is not a Google Cloud VM."""
     if not _GOOGLE.match(image):
         return None
     try:

@@ -1,1 +1,1 @@
-"""Commands as plain processes of this machine."""
+"""The process sandbox: commands are plain processes of this machine."""

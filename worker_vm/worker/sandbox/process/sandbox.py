@@ -19,8 +19,8 @@ from pathlib import Path
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, Ending
 from worker_vm.worker.sandbox.limits import MIB
-from worker_vm.worker.sandbox.process.leftovers import MARK, kill_processes_of
 from worker_vm.worker.sandbox.process.command_watch import CommandWatch, OutputPipe
+from worker_vm.worker.sandbox.process.leftovers import MARK, kill_processes_of
 from worker_vm.worker.sandbox.process.supervisor import CommandEnd, Supervisor, idle_supervisors
 from worker_vm.worker.sandbox.start_errors import why_not_started
 
