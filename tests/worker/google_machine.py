@@ -1,4 +1,4 @@
-"""A virtual machine of Google's, as far as a program on it can tell: its metadata server, and the Compute API."""
+"""A fake Google Cloud VM, as a program on it sees it: the metadata server and the Compute API."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class GoogleMachine:
         }
     )
     answers: list[tuple[HTTPStatus, dict[str, Any]]] = field(default_factory=list)
-    """of the Compute API, in order; afterwards it accepts everything"""
+    """Responses of the Compute API, in order. After them it accepts everything."""
     target_size: int = 1
-    """how many machines the group is to have"""
+    """Target size of the group."""
     asked: int = 0
-    """how often somebody looked"""
+    """Number of reads of the group."""
     removals: list[tuple[str, Any]] = field(default_factory=list)
-    """path and body of each request to it"""
+    """Path and body of each request to the API."""
 
 
 @contextmanager

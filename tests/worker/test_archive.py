@@ -1,4 +1,4 @@
-"""What becomes a result."""
+"""Test which files become results."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MADE = [{"name": "made", "resultPatterns": ["made/**"]}]
 
 
 def made(stack: Stack, script: str) -> tuple[Job, dict[str, bytes]]:
-    """The files below `made` that a script has made there."""
+    """The files that a script has created below `made`."""
     job = stack.run(stack.add_script(f"mkdir made; cd made; {script}", MADE))
     return job, {path.removeprefix("made/"): content for path, content in stack.results(job, "made").items()}
 
 
-def test_links_are_followed_within_the_folder_only(stack: Stack, tmp_path: Path) -> None:
+def test_only_links_within_the_folder_are_followed(stack: Stack, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     script = f"""
         echo 1 > file; ln -s file link; ln -s link chain; mkdir folder; echo 2 > folder/inner; ln -s folder linked
@@ -44,7 +44,7 @@ def test_links_are_followed_within_the_folder_only(stack: Stack, tmp_path: Path)
     }
 
 
-def test_links_that_lead_round_and_round_come_to_an_end(stack: Stack) -> None:
+def test_cyclic_links_end(stack: Stack) -> None:
     _, files = made(stack, "mkdir a b; echo 1 > a/f; ln -s ../b a/to-b; ln -s ../a b/to-a; ln -s . self; ln -s .. up")
     assert files == {"a/f": b"1\n", "b/to-a/f": b"1\n"}
 
@@ -59,7 +59,7 @@ def test_only_regular_files_are_results(stack: Stack) -> None:
     assert files == {"file": b"1\n"}
 
 
-def test_names_that_are_not_utf_8_are_told_apart(stack: Stack) -> None:
+def test_names_that_are_not_utf_8_stay_different(stack: Stack) -> None:
     names = {r"caf\351": 1, r"caf\350": 2, r"caf\303\251s": 3}
     script = "; ".join(f"""printf {content} > "$(printf '{name}')\"""" for name, content in names.items())
     job, files = made(stack, script)
@@ -67,16 +67,14 @@ def test_names_that_are_not_utf_8_are_told_apart(stack: Stack) -> None:
     assert files == {"café": b"1", "cafè": b"2", "cafés": b"3"}
 
 
-def test_odd_names_are_results(stack: Stack) -> None:
+def test_unusual_names_are_results(stack: Stack) -> None:
     names = ["a b", "new\nline", "back\\slash", '"', "%41", "-rf", "__proto__.txt", "*", "con", "ü" * 100]
     script = "".join(f"printf x > './{name}'; " for name in names)
     _, files = made(stack, script)
     assert files == dict.fromkeys(names, b"x")
 
 
-def test_a_file_that_cannot_be_read_is_told_and_the_others_are_kept(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_file_is_reported_and_the_others_are_kept(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     job = stack.add_script("mkdir made; echo 1 > made/good; echo 2 > made/bad", MADE)
     real_open = Path.open
 
@@ -92,7 +90,7 @@ def test_a_file_that_cannot_be_read_is_told_and_the_others_are_kept(
     assert stack.results(job, "made") == {"made/good": b"1\n"}
 
 
-def test_a_failed_command_stays_the_reason_when_archiving_fails_too(
+def test_the_commands_failure_takes_precedence_over_an_archiving_failure(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker_vm.worker.results.archive.MAX_FILES", 1)
@@ -102,14 +100,14 @@ def test_a_failed_command_stays_the_reason_when_archiving_fails_too(
     assert job.error == error
 
 
-def test_files_that_no_artifact_takes_are_not_stored(stack: Stack) -> None:
+def test_files_that_no_artifact_selects_are_not_stored(stack: Stack) -> None:
     before = len(list(stack.blobs.list_metadata(everything=True)))
     stack.run(stack.add_script("for i in 1 2 3; do echo $i > $i; done", [{"name": "a", "resultPatterns": ["2"]}]))
     # The source, the file, and the artifact.
     assert len(list(stack.blobs.list_metadata(everything=True))) == before + 3
 
 
-def test_a_deep_folder_is_told_not_lost(stack: Stack) -> None:
+def test_a_folder_that_is_too_deep_is_reported(stack: Stack) -> None:
     script = "echo 1 > a; for i in $(seq 60); do d=$(printf '%0100d' $i); mkdir $d; cd $d; done; echo 1 > file"
     job, files = made(stack, script)
     assert job.status == Status.FAILED_TO_ARCHIVE_FILE
@@ -118,7 +116,7 @@ def test_a_deep_folder_is_told_not_lost(stack: Stack) -> None:
 
 
 class CountingStore(FileObjectStore):
-    """Counts the bytes that are put."""
+    """A store that counts the bytes that are put."""
 
     concurrency = 4
     received = 0
@@ -132,7 +130,7 @@ class CountingStore(FileObjectStore):
         super().put(key, counted())
 
 
-def test_large_contents_that_are_stored_already_are_not_sent_again(stack: Stack) -> None:
+def test_large_content_that_is_already_stored_is_not_sent_again(stack: Stack) -> None:
     large = os.urandom(3 * 1024**2)
     stack.blobs.create_file("large", [large])
     job = stack.add({"executor_config.json": '{"cmd": "true", "resultArtifacts": [{"name": "all"}]}', "large": large})
@@ -143,7 +141,7 @@ def test_large_contents_that_are_stored_already_are_not_sent_again(stack: Stack)
     assert CountingStore.received < 10_000
 
 
-def test_a_store_that_is_worth_it_gets_files_from_several_threads(stack: Stack) -> None:
+def test_a_concurrent_store_gets_files_from_several_threads(stack: Stack) -> None:
     job = stack.add_script(
         "for i in $(seq 300); do echo $i > $i; done", [{"name": "all", "resultPatterns": ["[0-9]*"]}]
     )
@@ -154,7 +152,7 @@ def test_a_store_that_is_worth_it_gets_files_from_several_threads(stack: Stack) 
 
 
 class BrokenStore(FileObjectStore):
-    """Refuses what is put, as far as it is told to."""
+    """A store that rejects given objects."""
 
     def __init__(self, root: Path, prefix: str, error: Exception, times: int) -> None:
         super().__init__(root)
@@ -181,7 +179,7 @@ def run_on(stack: Stack, store: BrokenStore) -> Job:
     return stack.get(job)
 
 
-def test_a_result_that_cannot_be_stored_fails_the_job_with_a_sentence(stack: Stack) -> None:
+def test_a_result_that_cannot_be_stored_fails_the_job_with_a_reason(stack: Stack) -> None:
     job = run_on(stack, BrokenStore(stack.data / "blobs", "wg-content", ObjectNotFound(), 99))
     assert job.status == Status.FAILED_TO_ARCHIVE_FILE
     assert (job.error or "").endswith("was not stored: No object has this key.")
@@ -194,7 +192,7 @@ def test_an_artifact_that_cannot_be_stored_has_its_own_status(stack: Stack, monk
     assert (job.error or "").startswith("The results were not stored: ")
 
 
-def test_what_goes_wrong_inside_is_not_shown(stack: Stack) -> None:
+def test_internal_errors_are_not_shown(stack: Stack) -> None:
     store = BrokenStore(stack.data / "blobs", "wg-", RuntimeError("/secret/path"), 1)
     job = stack.add_zip(zip_of({"executor_config.json": '{"cmd": "true", "resultArtifacts": [{"name": "all"}]}'}))
     with stack.worker(blobs=BlobStore(store, system_clock)) as worker:

@@ -1,4 +1,4 @@
-"""Canceling jobs that run, and what is left of their processes."""
+"""Cancel running jobs, and check that no processes are left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def canceled_when_ready(stack: Stack, job: Job) -> Job:
-    """Run the job, and cancel it once the command has made a file `ready`."""
+    """Run the job, and cancel it when the command has created a file `ready`."""
     with stack.worker() as worker, worker.running():
         until(lambda: list(stack.work.glob("*/job/ready")))
         stack.cancel(job)
@@ -25,7 +25,7 @@ def canceled_when_ready(stack: Stack, job: Job) -> Job:
 
 
 def pids(stack: Stack, job: Job, file: str = "job_stdout.txt") -> list[int]:
-    """The processes whose numbers the command has written."""
+    """The process IDs that the command has written."""
     return [int(line) for line in stack.results(job)[file].split()]
 
 
@@ -45,7 +45,7 @@ def test_children_of_the_command_are_interrupted_too(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("ignored", ["INT", "INT TERM"])
-def test_a_command_that_does_not_listen_is_ended(stack: Stack, ignored: str) -> None:
+def test_a_command_that_ignores_signals_is_ended(stack: Stack, ignored: str) -> None:
     script = f"trap '' {ignored}; echo $$; touch ready; while :; do sleep 60 & echo $! >> pids; wait; done"
     job = canceled_when_ready(stack, stack.add_script(script))
     assert job.status == Status.CANCELED
@@ -54,7 +54,7 @@ def test_a_command_that_does_not_listen_is_ended(stack: Stack, ignored: str) -> 
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_a_command_that_ends_in_order_when_interrupted_is_canceled(stack: Stack, code: int) -> None:
+def test_a_command_that_exits_normally_after_an_interrupt_is_canceled(stack: Stack, code: int) -> None:
     script = f"trap 'echo cleaned up; exit {code}' INT; touch ready; sleep 60 & wait"
     job = canceled_when_ready(stack, stack.add_script(script))
     assert (job.status, job.error) == (Status.CANCELED, None)
@@ -87,7 +87,7 @@ def test_a_canceled_job_that_is_created_again_runs_again(stack: Stack) -> None:
     assert stack.create(job.hash).status == Status.CREATED
 
 
-# Without a cancel: what a command leaves behind ---------------------------------------------------------------------
+# Processes that a command leaves running ----------------------------------------------------------------------------
 
 HIDDEN = "exec env -i setsid sh -c 'echo $$; exec sleep 60' > \"$top/hidden\" 2> /dev/null < /dev/null"
 
@@ -115,23 +115,23 @@ def test_background_processes_end_with_the_job(
     assert found and not any(map(is_running, found))
 
 
-def test_processes_end_with_a_command_that_cannot_be_waited_for(stack: Stack) -> None:
-    """A command that kills itself still leaves nothing."""
+def test_processes_end_with_a_command_that_kills_itself(stack: Stack) -> None:
+    """A command that kills itself leaves no processes either."""
     job = stack.run(stack.add_script("sleep 60 & echo $!; kill -KILL $$"))
     assert job.error == "The command was killed by signal SIGKILL."
     assert not any(map(is_running, pids(stack, job)))
 
 
 @pytest.mark.parametrize("segments", [{}, {"outputInterval": 10}], ids=["file", "pipe"])
-def test_the_last_process_of_a_pipeline_may_end_its_work(stack: Stack, segments: dict[str, int]) -> None:
-    """As bash's `> >(tee …)` does, it goes on for a moment after the command."""
+def test_the_last_process_of_a_pipeline_can_finish(stack: Stack, segments: dict[str, int]) -> None:
+    """It may run a little longer than the command, as with bash's `> >(tee …)`."""
     job = stack.run(stack.add_script("(sleep 0.2; echo late) & echo early", **segments))
     assert stack.results(job)["job_stdout.txt"] == b"early\nlate\n"
     if segments:
         assert "".join(text for _, text in stack.output(job)) == "early\nlate\n"
 
 
-def test_the_processes_of_another_job_are_left_alone(stack: Stack) -> None:
+def test_the_processes_of_another_job_keep_running(stack: Stack) -> None:
     other = stack.add_script("setsid sleep 60 & echo $! > other; touch ready; wait")
     with stack.worker() as worker, worker.running():
         until(lambda: list(stack.work.glob("*/job/ready")))
@@ -148,7 +148,7 @@ def test_the_processes_of_another_job_are_left_alone(stack: Stack) -> None:
     assert not is_running(pid)
 
 
-def test_no_process_is_left_to_be_reaped(stack: Stack) -> None:
+def test_no_zombie_is_left(stack: Stack) -> None:
     stack.run(stack.add_script("for i in 1 2 3 4 5; do (setsid true &) ; done; sleep 0.1"))
     children = Path("/proc/self/task").glob("*/children")
     mine = [int(pid) for file in children for pid in file.read_text().split()]
@@ -164,7 +164,7 @@ def test_a_system_without_process_descriptors_waits_by_a_thread(stack: Stack, mo
 # When the worker stops ----------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_stops_gives_its_job_back_and_records_nothing(stack: Stack) -> None:
+def test_a_stopping_worker_gives_its_job_back_and_records_nothing(stack: Stack) -> None:
     job = stack.add_script("echo x; touch ready; sleep 60", outputInterval=100_000)
     with stack.worker() as worker:
         with worker.running():
@@ -179,12 +179,12 @@ def test_a_worker_that_stops_gives_its_job_back_and_records_nothing(stack: Stack
     assert list(stack.work.iterdir()) == []
 
 
-def test_a_job_that_is_given_back_is_delivered_though_another_delivery_of_it_was_done_meanwhile(stack: Stack) -> None:
+def test_a_job_that_is_given_back_is_delivered_even_if_another_delivery_was_acknowledged(stack: Stack) -> None:
     job = stack.add_script("touch ready; sleep 60")
     with stack.worker() as worker:
         with worker.running():
             until(lambda: list(stack.work.glob("*/job/ready")))
-            # Whoever gets it now finds the job running, and has done with the message.
+            # A worker that gets the message now finds the job running and acknowledges the message.
             stack.jobs.queue.publish(stack.jobs.pools[0].name, job.hash)
             worker.run_next()
             worker.runner.stopping.set()

@@ -1,4 +1,4 @@
-"""How a worker is, for those who replace it if it does not work."""
+"""The worker's health page, and what counts as unhealthy."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 
 class FakeQueue:
-    """A queue of one subscription."""
+    """A queue with one given subscription."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
@@ -62,7 +62,7 @@ class FakeQueue:
 # The page -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_says_what_is_wrong_and_nothing_else() -> None:
+def test_the_page_shows_the_reason_and_nothing_else() -> None:
     faults = iter([None, "Slot 1 sleeps.", None])
     with health_page(0, lambda: next(faults)) as port:
         assert ask(port) == (200, "The worker is healthy.\n")
@@ -72,13 +72,13 @@ def test_the_page_says_what_is_wrong_and_nothing_else() -> None:
         assert ask(port, "/healthz", "POST")[0] == 501
 
 
-def test_a_client_that_never_asks_keeps_nobody_from_it() -> None:
+def test_a_client_that_sends_nothing_does_not_block_others() -> None:
     with health_page(0, lambda: None) as port, socket.create_connection(("127.0.0.1", port)) as silent:
         silent.sendall(b"GET /heal")
         assert ask(port)[0] == 200
 
 
-def test_the_check_of_the_image_says_by_its_exit_code_what_the_page_says() -> None:
+def test_the_images_health_check_exits_with_the_state_of_the_page() -> None:
     def check(port: int) -> tuple[int, str]:
         done = subprocess.run(
             [sys.executable, "-m", "worker_vm.worker.machine.ask_health"],
@@ -97,7 +97,7 @@ def test_the_check_of_the_image_says_by_its_exit_code_what_the_page_says() -> No
     assert check(port) == (1, "The worker does not respond: connection refused.\n")
 
 
-def test_the_program_serves_it_where_it_is_told(stack: Stack) -> None:
+def test_the_program_serves_the_page_on_its_port(stack: Stack) -> None:
     port = free_port()
     with stack.program("--slots", "1", "--health-port", str(port)) as worker:
         until(lambda: "start" in stack.log.read_text())
@@ -106,7 +106,7 @@ def test_the_program_serves_it_where_it_is_told(stack: Stack) -> None:
         assert worker.wait() == 0
 
 
-def test_a_port_that_is_taken_is_told_in_a_sentence(stack: Stack) -> None:
+def test_a_port_in_use_is_reported(stack: Stack) -> None:
     with socket.create_server(("0.0.0.0", 0)) as listener:
         port = listener.getsockname()[1]
         with stack.program("--health-port", str(port)) as worker:
@@ -128,7 +128,7 @@ def test_a_worker_that_waits_for_jobs_or_runs_one_is_healthy(stack: Stack, monke
         assert thread.worker.unhealthy_reason() is None
 
 
-def test_a_slot_that_never_comes_back_from_asking_is_a_fault(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slot_that_is_stuck_polling_is_unhealthy(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker_vm.worker.worker.STUCK_SECONDS", 0.2)
     let_go = threading.Event()
 
@@ -144,10 +144,8 @@ def test_a_slot_that_never_comes_back_from_asking_is_a_fault(stack: Stack, monke
         assert until(thread.worker.unhealthy_reason).startswith("Slot 1 has been polling for a job for ")
 
 
-def test_a_queue_that_cannot_be_reached_is_no_fault_of_the_worker(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another machine could not reach it either."""
+def test_an_unreachable_queue_does_not_make_the_worker_unhealthy(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine could not reach the queue either."""
     monkeypatch.setattr("worker_vm.worker.worker.STUCK_SECONDS", 2.0)
     monkeypatch.setattr("worker_vm.worker.worker.LONGEST_DELAY_SECONDS", 0.5)
     asked = threading.Semaphore(0)
@@ -166,7 +164,7 @@ def test_a_queue_that_cannot_be_reached_is_no_fault_of_the_worker(
             assert thread.worker.unhealthy_reason() is None
 
 
-def test_a_heartbeat_that_does_not_come_round_is_a_fault(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_heartbeat_is_unhealthy(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker_vm.worker.worker.SILENT_SECONDS", 1.5)
     let_go, shown = threading.Event(), threading.Event()
 
@@ -187,8 +185,8 @@ def test_a_heartbeat_that_does_not_come_round_is_a_fault(stack: Stack, monkeypat
 # Logs ---------------------------------------------------------------------------------------------------------------
 
 
-def test_whatever_is_logged_for_a_job_has_its_hash(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
-    """Also by parts of the program that know nothing of jobs."""
+def test_every_log_record_of_a_job_has_its_hash(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    """Including records from parts of the program that do not know about jobs."""
     caplog.set_level(logging.INFO)
     caplog.handler.setFormatter(JsonFormatter("worker"))
 
@@ -207,7 +205,7 @@ def test_whatever_is_logged_for_a_job_has_its_hash(stack: Stack, caplog: pytest.
     assert others and not any("job_hash" in record for record in others)
 
 
-def test_the_log_tells_how_many_slots_work(
+def test_the_number_of_busy_slots_is_logged(
     stack: Stack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker_vm.worker.worker.COUNT_SECONDS", 0.1)

@@ -1,4 +1,4 @@
-"""A worker that was idle for long removes its machine from the group, and never with a job in its hands."""
+"""An idle worker removes its machine from the group, but never while it has a job."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from worker_vm.worker.worker import Departure
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleMachine]:
-    """The machine that the test runs on."""
+    """A fake machine for the test's process."""
     with google_machine() as found:
         monkeypatch.setenv(HOST_VARIABLE, found.address)
         client = partial(
@@ -55,7 +55,7 @@ class Clock:
         return self.seconds
 
 
-def test_idleness_begins_with_the_end_of_the_last_job() -> None:
+def test_idle_time_starts_at_the_end_of_the_last_job() -> None:
     clock = Clock()
     slots = Slots(2, clock)
     clock.seconds += 9
@@ -72,7 +72,7 @@ def test_idleness_begins_with_the_end_of_the_last_job() -> None:
     assert slots.closed.is_set()
 
 
-def test_a_delivery_that_comes_to_closed_slots_is_refused() -> None:
+def test_closed_slots_reject_a_delivery() -> None:
     slots = Slots(1, Clock())
     assert slots.close_if_idle(0)
     assert not slots.refused
@@ -85,7 +85,7 @@ def test_a_delivery_that_comes_to_closed_slots_is_refused() -> None:
         assert taken
 
 
-def test_the_longest_asking_slot_is_known_and_no_working_one() -> None:
+def test_the_longest_polling_slot_is_known_and_is_not_a_working_one() -> None:
     clock = Clock()
     slots = Slots(2, clock)
     clock.seconds += 5
@@ -110,14 +110,14 @@ def test_a_machine_knows_its_group(machine: GoogleMachine) -> None:
 @pytest.mark.parametrize(
     "created_by", [None, "projects/1/zones/us-central1-b/instanceGroupManagers/other", "somebody", ""]
 )
-def test_a_machine_that_no_regional_group_has_made_has_none(machine: GoogleMachine, created_by: str | None) -> None:
+def test_a_machine_outside_a_regional_group_has_no_group(machine: GoogleMachine, created_by: str | None) -> None:
     del machine.metadata["instance/attributes/created-by"]
     if created_by is not None:
         machine.metadata["instance/attributes/created-by"] = created_by
     assert own_instance_group() is None
 
 
-def test_elsewhere_there_is_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_outside_google_cloud_has_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(HOST_VARIABLE, "127.0.0.1:1")
     assert own_instance_group() is None
 
@@ -136,7 +136,7 @@ def test_a_machine_is_removed_by_its_name(machine: GoogleMachine) -> None:
         (HTTPStatus.OK, {"status": "DONE", "error": {"errors": [{"code": "X", "message": "no such instance"}]}}),
     ],
 )
-def test_a_removal_that_is_refused_is_told(machine: GoogleMachine, answer: tuple[HTTPStatus, dict[str, Any]]) -> None:
+def test_a_rejected_removal_raises_an_error(machine: GoogleMachine, answer: tuple[HTTPStatus, dict[str, Any]]) -> None:
     machine.answers.append(answer)
     group = own_instance_group()
     assert group is not None
@@ -153,7 +153,7 @@ def departure(machine: GoogleMachine, seconds: float = 0.5, least: int = 0) -> D
     return Departure(seconds, partial(group.remove_this_machine, least))
 
 
-def test_an_idle_worker_removes_its_machine_and_takes_nothing_any_more(stack: Stack, machine: GoogleMachine) -> None:
+def test_an_idle_worker_removes_its_machine_and_takes_no_more_jobs(stack: Stack, machine: GoogleMachine) -> None:
     added = stack.add_script("true")
     with WorkerThread(
         runner_of(stack, stack.jobs), queue=stack.jobs.queue, slots=2, departure=departure(machine)
@@ -166,7 +166,7 @@ def test_an_idle_worker_removes_its_machine_and_takes_nothing_any_more(stack: St
     assert (job.status, stack.get(late).status) == (Status.SUCCESS, Status.CREATED)
 
 
-def test_a_worker_with_a_job_stays_however_long_that_takes(stack: Stack, machine: GoogleMachine) -> None:
+def test_a_worker_with_a_job_stays(stack: Stack, machine: GoogleMachine) -> None:
     added = stack.add_script("sleep 1")
     with WorkerThread(
         runner_of(stack, stack.jobs), queue=stack.jobs.queue, slots=2, departure=departure(machine, 0.2)
@@ -191,7 +191,7 @@ def test_a_worker_that_cannot_leave_takes_jobs_and_tries_again(stack: Stack, mac
     assert len(machine.removals) == 3
 
 
-def test_an_idle_worker_stays_while_the_group_is_as_small_as_it_may_be(stack: Stack, machine: GoogleMachine) -> None:
+def test_an_idle_worker_stays_if_the_group_has_its_minimum_size(stack: Stack, machine: GoogleMachine) -> None:
     machine.target_size = 2
     with WorkerThread(
         runner_of(stack, stack.jobs), queue=stack.jobs.queue, departure=departure(machine, 0.05, least=2)
@@ -205,13 +205,13 @@ def test_an_idle_worker_stays_while_the_group_is_as_small_as_it_may_be(stack: St
     assert [path for path, _ in machine.removals] == [REMOVE]
 
 
-def test_a_delivery_that_comes_while_it_takes_its_leave_keeps_it(stack: Stack) -> None:
-    """It is given back, and whoever asks next has it: most likely the worker itself, which goes on."""
+def test_a_worker_that_gets_a_delivery_while_it_leaves_stays(stack: Stack) -> None:
+    """The delivery is given back to the queue; most likely the worker itself, which continues, gets it next."""
     left: list[str] = []
     real = stack.jobs.queue
 
     class LastMoment:
-        """Once: delivers just what was published between the worker's last look and its closing."""
+        """Delivers, once, a message that was published between the worker's last check and its closing."""
 
         def __init__(self, subscription: Subscription, publish: Callable[[], None] | None) -> None:
             self._subscription = subscription
@@ -265,7 +265,7 @@ def test_a_signal_to_stop_ends_an_idle_worker_that_cannot_leave(stack: Stack) ->
     assert worker.ended == [True]
 
 
-def test_the_program_stays_where_there_is_no_group(stack: Stack) -> None:
+def test_the_program_stays_if_there_is_no_group(stack: Stack) -> None:
     options = ("--slots", "1", "--idle-minutes", "0.001")
     with stack.program(*options, **{HOST_VARIABLE: "127.0.0.1:1"}) as worker:
         job = stack.finished(stack.add_script("sleep 2"))
@@ -274,7 +274,7 @@ def test_the_program_stays_where_there_is_no_group(stack: Stack) -> None:
         assert worker.wait() == 0
 
 
-def test_a_program_without_the_right_to_leave_says_so_and_goes_on(stack: Stack, machine: GoogleMachine) -> None:
+def test_a_program_without_permission_to_leave_logs_it_and_continues(stack: Stack, machine: GoogleMachine) -> None:
     nobody = {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}
     with stack.program("--slots", "1", "--idle-minutes", "0.001", **nobody) as worker:
         until(lambda: "idle worker cannot leave; it continues" in stack.log.read_text())

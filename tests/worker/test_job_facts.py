@@ -1,4 +1,4 @@
-"""What the document of a job says of its last attempt, beyond what WebGME's does."""
+"""Facts about the last attempt in a job's document that WebGME's documents do not contain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def document(job: Job) -> dict[str, object]:
     return found
 
 
-def test_a_job_that_ran_says_how_long_its_parts_took(stack: Stack) -> None:
+def test_a_job_that_ran_has_durations_of_its_steps(stack: Stack) -> None:
     found = document(stack.run(stack.add_script("sleep 0.3")))
     assert (found["exitCode"], found["attempt"]) == (0, 1)
     durations = found["durations"]
@@ -36,7 +36,7 @@ def test_a_job_whose_source_is_missing_has_no_other_durations(stack: Stack) -> N
     assert job.durations.queued is not None and job.durations.fetch is not None
 
 
-def test_a_job_that_waits_or_runs_shows_no_more_than_is_known(stack: Stack) -> None:
+def test_a_waiting_or_running_job_shows_only_known_facts(stack: Stack) -> None:
     ours = {"attempt", "exitCode", "durations", "peakMemoryMiB", "error"}
     job = stack.add_script("true")
     assert document(job).keys() & ours == set()
@@ -63,7 +63,7 @@ def test_a_job_that_waits_or_runs_shows_no_more_than_is_known(stack: Stack) -> N
         ),
     ],
 )
-def test_the_ways_to_end_are_told_apart(
+def test_exit_codes_and_signals_are_distinguished(
     stack: Stack, fields: dict[str, object], status: Status, exit_code: int | None, error: str | None
 ) -> None:
     job = stack.run(stack.add({"executor_config.json": config("", **fields)}))
@@ -80,13 +80,13 @@ def test_a_canceled_job_has_its_exit_code_but_no_error(stack: Stack, tmp_path: P
     assert (job.status, job.exit_code, job.error) == (Status.CANCELED, 9, None)
 
 
-def test_a_later_attempt_counts(stack: Stack) -> None:
+def test_the_last_attempt_counts(stack: Stack) -> None:
     job = stack.add_script("true")
     stack.jobs.attempts.release(job.hash, stack.jobs.attempts.claim(job.hash, "w").attempt)
     assert document(stack.run(job))["attempt"] == 2
 
 
-def test_the_memory_of_a_command_and_what_it_started_is_known_if_it_is_more_than_the_workers(stack: Stack) -> None:
+def test_peak_memory_is_known_if_it_exceeds_the_workers(stack: Stack) -> None:
     own = math.ceil(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     wanted = own + 64
     job = stack.run(stack.add_script(f"{sys.executable} -c 'b\"x\" * ({wanted} << 20)'; true"))

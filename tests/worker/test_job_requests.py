@@ -1,4 +1,4 @@
-"""What a job asks for in its `executor_config.json`, beyond a command and its results."""
+"""The fields of executor_config.json other than the command and its results."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def add(pools: Stack, **fields: object) -> Job:
 # Time -----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_command_that_runs_too_long_has_failed_and_keeps_its_results(stack: Stack) -> None:
+def test_a_command_that_exceeds_its_time_limit_fails_and_keeps_its_results(stack: Stack) -> None:
     job = stack.run(stack.add_script("echo partial; echo x > made; sleep 60", timeout=0.5))
     assert (job.status, job.error) == (Status.FAILED_TO_EXECUTE, "The command ran longer than 0.5 seconds.")
     results = stack.results(job)
     assert (results["job_stdout.txt"], results["made"]) == (b"partial\n", b"x\n")
 
 
-def test_the_pool_says_how_long_a_command_may_run_that_does_not(tmp_path: Path) -> None:
+def test_the_pools_time_limit_applies_to_jobs_without_one(tmp_path: Path) -> None:
     stack = Stack(tmp_path, EXECUTOR_POOLS='[{"name": "default", "timeout": 0.5}]')
     job = stack.run(stack.add_script("sleep 60"))
     assert (job.status, job.error) == (Status.FAILED_TO_EXECUTE, "The command ran longer than 0.5 seconds.")
@@ -71,7 +71,7 @@ def queued(stack: Stack, pool: str) -> list[str]:
 
 
 @pytest.mark.parametrize("fields", [{"resources": {"cpus": 3}}, {"resources": {"memoryMiB": 101}}, {"timeout": 61}])
-def test_a_job_that_its_pool_cannot_run_is_handed_to_the_next_that_has_its_labels(
+def test_a_job_that_its_pool_cannot_run_is_handed_to_the_next_pool_with_its_labels(
     pools: Stack, fields: dict[str, Any]
 ) -> None:
     job = pools.run(add(pools, **fields))
@@ -86,9 +86,7 @@ def test_a_job_that_its_pool_cannot_run_is_handed_to_the_next_that_has_its_label
         ({"image": "any"}, "executor_config.json: the worker pool large does not allow the image any."),
     ],
 )
-def test_a_job_that_no_pool_can_run_has_failed_and_says_why(
-    pools: Stack, fields: dict[str, Any], sentence: str
-) -> None:
+def test_a_job_that_no_pool_can_run_fails_with_a_reason(pools: Stack, fields: dict[str, Any], sentence: str) -> None:
     with pools.program("--pool", "small"), pools.program("--pool", "large"):
         job = pools.finished(add(pools, **fields))
     assert job.status == Status.FAILED_EXECUTOR_CONFIG
@@ -102,8 +100,8 @@ def test_a_job_that_is_handed_over_runs_in_the_other_pool(pools: Stack) -> None:
     assert (job.status, job.worker, job.attempt, job.pool) == (Status.SUCCESS, large.id, 2, "large")
 
 
-def test_a_message_of_the_pool_that_a_job_has_left_is_done(pools: Stack) -> None:
-    """It returns if the worker dies before its ack."""
+def test_a_message_from_the_pool_that_a_job_has_left_is_acknowledged(pools: Stack) -> None:
+    """The queue delivers it again if the worker dies before it acknowledges."""
     job = add(pools, resources={"cpus": 3})
     attempt = pools.jobs.attempts.claim(job.hash, "dead").attempt
     pools.jobs.attempts.hand_over(job.hash, attempt, "large")
@@ -113,7 +111,7 @@ def test_a_message_of_the_pool_that_a_job_has_left_is_done(pools: Stack) -> None
         assert pools.finished(job).status == Status.SUCCESS
 
 
-def test_a_job_that_was_lost_while_it_was_handed_over_stays_with_its_new_owner(pools: Stack) -> None:
+def test_a_job_that_is_lost_during_a_hand_over_stays_with_its_new_owner(pools: Stack) -> None:
     class TakenMeanwhile(Jobs):
         def hand_over(self, job_hash: str, attempt: int, pool: str | None) -> None:
             late = replace(self, clock=lambda: self.clock() + 2 * self.options.lease)
@@ -128,10 +126,10 @@ def test_a_job_that_was_lost_while_it_was_handed_over_stays_with_its_new_owner(p
     assert (pools.get(job).status, pools.get(job).worker) == (Status.RUNNING, "other")
 
 
-# Losses ---------------------------------------------------------------------------------------------------------------
+# Retries --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_job_that_allows_no_loss_ends_with_its_first_worker(stack: Stack) -> None:
+def test_a_job_without_retries_ends_with_its_first_lost_worker(stack: Stack) -> None:
     job = stack.add_script("touch ready; sleep 60", retries=0)
     with stack.program(EXECUTOR_LEASE="1") as worker:
         until(lambda: list(stack.work.glob("*/job/ready")))
@@ -147,12 +145,12 @@ def test_a_job_that_allows_no_loss_ends_with_its_first_worker(stack: Stack) -> N
     assert ended.error == "The worker that ran the job vanished once: the job may crash its machine."
 
 
-def test_what_a_job_says_of_losses_is_recorded_when_it_starts(stack: Stack) -> None:
+def test_the_jobs_retries_are_recorded_when_it_starts(stack: Stack) -> None:
     assert stack.run(stack.add_script("true", retries=7)).retries == 7
     assert stack.run(stack.add_script("exit 1")).retries is None
 
 
-# What is wrong --------------------------------------------------------------------------------------------------------
+# Invalid fields -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -165,6 +163,6 @@ def test_what_a_job_says_of_losses_is_recorded_when_it_starts(stack: Stack) -> N
         ({"retries": -1}, "executor_config.json: retries must be a whole number from 0 to 100."),
     ],
 )
-def test_a_wrong_field_is_named(stack: Stack, fields: dict[str, Any], error: str) -> None:
+def test_an_invalid_field_is_named(stack: Stack, fields: dict[str, Any], error: str) -> None:
     job = stack.run(stack.add_script("true", **fields))
     assert (job.status, job.error) == (Status.FAILED_EXECUTOR_CONFIG, error)

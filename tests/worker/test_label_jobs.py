@@ -1,4 +1,4 @@
-"""A worker gets labels by the jobs of those, and jobs that need them go to workers that could."""
+"""Label jobs: a worker gets the labels whose jobs succeed, and runs the jobs that need them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def offered(stack: Stack, worker: WorkerProgram) -> list[str]:
     ]
 
 
-def test_a_worker_offers_the_labels_whose_jobs_it_could_run(stack: Stack, file: Path, tmp_path: Path) -> None:
+def test_a_worker_offers_the_labels_whose_jobs_succeeded(stack: Stack, file: Path, tmp_path: Path) -> None:
     script = f'echo run >> {tmp_path}/log; test -n "$ORIGIN_URL"'
     label_jobs = {
         "good": source(stack, script, outputInterval=1),
@@ -62,7 +62,7 @@ def test_a_worker_offers_the_labels_whose_jobs_it_could_run(stack: Stack, file: 
     }
 
 
-def test_a_job_whose_label_a_worker_could_not_get_waits_for_an_external_one(stack: Stack, file: Path) -> None:
+def test_a_job_whose_label_job_failed_waits_for_an_external_worker(stack: Stack, file: Path) -> None:
     file.write_text(json.dumps({"bad": source(stack, "exit 3")}))
     job = stack.create(source(stack, "echo ran"), "bad")
     assert (job.pool, job.document().get("waitingFor")) == ("default", None)
@@ -74,7 +74,7 @@ def test_a_job_whose_label_a_worker_could_not_get_waits_for_an_external_one(stac
     assert stack.jobs.external_workers.check_in(CheckIn("external", 1, ("bad",))).jobs_to_start == (job.hash,)
 
 
-def test_a_worker_that_is_stopped_during_a_label_job_ends_at_once(stack: Stack, file: Path, tmp_path: Path) -> None:
+def test_a_worker_that_is_stopped_during_a_label_job_ends_immediately(stack: Stack, file: Path, tmp_path: Path) -> None:
     file.write_text(json.dumps({"slow": source(stack, f"touch {tmp_path}/ready; sleep 600")}))
     with stack.program() as worker:
         until((tmp_path / "ready").exists)
@@ -96,9 +96,7 @@ def test_a_worker_is_listed_while_its_label_jobs_run(stack: Stack, file: Path, t
         assert offered(stack, worker) == ["own", "slow"]
 
 
-def test_a_job_that_asks_for_more_goes_to_a_later_pool_though_only_a_label_job_gives_its_label(
-    tmp_path: Path, file: Path
-) -> None:
+def test_a_job_goes_to_a_later_pool_even_if_only_a_label_job_provides_its_label(tmp_path: Path, file: Path) -> None:
     pools = '[{"name": "small", "cpus": 1}, {"name": "large", "cpus": 8}]'
     stack = Stack(tmp_path, EXECUTOR_LABEL_JOBS=str(file), EXECUTOR_POOLS=pools)
     file.write_text(json.dumps({"tool": source(stack, "true")}))

@@ -1,4 +1,4 @@
-"""The metrics that terraform/monitoring.tf counts from log lines find in them what they look for."""
+"""Test that the log metrics in terraform/monitoring.tf match the worker's log records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ METRICS = dict(
 
 @pytest.fixture
 def records(stack: Stack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What a worker logs while it does all that is counted."""
+    """The records that a worker logs while it does everything that is counted."""
     monkeypatch.setattr("worker_vm.worker.worker.COUNT_SECONDS", 0.1)
     monkeypatch.setattr("worker_vm.worker.worker.IDLE_CHECK_SECONDS", 0.05)
     caplog.set_level(logging.INFO)
@@ -52,7 +52,7 @@ def fields_of(metric: str) -> set[str]:
     ("metric", "number", "labels"),
     [("jobs", None, {"status"}), ("job_seconds", "seconds", {"status"}), ("busy_slots", "busy", {"pool"})],
 )
-def test_a_metric_finds_its_lines_and_their_fields(
+def test_each_metric_finds_its_log_records_and_fields(
     records: list[dict[str, Any]], metric: str, number: str | None, labels: set[str]
 ) -> None:
     conditions = [re.fullmatch(r'jsonPayload\.(\w+)="(\w+)"', part) for part in filter_of(metric).split(" AND ")]
@@ -68,5 +68,5 @@ def test_a_metric_finds_its_lines_and_their_fields(
         assert number is None or isinstance(record[number], int | float)
 
 
-def test_no_metric_is_left_out() -> None:
+def test_every_metric_is_tested() -> None:
     assert METRICS.keys() == {"jobs", "job_seconds", "busy_slots", "errors"}

@@ -1,4 +1,4 @@
-"""Standard output in segments while the command runs."""
+"""Test that standard output is sent in segments while the command runs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def joined(stack: Stack, job: Job) -> str:
     return "".join(text for _, text in segments)
 
 
-def test_without_being_asked_for_there_are_no_segments(stack: Stack) -> None:
+def test_there_are_no_segments_by_default(stack: Stack) -> None:
     job = stack.run(stack.add_script("echo x", outputInterval=-1, outputSegmentSize=0))
     assert (stack.output(job), job.output_number) == ([], None)
 
 
-def test_segments_come_while_the_command_runs_by_lines(stack: Stack) -> None:
+def test_segments_are_sent_by_lines_while_the_command_runs(stack: Stack) -> None:
     job = stack.add_script("echo 1; echo 2; until test -e go; do sleep 0.01; done; printf 3", outputSegmentSize=2)
     with stack.worker() as worker, worker.running():
         assert until(lambda: stack.output(job)) == [(0, "1\n2\n")]
@@ -44,7 +44,7 @@ def test_segments_come_while_the_command_runs_by_lines(stack: Stack) -> None:
     assert stack.get(job).output_number == 1
 
 
-def test_segments_come_while_the_command_runs_by_time(stack: Stack) -> None:
+def test_segments_are_sent_by_time_while_the_command_runs(stack: Stack) -> None:
     job = stack.add_script("printf a; until test -e go; do sleep 0.01; done; printf b", outputInterval=50)
     with stack.worker() as worker, worker.running():
         assert until(lambda: stack.output(job)) == [(0, "a")]
@@ -53,7 +53,7 @@ def test_segments_come_while_the_command_runs_by_time(stack: Stack) -> None:
     assert joined(stack, job) == "ab"
 
 
-def test_what_does_not_fill_a_segment_is_sent_in_the_end(stack: Stack) -> None:
+def test_an_incomplete_segment_is_sent_at_the_end(stack: Stack) -> None:
     job = stack.run(stack.add_script("echo 1; echo 2; echo err >&2", outputSegmentSize=1000))
     assert stack.output(job) == [(0, "1\n2\n")]
 
@@ -83,7 +83,7 @@ def test_a_failing_command_has_its_output(stack: Stack) -> None:
     assert (job.error, joined(stack, job)) == ("The command exited with code 7.", "before\n")
 
 
-def test_characters_that_straddle_two_writes_stay_whole(stack: Stack) -> None:
+def test_characters_split_between_two_writes_stay_whole(stack: Stack) -> None:
     script = """
 import os, time
 for byte in "ü漢😀\\n".encode() * 20:
@@ -102,14 +102,14 @@ for byte in "ü漢😀\\n".encode() * 20:
         (b"a\0b\r\n", "a\0b\r\n"),
     ],
 )
-def test_bytes_that_are_no_text_are_replaced(stack: Stack, written: bytes, expected: str) -> None:
+def test_invalid_utf_8_is_replaced(stack: Stack, written: bytes, expected: str) -> None:
     script = f"import os; os.write(1, {written!r})"
     job = stack.run(stack.add({"executor_config.json": python(script, outputInterval=10)}))
     assert joined(stack, job) == expected
     assert stack.results(job, "out")["job_stdout.txt"] == written
 
 
-def test_a_line_without_end_is_cut_into_segments(stack: Stack) -> None:
+def test_an_endless_line_is_split_into_segments(stack: Stack) -> None:
     size = 20 * 1024**2
     script = f"import os\nfor _ in range({size} // 4096): os.write(1, ('é' * 2048).encode())"
     job = stack.run(stack.add({"executor_config.json": python(script, outputSegmentSize=1)}))
@@ -117,7 +117,7 @@ def test_a_line_without_end_is_cut_into_segments(stack: Stack) -> None:
     assert joined(stack, job) == "é" * (size // 2)
 
 
-def test_numbers_go_on_where_a_lost_worker_stopped(stack: Stack) -> None:
+def test_segment_numbers_continue_after_a_lost_worker(stack: Stack) -> None:
     job = stack.add_script("echo again", outputSegmentSize=1)
     lost = stack.jobs.attempts.claim(job.hash, "lost")
     stack.jobs.external_workers.put_output(OutputSegment(job.hash, 0, "first\n"))
@@ -144,14 +144,14 @@ def failing(stack: Stack, times: int) -> Jobs:
     return replace(stack.jobs, store=store)
 
 
-def test_a_storage_that_fails_for_a_while_loses_no_output(stack: Stack) -> None:
+def test_no_output_is_lost_if_the_storage_fails_temporarily(stack: Stack) -> None:
     job = stack.add_script("seq 3", outputSegmentSize=1)
     with stack.worker(jobs=failing(stack, 3)) as worker:
         worker.run_next()
     assert (stack.get(job).error, joined(stack, job)) == (None, "1\n2\n3\n")
 
 
-def test_output_that_cannot_be_stored_is_told_and_kept_with_the_results(
+def test_output_that_cannot_be_stored_is_reported_and_kept_in_the_results(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker_vm.worker.retry.FIRST_DELAY_SECONDS", 100)
@@ -166,6 +166,6 @@ def test_output_that_cannot_be_stored_is_told_and_kept_with_the_results(
     assert stack.results(job)["job_stdout.txt"] == b"1\n2\n3\n"
 
 
-def test_a_command_may_remove_its_own_output_file(stack: Stack) -> None:
+def test_a_command_can_remove_its_own_output_file(stack: Stack) -> None:
     job = stack.run(stack.add_script("echo 1; rm job_stdout.txt; echo 2", outputInterval=10))
     assert joined(stack, job) == "1\n2\n"

@@ -16,7 +16,7 @@ from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.json_logging import JsonFormatter
-from cloud_executor.model.job import Job, JobUpdate, Outcome, OutputSegment, Status
+from cloud_executor.model.job import Job, Outcome, OutputSegment, Status
 
 WAITS = "touch ready; echo $$ > pid; exec sleep 60"
 
@@ -27,7 +27,7 @@ def with_lease(stack: Stack, seconds: float, kind: type[Jobs] = Jobs) -> Jobs:
 
 
 def take_over(jobs: Jobs, job_hash: str) -> Job:
-    """What another worker does once the lease has ended."""
+    """Do what another worker does when the lease has expired."""
     late = replace(jobs, clock=lambda: jobs.clock() + 2 * jobs.options.lease)
     return late.claim(job_hash, "another")
 
@@ -36,7 +36,7 @@ def until_ready(stack: Stack) -> None:
     until(lambda: list(stack.work.glob("*/job/ready")))
 
 
-def test_a_lease_is_extended_while_the_command_runs(stack: Stack) -> None:
+def test_a_lease_is_renewed_while_the_command_runs(stack: Stack) -> None:
     jobs = with_lease(stack, 0.6)
     job = stack.add_script("touch ready; until test -e go; do sleep 0.01; done")
     with stack.worker(jobs=jobs) as worker, worker.running():
@@ -49,7 +49,7 @@ def test_a_lease_is_extended_while_the_command_runs(stack: Stack) -> None:
     assert stack.get(job).status == Status.SUCCESS
 
 
-def test_a_job_that_was_taken_away_is_stopped_and_nothing_is_recorded(stack: Stack) -> None:
+def test_a_lost_job_is_stopped_and_nothing_is_recorded(stack: Stack) -> None:
     job = stack.add_script(f"trap '' INT TERM; {WAITS}")
     with stack.worker() as worker:
         with worker.running():
@@ -61,19 +61,7 @@ def test_a_job_that_was_taken_away_is_stopped_and_nothing_is_recorded(stack: Sta
     assert list(stack.work.iterdir()) == []
 
 
-def test_a_job_reported_as_canceled_is_stopped(stack: Stack) -> None:
-    """As an operator does who does not have the job's secret (docs/operations.md)."""
-    job = stack.add_script(f"trap '' INT TERM; {WAITS}")
-    with stack.worker() as worker:
-        with worker.running():
-            until_ready(stack)
-            stack.jobs.external_workers.update(job.hash, JobUpdate(status=Status.CANCELED))
-        assert worker.next(0) is None
-    job = stack.get(job)
-    assert (job.status, job.result_hashes) == (Status.CANCELED, None)
-
-
-def test_an_outcome_in_the_name_of_an_old_attempt_is_not_recorded(stack: Stack) -> None:
+def test_the_outcome_of_an_old_attempt_is_not_recorded(stack: Stack) -> None:
     class Overtaken(Jobs):
         def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
             take_over(stack.jobs, job_hash)
@@ -86,7 +74,7 @@ def test_an_outcome_in_the_name_of_an_old_attempt_is_not_recorded(stack: Stack) 
     assert (stack.get(job).status, stack.get(job).worker) == (Status.RUNNING, "another")
 
 
-def test_a_command_whose_lease_cannot_be_proved_is_stopped(stack: Stack) -> None:
+def test_a_command_whose_lease_cannot_be_renewed_is_stopped(stack: Stack) -> None:
     class Away(Jobs):
         def renew(self, job_hash: str, attempt: int) -> Job:
             raise Unavailable
@@ -97,7 +85,7 @@ def test_a_command_whose_lease_cannot_be_proved_is_stopped(stack: Stack) -> None
     job = stack.add_script(WAITS)
     with stack.worker(jobs=with_lease(stack, 1.0, Away)) as worker:
         worker.run_next()
-        # It was given back, for anyone to take.
+        # It was given back; any worker may take it.
         delivery = worker.next()
         assert delivery is not None and delivery.job_hash == job.hash
     job = stack.get(job)
@@ -122,7 +110,7 @@ def test_an_outcome_waits_for_the_storage(stack: Stack) -> None:
     assert stack.get(job).status == Status.SUCCESS
 
 
-def test_an_outcome_whose_answer_was_lost_is_recorded_once(stack: Stack) -> None:
+def test_an_outcome_whose_response_was_lost_is_recorded_once(stack: Stack) -> None:
     class AnswerLost(Jobs):
         def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
             super().finish(job_hash, attempt, outcome)
@@ -143,21 +131,23 @@ def test_an_outcome_whose_answer_was_lost_is_recorded_once(stack: Stack) -> None
     ],
     ids=["run by another", "canceled"],
 )
-def test_a_delivery_of_a_job_that_is_not_to_be_run_is_done(stack: Stack, before: Callable[[Stack, Job], None]) -> None:
+def test_a_delivery_of_a_job_that_must_not_run_is_acknowledged(
+    stack: Stack, before: Callable[[Stack, Job], None]
+) -> None:
     job = stack.add_script("echo x")
     before(stack, job)
     expected = stack.get(job)
     assert stack.run(job) == expected
 
 
-def test_a_delivery_of_no_job_is_done(stack: Stack) -> None:
+def test_a_delivery_of_a_missing_job_is_acknowledged(stack: Stack) -> None:
     stack.jobs.queue.publish("default", "no-such-job")
     with stack.worker() as worker:
         worker.run_next()
         assert worker.next(0) is None
 
 
-def test_a_claim_that_fails_leaves_the_delivery(stack: Stack) -> None:
+def test_a_failed_claim_gives_the_delivery_back(stack: Stack) -> None:
     class NoClaims(Jobs):
         def claim(self, job_hash: str, worker: str, pool: str | None = None) -> Job:
             raise Unavailable
@@ -170,7 +160,7 @@ def test_a_claim_that_fails_leaves_the_delivery(stack: Stack) -> None:
         assert delivery is not None and delivery.job_hash == job.hash
 
 
-def test_the_heartbeat_survives_a_fault(stack: Stack) -> None:
+def test_the_heartbeat_survives_an_error(stack: Stack) -> None:
     failed = threading.Event()
 
     class Faulty(Jobs):
@@ -200,7 +190,7 @@ def test_the_worker_is_recorded_while_it_lives(stack: Stack) -> None:
         until(lambda: next(jobs.clients.workers())[0].last_seen > first.last_seen)
 
 
-def test_log_lines_name_job_attempt_and_worker(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_records_identify_the_job_attempt_and_worker(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     job = stack.run(stack.add_script("echo x"))
     records = [record for record in caplog.records if record.name.startswith("worker_vm")]
@@ -211,9 +201,7 @@ def test_log_lines_name_job_attempt_and_worker(stack: Stack, caplog: pytest.LogC
     assert json.dumps(vars(records[1])["status"]) == '"SUCCESS"'
 
 
-def test_log_lines_have_the_jobs_trace_whichever_thread_writes_them(
-    stack: Stack, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_log_records_of_all_threads_have_the_jobs_trace(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     caplog.handler.setFormatter(JsonFormatter("worker"))
     failed = threading.Event()

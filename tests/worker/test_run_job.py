@@ -1,4 +1,4 @@
-"""Jobs from their delivery to their outcome, on the embedded backends."""
+"""Run jobs, from delivery to outcome, on the embedded backends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_job_ends_as_with_webgmes_worker(stack: Stack, case: dict[str, Any]) -
     assert [name for name, time in times.items() if time] == expected["times"]
 
 
-def test_a_job_that_succeeds_has_results_times_and_a_worker_but_no_error(stack: Stack) -> None:
+def test_a_successful_job_has_results_times_and_a_worker_but_no_error(stack: Stack) -> None:
     job = stack.run(stack.add_script("echo hello; echo problem >&2; echo 1 > made.txt"))
     assert (job.status, job.error, job.worker) == (Status.SUCCESS, None, WORKER_ID)
     assert job.start_time is not None and job.finish_time is not None
@@ -48,12 +48,12 @@ def assert_failed(stack: Stack, job: Any, status: Status, error: str, times: str
 
 
 @pytest.mark.parametrize("job_hash", ["0" * 40, "some/../job", "x\0y", "ü"])
-def test_a_source_that_is_not_there(stack: Stack, job_hash: str) -> None:
+def test_a_missing_source(stack: Stack, job_hash: str) -> None:
     job = stack.create(job_hash)
     assert_failed(stack, job, Status.FAILED_TO_GET_SOURCE_METADATA, "No blob has this hash.", "")
 
 
-def test_a_source_whose_content_is_not_there(stack: Stack) -> None:
+def test_a_source_whose_content_is_missing(stack: Stack) -> None:
     job = stack.create(stack.blobs.create_metadata(BlobMetadata.for_file("a.zip", 3, "0" * 40)).hash)
     error = "A part of this blob is not stored: upload it first."
     assert_failed(stack, job, Status.FAILED_SOURCE_COULD_NOT_BE_OBTAINED, error, "")
@@ -97,7 +97,7 @@ def test_an_artifact_with_a_file_in_place_of_a_folder(stack: Stack) -> None:
         ({"executor_config.json": b" " * 2_000_000}, "executor_config.json is larger than 1048576 bytes."),
     ],
 )
-def test_a_config_that_is_not_valid(stack: Stack, files: dict[str, str], error: str) -> None:
+def test_an_invalid_config(stack: Stack, files: dict[str, str], error: str) -> None:
     job = stack.add(files)
     assert_failed(stack, job, Status.FAILED_EXECUTOR_CONFIG, error, "start finish")
     assert stack.get(job).result_hashes is None
@@ -130,28 +130,28 @@ def test_a_command_that_cannot_be_started_keeps_its_results(stack: Stack, cmd: s
         ("kill -40 $$", "The command was killed by signal 40."),
     ],
 )
-def test_a_command_that_fails_says_how_and_keeps_its_results(stack: Stack, script: str, error: str) -> None:
+def test_a_failed_command_has_a_reason_and_keeps_its_results(stack: Stack, script: str, error: str) -> None:
     job = stack.add_script(f"echo partial; {script}")
     assert_failed(stack, job, Status.FAILED_TO_EXECUTE, error, "start finish")
     assert stack.results(job)["job_stdout.txt"] == b"partial\n"
 
 
-def test_too_many_arguments_are_a_failure_of_the_command(stack: Stack) -> None:
+def test_too_many_arguments_fail_the_job(stack: Stack) -> None:
     job = stack.add({"executor_config.json": config("", cmd="true", args=["x" * 200_000])})
     error = "The command 'true' could not be started: argument list too long."
     assert_failed(stack, job, Status.FAILED_TO_EXECUTE, error, "start finish")
 
 
-def test_a_folder_where_the_output_is_to_go(stack: Stack) -> None:
+def test_a_folder_in_place_of_the_output_file(stack: Stack) -> None:
     job = stack.add({"executor_config.json": config("true"), "job_stdout.txt/x": ""})
     error = "The output file 'job_stdout.txt' could not be created: is a directory."
     assert_failed(stack, job, Status.FAILED_TO_EXECUTE, error, "start finish")
 
 
-# What the command meets ---------------------------------------------------------------------------------------------
+# The command's environment ------------------------------------------------------------------------------------------
 
 
-def test_the_environment_has_nothing_of_the_worker_but_path_and_language(
+def test_the_environment_has_only_path_and_language_from_the_worker(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET", "s3cret")
@@ -164,7 +164,7 @@ def test_the_environment_has_nothing_of_the_worker_but_path_and_language(
     assert environment["PATH"] == os.environ["PATH"]
 
 
-def test_temporary_files_are_no_results_and_home_is_the_jobs_folder(stack: Stack) -> None:
+def test_temporary_files_are_not_results_and_home_is_the_jobs_folder(stack: Stack) -> None:
     job = stack.run(
         stack.add_script('echo 1 > "$TMPDIR/temporary"; echo 2 > "$HOME/result"; rm "$HOME/job_stdout.txt"')
     )
@@ -183,7 +183,7 @@ def test_output_files_of_the_source_are_replaced(stack: Stack, tmp_path: Path) -
     assert (results["job_stdout.txt"], results["job_stderr.txt"], results["target"]) == (b"new\n", b"", b"kept")
 
 
-# What the command leaves --------------------------------------------------------------------------------------------
+# The command's leftovers --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The slots of a worker: nothing but its end ends them, and it ends whatever they do."""
+"""The slots of a worker: only the worker's end ends them, and they cannot prevent it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from worker_vm.worker.work_folder import WorkFolder
 
 
 @pytest.mark.parametrize("error", [Unavailable(), RuntimeError("a fault")])
-def test_a_slot_survives_what_goes_wrong(stack: Stack, error: Exception) -> None:
+def test_a_slot_survives_errors(stack: Stack, error: Exception) -> None:
     left = 2
 
     class Faulty(Jobs):
@@ -43,7 +43,7 @@ def test_a_slot_survives_what_goes_wrong(stack: Stack, error: Exception) -> None
     assert worker.ended == [True]
 
 
-def test_a_slot_that_does_not_end_does_not_keep_the_worker(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slot_that_does_not_end_does_not_block_the_worker(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker_vm.worker.worker.STOP_SECONDS", 0.1)
     stuck, let_go = threading.Event(), threading.Event()
 
@@ -59,8 +59,8 @@ def test_a_slot_that_does_not_end_does_not_keep_the_worker(stack: Stack, monkeyp
     let_go.set()
 
 
-def test_killing_all_leaves_no_process(stack: Stack) -> None:
-    """What a worker does that cannot wait for its slots."""
+def test_kill_all_leaves_no_process(stack: Stack) -> None:
+    """A worker calls it when it cannot wait for its slots."""
     job = stack.add_script("trap '' INT TERM; (setsid sleep 60 &); touch ready; sleep 60")
     with stack.worker() as worker, worker.running():
         until(lambda: list(stack.work.glob("*/job/ready")))
@@ -70,9 +70,9 @@ def test_killing_all_leaves_no_process(stack: Stack) -> None:
     assert stack.get(job).error == "The command was killed by signal SIGKILL."
 
 
-def test_jobs_leave_no_descriptors_and_threads(stack: Stack) -> None:
+def test_jobs_leave_no_descriptors_or_threads(stack: Stack) -> None:
     def held() -> list[str]:
-        """Pipes and processes, and folders of attempts; not the database, which opens as much as it needs."""
+        """Open pipes, processes, and attempt folders, but not database files."""
         targets = []
         for descriptor in Path("/proc/self/fd").iterdir():
             with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""A source takes no more of the disk than its job may have."""
+"""Sources must not exceed the job's disk limit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIG = config("ls .. | tr '\\n' ' '; ls | wc -l")
 
 
 class RemoteStore(FileObjectStore):
-    """Its objects are not on the worker's own disk, and are counted as they are read."""
+    """A store whose objects are not on the worker's disk. It counts the bytes that are read."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -60,7 +60,7 @@ def run(stack: Stack, store: RemoteStore, job: Job) -> Job:
 
 
 def source(packed: int = 0, unpacked: int = 0) -> bytes:
-    """A zip with a file of so many bytes that cannot be packed, and one that nearly vanishes."""
+    """Create a zip with an incompressible file and a highly compressible file of these sizes."""
     return zip_of({"executor_config.json": CONFIG, "random": os.urandom(packed), "zeros": bytes(unpacked)})
 
 
@@ -71,7 +71,7 @@ def test_a_zip_that_is_too_large_is_not_fetched(stack: Stack, store: RemoteStore
 
 
 @pytest.mark.parametrize(("packed", "unpacked"), [(0, DISK), (DISK * 2 // 5, DISK // 4)])
-def test_a_zip_that_is_too_large_with_what_is_in_it_is_not_unpacked(
+def test_a_zip_whose_contents_are_too_large_is_not_unpacked(
     stack: Stack, store: RemoteStore, packed: int, unpacked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker_vm.worker.source.file_tree.FileTree.write_file", None)
@@ -79,7 +79,7 @@ def test_a_zip_that_is_too_large_with_what_is_in_it_is_not_unpacked(
     assert (job.status, job.error) == (Status.FAILED_UNZIP, ERROR)
 
 
-def test_a_zip_on_the_workers_own_disk_takes_none_of_the_jobs(stack: Stack) -> None:
+def test_a_zip_on_the_workers_own_disk_does_not_count(stack: Stack) -> None:
     assert stack.run(stack.add_zip(source(DISK * 2 // 5, DISK // 4))).error is None
     job = stack.run(stack.add_zip(source(unpacked=DISK)))
     assert (job.status, job.error) == (Status.FAILED_UNZIP, ERROR)

@@ -1,4 +1,4 @@
-"""A storage that is away for a while: no job fails for that."""
+"""A temporarily unavailable storage does not fail jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ARCHIVE = ["put", "put_all"]
 
 
 class AwayStore(FileObjectStore):
-    """Refuses what is asked for, as often as it is told to."""
+    """Fails given calls a given number of times."""
 
     concurrency = 4
 
@@ -75,13 +75,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def add(stack: Stack, **fields: object) -> Job:
-    """A job whose source is an artifact, all of whose files are results."""
+    """Create a job whose source is an artifact and whose files are all results."""
     return stack.add_artifact({"executor_config.json": config("echo ran", **fields)})
 
 
 @pytest.mark.parametrize("kind", ["artifact", "zip"])
 @pytest.mark.parametrize("call", FETCH + ARCHIVE)
-def test_one_that_comes_back_in_time_is_waited_for(stack: Stack, call: str, kind: str) -> None:
+def test_a_storage_that_recovers_in_time_is_waited_for(stack: Stack, call: str, kind: str) -> None:
     _, blobs = away(stack, call, times=3)
     job = add(stack) if kind == "artifact" else stack.add_script("echo ran")
     with stack.worker(blobs=blobs) as worker:
@@ -93,7 +93,7 @@ def test_one_that_comes_back_in_time_is_waited_for(stack: Stack, call: str, kind
 
 
 @pytest.mark.parametrize("call", FETCH + ARCHIVE)
-def test_a_job_that_waited_in_vain_runs_again(stack: Stack, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_whose_retries_time_out_runs_again(stack: Stack, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     impatient(monkeypatch)
     store, blobs = away(stack, call)
     job = add(stack)
@@ -114,7 +114,7 @@ def test_a_job_that_waited_in_vain_runs_again(stack: Stack, call: str, monkeypat
     ("call", "error"),
     [("read", QuotaExceeded()), ("open", Unavailable()), ("put", Unavailable()), ("put_all", StorageFull())],
 )
-def test_a_job_that_waited_in_vain_too_often_says_for_what(
+def test_a_job_that_times_out_too_often_reports_the_service(
     stack: Stack, call: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impatient(monkeypatch)
@@ -131,7 +131,7 @@ def test_a_job_that_waited_in_vain_too_often_says_for_what(
     assert job.error == f"An attempt was lost {attempts} times, most recently for this reason: {error}"
 
 
-def test_a_job_that_allows_no_loss_ends_with_the_first(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_without_retries_ends_with_the_first_lost_attempt(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     impatient(monkeypatch)
     _, blobs = away(stack, "put_all")
     job = add(stack, retries=0)
@@ -141,7 +141,7 @@ def test_a_job_that_allows_no_loss_ends_with_the_first(stack: Stack, monkeypatch
     assert (stack.get(job).status, stack.get(job).attempt) == (Status.FAILED_TO_EXECUTE, 1)
 
 
-def test_an_outcome_that_cannot_be_recorded_is_a_loss_too(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attempt_whose_outcome_cannot_be_recorded_is_lost(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     impatient(monkeypatch)
 
     class Unrecorded(Jobs):
@@ -156,7 +156,7 @@ def test_an_outcome_that_cannot_be_recorded_is_a_loss_too(stack: Stack, monkeypa
     assert (stack.get(job).status, stack.get(job).lost_attempts) == (Status.CREATED, 1)
 
 
-def test_a_loss_that_cannot_be_recorded_is_left_to_the_end_of_the_lease(
+def test_a_lost_attempt_that_cannot_be_recorded_ends_with_its_lease(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impatient(monkeypatch)
@@ -195,7 +195,7 @@ def test_an_outage_of_minutes_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
     assert clock.now < 880 + 910
 
 
-# Nobody waits for the storage longer than for what ends the attempt ---------------------------------------------------
+# An interruption ends the wait for the storage ------------------------------------------------------------------------
 
 
 def interrupted_while_waiting(
@@ -204,7 +204,7 @@ def interrupted_while_waiting(
     monkeypatch.setattr("worker_vm.worker.heartbeat.POLL_SECONDS", 0.1)
     store, blobs = away(stack, call)
     job = add(stack)
-    # Its patience lasts longer than the test waits for the thread.
+    # It would retry for longer than the test waits for the thread.
     with stack.worker(blobs=blobs) as worker, worker.running():
         assert store.refused.wait(30)
         interrupt(worker, job)
@@ -219,13 +219,13 @@ def test_a_cancel_ends_the_wait(stack: Stack, call: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("call", FETCH + ARCHIVE)
-def test_a_worker_that_stops_gives_the_job_back(stack: Stack, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopping_worker_gives_the_job_back(stack: Stack, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     job = interrupted_while_waiting(stack, call, lambda worker, _: worker.heartbeat.release_all(), monkeypatch)
     assert (job.status, job.lost_attempts, job.error) == (Status.CREATED, 0, None)
 
 
 @pytest.mark.parametrize("call", ["stat", "put_all"])
-def test_a_job_that_is_anothers_is_left_alone(stack: Stack, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_of_another_worker_is_not_changed(stack: Stack, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def taken(_: InProcessWorker, job: Job) -> None:
         stack.jobs.attempts.release(job.hash, 1)
         stack.jobs.attempts.claim(job.hash, "another")

@@ -1,4 +1,4 @@
-"""Zips that nobody trusts, and those that are only unusual."""
+"""Malicious and unusual zips."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def add(stack: Stack, files: dict[str, str | bytes], modes: dict[str, int] | Non
 
 
 def listed(stack: Stack, job: Job) -> list[bytes]:
-    """The files that the command has found, beside those that are always there."""
+    """The files that the command found, except those that are always there."""
     lines = stack.results(job)["job_stdout.txt"].splitlines()
     return [line for line in lines if line not in (b"./executor_config.json", b"./job_stdout.txt", b"./job_stderr.txt")]
 
 
 def patched(content: bytes, change: Callable[[zipfile.ZipInfo], None]) -> bytes:
-    """The zip with other fields in its directory."""
+    """Change fields in the zip's directory."""
     buffer = io.BytesIO(content)
     with zipfile.ZipFile(buffer, "a") as archive:
         for member in archive.infolist():
@@ -42,14 +42,14 @@ def patched(content: bytes, change: Callable[[zipfile.ZipInfo], None]) -> bytes:
     return buffer.getvalue()
 
 
-# Refused ------------------------------------------------------------------------------------------------------------
+# Rejected -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "name",
     ["../evil", "a/../../evil", "/tmp/evil", "a/..", "..", "//evil", "./../evil"],
 )
-def test_a_name_that_leaves_the_folder_is_refused(stack: Stack, name: str, tmp_path: Path) -> None:
+def test_a_name_that_leaves_the_folder_is_rejected(stack: Stack, name: str, tmp_path: Path) -> None:
     job = stack.run(add(stack, {name: "x"}))
     assert (job.status, job.error) == (Status.FAILED_UNZIP, f"The name '{name}' in the source leads out of it.")
     assert not list(tmp_path.rglob("evil"))
@@ -58,7 +58,7 @@ def test_a_name_that_leaves_the_folder_is_refused(stack: Stack, name: str, tmp_p
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("kind", [0o100644, LINK])
 @pytest.mark.parametrize("name", [".", "./.", ""])
-def test_a_file_or_link_that_is_the_folder_itself_is_refused(stack: Stack, name: str, kind: int) -> None:
+def test_a_file_or_link_that_is_the_folder_itself_is_rejected(stack: Stack, name: str, kind: int) -> None:
     job = stack.run(add(stack, {name: "x"}, {name: kind}))
     shown = name if kind != LINK else "."
     error = f"The file '{shown}' of the source could not be written: a folder has the same name."
@@ -66,7 +66,7 @@ def test_a_file_or_link_that_is_the_folder_itself_is_refused(stack: Stack, name:
 
 
 @pytest.mark.parametrize("name", ["..\\evil", "C:\\evil", "\\evil", "a\\..\\..\\evil"])
-def test_names_of_windows_that_leave_the_folder_are_refused(stack: Stack, name: str, tmp_path: Path) -> None:
+def test_windows_names_that_leave_the_folder_are_rejected(stack: Stack, name: str, tmp_path: Path) -> None:
     content = zip_of({"executor_config.json": LIST, name: "x"})
     job = stack.run(stack.add_zip(patched(content, lambda member: setattr(member, "create_system", 0))))
     assert job.status == Status.FAILED_UNZIP
@@ -81,12 +81,12 @@ def test_names_of_windows_that_leave_the_folder_are_refused(stack: Stack, name: 
         ({"link": "../.."}, "link"),
         ({"link": "../../no-such-file"}, "link"),
         ({"folder/link": "../../job/../../x"}, "folder/link"),
-        # Each looks harmless; together they climb.
+        # Each one looks harmless; together they leave the folder.
         ({"a": ".", "b": "a/.."}, "b"),
         ({"round": "round"}, "round"),
     ],
 )
-def test_a_link_that_leaves_the_folder_is_refused(stack: Stack, links: dict[str, str], refused: str) -> None:
+def test_a_link_that_leaves_the_folder_is_rejected(stack: Stack, links: dict[str, str], refused: str) -> None:
     job = stack.run(add(stack, dict(links), dict.fromkeys(links, LINK)))
     assert job.status == Status.FAILED_UNZIP
     assert job.error == f"The link '{refused}' in the source leads out of it."
@@ -101,7 +101,7 @@ def test_nothing_is_written_through_a_link(stack: Stack, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK])
-def test_special_files_are_refused(stack: Stack, kind: int) -> None:
+def test_special_files_are_rejected(stack: Stack, kind: int) -> None:
     job = stack.run(add(stack, {"special": ""}, {"special": kind | 0o644}))
     assert (job.status, job.error) == (
         Status.FAILED_UNZIP,
@@ -109,7 +109,7 @@ def test_special_files_are_refused(stack: Stack, kind: int) -> None:
     )
 
 
-def test_encrypted_files_are_refused(stack: Stack, tmp_path: Path) -> None:
+def test_encrypted_files_are_rejected(stack: Stack, tmp_path: Path) -> None:
     (tmp_path / "executor_config.json").write_text(LIST)
     subprocess.run(["zip", "-q", "-P", "word", "s.zip", "executor_config.json"], cwd=tmp_path, check=True)
     job = stack.run(stack.add_zip((tmp_path / "s.zip").read_bytes()))
@@ -119,14 +119,14 @@ def test_encrypted_files_are_refused(stack: Stack, tmp_path: Path) -> None:
     )
 
 
-def test_a_bomb_is_refused_before_it_goes_off(stack: Stack) -> None:
+def test_a_zip_bomb_is_rejected_before_it_is_unpacked(stack: Stack) -> None:
     job = stack.run(add(stack, {"zeros": bytes(200 * 1024**2)}))
     assert job.status == Status.FAILED_UNZIP
     assert job.error == "The source grows more than 200 times when it is unpacked; store it uncompressed."
 
 
-def test_a_bomb_of_overlapping_files_is_refused(stack: Stack) -> None:
-    """Many entries of the directory that share one content."""
+def test_a_zip_bomb_of_overlapping_files_is_rejected(stack: Stack) -> None:
+    """Many directory entries share the same content."""
     content = zip_of({"executor_config.json": LIST, "zeros": bytes(1024**2)})
     buffer = io.BytesIO(content)
     with zipfile.ZipFile(buffer, "a") as archive:
@@ -137,13 +137,13 @@ def test_a_bomb_of_overlapping_files_is_refused(stack: Stack) -> None:
     assert job.error == "The source grows more than 200 times when it is unpacked; store it uncompressed."
 
 
-def test_a_size_that_lies_is_damage_and_gives_no_more_bytes_than_it_says(stack: Stack) -> None:
+def test_a_wrong_size_is_damage_and_yields_no_more_bytes_than_stated(stack: Stack) -> None:
     content = zip_of({"executor_config.json": LIST, "zeros": bytes(1024**2)})
     job = stack.run(stack.add_zip(patched(content, lambda member: setattr(member, "file_size", 10))))
     assert (job.status, job.error) == (Status.FAILED_UNZIP, "The file 'zeros' in the source is damaged.")
 
 
-def test_a_source_of_too_many_files_is_refused(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_with_too_many_files_is_rejected(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker_vm.worker.source.unzip.MAX_FILES", 3)
     monkeypatch.setattr("worker_vm.worker.source.fetch.MAX_FILES", 3)
     files = {"executor_config.json": LIST, "a": "1", "b": "2", "c": "3"}
@@ -151,14 +151,14 @@ def test_a_source_of_too_many_files_is_refused(stack: Stack, monkeypatch: pytest
         assert stack.run(add_files(files)).error == "The source has more than 3 files."
 
 
-def test_a_directory_too_large_for_memory_is_refused(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_is_too_large_for_memory_is_rejected(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker_vm.worker.source.unzip.MAX_DIRECTORY_BYTES", 100)
     job = stack.run(add(stack, {"a" * 60: "x"}))
     assert (job.status, job.error) == (Status.FAILED_UNZIP, "The source has too many files.")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_packing_methods_without_a_bound_on_memory_are_refused(stack: Stack, method: int) -> None:
+def test_compression_methods_without_a_memory_limit_are_rejected(stack: Stack, method: int) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         archive.writestr("executor_config.json", LIST)
@@ -171,13 +171,13 @@ def test_packing_methods_without_a_bound_on_memory_are_refused(stack: Stack, met
     ("name", "reason"),
     [("x" * 300, "its name is too long"), ("d/" * 2500 + "f", "its name is too long")],
 )
-def test_a_name_that_the_file_system_does_not_take(stack: Stack, name: str, reason: str) -> None:
+def test_a_name_that_the_file_system_rejects(stack: Stack, name: str, reason: str) -> None:
     job = stack.run(add(stack, {name: "x"}))
     assert job.status == Status.FAILED_UNZIP
     assert reason in (job.error or "")
 
 
-def test_changed_bytes_are_noticed(stack: Stack) -> None:
+def test_changed_bytes_are_detected(stack: Stack) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("executor_config.json", LIST)
@@ -187,8 +187,8 @@ def test_changed_bytes_are_noticed(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("cut", range(0, 400, 7))
-def test_no_damage_upsets_the_worker(stack: Stack, cut: int) -> None:
-    """Whatever is wrong with an archive, the job ends, as a failure to unzip or to find its config."""
+def test_the_worker_survives_any_damage(stack: Stack, cut: int) -> None:
+    """Whatever the damage, the job fails because of its archive or its config."""
     content = bytearray(zip_of({"executor_config.json": "{}", "é" * 3: "x" * 99}))
     place = cut % len(content)
     content[place] ^= 0xFF
@@ -199,7 +199,7 @@ def test_no_damage_upsets_the_worker(stack: Stack, cut: int) -> None:
 # Unusual ------------------------------------------------------------------------------------------------------------
 
 
-def test_permissions_are_kept_but_for_special_bits(stack: Stack) -> None:
+def test_permissions_are_kept_except_special_bits(stack: Stack) -> None:
     files = {"run": "", "plain": "", "closed": "", "special": "", "executor_config.json": config("stat -c '%a %n' *")}
     modes = {"run": 0o100755, "plain": 0o100644, "closed": 0o100000, "special": 0o104755}
     job = stack.run(stack.add(files, modes))
@@ -207,7 +207,7 @@ def test_permissions_are_kept_but_for_special_bits(stack: Stack) -> None:
     assert {"755 run", "644 plain", "644 closed", "755 special"} <= set(lines)
 
 
-def test_files_of_an_artifact_are_not_executable_whatever_the_umask(stack: Stack) -> None:
+def test_an_artifacts_files_are_not_executable_regardless_of_the_umask(stack: Stack) -> None:
     before = os.umask(0o077)
     try:
         job = stack.run(stack.add_artifact({"executor_config.json": config("stat -c %a run.sh"), "run.sh": "x"}))
@@ -223,7 +223,7 @@ def test_links_within_the_folder_are_kept(stack: Stack) -> None:
     assert stack.results(job)["job_stdout.txt"] == b"contentmade-by-command\n"
 
 
-def test_of_two_files_with_one_name_the_last_stays(stack: Stack) -> None:
+def test_the_last_of_two_files_with_the_same_name_is_kept(stack: Stack) -> None:
     buffer = io.BytesIO()
     with pytest.warns(UserWarning), zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("executor_config.json", config("cat a"))
@@ -233,7 +233,7 @@ def test_of_two_files_with_one_name_the_last_stays(stack: Stack) -> None:
     assert stack.results(job)["job_stdout.txt"] == b"second"
 
 
-def test_names_are_cleaned_of_what_means_nothing(stack: Stack) -> None:
+def test_redundant_parts_of_names_are_removed(stack: Stack) -> None:
     job = stack.run(add(stack, {"./a//b/./c": "x", "folder/": "", "empty//": "", "./": ""}))
     assert listed(stack, job) == [b"./a/b/c"]
 
@@ -243,28 +243,28 @@ def test_names_in_utf_8(stack: Stack) -> None:
     assert listed(stack, job) == ["./ü 漢 😀.txt".encode()]
 
 
-def test_unmarked_bytes_of_unix_stay_as_they_are(stack: Stack) -> None:
+def test_unmarked_bytes_from_unix_are_unchanged(stack: Stack) -> None:
     content = zip_of({"executor_config.json": LIST, "caf?.txt": "x"}).replace(b"caf?.txt", b"caf\xe9.txt")
     job = stack.run(stack.add_zip(content))
     assert listed(stack, job) == [b"./caf\xe9.txt"]
     assert stack.results(job)["café.txt"] == b"x"
 
 
-def test_unmarked_names_of_dos_are_in_code_page_437_and_have_backslashes(stack: Stack) -> None:
+def test_unmarked_names_from_dos_are_in_code_page_437_and_have_backslashes(stack: Stack) -> None:
     content = zip_of({"executor_config.json": LIST, "dir\\caf?.txt": "x"})
     content = patched(content, lambda member: setattr(member, "create_system", 0)).replace(b"caf?.txt", b"caf\x82.txt")
     job = stack.run(stack.add_zip(content))
     assert listed(stack, job) == ["./dir/café.txt".encode()]
 
 
-def test_unmarked_names_of_dos_that_are_utf_8_are_taken_as_such(stack: Stack) -> None:
+def test_unmarked_names_from_dos_that_are_utf_8_are_decoded_as_utf_8(stack: Stack) -> None:
     content = zip_of({"executor_config.json": LIST, "caf??.txt": "x"})
     content = patched(content, lambda member: setattr(member, "create_system", 0))
     job = stack.run(stack.add_zip(content.replace(b"caf??.txt", "café.txt".encode())))
     assert listed(stack, job) == ["./café.txt".encode()]
 
 
-def test_a_name_in_unicode_beside_the_stored_one_counts(stack: Stack) -> None:
+def test_an_additional_unicode_name_takes_precedence(stack: Stack) -> None:
     field = struct.pack("<BL", 1, binascii.crc32(b"plain")) + "ü".encode()
 
     def add_name(member: zipfile.ZipInfo) -> None:
@@ -274,7 +274,7 @@ def test_a_name_in_unicode_beside_the_stored_one_counts(stack: Stack) -> None:
     assert listed(stack, job) == ["./ü".encode()]
 
 
-def test_zips_of_zip_and_in_zip64_are_read(stack: Stack, tmp_path: Path) -> None:
+def test_zips_made_by_zip_and_zip64_archives_are_read(stack: Stack, tmp_path: Path) -> None:
     (tmp_path / "executor_config.json").write_text(config("./run.sh"))
     script = tmp_path / "run.sh"
     script.write_text("#!/bin/sh\necho ran\n")
@@ -285,6 +285,6 @@ def test_zips_of_zip_and_in_zip64_are_read(stack: Stack, tmp_path: Path) -> None
     assert stack.results(job)["job_stdout.txt"] == b"ran\n"
 
 
-def test_bytes_before_the_archive_are_passed_over(stack: Stack) -> None:
+def test_bytes_before_the_archive_are_skipped(stack: Stack) -> None:
     job = stack.run(stack.add_zip(b"#!/bin/sh\n" + zip_of({"executor_config.json": LIST})))
     assert job.status == Status.SUCCESS

@@ -1,4 +1,4 @@
-"""What makes a worker VM: worker_vm/cloud-init.yaml."""
+"""Test the configuration of worker VMs, worker_vm/cloud-init.yaml."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def files() -> dict[str, str]:
     return written_files(machine_file(ENVIRONMENT))
 
 
-def test_it_is_what_cloud_init_reads(tmp_path: Path) -> None:
+def test_cloud_init_accepts_the_file(tmp_path: Path) -> None:
     if shutil.which("cloud-init") is None:
         lacking("cloud-init", "The program cloud-init is not installed.")
     file = tmp_path / "user-data"
@@ -41,11 +41,11 @@ def test_it_is_what_cloud_init_reads(tmp_path: Path) -> None:
     assert subprocess.run(["cloud-init", "schema", "--config-file", str(file)], capture_output=True).returncode != 0
 
 
-def test_its_size_is_within_what_metadata_may_have() -> None:
+def test_the_file_is_within_the_size_limit_of_metadata() -> None:
     assert len(machine_file(ENVIRONMENT | {"EXECUTOR_MORE": "x" * 100_000})) < 256 * 1024
 
 
-def test_terraform_gives_each_value_that_it_asks_for() -> None:
+def test_terraform_provides_each_value() -> None:
     wanted = set(re.findall(r"\$\{(\w+)\}", TEMPLATE.read_text()))
     assert wanted == VALUES.keys() | {"environment"}
     (given,) = re.findall(
@@ -56,18 +56,18 @@ def test_terraform_gives_each_value_that_it_asks_for() -> None:
     assert set(re.findall(r"^ +(\w+) += ", given, re.MULTILINE)) == wanted
 
 
-def test_every_file_that_it_names_is_written(files: dict[str, str]) -> None:
+def test_every_named_file_is_written(files: dict[str, str]) -> None:
     named = set(re.findall(r"/etc/(?:cloud-executor|systemd)/[\w./-]+", machine_file(ENVIRONMENT)))
     assert named == {path for path in files if not path.startswith("/etc/docker/")}
 
 
 @pytest.mark.parametrize("name", ["close-metadata-server", "install-gpu-driver", "make-work-folder"])
-def test_its_scripts_are_bash(files: dict[str, str], name: str) -> None:
+def test_the_scripts_are_valid_bash(files: dict[str, str], name: str) -> None:
     script = files[f"/etc/cloud-executor/{name}.sh"]
     subprocess.run(["bash", "-n"], input=script.encode(), check=True, timeout=10)
 
 
-def test_the_worker_understands_its_command_line(files: dict[str, str]) -> None:
+def test_the_worker_accepts_its_command_line(files: dict[str, str]) -> None:
     command = unit_command(files, "ExecStart")
     options = command[command.index(VALUES["image"]) + 1 :]
     environment = [command[place + 1] for place, word in enumerate(command) if word == "--env"]
@@ -83,7 +83,7 @@ def test_the_worker_understands_its_command_line(files: dict[str, str]) -> None:
     }
 
 
-def test_the_worker_gets_its_variables_and_has_the_time_to_stop(files: dict[str, str]) -> None:
+def test_the_worker_gets_its_variables_and_enough_time_to_stop(files: dict[str, str]) -> None:
     assert files["/etc/cloud-executor/worker.env"].splitlines() == [
         f"{name}={value}" for name, value in ENVIRONMENT.items()
     ]
@@ -91,8 +91,8 @@ def test_the_worker_gets_its_variables_and_has_the_time_to_stop(files: dict[str,
     assert unit_command(files, "TimeoutStopSec") == ["30"]
 
 
-def test_jobs_can_run_the_programs_that_they_bring(files: dict[str, str], tmp_path: Path) -> None:
-    """Though all of /var is mounted without that."""
+def test_jobs_can_run_their_own_programs(files: dict[str, str], tmp_path: Path) -> None:
+    """Even though /var is mounted noexec."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         lacking("docker", "Only root can see what mounts do.")
     script = tmp_path / "make-work-folder.sh"
@@ -121,7 +121,7 @@ def test_jobs_can_run_the_programs_that_they_bring(files: dict[str, str], tmp_pa
 
 
 class Network:
-    """A VM with a container on Docker's bridge, and what is around the VM; each a network namespace."""
+    """A VM, a container on Docker's bridge, and the VM's surroundings, each in its own network namespace."""
 
     def __init__(self) -> None:
         self._prefix = f"t{os.getpid()}"
@@ -153,7 +153,7 @@ class Network:
                 f"ip route add {METADATA_SERVER} dev ens4",
                 f"ip route add {ELSEWHERE} dev ens4",
                 "sysctl -qw net.ipv4.ip_forward=1",
-                # As the engine does it.
+                # As the engine does.
                 "iptables --wait --new-chain DOCKER-USER",
                 "iptables --wait --append FORWARD --jump DOCKER-USER",
             ),
@@ -179,7 +179,7 @@ class Network:
                     lacking("docker", f"Networks cannot be made here: {done.stderr.strip()}")
 
     def serve(self, part: str) -> subprocess.Popen[bytes]:
-        """A server on port 80 of all its addresses."""
+        """Start a server on port 80 of all addresses."""
         program = "import socket\nserver = socket.create_server(('', 80))\nwhile True: server.accept()[0].close()"
         return subprocess.Popen(["ip", "netns", "exec", self.name(part), sys.executable, "-c", program])
 
@@ -216,7 +216,7 @@ def network() -> Iterator[Network]:
         found.tear_down()
 
 
-def test_jobs_reach_all_but_the_metadata_server_and_the_machine(
+def test_jobs_reach_everything_except_the_metadata_server_and_the_machine(
     network: Network, files: dict[str, str], tmp_path: Path
 ) -> None:
     addresses = (METADATA_SERVER, MACHINE, ELSEWHERE)

@@ -1,4 +1,4 @@
-"""The worker as a program: its start, its signals, and what a crash leaves."""
+"""The worker program: its start, its signals, and what is left after a crash."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WAITS = "echo $$ > pid; (setsid sleep 60 & echo $! >> pid); touch ready; trap ''
 
 
 def until_ready(stack: Stack) -> list[int]:
-    """Wait for a job to run; the numbers of its processes."""
+    """Wait until a job runs; return the IDs of its processes."""
     (ready,) = until(lambda: list(stack.work.glob("*/job/ready")))
     return [int(line) for line in (ready.parent / "pid").read_text().split()]
 
@@ -41,7 +41,7 @@ def kill_with_supervisor(worker: WorkerProgram, command: int) -> None:
 
 
 def finished_by_another(stack: Stack, job: Job) -> Job:
-    """The job, once other workers have run it, while lost ones are swept up."""
+    """Wait until other workers have run the job, sweeping lost jobs meanwhile; return it."""
 
     def swept() -> bool:
         stack.jobs.sweep.run()
@@ -51,8 +51,8 @@ def finished_by_another(stack: Stack, job: Job) -> Job:
     return stack.get(job)
 
 
-def test_it_runs_jobs_at_once_in_its_slots_and_stops_on_sigterm(stack: Stack) -> None:
-    # Each waits for the other.
+def test_the_program_runs_jobs_in_parallel_and_stops_on_sigterm(stack: Stack) -> None:
+    # Each one waits for the other.
     jobs = [
         stack.add_script(f'touch "$TMPDIR/../../{mine}"; until test -e "$TMPDIR/../../{other}"; do sleep 0.01; done')
         for mine, other in (("a", "b"), ("b", "a"))
@@ -67,14 +67,14 @@ def test_it_runs_jobs_at_once_in_its_slots_and_stops_on_sigterm(stack: Stack) ->
         assert worker.wait() == 0
 
 
-def test_it_is_listed_with_its_labels(stack: Stack) -> None:
+def test_the_worker_is_listed_with_its_labels(stack: Stack) -> None:
     with stack.program(EXECUTOR_WORKER_LABELS="gpu,big") as worker:
         until_started(stack, worker)
         ((record, jobs),) = stack.jobs.clients.workers()
     assert (record.client_id, record.labels, list(jobs)) == (worker.id, ("big", "gpu"), [])
 
 
-def test_it_serves_the_pool_that_it_is_told_as_that_is_set(tmp_path: Path) -> None:
+def test_the_program_serves_the_given_pool_with_its_settings(tmp_path: Path) -> None:
     pools = '[{"name": "plain"}, {"name": "special", "labels": ["gpu"], "slots": 2}]'
     stack = Stack(tmp_path, EXECUTOR_POOLS=pools)
     with stack.program("--pool", "special") as worker:
@@ -101,7 +101,7 @@ def test_every_log_line_is_a_record_of_the_worker(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM, signal.SIGINT] * 3])
-def test_a_worker_that_is_told_to_stop_gives_its_job_to_the_next(stack: Stack, signals: list[signal.Signals]) -> None:
+def test_a_stopped_worker_gives_its_job_to_the_next_one(stack: Stack, signals: list[signal.Signals]) -> None:
     job = stack.add_script(f"test -e {stack.work}/again && echo done && exit; touch {stack.work}/again; {WAITS}")
     with stack.program("--slots", "1") as worker:
         pids = until_ready(stack)
@@ -127,7 +127,7 @@ def test_a_cancel_reaches_a_job_of_the_program(stack: Stack) -> None:
         assert not any(map(is_running, pids))
 
 
-def test_the_job_of_a_killed_worker_runs_again_and_has_one_outcome(stack: Stack) -> None:
+def test_a_killed_workers_job_runs_again_and_has_one_outcome(stack: Stack) -> None:
     job = stack.add_script(f"echo ran >> {stack.work}/runs; test -e {stack.work}/again && exit 4; {WAITS}")
     with stack.program("--slots", "1", EXECUTOR_LEASE="1") as worker:
         pids = until_ready(stack)
@@ -136,7 +136,7 @@ def test_the_job_of_a_killed_worker_runs_again_and_has_one_outcome(stack: Stack)
         assert all(map(is_running, pids))
     with stack.program("--slots", "1", EXECUTOR_LEASE="1") as worker:
         job = finished_by_another(stack, job)
-        # What the dead one left was swept up at the start.
+        # The start removed the dead worker's leftovers.
         assert not any(map(is_running, pids))
     assert (job.status, job.attempt, job.lost_attempts, job.worker) == (Status.FAILED_TO_EXECUTE, 2, 1, worker.id)
     assert job.error == "The command exited with code 4."
@@ -153,7 +153,7 @@ def test_a_command_ends_with_its_killed_worker(stack: Stack) -> None:
 
 
 def test_a_worker_that_was_frozen_past_its_lease_records_nothing(stack: Stack) -> None:
-    """It wakes up when another worker has finished its job."""
+    """It resumes when another worker has finished its job."""
     job = stack.add_script(f"test -e {stack.work}/again && exit; touch {stack.work}/again; {WAITS}")
     with stack.program("--slots", "1", EXECUTOR_LEASE="1") as frozen:
         pids = until_ready(stack)
@@ -168,7 +168,7 @@ def test_a_worker_that_was_frozen_past_its_lease_records_nothing(stack: Stack) -
     assert stack.get(job) == expected
 
 
-def test_a_job_that_kills_its_workers_is_given_up(stack: Stack) -> None:
+def test_a_job_that_kills_its_workers_fails(stack: Stack) -> None:
     jobs = Jobs(stack.jobs.store, stack.jobs.queue, stack.jobs.pools, JobOptions(retries=1))
     job = stack.add_script("kill -9 $(cut -d' ' -f4 /proc/$PPID/stat); sleep 60")
     for losses in (1, 1):
@@ -185,7 +185,7 @@ def test_a_job_that_kills_its_workers_is_given_up(stack: Stack) -> None:
 # Leftovers ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_files_of_living_workers_are_no_leftovers(stack: Stack) -> None:
+def test_the_files_of_live_workers_are_kept(stack: Stack) -> None:
     job = stack.add_script(WAITS)
     with stack.program("--slots", "1"):
         pids = until_ready(stack)
@@ -196,8 +196,8 @@ def test_the_files_of_living_workers_are_no_leftovers(stack: Stack) -> None:
         stack.finished(job)
 
 
-def test_processes_that_are_not_of_a_leftover_are_left_alone(tmp_path: Path) -> None:
-    """Only the processes that carry the mark of the folder are killed: their numbers may have been reused."""
+def test_only_processes_of_the_attempt_are_killed(tmp_path: Path) -> None:
+    """Only processes that carry the folder's mark are killed, because process IDs may have been reused."""
     left = tempfile.mkdtemp(prefix="attempt-", dir=tmp_path)
     marked = {**os.environ, "CLOUD_EXECUTOR_ATTEMPT": left}
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -214,7 +214,7 @@ def test_processes_that_are_not_of_a_leftover_are_left_alone(tmp_path: Path) -> 
             process.wait(WAIT_SECONDS)
 
 
-# What is wrong at the start -----------------------------------------------------------------------------------------
+# Errors at the start ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_processes_that_are_not_of_a_leftover_are_left_alone(tmp_path: Path) -> 
         (["--work", "{file}.work"], {"EXECUTOR_DATA": "{file}"}, "Error: A storage service is unavailable"),
     ],
 )
-def test_a_mistake_is_told_in_a_sentence(
+def test_an_invalid_option_or_setting_is_reported(
     tmp_path: Path, options: list[str], environment: dict[str, str], sentence: str
 ) -> None:
     file = tmp_path / "file"

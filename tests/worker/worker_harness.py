@@ -1,4 +1,4 @@
-"""The embedded stack with jobs on it, and workers: in this process, or as the program."""
+"""The embedded stack, with jobs, and with workers in this process or as programs."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ ALL = [{"name": "all", "resultPatterns": []}]
 
 
 def config(script: str, artifacts: list[dict[str, Any]] | None = None, **fields: object) -> str:
-    """An executor_config.json that runs a shell script."""
+    """Create an executor_config.json that runs a shell script."""
     found = {"cmd": "sh", "args": ["-c", script], "resultArtifacts": ALL if artifacts is None else artifacts}
     return json.dumps({**found, **fields})
 
 
 def zip_of(files: Mapping[str, str | bytes], modes: Mapping[str, int] | None = None) -> bytes:
-    """A zip as a packer on Unix makes it; modes include the kind of the file."""
+    """Create a zip as on Unix. Modes include the file type."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items():
@@ -58,7 +58,7 @@ def zip_of(files: Mapping[str, str | bytes], modes: Mapping[str, int] | None = N
 
 
 def until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
-    """What the condition gives once that is true; fails if it does not become so."""
+    """Wait until the condition is true; return its value. Fails when the time is up."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "waited in vain"
@@ -67,7 +67,7 @@ def until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process is there, and not just waiting to be reaped."""
+    """Whether the process exists and is not a zombie."""
     try:
         status = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
@@ -81,7 +81,7 @@ def parent_of(pid: int) -> int:
 
 
 class Stack:
-    """Blobs, jobs and queue in a folder."""
+    """Blobs, jobs, and a queue in a folder."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.data = folder / "data"
@@ -123,7 +123,7 @@ class Stack:
         self.jobs.clients.cancel(job.hash, job.secret)
 
     def finished(self, job: Job) -> Job:
-        """The job, once it has finished."""
+        """Wait until the job has finished; return it."""
         until(lambda: self.get(job).finished)
         return self.get(job)
 
@@ -148,7 +148,7 @@ class Stack:
     def worker(
         self, *, jobs: Jobs | None = None, blobs: BlobStore | None = None, sandbox: Sandbox | None = None
     ) -> Iterator[InProcessWorker]:
-        """A worker in this process, for jobs one by one; with other parts than those of the stack if need be."""
+        """Create a worker in this process that runs one job at a time. Its parts can be replaced."""
         jobs = jobs or self.jobs
         stopping = threading.Event()
         heartbeat = Heartbeat(jobs.attempts, WORKER_ID, jobs.pools[0].labels)
@@ -174,7 +174,7 @@ class Stack:
             heartbeat.stop()
 
     def run(self, job: Job) -> Job:
-        """The job after a worker in this process has run it; every delivery must then be done."""
+        """Run the job with a worker in this process; return it. Every delivery must then be acknowledged."""
         with self.worker() as worker:
             worker.run_next()
             assert worker.next(0) is None, "the delivery was not acked"
@@ -183,7 +183,7 @@ class Stack:
 
     @contextmanager
     def program(self, *options: str, **environment: str) -> Iterator[WorkerProgram]:
-        """The worker as a process of its own."""
+        """Run the worker as a separate process inside the block."""
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "worker_vm.worker.main", "--work", str(self.work), *options],
@@ -201,7 +201,7 @@ class Stack:
 
 
 class InProcessWorker:
-    """A worker whose only slot is the test."""
+    """A worker whose only slot is the test itself."""
 
     def __init__(self, runner: JobRunner, heartbeat: Heartbeat, subscription: Subscription) -> None:
         self.runner = runner
@@ -218,7 +218,7 @@ class InProcessWorker:
 
     @contextmanager
     def running(self) -> Iterator[threading.Thread]:
-        """The next delivery is run by a thread meanwhile."""
+        """Run the next delivery in a thread while the block runs."""
         thread = threading.Thread(target=self.run_next)
         thread.start()
         try:
@@ -229,7 +229,7 @@ class InProcessWorker:
 
 
 class WorkerProgram:
-    """A worker in a process of its own."""
+    """A worker in a separate process."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -237,7 +237,7 @@ class WorkerProgram:
 
     @property
     def peak_memory_mib(self) -> int:
-        """The most that it had until now."""
+        """Peak memory so far, in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         (found,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
         return int(found) // 1024

@@ -1,4 +1,4 @@
-"""A whole worker with its slots, in a thread of the test."""
+"""A complete worker with its slots, in a thread of the test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def runner_of(stack: Stack, jobs: Jobs, kind: type[JobRunner] = JobRunner) -> Jo
 
 
 class WorkerThread:
-    """A worker, meanwhile; `ended` has what its `run` gave in the end."""
+    """Runs a worker inside the block. `ended` then contains the result of its `run`."""
 
     def __init__(
         self, runner: JobRunner, *, queue: JobQueue, slots: int = 1, departure: Departure | None = None

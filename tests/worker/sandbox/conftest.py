@@ -17,7 +17,7 @@ from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 
 @pytest.fixture
 def engine(engine_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[docker.APIClient]:
-    """A client of the engine, which is also the worker's; in the end no container may be left."""
+    """A client of the engine that the worker also uses. No container may be left at the end."""
     monkeypatch.setenv("DOCKER_HOST", engine_address)
     client = docker.APIClient(base_url=engine_address)
     try:
@@ -35,7 +35,7 @@ def container_sandbox(image: str = IMAGE, network: str = "none") -> Sandbox:
 
 @pytest.fixture
 def containers(engine: docker.APIClient) -> Callable[..., Sandbox]:
-    """Makes container sandboxes."""
+    """Creates container sandboxes."""
     return container_sandbox
 
 

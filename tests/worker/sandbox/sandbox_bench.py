@@ -1,4 +1,4 @@
-"""Commands run in a sandbox one by one, without a job around them."""
+"""Run single commands in a sandbox, without a job."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMITS = Limits(cpus=1.0, memory_mib=64, processes=64, disk_mib=32)
 
 @dataclass
 class Ran:
-    """A command that has ended, and what it has written."""
+    """A command that has ended, and its output."""
 
     ending: Ending
     stdout: bytes
@@ -31,7 +31,7 @@ class Ran:
 
 
 class Bench:
-    """A folder of an attempt, and the attempt."""
+    """An attempt and its folder, in which to run commands."""
 
     def __init__(self, stack: Stack, sandbox: Sandbox) -> None:
         self.stack = stack
@@ -54,7 +54,7 @@ class Bench:
         self._exit.close()
 
     def run(self, *command: str, on_output: Callable[[bytes], None] | None = None, outputs: Path | None = None) -> Ran:
-        """Run it with its output in files that are in the job's folder, or elsewhere."""
+        """Run a command. Its output goes to files in `outputs`, by default the job's folder."""
         outputs = outputs or self.folder.job
         files = [
             os.open(outputs / name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -85,7 +85,7 @@ class Bench:
 
     @contextmanager
     def running(self, script: str) -> Iterator[list[Ran]]:
-        """The script runs meanwhile; what it gave is in the list after that."""
+        """Run the script while the block runs. After that, the list contains the result."""
         ran: list[Ran] = []
         thread = threading.Thread(target=lambda: ran.append(self.script(script)))
         thread.start()

@@ -1,4 +1,4 @@
-"""What every sandbox does with a command."""
+"""Tests of commands that hold for every sandbox."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from worker_vm.worker.attempt import Interruption
 from worker_vm.worker.sandbox.interface import Command, CommandNotStarted
 
 
-def test_output_and_exit_code_arrive_apart(bench: Bench) -> None:
+def test_standard_output_and_error_are_separate(bench: Bench) -> None:
     ran = bench.script("echo out; echo err >&2; exit 3")
     assert (ran.stdout, ran.stderr) == (b"out\n", b"err\n")
     assert (ran.ending.exit_code, ran.ending.signal, ran.ending.interrupted) == (3, None, False)
     assert (ran.ending.output_error, ran.ending.exceeded) == (None, None)
 
 
-def test_every_piece_of_output_is_heard_once_it_is_written(bench: Bench) -> None:
+def test_output_is_reported_after_it_is_written(bench: Bench) -> None:
     heard: list[bytes] = []
     ran = bench.script("head -c 300000 /dev/zero; echo end; echo err >&2", heard.append)
     assert b"".join(heard) == ran.stdout == bytes(300_000) + b"end\n"
@@ -31,7 +31,7 @@ def test_standard_input_is_empty(bench: Bench) -> None:
     assert bench.script("cat; echo end").stdout == b"end\n"
 
 
-def test_arguments_arrive_as_they_are(bench: Bench) -> None:
+def test_arguments_are_passed_unchanged(bench: Bench) -> None:
     ran = bench.run("printf", "<%s>", "", "a b", "$HOME", "*", "ü\n", "--", "-x")
     assert ran.stdout.decode() == "<><a b><$HOME><*><ü\n><--><-x>"
 
@@ -44,14 +44,14 @@ def test_the_environment_is_not_the_workers(bench: Bench, monkeypatch: pytest.Mo
     assert "GOOGLE_APPLICATION_CREDENTIALS" not in found
 
 
-def test_a_job_adds_to_the_environment_but_does_not_take_from_it(bench: Bench) -> None:
+def test_a_job_can_add_to_the_environment_but_not_replace_its_origin_url(bench: Bench) -> None:
     bench.env = {"ADDED": "a b=\u00fc", "HOME": "/elsewhere", "ORIGIN_URL": "x"}
     found = dict(line.split("=", 1) for line in bench.run("env").stdout.decode().splitlines())
     assert (found["ADDED"], found["HOME"]) == ("a b=\u00fc", "/elsewhere")
     assert found["ORIGIN_URL"] == "http://origin.example:1"
 
 
-def test_a_command_starts_in_its_folder_and_may_change_all_in_it(bench: Bench) -> None:
+def test_a_command_starts_in_its_folder_and_can_change_everything_in_it(bench: Bench) -> None:
     (bench.folder.job / "given").mkdir()
     (bench.folder.job / "given/file").write_text("before")
     ran = bench.script('echo after > given/file && mkdir made && echo x > made/file && ls && touch "$TMPDIR/t"')
@@ -60,7 +60,7 @@ def test_a_command_starts_in_its_folder_and_may_change_all_in_it(bench: Bench) -
     assert (bench.folder.job / "given/file").read_text() == "after\n"
 
 
-def test_a_program_of_the_job_runs_with_and_without_an_interpreter_line(bench: Bench) -> None:
+def test_the_jobs_own_programs_run_with_and_without_a_shebang_line(bench: Bench) -> None:
     for name, line in (("a.sh", "#!/bin/sh\n"), ("b.sh", "")):
         program = bench.folder.job / name
         program.write_text(f'{line}echo "$0 $1"\n')
@@ -80,9 +80,7 @@ def test_a_program_of_the_job_runs_with_and_without_an_interpreter_line(bench: B
         (".", "The command '.' is not executable."),
     ],
 )
-def test_a_command_that_cannot_be_started_is_told_from_one_that_fails(
-    bench: Bench, program: str, sentence: str
-) -> None:
+def test_a_command_that_cannot_be_started_raises_an_error(bench: Bench, program: str, sentence: str) -> None:
     (bench.folder.job / "plain").write_text("")
     lost = bench.folder.job / "lost.sh"
     lost.write_text("#!/no/such/shell\n")
@@ -94,7 +92,7 @@ def test_a_command_that_cannot_be_started_is_told_from_one_that_fails(
 
 
 @pytest.mark.parametrize("code", [1, 126, 127])
-def test_a_command_that_exits_like_one_that_was_not_found_has_an_exit_code(bench: Bench, code: int) -> None:
+def test_exit_codes_that_shells_use_for_missing_commands_are_kept(bench: Bench, code: int) -> None:
     assert bench.script(f"echo no >&2; exit {code}").ending.exit_code == code
     assert bench.script(f"exit {code}").ending.exit_code == code
 
@@ -105,7 +103,7 @@ def test_too_many_arguments(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, 40])
-def test_an_end_by_a_signal(bench: Bench, number: int) -> None:
+def test_a_command_that_a_signal_ends(bench: Bench, number: int) -> None:
     ending = bench.script(f"kill -{int(number)} $$").ending
     assert (ending.exit_code, ending.signal, ending.exceeded) == (None, number, None)
 
@@ -120,7 +118,7 @@ def test_output_that_cannot_be_written_stops_the_command(bench: Bench) -> None:
 # Time ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_command_that_runs_too_long_is_asked_to_end(bench: Bench) -> None:
+def test_a_command_that_exceeds_its_time_limit_is_interrupted(bench: Bench) -> None:
     bench.limits = replace(bench.limits, seconds=1)
     ending = bench.script("trap 'echo heard > heard; exit 0' INT; while :; do sleep 0.1; done").ending
     assert (ending.exit_code, ending.interrupted) == (0, False)
@@ -128,14 +126,14 @@ def test_a_command_that_runs_too_long_is_asked_to_end(bench: Bench) -> None:
     assert (bench.folder.job / "heard").exists()
 
 
-def test_a_command_that_runs_too_long_and_does_not_listen_is_killed(bench: Bench) -> None:
+def test_a_command_that_exceeds_its_time_limit_and_ignores_signals_is_killed(bench: Bench) -> None:
     bench.limits = replace(bench.limits, seconds=0.5)
     ending = bench.script("trap '' INT TERM; while :; do sleep 0.1; done").ending
     assert (ending.signal, ending.interrupted) == (signal.SIGKILL, False)
     assert ending.exceeded == "The command ran longer than 0.5 seconds."
 
 
-def test_a_command_within_its_time_is_left_alone(bench: Bench) -> None:
+def test_a_command_within_its_time_limit_is_not_stopped(bench: Bench) -> None:
     bench.limits = replace(bench.limits, seconds=30)
     assert bench.script("sleep 0.7").ending.exceeded is None
 
@@ -144,7 +142,7 @@ def test_a_command_within_its_time_is_left_alone(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("reason", [Interruption.CANCELED, Interruption.RELEASED])
-def test_a_command_is_asked_to_end_with_its_children(bench: Bench, reason: Interruption) -> None:
+def test_a_command_and_its_children_are_interrupted(bench: Bench, reason: Interruption) -> None:
     script = "trap 'echo cleaned up; exit 5' INT; "
     script += "sh -c 'trap \"echo child > child; exit\" INT; touch ready; while :; do sleep 0.1; done'; sleep 60"
     with bench.running(script) as ran:
@@ -157,7 +155,7 @@ def test_a_command_is_asked_to_end_with_its_children(bench: Bench, reason: Inter
 
 
 @pytest.mark.parametrize("ignored", ["", "INT", "INT TERM"])
-def test_a_command_that_does_not_listen_is_ended(bench: Bench, ignored: str) -> None:
+def test_a_command_that_ignores_signals_is_ended(bench: Bench, ignored: str) -> None:
     with bench.running(f"trap '' {ignored}; touch ready; while :; do sleep 1; done") as ran:
         until((bench.folder.job / "ready").exists)
         bench.attempt.interrupt(Interruption.CANCELED)
@@ -178,7 +176,7 @@ def test_a_stopped_command_is_ended(bench: Bench) -> None:
     assert ran[0].ending.interrupted
 
 
-def test_killing_all_ends_what_runs(bench: Bench) -> None:
+def test_kill_all_ends_running_commands(bench: Bench) -> None:
     with bench.running("trap '' INT TERM; touch ready; while :; do sleep 0.1; done") as ran:
         until((bench.folder.job / "ready").exists)
         bench.sandbox.kill_all()
@@ -187,7 +185,7 @@ def test_killing_all_ends_what_runs(bench: Bench) -> None:
 
 def test_no_descriptor_is_left_open(bench: Bench) -> None:
     def held() -> list[str]:
-        """But for sockets: the engine's client keeps those that idle, up to a number."""
+        """Open descriptors, except sockets: the engine's client keeps some idle ones."""
         targets = []
         for descriptor in os.listdir("/proc/self/fd"):
             try:

@@ -1,4 +1,4 @@
-"""What only a container does."""
+"""Tests of the container sandbox."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from worker_vm.worker.sandbox.container.sandbox import ContainerSandbox
 from worker_vm.worker.sandbox.interface import CommandNotStarted, Sandbox
 
 
-def test_a_command_is_nobody_and_can_become_no_other(container_bench: Bench) -> None:
+def test_a_command_is_unprivileged_and_cannot_change_its_user(container_bench: Bench) -> None:
     status = container_bench.run("cat", "/proc/self/status").stdout.decode()
     found = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     assert 0 not in map(int, found["Uid"].split() + found["Gid"].split())
@@ -36,21 +36,21 @@ def test_a_command_is_nobody_and_can_become_no_other(container_bench: Bench) -> 
     assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
 
 
-def test_only_its_folder_and_the_temporary_one_can_be_written(container_bench: Bench) -> None:
+def test_only_the_jobs_folder_and_the_temporary_folder_are_writable(container_bench: Bench) -> None:
     script = 'for f in / /bin /etc /proc /sys; do touch $f/x 2> /dev/null && echo "$f"; done; touch /job/x /tmp/x'
     ran = container_bench.script(script)
     assert (ran.ending.exit_code, ran.stdout) == (0, b"")
 
 
-def test_nothing_of_the_machine_is_in_sight(container_bench: Bench) -> None:
+def test_the_machine_is_not_visible(container_bench: Bench) -> None:
     script = "ls /; ls /proc | grep -c '^[0-9]*$'; find / -xdev -name '*.sock'; cut -d: -f1 /proc/net/dev | tail -n +3"
     lines = container_bench.script(script).stdout.decode().split()
-    assert set(lines[:-2]) == {"bin", "dev", "etc", "job", "proc", "sbin", "sys", "tmp"}  # the init process is in sbin
+    assert set(lines[:-2]) == {"bin", "dev", "etc", "job", "proc", "sbin", "sys", "tmp"}  # The init process is in sbin.
     assert int(lines[-2]) < 10
     assert lines[-1] == "lo"
 
 
-def test_results_belong_to_nobody_of_the_machine_and_can_be_removed(container_bench: Bench) -> None:
+def test_results_belong_to_an_unprivileged_user_and_can_be_removed(container_bench: Bench) -> None:
     container_bench.script("mkdir -m 700 made; echo x > made/file; chmod 0 made/file")
     made = container_bench.folder.job / "made"
     if os.geteuid() == 0:
@@ -58,17 +58,17 @@ def test_results_belong_to_nobody_of_the_machine_and_can_be_removed(container_be
     assert (made / "file").read_text() == "x\n"
 
 
-def test_more_processors_than_there_are_are_all_of_them(container_bench: Bench) -> None:
+def test_a_cpu_limit_above_the_number_of_cores_means_all_cores(container_bench: Bench) -> None:
     container_bench.limits = replace(container_bench.limits, cpus=10_000.0)
     assert container_bench.script("exit 3").ending.exit_code == 3
 
 
-def test_more_memory_than_allowed(container_bench: Bench) -> None:
+def test_a_command_that_exceeds_its_memory_limit(container_bench: Bench) -> None:
     ending = container_bench.script("x=x; while :; do x=$x$x; done").ending
     assert ending.exceeded == "The command used more than 64 MiB of memory."
 
 
-def test_the_memory_of_a_command_that_is_looked_at_is_known(container_bench: Bench) -> None:
+def test_peak_memory_is_known_if_it_was_sampled(container_bench: Bench) -> None:
     ending = container_bench.script("head -c 31457280 /dev/zero > /tmp/x; sleep 2.5").ending
     assert ending.peak_memory_mib is not None
     assert 30 <= ending.peak_memory_mib <= 64
@@ -80,8 +80,8 @@ def test_the_temporary_folder_counts_as_memory(container_bench: Bench) -> None:
     assert ran.ending.exceeded == "The command used more than 64 MiB of memory." or ran.ending.exit_code == 7
 
 
-def test_more_processes_than_allowed(container_bench: Bench) -> None:
-    """Forks without end: nothing but the container feels it, and a cancel ends it."""
+def test_a_command_that_exceeds_its_process_limit(container_bench: Bench) -> None:
+    """A fork bomb only affects its container, and a cancel ends it."""
     with container_bench.running("bomb() { bomb | bomb & }; touch ready; bomb; while :; do sleep 0.1; done") as ran:
         until((container_bench.folder.job / "ready").exists)
         until(lambda: b"fork" in (container_bench.folder.job / "job_stderr.txt").read_bytes())
@@ -89,7 +89,7 @@ def test_more_processes_than_allowed(container_bench: Bench) -> None:
     assert ran[0].ending.interrupted
 
 
-def test_an_image_that_is_not_there_and_cannot_be_pulled(
+def test_a_missing_image_that_cannot_be_pulled(
     container_bench: Bench, containers: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker_vm.worker.retry.retry_while_unavailable.__defaults__", (0.5,))
@@ -100,7 +100,7 @@ def test_an_image_that_is_not_there_and_cannot_be_pulled(
     assert str(raised.value) == error
 
 
-def test_a_command_may_have_another_image(
+def test_a_command_can_choose_another_image(
     engine: docker.APIClient, container_bench: Bench, containers: Callable[..., Sandbox]
 ) -> None:
     container_bench.sandbox = containers(image="127.0.0.1:9/no/such:image")
@@ -111,16 +111,16 @@ def test_a_command_may_have_another_image(
 @pytest.mark.parametrize(
     "image", ["Not An Image", "a@sha256:0", "a@md5:" + 64 * "0", "a" * 300, "https://gcr.io/a", "a:"]
 )
-def test_what_is_no_name_of_an_image(container_bench: Bench, containers: Callable[..., Sandbox], image: str) -> None:
+def test_an_invalid_image_name(container_bench: Bench, containers: Callable[..., Sandbox], image: str) -> None:
     container_bench.sandbox = containers(image=image)
     with pytest.raises(CommandNotStarted, match="could not be pulled: the image name is invalid"):
         container_bench.script("true")
 
 
-def test_settings_of_the_image_do_not_count(
+def test_settings_of_the_image_are_ignored(
     engine: docker.APIClient, container_bench: Bench, containers: Callable[..., Sandbox]
 ) -> None:
-    """Its entry point, user, folder and health check; its environment does."""
+    """This applies to its entry point, user, folder, and health check, but not its environment."""
     made = engine.create_container(IMAGE, command="true")["Id"]
     changes = ['ENTRYPOINT ["false"]', 'CMD ["x"]', "USER 0", "WORKDIR /etc", "ENV GREETING=hello", "VOLUME /data"]
     engine.commit(made, "cloud-executor-tests", "odd", changes=changes)
@@ -132,7 +132,7 @@ def test_settings_of_the_image_do_not_count(
     assert not (engine.volumes()["Volumes"] or [])
 
 
-def test_an_engine_that_is_gone_is_no_fault_of_the_job(
+def test_a_missing_engine_does_not_fail_the_job(
     container_bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, containers: Callable[..., Sandbox]
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
@@ -140,9 +140,7 @@ def test_an_engine_that_is_gone_is_no_fault_of_the_job(
         containers()
 
 
-def test_a_container_that_is_removed_by_others_ends_the_command(
-    engine: docker.APIClient, container_bench: Bench
-) -> None:
+def test_removing_the_container_ends_the_command(engine: docker.APIClient, container_bench: Bench) -> None:
     with container_bench.running("touch ready; sleep 60") as ran:
         until((container_bench.folder.job / "ready").exists)
         (container,) = until(engine.containers)
@@ -150,7 +148,7 @@ def test_a_container_that_is_removed_by_others_ends_the_command(
     assert ran[0].ending.signal is not None
 
 
-def test_containers_whose_folders_are_gone_are_swept(
+def test_containers_whose_folders_are_gone_are_removed(
     engine: docker.APIClient, container_bench: Bench, tmp_path: Path
 ) -> None:
     sandbox = container_bench.sandbox
@@ -166,11 +164,11 @@ def test_containers_whose_folders_are_gone_are_swept(
     assert (stray in left, others in left) == (False, True)
 
 
-def test_slots_run_side_by_side(container_bench: Bench, containers: Callable[..., Sandbox]) -> None:
+def test_slots_run_in_parallel(container_bench: Bench, containers: Callable[..., Sandbox]) -> None:
     sandbox = container_bench.sandbox
     outputs: list[bytes] = []
     with Bench(container_bench.stack, sandbox) as second:
-        # Each waits for the other.
+        # Each one waits for the other.
         def work(mine: Bench) -> None:
             outputs.append(mine.script("touch here; until test -e go; do sleep 0.02; done; echo done").stdout)
 
@@ -196,9 +194,7 @@ def test_the_worker_program_runs_jobs_in_containers(stack: Stack, engine: docker
     assert "".join(text for _, text in stack.output(job)).startswith("hello\n")
 
 
-def test_a_job_chooses_its_image_and_its_limits_where_the_pool_lets_it(
-    tmp_path: Path, engine: docker.APIClient
-) -> None:
+def test_a_job_can_choose_an_image_and_limits_that_the_pool_allows(tmp_path: Path, engine: docker.APIClient) -> None:
     engine.tag(IMAGE, "chosen/busybox", "1")
     pools = '[{"name": "default", "image": "127.0.0.1:9/no/such:image", "images": ["chosen/*"], "memoryMiB": 64}]'
     stack = Stack(tmp_path, EXECUTOR_SANDBOX="container", EXECUTOR_POOLS=pools)
@@ -219,7 +215,7 @@ def test_a_job_chooses_its_image_and_its_limits_where_the_pool_lets_it(
     )
 
 
-def test_a_killed_workers_container_is_swept_by_the_next(stack: Stack, engine: docker.APIClient) -> None:
+def test_a_killed_workers_container_is_removed_by_the_next_worker(stack: Stack, engine: docker.APIClient) -> None:
     stack.add_script("touch ready; sleep 600")
     environment = {"EXECUTOR_SANDBOX": "container", "EXECUTOR_IMAGE": IMAGE}
     with stack.program(**environment) as program:
@@ -231,7 +227,7 @@ def test_a_killed_workers_container_is_swept_by_the_next(stack: Stack, engine: d
         until(lambda: before not in [container["Id"] for container in engine.containers(all=True)])
 
 
-def test_a_worker_without_an_engine_says_so(stack: Stack, tmp_path: Path) -> None:
+def test_a_worker_without_an_engine_reports_an_error(stack: Stack, tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "worker_vm.worker.main", "--work", str(stack.work)],
         cwd=PROJECT,

@@ -1,4 +1,4 @@
-"""An engine that goes away, and comes back: no command is taken for ended by that, and no container is left."""
+"""An engine that is temporarily unavailable: no command counts as ended because of it, and no container is left."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AWAY_SECONDS = 1.0
 
 @pytest.fixture
 def way(engine: docker.APIClient, engine_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpProxy]:
-    """By which the worker reaches the engine; the test's own client has another."""
+    """The worker's connection to the engine; the test's own client has another one."""
     with closing(TcpProxy(engine_address.removeprefix("unix://"))) as proxy:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://{proxy.address}")
         yield proxy
@@ -37,7 +37,7 @@ def far_bench(way: TcpProxy, tmp_path: Path, containers: Callable[..., Sandbox])
         yield found
 
 
-def test_a_command_waits_for_an_engine_that_is_away(way: TcpProxy, far_bench: Bench) -> None:
+def test_a_command_waits_for_an_unavailable_engine(way: TcpProxy, far_bench: Bench) -> None:
     way.cut()
     back = threading.Timer(AWAY_SECONDS, way.restore)
     back.start()
@@ -45,7 +45,7 @@ def test_a_command_waits_for_an_engine_that_is_away(way: TcpProxy, far_bench: Be
     back.join()
 
 
-def test_one_that_waits_for_the_engine_can_be_interrupted(way: TcpProxy, far_bench: Bench) -> None:
+def test_waiting_for_the_engine_can_be_interrupted(way: TcpProxy, far_bench: Bench) -> None:
     way.cut()
     interrupt = threading.Timer(AWAY_SECONDS, far_bench.attempt.interrupt, [Interruption.RELEASED])
     start = time.monotonic()
@@ -57,7 +57,7 @@ def test_one_that_waits_for_the_engine_can_be_interrupted(way: TcpProxy, far_ben
 
 @contextmanager
 def broken(way: TcpProxy, *, back: bool) -> Iterator[None]:
-    """The connections to the engine break once the command of this block runs; whether new ones can be made."""
+    """Break the connections to the engine when the block's command runs. `back`: new connections are possible."""
     running = threading.Event()
 
     def breaks() -> None:
@@ -66,7 +66,7 @@ def broken(way: TcpProxy, *, back: bool) -> Iterator[None]:
         if back:
             way.restore()
 
-    # Only the memory of what runs is looked at.
+    # Memory is only sampled while the command runs.
     way.when_sent(b"/stats?", 0, running.set)
     thread = threading.Thread(target=breaks)
     thread.start()
@@ -74,12 +74,12 @@ def broken(way: TcpProxy, *, back: bool) -> Iterator[None]:
     thread.join(WAIT_SECONDS)
 
 
-def test_a_connection_that_breaks_is_not_the_end_of_the_command(way: TcpProxy, far_bench: Bench) -> None:
+def test_a_broken_connection_does_not_count_as_the_end_of_the_command(way: TcpProxy, far_bench: Bench) -> None:
     with broken(way, back=True), pytest.raises(Unavailable):
         far_bench.script("sleep 60")
 
 
-def test_a_container_that_could_not_be_removed_goes_when_the_next_command_comes(
+def test_a_container_that_could_not_be_removed_is_removed_by_the_next_command(
     way: TcpProxy, far_bench: Bench, engine: docker.APIClient
 ) -> None:
     with broken(way, back=False), pytest.raises(Unavailable):
@@ -93,12 +93,12 @@ def test_a_container_that_could_not_be_removed_goes_when_the_next_command_comes(
 
 
 def remove_anyhow(engine: docker.APIClient, container: str) -> None:
-    # Either may come first.
+    # Either request may be the first.
     with suppress(docker.errors.APIError):
         engine.remove_container(container, force=True)
 
 
-def test_who_removes_what_another_removes_just_now_waits_for_it(engine: docker.APIClient) -> None:
+def test_removing_a_container_waits_for_another_removal_in_progress(engine: docker.APIClient) -> None:
     ours = ContainerEngine()
     for _ in range(5):
         container = engine.create_container(IMAGE, "sleep 60", healthcheck={"test": ["NONE"]})["Id"]

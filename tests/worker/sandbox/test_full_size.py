@@ -1,4 +1,4 @@
-"""Jobs that do much too much, as real workers meet them: a decent ending, and the worker stays small.
+"""Jobs that use far too much, at full size: each one ends properly, and the worker's memory stays small.
 
 Where a size takes minutes, `make hostile` has it (FULL_SIZE), on the machine's disk, and tells what it took.
 """
@@ -23,7 +23,7 @@ FULL = bool(os.environ.get("FULL_SIZE"))
 
 MIB = 2**20
 WORKER_MIB = 200
-"""that a worker may take, whatever a job does"""
+"""Memory limit of the worker, whatever a job does, in MiB."""
 LINE_MIB = 100
 OUTPUT_MIB = 10 * 1024 if FULL else 1024
 FILES = 1_000_000
@@ -49,7 +49,7 @@ class Worker:
         self._sandbox = sandbox
 
     def run(self, script: str, artifacts: list[dict[str, Any]] | None = None, **fields: object) -> Job:
-        """The job of this script at its end; after it the slot must work, nothing be left, and the worker be small."""
+        """Run a script as a job. Then check that the slot works, nothing is left, and the worker's memory is small."""
         job = self.stack.add_script(script, artifacts, **fields)
         started = time.monotonic()
         with self.stack.program("--slots", "1", **SETTINGS[self._sandbox]) as program:
@@ -72,7 +72,7 @@ class Worker:
         return self.stack.get(job)
 
     def stdout_size(self, job: Job, letter: bytes) -> int:
-        """Of the stored output of a job, which must be nothing but this letter."""
+        """Size of the job's stored output, which must consist of this letter, in bytes."""
         assert job.result_hashes is not None
         artifact = self.stack.blobs.metadata(job.result_hashes["all"]).metadata
         stored = self.stack.blobs.metadata(artifact.files["job_stdout.txt"].content_hash).metadata
@@ -87,7 +87,7 @@ class Worker:
 
 @pytest.fixture
 def worker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Worker]:
-    """In the sandbox that the test names; on a disk of memory if it takes many files, unless all is full size."""
+    """A worker in the test's sandbox, on a memory disk if the test needs many files, except at full size."""
     sandbox, many = request.param
     if sandbox == "container":
         request.getfixturevalue("engine")
@@ -113,7 +113,7 @@ def test_a_line_of_100_mib(worker: Worker) -> None:
 
 
 @sandboxes(*(BOTH if FULL else ["process"]))
-def test_output_without_measure(worker: Worker) -> None:
+def test_endless_output(worker: Worker) -> None:
     size = OUTPUT_MIB * MIB
     job = worker.run(f"head -c {size} /dev/zero | tr '\\0' x")
     assert (job.status, job.error) == (Status.SUCCESS, None)
@@ -122,7 +122,7 @@ def test_output_without_measure(worker: Worker) -> None:
 
 @sandboxes(*(BOTH if FULL else ["process"]), many=True)
 def test_a_million_files(worker: Worker) -> None:
-    # All artifacts want all files: of so many fewer are stored before there are too many.
+    # All artifacts select all files, so the limit is reached after fewer stored files.
     artifacts = [{"name": str(number), "resultPatterns": []} for number in range(1 if FULL else 5)]
     job = worker.run(f"seq {FILES} | sed s/^/{'x' * 90}/ | xargs touch", artifacts)
     error = "The results have more than 100000 files; select fewer, or pack them."
@@ -137,7 +137,7 @@ def test_very_many_folders(worker: Worker) -> None:
 
 
 @sandboxes("process", many=True)
-def test_long_names_with_letters_that_take_much_memory(worker: Worker) -> None:
+def test_long_names_with_characters_that_take_much_memory(worker: Worker) -> None:
     folder = "/".join(["x" * 250] * 14)
     script = f"mkdir -p {folder}; cd {folder}; seq -f '%.0f{'😀' * 50}' {LONG_NAMES} | xargs touch"
     job = worker.run(script)

@@ -1,4 +1,4 @@
-"""GPUs in the containers of jobs, with stand-ins for the devices and the driver of the machine."""
+"""GPUs in job containers, with fakes for the machine's devices and driver."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SEEN = "ls -1 /dev | grep nvidia; ls -1 /usr/local/nvidia"
 
 @pytest.fixture(autouse=True)
 def machine(engine: docker.APIClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of its devices; it has one GPU more than its pool says."""
+    """The folder of the machine's devices. It has one GPU more than its pool's setting."""
     devices, driver = tmp_path / "dev", tmp_path / "driver"
     devices.mkdir()
     for name in ("nvidia0", "nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm"):
@@ -47,7 +47,7 @@ def machine(engine: docker.APIClient, tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Callable[[WorkerPool], Bench]]:
-    """Makes the bench of a worker of the pool."""
+    """Creates the bench for a worker of a pool."""
     made: list[Bench] = []
 
     def make(pool: WorkerPool) -> Bench:
@@ -59,7 +59,7 @@ def bench(tmp_path: Path) -> Iterator[Callable[[WorkerPool], Bench]]:
         each.__exit__()
 
 
-def test_a_job_has_the_gpus_and_the_driver_of_its_machine(bench: Callable[[WorkerPool], Bench]) -> None:
+def test_a_job_gets_the_machines_gpus_and_driver(bench: Callable[[WorkerPool], Bench]) -> None:
     ran = bench(POOL).script(f"{SEEN}; /usr/local/nvidia/bin/nvidia-smi; cat $LD_LIBRARY_PATH/libcuda.so.1")
     assert ran.stdout.decode().split() == [
         *("nvidia-uvm", "nvidia0", "nvidia1", "nvidiactl"),
@@ -70,18 +70,18 @@ def test_a_job_has_the_gpus_and_the_driver_of_its_machine(bench: Callable[[Worke
     assert ran.stdout.split() == [b"2", b"written"]
 
 
-def test_the_driver_cannot_be_changed_and_no_other_device_be_made(bench: Callable[[WorkerPool], Bench]) -> None:
+def test_the_driver_cannot_be_changed_and_no_other_device_can_be_created(bench: Callable[[WorkerPool], Bench]) -> None:
     ran = bench(POOL).script("for f in bin lib64; do touch /usr/local/nvidia/$f/x; done; mknod /tmp/x c 1 3; ls /tmp")
     assert ran.ending.exit_code == 0 and ran.stdout == b""
     assert ran.stderr.count(b"Read-only file system") == 2
 
 
-def test_without_them_a_job_has_none(bench: Callable[[WorkerPool], Bench]) -> None:
+def test_a_job_gets_no_gpus_on_a_machine_without_gpus(bench: Callable[[WorkerPool], Bench]) -> None:
     ran = bench(replace(POOL, gpus=0)).script(f'{SEEN}; echo "<$LD_LIBRARY_PATH>"')
     assert ran.stdout == b"<>\n"
 
 
-def test_the_libraries_of_the_image_are_still_found_and_the_job_has_the_last_word(
+def test_the_images_library_path_is_kept_and_the_job_can_override_it(
     engine: docker.APIClient, bench: Callable[[WorkerPool], Bench]
 ) -> None:
     made = engine.create_container(IMAGE, command="true")["Id"]
@@ -93,7 +93,7 @@ def test_the_libraries_of_the_image_are_still_found_and_the_job_has_the_last_wor
     assert own.script("echo $LD_LIBRARY_PATH").stdout == b"/job/lib\n"
 
 
-def test_slots_share_them(bench: Callable[[WorkerPool], Bench]) -> None:
+def test_slots_share_the_gpus(bench: Callable[[WorkerPool], Bench]) -> None:
     first, second = bench(POOL), bench(POOL)
     with first.running("until test -e go; do sleep 0.02; done; ls /dev/nvidia0") as ran:
         assert second.script("ls /dev/nvidia0").stdout == b"/dev/nvidia0\n"
@@ -101,7 +101,7 @@ def test_slots_share_them(bench: Callable[[WorkerPool], Bench]) -> None:
     assert ran[0].stdout == b"/dev/nvidia0\n"
 
 
-def test_a_machine_that_lacks_a_gpu_is_no_fault_of_the_job(bench: Callable[[WorkerPool], Bench], machine: Path) -> None:
+def test_a_missing_gpu_does_not_fail_the_job(bench: Callable[[WorkerPool], Bench], machine: Path) -> None:
     (machine / "nvidia1").unlink()
     with pytest.raises(Unavailable):
         bench(POOL).script("true")

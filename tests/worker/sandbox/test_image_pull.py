@@ -1,4 +1,4 @@
-"""Images that come from a registry: a real one, which stands in for Google's and asks for the machine's token."""
+"""Pull images from a real registry, which takes the place of Google's and requires the machine's token."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from worker_vm.worker.sandbox.interface import CommandNotStarted, Sandbox
 
 TOKEN = "token of the machine"
 OF_TOKEN = "oauth2accesstoken:$2b$04$3UgoJp6ekB9yYsyHri0EAe0x10d25W27jfUA0hL0eufAzcazNolO."
-"""the user whose password is that, as bcrypt has it"""
+"""User with this password, hashed with bcrypt."""
 
 
 @dataclass
 class Registry:
     image: str
-    """that it has, and the engine has not"""
+    """Image that the registry has and the engine does not."""
     host: str
     log: Path
 
     def fetched(self) -> int:
-        """How often it has given the image's manifest to who may read it."""
+        """Number of times an authorized client fetched the image's manifest."""
         lines = [line for line in self.log.read_text().splitlines() if '"GET /v2/busybox/manifests' in line]
         return sum('" 200 ' in line for line in lines)
 
@@ -101,7 +101,7 @@ def _asks_who_it_is(host: str) -> bool:
 
 @pytest.fixture
 def machine(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The worker is on a machine of Google's, whose account may read the registry."""
+    """A Google Cloud VM for the worker, with an account that may read the registry."""
     with google_machine() as found:
         found.metadata["instance/service-accounts/default/token"] = json.dumps({"access_token": TOKEN})
         monkeypatch.setenv("GCE_METADATA_HOST", found.address)
@@ -109,12 +109,12 @@ def machine(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         yield
 
 
-def test_an_image_is_pulled_once_with_the_token_of_the_machine(
+def test_an_image_is_pulled_once_with_the_machines_token(
     registry: Registry, machine: None, tmp_path: Path, containers: Callable[..., Sandbox]
 ) -> None:
     sandbox = containers(image=registry.image)
     with Bench(Stack(tmp_path / "first"), sandbox) as first, Bench(Stack(tmp_path / "second"), sandbox) as second:
-        # Both at once find it missing, and one of them brings it.
+        # Both find it missing at the same time, and one of them pulls it.
         with first.running("echo first") as ran:
             assert second.script("echo second").stdout == b"second\n"
         assert ran[0].stdout == b"first\n"
@@ -123,7 +123,7 @@ def test_an_image_is_pulled_once_with_the_token_of_the_machine(
         assert registry.fetched() == 1
 
 
-def test_who_may_not_read_an_image_is_told(
+def test_an_image_that_the_worker_may_not_read_fails_the_job(
     registry: Registry, container_bench: Bench, containers: Callable[..., Sandbox]
 ) -> None:
     container_bench.sandbox = containers(image=registry.image)
@@ -134,7 +134,7 @@ def test_who_may_not_read_an_image_is_told(
     assert registry.fetched() == 0
 
 
-def test_an_image_that_the_registry_does_not_have_is_told(
+def test_an_image_that_the_registry_does_not_have_fails_the_job(
     registry: Registry, machine: None, container_bench: Bench, containers: Callable[..., Sandbox]
 ) -> None:
     image = f"{registry.host}/busybox:none"
@@ -143,7 +143,7 @@ def test_an_image_that_the_registry_does_not_have_is_told(
         container_bench.script("true")
 
 
-# A registry that does not give an image just now ---------------------------------------------------------------------
+# A registry that is temporarily unavailable ---------------------------------------------------------------------------
 
 
 FOR_EVER = 10**9
@@ -151,13 +151,13 @@ FOR_EVER = 10**9
 
 @dataclass
 class Door:
-    """In front of the registry; it answers in its place while it is shut."""
+    """A proxy in front of the registry. While it is shut, it responds with an error."""
 
     image: str
     times: int
-    """how often it does so"""
+    """Number of error responses before it opens."""
     tried: threading.Event
-    """once it has"""
+    """Set after the first error response."""
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ GONE = (404, errors("MANIFEST_UNKNOWN", "manifest unknown"))
 
 
 @pytest.mark.parametrize("door", [BUSY, (429, "access denied"), AWAY], indirect=True)
-def test_one_that_gives_it_a_little_later_is_waited_for(
+def test_a_pull_is_retried_until_the_registry_responds(
     door: Door, container_bench: Bench, containers: Callable[..., Sandbox]
 ) -> None:
     door.times = 3
@@ -228,7 +228,7 @@ def test_one_that_gives_it_a_little_later_is_waited_for(
     [(BUSY, "its registry limits the request rate; try again later"), (AWAY, "its registry cannot be reached")],
     indirect=["door"],
 )
-def test_one_that_does_not_give_it_for_long_is_no_fault_of_the_job(
+def test_an_unavailable_registry_does_not_fail_the_job(
     door: Door, reason: str, stack: Stack, containers: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker_vm.worker.retry.retry_while_unavailable.__defaults__", (0.5,))
@@ -244,7 +244,7 @@ def test_one_that_does_not_give_it_for_long_is_no_fault_of_the_job(
 
 
 @pytest.mark.parametrize("door", [GONE], indirect=True)
-def test_one_that_does_not_have_it_is_asked_once(door: Door, stack: Stack, containers: Callable[..., Sandbox]) -> None:
+def test_a_pull_of_a_missing_image_is_not_retried(door: Door, stack: Stack, containers: Callable[..., Sandbox]) -> None:
     job = stack.add_script("echo ran")
     with stack.worker(sandbox=containers(image=door.image)) as worker:
         worker.run_next()
@@ -257,7 +257,7 @@ def test_one_that_does_not_have_it_is_asked_once(door: Door, stack: Stack, conta
 
 @pytest.mark.parametrize("reason", list(Interruption))
 @pytest.mark.parametrize("door", [AWAY], indirect=True)
-def test_the_wait_ends_with_the_attempt(
+def test_a_retried_pull_ends_with_the_attempt(
     door: Door, reason: Interruption, container_bench: Bench, containers: Callable[..., Sandbox]
 ) -> None:
     container_bench.sandbox = containers(image=door.image)

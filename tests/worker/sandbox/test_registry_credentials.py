@@ -1,4 +1,4 @@
-"""Which registries learn the token of the machine."""
+"""Test which registries get the machine's token."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "US-Docker.pkg.dev/project/repository/image",
     ],
 )
-def test_those_of_google(image: str) -> None:
+def test_google_registries_get_the_token(image: str) -> None:
     assert credentials_for(image) == TOKEN
 
 
@@ -56,7 +56,7 @@ def test_those_of_google(image: str) -> None:
         "gcr.io:password/image",
         "https://gcr.io/project/image",
         "-docker.pkg.dev/project/image",
-        # Without a slash they are images of Docker Hub, and a first part without a dot is one of its users.
+        # Without a slash, they are Docker Hub images; a first part without a dot is a Docker Hub user.
         "gcr.io",
         "eu.gcr.io:tag",
         "us-docker.pkg.dev",
@@ -66,5 +66,5 @@ def test_those_of_google(image: str) -> None:
         "",
     ],
 )
-def test_no_other(image: str) -> None:
+def test_other_registries_do_not_get_the_token(image: str) -> None:
     assert credentials_for(image) is None

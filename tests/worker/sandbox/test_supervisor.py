@@ -18,7 +18,7 @@ from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 from worker_vm.worker.sandbox.process.supervisor import idle_supervisors
 
 WAITS = "touch ready; until test -e go; do sleep 0.02; done"
-# It leaves the session, the environment, the folder and the parent of the command.
+# A daemon that leaves the command's session, environment, folder, and parent.
 HIDES = "(cd / && env -i setsid sh -c 'echo $$ >&3; sleep 60 & echo $! >&3; wait' 3> {pids} &); "
 HIDES += 'until test "$(wc -l < {pids})" = 2; do sleep 0.02; done'
 
@@ -92,7 +92,7 @@ def test_the_exit_code_of_another_child_is_kept(bench: Bench) -> None:
 
 
 def test_a_hidden_daemon_ends_with_its_command(bench: Bench, stack: Stack) -> None:
-    """Also if another command runs."""
+    """Even while another command runs."""
     pids = bench.stack.work / "pids"
     with Bench(stack, bench.sandbox) as other, other.running(WAITS) as ran:
         until((other.folder.job / "ready").exists)
@@ -104,7 +104,7 @@ def test_a_hidden_daemon_ends_with_its_command(bench: Bench, stack: Stack) -> No
     assert ran[0].ending.exit_code == 0
 
 
-def test_killing_all_ends_a_hidden_daemon(bench: Bench) -> None:
+def test_kill_all_ends_a_hidden_daemon(bench: Bench) -> None:
     pids = bench.stack.work / "pids"
     with bench.running(f"{HIDES.format(pids=pids)}; touch ready; sleep 60") as ran:
         until((bench.folder.job / "ready").exists)

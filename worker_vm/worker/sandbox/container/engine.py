@@ -1,7 +1,7 @@
 """Call a Docker Engine, and define the container that a command runs in.
 
 DOCKER_HOST is the engine's address; the default is its usual socket. The engine and the worker must see the same
-folders under the same paths: if the worker itself runs in a container, its work folder has the same path on the machine.
+folders under the same paths: if the worker itself runs in a container, its work folder has that path on the machine.
 """
 
 from __future__ import annotations

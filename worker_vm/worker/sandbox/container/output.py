@@ -70,7 +70,8 @@ class ContainerOutput:
         try:
             # The connection breaks if the engine is gone. Later calls find out what happened to the container.
             with suppress(OSError):
-                for stream, chunk in frames_iter(BoundedReads(self._connection), tty=False):
+                frames = frames_iter(BoundedReads(self._connection), tty=False)  # type: ignore[no-untyped-call]
+                for stream, chunk in frames:
                     if self.error is None:
                         self._write(stream, chunk)
         finally:
