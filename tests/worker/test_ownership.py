@@ -16,7 +16,7 @@ from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.json_logging import JsonFormatter
-from cloud_executor.model.job import Job, Outcome, OutputSegment, Status
+from cloud_executor.model.job import Job, JobUpdate, Outcome, OutputSegment, Status
 
 WAITS = "touch ready; echo $$ > pid; exec sleep 60"
 
@@ -59,6 +59,18 @@ def test_a_lost_job_is_stopped_and_nothing_is_recorded(stack: Stack) -> None:
     job = stack.get(job)
     assert (job.status, job.worker, job.attempt) == (Status.RUNNING, "another", taken.attempt)
     assert list(stack.work.iterdir()) == []
+
+
+def test_a_job_reported_as_canceled_is_stopped(stack: Stack) -> None:
+    """An operator does this without the job's secret (docs/operations.md)."""
+    job = stack.add_script(f"trap '' INT TERM; {WAITS}")
+    with stack.worker() as worker:
+        with worker.running():
+            until_ready(stack)
+            stack.jobs.external_workers.update(job.hash, JobUpdate(status=Status.CANCELED))
+        assert worker.next(0) is None
+    job = stack.get(job)
+    assert (job.status, job.result_hashes) == (Status.CANCELED, None)
 
 
 def test_the_outcome_of_an_old_attempt_is_not_recorded(stack: Stack) -> None:

@@ -92,8 +92,8 @@ def test_an_artifact_with_a_file_in_place_of_a_folder(stack: Stack) -> None:
             {"executor_config.json/x": "{}"},
             "executor_config.json in the source cannot be read; it must be a regular file.",
         ),
-        ({"executor_config.json": "null"}, "executor_config.json must be a JSON object."),
-        ({"executor_config.json": '{"cmd": 1}'}, "cmd in executor_config.json must be a text: the program to run."),
+        ({"executor_config.json": "null"}, "executor_config.json: The file must be a JSON object."),
+        ({"executor_config.json": '{"cmd": 1}'}, "executor_config.json: cmd must be a nonempty string."),
         ({"executor_config.json": b" " * 2_000_000}, "executor_config.json is larger than 1048576 bytes."),
     ],
 )

@@ -13,8 +13,8 @@ from worker_vm.worker.sandbox.limits import MIB, Limits
 SCAN_SECONDS = 0.5
 """Minimum interval between two scans, in seconds."""
 
-PAUSE_FACTOR = 10
-"""Minimum interval between two scans, as a multiple of the last scan's duration: scanning a million files is slow."""
+PAUSE_RATIO = 10
+"""Minimum ratio of the pause after a scan to the scan's duration: scanning a million files is slow."""
 
 LEVELS = 100
 """Depth of folders that are scanned. Each level takes file descriptors."""
@@ -40,7 +40,7 @@ class DiskUsage:
         if self._limits.disk_mib is not None and self._exceeded is None and start >= self._next:
             self._exceeded = self._scan(self._limits.disk_mib * MIB)
             end = time.monotonic()
-            self._next = end + max(SCAN_SECONDS, PAUSE_FACTOR * (end - start))
+            self._next = end + max(SCAN_SECONDS, PAUSE_RATIO * (end - start))
         return self._exceeded
 
     def _scan(self, limit: int) -> str | None:
