@@ -140,7 +140,7 @@ def test_a_rejected_removal_raises_an_error(machine: GoogleMachine, answer: tupl
     machine.answers.append(answer)
     group = own_instance_group()
     assert group is not None
-    with pytest.raises(Unavailable, match="its group"):
+    with pytest.raises(Unavailable, match="its instance group"):
         group.remove_this_machine(0)
 
 
