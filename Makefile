@@ -7,7 +7,7 @@ BENCH ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-emulators up test lint checkov docs format lock deploy bench soak hostile clean
+.PHONY: help demo demo-emulators up test test-fast lint checkov docs format lock deploy bench soak hostile clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,16 +21,23 @@ demo-emulators: $(VENV)/dev ## run the same steps with Google's client libraries
 up: $(VENV)/server ## start the local stack (executor up)
 	@$(BIN)/executor up
 
+# The tests wait more than they work, so there are more test processes than cores (tests/distribution.py).
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
+
 test: $(VENV)/dev ## run the whole test suite
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
+
+test-fast: $(VENV)/dev ## run the tests that take a minute: unit, contract, and HTTP tests without emulators
+	@$(PYTEST) -m "not emulated" tests/unit tests/contract tests/http
 
 lint: $(VENV)/dev ## run ruff and mypy, and check that the requirements are up to date
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
-	@cat $(REQUIREMENTS) > $(VENV)/requirements && $(MAKE) --silent lock && \
-		cat $(REQUIREMENTS) | cmp - $(VENV)/requirements || \
-		{ echo "The requirements were out of date, and make lock has updated them: commit the changes."; exit 1; }
+	@mkdir -p $(VENV)/lock/worker_vm && for file in $(REQUIREMENTS); do cp $$file $(VENV)/lock/$$file; done
+	@$(MAKE) --silent lock LOCKED=$(VENV)/lock/
+	@for file in $(REQUIREMENTS); do cmp $$file $(VENV)/lock/$$file || \
+		{ echo "The requirements are out of date: run make lock and commit the changes."; exit 1; }; done
 
 # Checkov needs about a hundred packages, so it has its own environment. Nothing is sent anywhere.
 checkov: $(VENV)/dev ## scan terraform/ for insecure settings
@@ -49,9 +56,11 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--custom-compile-command 'make lock' --no-annotate
 
 lock: $(VENV)/dev ## regenerate every requirements.txt from pyproject.toml
-	@$(LOCK) --extra server --extra google --extra s3 pyproject.toml -o requirements.txt
-	@$(LOCK) --extra google --extra s3 --extra vm -c requirements.txt pyproject.toml -o worker_vm/requirements.txt
-	@$(LOCK) --extra dev -c requirements.txt -c worker_vm/requirements.txt pyproject.toml -o requirements-dev.txt
+	@$(LOCK) --extra server --extra google --extra s3 pyproject.toml -o $(LOCKED)requirements.txt
+	@$(LOCK) --extra google --extra s3 --extra vm -c $(LOCKED)requirements.txt pyproject.toml \
+		-o $(LOCKED)worker_vm/requirements.txt
+	@$(LOCK) --extra dev -c $(LOCKED)requirements.txt -c $(LOCKED)worker_vm/requirements.txt pyproject.toml \
+		-o $(LOCKED)requirements-dev.txt
 
 deploy: $(VENV)/server ## deploy to Google Cloud: make deploy PROJECT=my-project (docs/deployment.md)
 	@test -n "$(PROJECT)" || { echo "PROJECT is not set. Run: make deploy PROJECT=my-project"; exit 2; }

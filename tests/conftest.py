@@ -1,27 +1,32 @@
-"""Fixtures for all tests; that this file is here also makes the modules of its folder importable."""
+"""Fixtures for all tests. This file also makes the modules of its folder importable."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-# How long an example takes says how busy the machine is.
+# The processes that tests start would compile the project each time.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Those processes inherit ignored signals, for example under nohup, and could then not be interrupted.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+# The time that an example takes depends on the load of the machine.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
 
-pytest_plugins = [
-    "docker_engine",
-    "emulators.gcs",
-    "emulators.firestore",
-    "emulators.pubsub",
-    "emulators.s3",
-    "function_process",
-]
+pytest_plugins = ["distribution", "docker_engine", "emulators.shared", "function_process"]
 
 
 @pytest.fixture

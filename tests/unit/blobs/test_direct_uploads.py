@@ -31,6 +31,7 @@ from cloud_executor.model.metadata import BlobMetadata
 CONTENT = bytes(range(256)) * 5000
 SHA1 = hashlib.sha1(CONTENT).hexdigest()
 OTHER = CONTENT[:-1] + b"x"
+UPLOAD_ID = uuid.UUID("6f1bd8c4-2a0e-4b7c-9d35-8e1f60a2c7b9")
 
 
 @pytest.fixture
@@ -166,7 +167,7 @@ def test_an_upload_of_bytes_that_were_stored_in_the_meantime_is_the_same_blob(
 
 @pytest.mark.parametrize(
     "upload_id",
-    ["", "x", "../wg-content/aa/bb", str(uuid.uuid4()).upper(), uuid.uuid4().hex, "{" + str(uuid.uuid4()) + "}", "\0"],
+    ["", "x", "../wg-content/aa/bb", str(UPLOAD_ID).upper(), UPLOAD_ID.hex, "{" + str(UPLOAD_ID) + "}", "\0"],
 )
 def test_an_invalid_id_is_not_found_without_asking_the_store(
     uploads: DirectUploads, store: DirectFileStore, upload_id: str

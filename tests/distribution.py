@@ -1,0 +1,58 @@
+"""How pytest-xdist distributes the tests over processes: slow folders first, and expensive fixtures once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+FOLDERS = ("e2e", "terraform", "worker", "contract", "http", "unit")
+"""The folders of tests, the slowest first: the fast tests fill the gaps at the end."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if (group := _group(item)) is not None:
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _group(item: pytest.Item) -> str | None:
+    """Name of the group of tests that run in one process; None if the test may run in any."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    callspec = getattr(item, "callspec", None)
+    parameters = set(map(str, callspec.params.values())) if callspec else set()
+    backends = "emulated" if "emulated" in parameters else "embedded"
+    folder, file = _folder(item), item.path.stem
+    if folder == "unit":
+        return file
+    if file == "test_images":
+        return "images"
+    if "engine_address" in fixtures or "container" in parameters:
+        return "containers"
+    if "stack" in fixtures and folder == "e2e":
+        return f"stack-{backends}"
+    if "server" in fixtures:
+        return f"server-{backends}"
+    if file == "test_webgme_clients":
+        return file
+    return None
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: FOLDERS.index(_folder(item)))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The scheduler would start with the groups that have the most tests, which are fast.
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes per core for `-n auto`: most tests wait for other processes, timers, and disks."""
+    return 2 * (os.cpu_count() or 1)
