@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from worker_harness import Stack, is_running, until
 
-from cloud_executor.composition import Jobs
+from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.model.job import Job, Status
 
 
@@ -67,12 +67,12 @@ def test_a_stopped_command_is_ended(stack: Stack) -> None:
 
 
 def test_a_job_that_is_canceled_between_claim_and_start_is_not_started(stack: Stack) -> None:
-    class CanceledMeanwhile(Jobs):
-        def started(self, job_hash: str, attempt: int, retries: int | None = None) -> Job:
+    class CanceledMeanwhile(Attempts):
+        def start(self, job_hash: str, attempt: int, retries: int | None = None) -> Job:
             stack.cancel(job)
-            return super().started(job_hash, attempt, retries)
+            return super().start(job_hash, attempt, retries)
 
-    jobs = CanceledMeanwhile(stack.jobs.store, stack.jobs.queue, stack.jobs.pools)
+    jobs = stack.jobs_with(CanceledMeanwhile)
     job = stack.add_script("echo started")
     with stack.worker(jobs=jobs) as worker:
         worker.run_next()

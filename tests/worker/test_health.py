@@ -19,8 +19,8 @@ import pytest
 from worker_harness import PROJECT, Stack, until
 from worker_thread import WorkerThread, runner_of
 
-from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
+from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.json_logging import JsonFormatter
 from cloud_executor.model.worker import WorkerRecord
@@ -168,14 +168,14 @@ def test_a_silent_heartbeat_is_unhealthy(stack: Stack, monkeypatch: pytest.Monke
     monkeypatch.setattr("worker_vm.worker.worker.SILENT_SECONDS", 1.5)
     let_go, shown = threading.Event(), threading.Event()
 
-    class Slow(Jobs):
-        def seen(self, worker: WorkerRecord) -> None:
+    class Slow(Attempts):
+        def record_worker(self, worker: WorkerRecord) -> None:
             if shown.is_set():
                 let_go.wait(30)
             shown.set()
 
     options = JobOptions(refresh_period=timedelta(milliseconds=100))
-    jobs = Slow(stack.jobs.store, stack.jobs.queue, stack.jobs.pools, options)
+    jobs = stack.jobs_with(Slow, options)
     with WorkerThread(runner_of(stack, jobs), queue=jobs.queue) as thread:
         assert until(thread.worker.unhealthy_reason).startswith("The heartbeat has been silent for ")
         let_go.set()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from worker_harness import Stack, config, until, zip_of
 
-from cloud_executor.composition import Jobs
+from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.model.job import Job, Status
 
 POOLS = """[
@@ -112,13 +112,13 @@ def test_a_message_from_the_pool_that_a_job_has_left_is_acknowledged(pools: Stac
 
 
 def test_a_job_that_is_lost_during_a_hand_over_stays_with_its_new_owner(pools: Stack) -> None:
-    class TakenMeanwhile(Jobs):
+    class TakenMeanwhile(Attempts):
         def hand_over(self, job_hash: str, attempt: int, pool: str | None) -> None:
             late = replace(self, clock=lambda: self.clock() + 2 * self.options.lease)
             late.claim(job_hash, "other")
             super().hand_over(job_hash, attempt, pool)
 
-    jobs = TakenMeanwhile(pools.jobs.store, pools.jobs.queue, pools.jobs.pools, pools.jobs.options)
+    jobs = pools.jobs_with(TakenMeanwhile)
     job = add(pools, resources={"cpus": 3})
     with pools.worker(jobs=jobs) as worker:
         worker.run_next()

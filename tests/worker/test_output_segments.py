@@ -11,6 +11,7 @@ from worker_harness import Stack, config, until
 
 from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
+from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.model.job import Job, OutputSegment, Status
 from cloud_executor.ports import JobChange
 from worker_vm.worker.command.output import SEGMENT_BYTES
@@ -66,12 +67,12 @@ def test_a_command_without_output_has_no_segments(stack: Stack) -> None:
 def test_all_output_is_sent_before_the_job_is_finished(stack: Stack) -> None:
     seen: list[str] = []
 
-    class Watched(Jobs):
+    class Watched(Attempts):
         def finish(self, *arguments: object) -> Job:
             seen.append(joined(stack, job))
             return super().finish(*arguments)  # type: ignore[arg-type]
 
-    jobs = Watched(stack.jobs.store, stack.jobs.queue, stack.jobs.pools)
+    jobs = stack.jobs_with(Watched)
     job = stack.add_script("seq 1000", outputSegmentSize=1)
     with stack.worker(jobs=jobs) as worker:
         worker.run_next()

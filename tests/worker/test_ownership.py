@@ -14,6 +14,7 @@ from worker_harness import WORKER_ID, Stack, until
 
 from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
+from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.json_logging import JsonFormatter
 from cloud_executor.model.job import Job, JobUpdate, Outcome, OutputSegment, Status
@@ -21,15 +22,15 @@ from cloud_executor.model.job import Job, JobUpdate, Outcome, OutputSegment, Sta
 WAITS = "touch ready; echo $$ > pid; exec sleep 60"
 
 
-def with_lease(stack: Stack, seconds: float, kind: type[Jobs] = Jobs) -> Jobs:
+def with_lease(stack: Stack, seconds: float, kind: type[Attempts] = Attempts) -> Jobs:
     options = JobOptions(lease=timedelta(seconds=seconds))
-    return kind(stack.jobs.store, stack.jobs.queue, stack.jobs.pools, options)
+    return stack.jobs_with(kind, options)
 
 
 def take_over(jobs: Jobs, job_hash: str) -> Job:
     """Do what another worker does when the lease has expired."""
     late = replace(jobs, clock=lambda: jobs.clock() + 2 * jobs.options.lease)
-    return late.claim(job_hash, "another")
+    return late.attempts.claim(job_hash, "another")
 
 
 def until_ready(stack: Stack) -> None:
@@ -74,7 +75,7 @@ def test_a_job_reported_as_canceled_is_stopped(stack: Stack) -> None:
 
 
 def test_the_outcome_of_an_old_attempt_is_not_recorded(stack: Stack) -> None:
-    class Overtaken(Jobs):
+    class Overtaken(Attempts):
         def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
             take_over(stack.jobs, job_hash)
             return super().finish(job_hash, attempt, outcome)
@@ -87,7 +88,7 @@ def test_the_outcome_of_an_old_attempt_is_not_recorded(stack: Stack) -> None:
 
 
 def test_a_command_whose_lease_cannot_be_renewed_is_stopped(stack: Stack) -> None:
-    class Away(Jobs):
+    class Away(Attempts):
         def renew(self, job_hash: str, attempt: int) -> Job:
             raise Unavailable
 
@@ -107,7 +108,7 @@ def test_a_command_whose_lease_cannot_be_renewed_is_stopped(stack: Stack) -> Non
 def test_an_outcome_waits_for_the_storage(stack: Stack) -> None:
     left = 3
 
-    class Flaky(Jobs):
+    class Flaky(Attempts):
         def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
             nonlocal left
             left -= 1
@@ -123,13 +124,13 @@ def test_an_outcome_waits_for_the_storage(stack: Stack) -> None:
 
 
 def test_an_outcome_whose_response_was_lost_is_recorded_once(stack: Stack) -> None:
-    class AnswerLost(Jobs):
+    class ResponseLost(Attempts):
         def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
             super().finish(job_hash, attempt, outcome)
             raise Unavailable
 
     job = stack.add_script("echo x")
-    with stack.worker(jobs=with_lease(stack, 30, AnswerLost)) as worker:
+    with stack.worker(jobs=with_lease(stack, 30, ResponseLost)) as worker:
         worker.run_next()
         assert worker.next(0) is None
     assert (stack.get(job).status, stack.get(job).attempt) == (Status.SUCCESS, 1)
@@ -160,7 +161,7 @@ def test_a_delivery_of_a_missing_job_is_acknowledged(stack: Stack) -> None:
 
 
 def test_a_failed_claim_gives_the_delivery_back(stack: Stack) -> None:
-    class NoClaims(Jobs):
+    class NoClaims(Attempts):
         def claim(self, job_hash: str, worker: str, pool: str | None = None) -> Job:
             raise Unavailable
 
@@ -175,7 +176,7 @@ def test_a_failed_claim_gives_the_delivery_back(stack: Stack) -> None:
 def test_the_heartbeat_survives_an_error(stack: Stack) -> None:
     failed = threading.Event()
 
-    class Faulty(Jobs):
+    class Faulty(Attempts):
         def get(self, job_hash: str) -> Job:
             if not failed.is_set():
                 failed.set()
@@ -218,10 +219,10 @@ def test_log_records_of_all_threads_have_the_jobs_trace(stack: Stack, caplog: py
     caplog.handler.setFormatter(JsonFormatter("worker"))
     failed = threading.Event()
 
-    class Faulty(Jobs):
-        def started(self, job_hash: str, attempt: int, retries: int | None = None) -> Job:
+    class Faulty(Attempts):
+        def start(self, job_hash: str, attempt: int, retries: int | None = None) -> Job:
             logging.getLogger("elsewhere").info("something", extra={"action": "slot"})
-            return super().started(job_hash, attempt, retries)
+            return super().start(job_hash, attempt, retries)
 
         def renew(self, job_hash: str, attempt: int) -> Job:
             if not failed.is_set():
@@ -229,7 +230,7 @@ def test_log_records_of_all_threads_have_the_jobs_trace(stack: Stack, caplog: py
                 raise RuntimeError("a fault of the heartbeat")
             return super().renew(job_hash, attempt)
 
-        def put_output(self, segment: OutputSegment, attempt: int | None = None) -> None:
+        def put_output(self, segment: OutputSegment, attempt: int) -> None:
             raise RuntimeError("a fault of the output")
 
     source = stack.add_script("echo x; until test -e go; do sleep 0.01; done; touch ready", outputSegmentSize=1)

@@ -11,8 +11,8 @@ import pytest
 from worker_harness import Stack, until
 from worker_thread import WorkerThread, runner_of
 
-from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
+from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.model.job import Job, Status
 from cloud_executor.ports import Delivery
 from worker_vm.worker.attempt import Attempt
@@ -26,7 +26,7 @@ from worker_vm.worker.work_folder import WorkFolder
 def test_a_slot_survives_errors(stack: Stack, error: Exception) -> None:
     left = 2
 
-    class Faulty(Jobs):
+    class Faulty(Attempts):
         def claim(self, job_hash: str, worker: str, pool: str | None = None) -> Job:
             nonlocal left
             if left:
@@ -34,7 +34,7 @@ def test_a_slot_survives_errors(stack: Stack, error: Exception) -> None:
                 raise error
             return super().claim(job_hash, worker, pool)
 
-    jobs = Faulty(stack.jobs.store, stack.jobs.queue, stack.jobs.pools)
+    jobs = stack.jobs_with(Faulty)
     with WorkerThread(runner_of(stack, jobs), queue=jobs.queue) as worker:
         until(lambda: stack.jobs.clients.workers())
         jobs = [stack.add_script(f"echo {number}") for number in range(3)]

@@ -14,8 +14,8 @@ from worker_harness import InProcessWorker, Stack, config
 from cloud_executor.backends.files import FileObjectStore
 from cloud_executor.blobs.store import BlobStore
 from cloud_executor.clock import system_clock
-from cloud_executor.composition import Jobs
 from cloud_executor.errors import QuotaExceeded, StorageFull, Unavailable
+from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.model.job import Job, Outcome, Status
 from cloud_executor.ports import ObjectInfo
 from worker_vm.worker.retry import retry_while_unavailable
@@ -144,11 +144,11 @@ def test_a_job_without_retries_ends_with_the_first_lost_attempt(stack: Stack, mo
 def test_an_attempt_whose_outcome_cannot_be_recorded_is_lost(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     impatient(monkeypatch)
 
-    class Unrecorded(Jobs):
+    class Unrecorded(Attempts):
         def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
             raise Unavailable
 
-    jobs = Unrecorded(stack.jobs.store, stack.jobs.queue, stack.jobs.pools)
+    jobs = stack.jobs_with(Unrecorded)
     job = add(stack)
     with stack.worker(jobs=jobs) as worker:
         worker.run_next()
@@ -161,11 +161,11 @@ def test_a_lost_attempt_that_cannot_be_recorded_ends_with_its_lease(
 ) -> None:
     impatient(monkeypatch)
 
-    class Unrecorded(Jobs):
+    class Unrecorded(Attempts):
         def abandon(self, job_hash: str, attempt: int, cause: str) -> None:
             raise Unavailable
 
-    jobs = Unrecorded(stack.jobs.store, stack.jobs.queue, stack.jobs.pools)
+    jobs = stack.jobs_with(Unrecorded)
     _, blobs = away(stack, "read")
     job = add(stack)
     with stack.worker(jobs=jobs, blobs=blobs) as worker:

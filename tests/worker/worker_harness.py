@@ -19,6 +19,8 @@ from typing import Any
 
 from cloud_executor.blobs.store import BlobStore
 from cloud_executor.composition import Jobs, open_blobs, open_jobs
+from cloud_executor.jobs.attempts import Attempts
+from cloud_executor.jobs.options import JobOptions
 from cloud_executor.model.job import Job
 from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
 from cloud_executor.ports import Delivery, Subscription
@@ -141,6 +143,16 @@ class Stack:
     def _content(self, metadata_hash: str) -> bytes:
         with self.blobs.open_content(self.blobs.metadata(metadata_hash).metadata.content_hash) as content:
             return content.read()
+
+    def jobs_with(self, kind: type[Attempts], options: JobOptions | None = None) -> Jobs:
+        """The use cases of jobs, with another class for those of workers."""
+
+        class Changed(Jobs):
+            @property
+            def attempts(self) -> Attempts:
+                return kind(self.store, self._publisher, self.options, self.clock)
+
+        return Changed(self.jobs.store, self.jobs.queue, self.jobs.pools, options or self.jobs.options)
 
     # Workers --------------------------------------------------------------------------------------------------------
 
