@@ -107,7 +107,9 @@ def test_a_job_that_cannot_start_exits_with_1_and_the_reason(url: str, tmp_path:
     folder = job_folder(tmp_path / "config", "echo", artifacts=[{"name": 5}])  # type: ignore[list-item]
     finished = run("run", folder, "--url", url)
     assert finished.returncode == 1
-    assert lines(finished.stderr)[-1].startswith("FAILED_EXECUTOR_CONFIG: resultArtifacts[0].name")
+    assert lines(finished.stderr)[-1].startswith(
+        "FAILED_EXECUTOR_CONFIG: executor_config.json: resultArtifacts[0].name"
+    )
 
 
 def test_a_message_says_that_the_output_was_not_kept(url: str, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from stack_process import PROJECT, environment
 from tcp_proxy import TcpProxy
 
 from cloud_executor.blobs.store import BlobStore
+from cloud_executor.blobs.upkeep import BlobUpkeep
 from cloud_executor.composition import Jobs, create_in_emulators, open_blobs, open_jobs
 from cloud_executor.settings import Settings
 from local_stack.upkeep import Upkeep
@@ -72,7 +73,7 @@ class Deployment:
     def swept(self) -> Iterator[None]:
         """Run the sweep in this process inside the block; it repairs what crashes leave behind."""
         with self.here() as here:
-            upkeep = Upkeep(here.jobs.sweep, here.blobs)
+            upkeep = Upkeep(here.jobs.sweep, BlobUpkeep(here.blobs))
             upkeep.start()
             try:
                 yield

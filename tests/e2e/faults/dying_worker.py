@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.composition import Jobs
-from worker_vm.worker import job_runner as run_job
+from cloud_executor.jobs.attempts import Attempts
+from worker_vm.worker import job_runner
 from worker_vm.worker.command.command_runner import CommandRunner
 from worker_vm.worker.main import main
 
@@ -46,14 +46,14 @@ def after(owner: object, name: str) -> None:
 
 
 STEPS: dict[str, Callable[[], None]] = {
-    "claimed": lambda: after(Jobs, "claim"),
-    "fetching": lambda: before(run_job, "unpack_source"),
-    "before the command": lambda: after(Jobs, "started"),
+    "claimed": lambda: after(Attempts, "claim"),
+    "fetching": lambda: before(job_runner, "unpack_source"),
+    "before the command": lambda: after(Attempts, "start"),
     "running": lambda: before(CommandRunner, "run", threading.Timer(INTO_THE_COMMAND_SECONDS, die).start),
     "archiving": lambda: after(BlobStore, "create_file"),
-    "before the outcome": lambda: before(Jobs, "finish"),
-    "handed over": lambda: after(Jobs, "hand_over"),
-    "before the ack": lambda: after(Jobs, "finish"),
+    "before the outcome": lambda: before(Attempts, "finish"),
+    "handed over": lambda: after(Attempts, "hand_over"),
+    "before the ack": lambda: after(Attempts, "finish"),
 }
 
 if __name__ == "__main__":

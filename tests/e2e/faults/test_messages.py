@@ -43,8 +43,8 @@ def test_a_job_whose_function_was_killed_before_the_publish_is_published_by_the_
         assert jobs.clients.get(JOB).published_at is None
         assert jobs.sweep.run().republished == 0, "the function might still be publishing"
         later = replace(jobs, clock=lambda: jobs.clock() + UNPUBLISHED_AFTER + timedelta(seconds=1))
-        assert later.sweep().republished == 1
-        assert later.sweep().republished == 0
+        assert later.sweep.run().republished == 1
+        assert later.sweep.run().republished == 0
         with jobs.queue.subscribe(jobs.pools[0].name, 2) as subscription:
             delivery = subscription.next(WAIT_SECONDS)
             assert delivery is not None
@@ -93,4 +93,4 @@ def test_a_job_that_was_delivered_too_often_fails_with_a_reason(emulated: NewDep
             letters.stop()
         job = here.jobs.clients.get(JOB)
     assert job.status == "FAILED_TO_EXECUTE"
-    assert job.error == "The job was given to workers again and again, and none brought it to its end."
+    assert job.error == "The job was delivered to workers too many times, and none of them finished it."
