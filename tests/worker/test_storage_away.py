@@ -152,7 +152,7 @@ def test_an_attempt_whose_outcome_cannot_be_recorded_is_lost(stack: Stack, monke
     job = add(stack)
     with stack.worker(jobs=jobs) as worker:
         worker.run_next()
-        assert worker.next(0) is not None, "it was published anew"
+        assert worker.next(0) is not None, "it was published again"
     assert (stack.get(job).status, stack.get(job).lost_attempts) == (Status.CREATED, 1)
 
 

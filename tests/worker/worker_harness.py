@@ -63,7 +63,7 @@ def until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
     """Wait until the condition is true; return its value. Fails when the time is up."""
     end = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.01)
     return found
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from http_server import Server
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 
 Case = Mapping[str, Any]
 
