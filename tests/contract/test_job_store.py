@@ -151,6 +151,7 @@ def test_every_field_is_kept(job_store: JobStore) -> None:
         status="any string",
         labels=("gpu", "big"),
         result_hashes={"all": "1" * 40, "": "2" * 40},
+        result_super_set="4" * 40,
         start_time="2026-01-31T12:00:01.000Z",
         finish_time="2026-01-31T12:00:02.000Z",
         worker="a worker",
@@ -202,6 +203,7 @@ def test_the_fields_of_a_job_can_be_any_string(job_store: JobStore, string: str)
         worker=string,
         error=string,
         result_hashes={string: string},
+        result_super_set=string,
     )
     insert(job_store, odd, new_job("b", user_id="somebody", status="else"))
     assert job_store.get("a") == odd

@@ -119,7 +119,7 @@ def test_bytes_that_do_not_match_the_announced_hash_are_rejected(
     client: Client, objects: GcsObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upload.Source, "sha1", lambda _: "0" * 40)
-    with pytest.raises(Invalid, match="not those that were announced"):
+    with pytest.raises(Invalid, match="differ from the announced size or sha1"):
         client.upload_file(io.BytesIO(LARGE), "large.bin")
     assert list(objects.list("")) == []
 

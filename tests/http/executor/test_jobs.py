@@ -168,11 +168,13 @@ def test_an_update_changes_only_the_given_fields_and_unsets_none(server: Server)
     job = new_id()
     before = create(server, job)
     fields: dict[str, object] = {"status": "RUNNING", "worker": "w", "startTime": "2020-01-01T00:00:00.000Z"}
-    update(server, job, **fields, outputNumber=0, resultHashes={})
+    fields |= {"outputNumber": 0, "resultHashes": {}, "resultSuperSet": "0" * 40}
+    update(server, job, **fields)
     running = info(server, job)
     del before["secret"], before["waitingFor"]
-    assert running == before | fields | {"outputNumber": 0, "resultHashes": {}}
+    assert running == before | fields
     update(server, job, status=None, worker="", startTime=0, labels=[], resultHashes=[], outputNumber=None)
+    update(server, job, resultSuperSet=None)
     update(server, job, outputNumber="")
     update(server, job, outputNumber=[])
     update(server, job, userId=["eve"], createTime="1999", secret="x", hash="y", _id="z", cancelRequested=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -62,12 +63,13 @@ def test_a_missing_bucket_is_unavailable(open_store: OpenStore) -> None:
 
 
 def test_a_service_that_cannot_be_reached_is_unavailable(open_store: OpenStore) -> None:
-    with scripted_server([]) as server:
-        url = server.url
-    store = open_store(url)
-    for call in (store.stat, store.open, store.delete, lambda key: store.put(key, [b"x"])):
-        with pytest.raises(Unavailable):
-            call(KEY)
+    with socket.socket() as reserved:
+        # Bound but not listening: connections are refused, and no other process can take the port.
+        reserved.bind(("127.0.0.1", 0))
+        store = open_store(f"http://127.0.0.1:{reserved.getsockname()[1]}")
+        for call in (store.stat, store.open, store.delete, lambda key: store.put(key, [b"x"])):
+            with pytest.raises(Unavailable):
+                call(KEY)
 
 
 def test_missing_credentials_are_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
