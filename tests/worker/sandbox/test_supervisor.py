@@ -8,14 +8,16 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sandbox_bench import Bench
 from worker_harness import Stack, is_running, parent_of, until
 
 from worker_vm.worker.attempt import Interruption
+from worker_vm.worker.sandbox.process.command_watch import CommandWatch
 from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
-from worker_vm.worker.sandbox.process.supervisor import idle_supervisors
+from worker_vm.worker.sandbox.process.supervisor import Supervisor, idle_supervisors
 
 WAITS = "touch ready; until test -e go; do sleep 0.02; done"
 # A daemon that leaves the command's session, environment, folder, and parent.
@@ -150,3 +152,22 @@ def test_idle_supervisors_are_reused(bench: Bench) -> None:
         return int(bench.script("echo $PPID").stdout)
 
     assert supervisor() == supervisor()
+
+
+def test_a_command_that_ended_while_it_was_started_is_not_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, poll = Supervisor.start, CommandWatch._poll
+
+    def start_and_end(supervisor: Supervisor, *arguments: Any, **named: Any) -> None:
+        start(supervisor, *arguments, **named)
+        while not supervisor.alone:
+            supervisor.receive()
+
+    def poll_while_it_runs(watch: CommandWatch, descriptors: list[int], seconds: float) -> None:
+        assert not watch._has_ended(), "the wait would last until the next check of the limits"
+        poll(watch, descriptors, seconds)
+
+    monkeypatch.setattr(Supervisor, "start", start_and_end)
+    monkeypatch.setattr(CommandWatch, "_poll", poll_while_it_runs)
+    assert bench.run("true").ending.exit_code == 0

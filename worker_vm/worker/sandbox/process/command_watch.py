@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cloud_executor.errors import os_reason
 from worker_vm.worker.attempt import Attempt
@@ -82,17 +82,22 @@ class CommandWatch:
 
     def follow(self) -> None:
         """Wait until the command has ended, or has been killed and does not end."""
-        while not (signals := self._stop.signals(self._output_error)):
-            self._poll([self._attempt.fileno()], self._stop.seconds_to_next_check)
-            if self._has_ended():
+        # Check before each wait: a short command's end can arrive together with its start.
+        while not self._has_ended():
+            if signals := self._stop.signals(self._output_error):
+                self._send(signals)
                 return
+            self._poll([self._attempt.fileno()], self._stop.seconds_to_next_check)
+
+    def _send(self, signals: Sequence[tuple[signal.Signals, float]]) -> None:
+        """Send each signal and wait that many seconds, until the command has ended."""
         for number, seconds in signals:
             self._supervisor.signal(number)
             end = time.monotonic() + seconds
-            while (remaining := end - time.monotonic()) > 0:
+            while not self._has_ended() and (remaining := end - time.monotonic()) > 0:
                 self._poll([], remaining)
-                if self._has_ended():
-                    return
+            if self._has_ended():
+                return
 
     def wait_for_leftovers(self, seconds: float) -> None:
         """Give the processes that the command left running some time to end."""
