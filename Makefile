@@ -27,7 +27,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 test: $(VENV)/dev ## run the whole test suite
 	@$(PYTEST)
 
-test-fast: $(VENV)/dev ## run the tests that take a minute: unit, contract, and HTTP tests without emulators
+test-fast: $(VENV)/dev ## run the unit, contract, and HTTP tests that need no emulator
 	@$(PYTEST) -m "not emulated" tests/unit tests/contract tests/http
 
 lint: $(VENV)/dev ## run ruff and mypy, and check that the requirements are up to date
