@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cloud_executor.client import *  # noqa: F403
+    from cloud_executor.client import *  # noqa: F403 - type checkers see every public name
 
 __all__ = [  # noqa: F405 - a test compares this list with the client's
     "Client",

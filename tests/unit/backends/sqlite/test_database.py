@@ -7,10 +7,6 @@ import multiprocessing
 import os
 import sqlite3
 import subprocess
-import sys
-import textwrap
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -18,6 +14,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+from database_steps import TIMEOUT_SECONDS, assert_sound, numbers, put, queued
 
 from cloud_executor.backends.sqlite import database as sqlite
 from cloud_executor.backends.sqlite.database import NewerDatabase, SqliteDatabase
@@ -25,32 +22,6 @@ from cloud_executor.backends.sqlite.schema import MIGRATIONS
 from cloud_executor.errors import StorageFull, Unavailable
 
 SPAWN = multiprocessing.get_context("spawn")
-PATIENCE_SECONDS = 30
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "executor.sqlite"
-
-
-@pytest.fixture
-def database(path: Path) -> Iterator[SqliteDatabase]:
-    database = SqliteDatabase(path)
-    yield database
-    database.close()
-
-
-def put(database: SqliteDatabase, number: int, text: bytes = b"") -> None:
-    database.execute("INSERT OR REPLACE INTO output (job_hash, number, text) VALUES (x'', ?, ?)", (number, text))
-
-
-def numbers(database: SqliteDatabase) -> list[int]:
-    return [number for (number,) in database.rows("SELECT number FROM output ORDER BY number")]
-
-
-def assert_sound(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 @contextmanager
@@ -59,16 +30,6 @@ def other_writer(path: Path) -> Iterator[None]:
     with path.with_name(path.name + "-lock").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def queued(database: SqliteDatabase, count: int) -> None:
-    """Wait until this number of writes are queued."""
-    pause = threading.Event()
-    for _ in range(PATIENCE_SECONDS * 100):
-        if len(database._pending) == count:
-            return
-        pause.wait(0.01)
-    pytest.fail("The writes were not queued in time.")
 
 
 # Writes ---------------------------------------------------------------------------------------------------------------
@@ -197,7 +158,7 @@ def test_many_threads_can_write_and_read(database: SqliteDatabase) -> None:
 
 def write_in_a_process(path: Path, start: Barrier, first: int) -> None:
     database = SqliteDatabase(path)
-    start.wait(PATIENCE_SECONDS)
+    start.wait(TIMEOUT_SECONDS)
     for number in range(first, first + 50):
         put(database, number)
     database.close()
@@ -209,7 +170,7 @@ def test_processes_that_open_the_file_concurrently_all_find_it_migrated(path: Pa
     for process in processes:
         process.start()
     for process in processes:
-        process.join(PATIENCE_SECONDS)
+        process.join(TIMEOUT_SECONDS)
     assert [process.exitcode for process in processes] == [0] * 4
     database = SqliteDatabase(path)
     assert len(numbers(database)) == 200
@@ -368,114 +329,3 @@ def test_a_read_only_disk_is_unavailable_until_it_is_writable(small_disk: Path) 
     put(database, 3)
     assert numbers(database) == [1, 3]
     database.close()
-
-
-# Processes ------------------------------------------------------------------------------------------------------------
-
-
-def run_program(program: str, path: Path) -> None:
-    """Run a program that forks in its own process, because the test process has threads."""
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program), str(path)]
-    subprocess.run(command, check=True, timeout=PATIENCE_SECONDS)
-    assert_sound(path)
-
-
-def test_a_child_can_write_after_its_parent_has_closed_the_database(path: Path) -> None:
-    program = """
-        import os, sys
-        from pathlib import Path
-        from cloud_executor.backends.sqlite.database import SqliteDatabase
-
-        database = SqliteDatabase(Path(sys.argv[1]))
-        put = "INSERT INTO output (job_hash, number, text) VALUES (x'', ?, x'')"
-        database.execute(put, (1,))
-        to_parent, to_child = os.pipe(), os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            database.execute(put, (2,))
-            os.write(to_parent[1], b"x")
-            os.read(to_child[0], 1)
-            database.execute(put, (3,))
-            database.close()
-            sys.exit(0)
-        os.read(to_parent[0], 1)
-        database.close()
-        other = SqliteDatabase(Path(sys.argv[1]))
-        other.execute(put, (4,))
-        other.close()
-        os.write(to_child[1], b"x")
-        assert os.waitpid(pid, 0)[1] == 0
-        assert database.rows("SELECT number FROM output ORDER BY number") == [(1,), (2,), (3,), (4,)]
-        database.close()
-    """
-    run_program(program, path)
-
-
-def test_a_fork_during_writes_harms_neither_process(path: Path) -> None:
-    program = """
-        import os, sys, threading
-        from pathlib import Path
-        from cloud_executor.backends.sqlite.database import SqliteDatabase
-
-        database = SqliteDatabase(Path(sys.argv[1]))
-        put = "INSERT INTO output (job_hash, number, text) VALUES (x'', ?, x'')"
-        count = "SELECT count(*) FROM output"
-        done = threading.Event()
-
-        def keep_writing(first):
-            number = first
-            while not done.is_set():
-                database.execute(put, (number,))
-                database.rows(count)
-                number += 1
-
-        writers = [threading.Thread(target=keep_writing, args=(first,)) for first in (10**6, 2 * 10**6)]
-        for writer in writers:
-            writer.start()
-        children = []
-        for child in range(10):
-            pid = os.fork()
-            if pid == 0:
-                for number in range(20):
-                    database.execute(put, (1000 * child + number,))
-                assert database.rows(count)[0][0] >= 20
-                database.close()
-                sys.exit(0)
-            children.append(pid)
-        codes = [os.waitpid(pid, 0)[1] for pid in children]
-        done.set()
-        for writer in writers:
-            writer.join()
-        assert codes == [0] * 10, codes
-        assert database.rows("SELECT count(*) FROM output WHERE number < 1000000") == [(200,)]
-        database.close()
-    """
-    run_program(program, path)
-
-
-def lead_forever(path: Path, leading: threading.Event) -> None:
-    database = SqliteDatabase(path)
-
-    def work(connection: sqlite3.Connection) -> None:
-        connection.execute("INSERT INTO output (job_hash, number, text) VALUES (x'', 1, x'')")
-        leading.set()
-        time.sleep(10 * PATIENCE_SECONDS)
-
-    database.write(work)
-
-
-def test_the_turn_of_a_killed_process_ends_immediately(database: SqliteDatabase, path: Path) -> None:
-    put(database, 0)
-    leading = SPAWN.Event()
-    process = SPAWN.Process(target=lead_forever, args=(path, leading))
-    process.start()
-    with ThreadPoolExecutor(1) as pool:
-        assert leading.wait(PATIENCE_SECONDS)
-        waiting = pool.submit(put, database, 2)
-        queued(database, 1)
-        process.kill()
-        process.join()
-        waiting.result(PATIENCE_SECONDS)
-    assert numbers(database) == [0, 2]
-    database.close()
-    assert_sound(path)
