@@ -11,6 +11,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from memory_folders import memory_folder
+
+WHOLE_PROGRAMS = [Path(__file__).parent / folder for folder in ("e2e", "terraform", "worker")]
 
 # The processes that tests start would compile the project each time.
 sys.dont_write_bytecode = False
@@ -27,6 +30,16 @@ hypothesis.settings.register_profile("patient", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("patient")
 
 pytest_plugins = ["distribution", "docker_engine", "emulators.shared", "function_process"]
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """The temporary folder of a test: on a disk for tests of whole programs, in memory for the others."""
+    if any(request.path.is_relative_to(folder) for folder in WHOLE_PROGRAMS):
+        yield tmp_path
+    else:
+        with memory_folder() as folder:
+            yield folder
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ def _group(item: pytest.Item) -> str | None:
         return "images"
     if "engine_address" in fixtures or "container" in parameters:
         return "containers"
+    if "clean_environment" in fixtures:
+        return "deployed"
     if "stack" in fixtures and folder == "e2e":
         return f"stack-{backends}"
     if "server" in fixtures:

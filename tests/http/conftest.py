@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from emulators.projects import new_project
 from http_server import Server, StartServer, run_server
+from memory_folders import memory_folder
 
 NewBackends = Callable[[], Mapping[str, str]]
 
@@ -38,9 +39,9 @@ def backends(request: pytest.FixtureRequest) -> NewBackends:
 
 
 @pytest.fixture(scope="package")
-def server(tmp_path_factory: pytest.TempPathFactory, backends: NewBackends) -> Iterator[Server]:
+def server(backends: NewBackends) -> Iterator[Server]:
     """A server with default settings, shared by all tests; a test must tolerate the data of others."""
-    with run_server(tmp_path_factory.mktemp("server"), backends=backends()) as running:
+    with memory_folder() as folder, run_server(folder, backends=backends()) as running:
         yield running
 
 
