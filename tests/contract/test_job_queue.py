@@ -11,7 +11,7 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 
 import pytest
-from contract_backends import SPAWN, STRANGE_POOLS, TIMEOUT_SECONDS, QueueBackend, in_process
+from contract_backends import PROCESSES, STRANGE_POOLS, TIMEOUT_SECONDS, QueueBackend, in_process
 
 from cloud_executor.ports import Delivery, JobQueue, Subscription
 
@@ -306,8 +306,8 @@ def work_in_a_process(backend: QueueBackend, ready: Event, taken: Queue[str]) ->
 
 def test_processes_share_the_messages(queue_backend: QueueBackend, job_queue: JobQueue) -> None:
     published = [f"job {number}" for number in range(40)]
-    taken: Queue[str] = SPAWN.Queue()
-    ready = [SPAWN.Event() for _ in range(2)]
+    taken: Queue[str] = PROCESSES.Queue()
+    ready = [PROCESSES.Event() for _ in range(2)]
     with (
         in_process(work_in_a_process, queue_backend, ready[0], taken),
         in_process(work_in_a_process, queue_backend, ready[1], taken),
@@ -333,7 +333,7 @@ def test_the_message_of_a_dead_process_is_redelivered(
     queue_backend: QueueBackend, job_queue: JobQueue, soon: float
 ) -> None:
     job_queue.publish("pool", "a")
-    taken = SPAWN.Event()
+    taken = PROCESSES.Event()
     with ExitStack() as stack:
         with in_process(take_and_stall, queue_backend, taken):
             assert taken.wait(TIMEOUT_SECONDS)
@@ -355,7 +355,7 @@ def publish_and_stall(backend: QueueBackend, published: Event) -> None:
 def test_a_message_outlives_its_publisher(
     queue_backend: QueueBackend, job_queue: JobQueue, subscription: Subscription, soon: float
 ) -> None:
-    published = SPAWN.Event()
+    published = PROCESSES.Event()
     with in_process(publish_and_stall, queue_backend, published):
         assert published.wait(TIMEOUT_SECONDS)
     assert take(subscription, soon).job_hash == "a"

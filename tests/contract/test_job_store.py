@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 import pytest
-from contract_backends import SPAWN, JobBackend, in_processes
+from contract_backends import PROCESSES, JobBackend, in_processes
 from job_documents import (
     NOW,
     SECOND,
@@ -105,7 +105,7 @@ def test_a_change_that_is_not_durable_is_visible_to_everyone_at_once(
     assert job_store.transact("a", count_up, durable=False) == new_job("a", lost_attempts=1)
     assert job_store.transact("a", lambda _: None, durable=False) == new_job("a", lost_attempts=1)
     assert job_store.get("a") == new_job("a", lost_attempts=1)
-    in_processes(1, count_up_in_a_process, job_backend, SPAWN.Barrier(1), 2)
+    in_processes(1, count_up_in_a_process, job_backend, PROCESSES.Barrier(1), 2)
     assert job_store.get("a") == new_job("a", lost_attempts=3)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from contract_backends import SPAWN, TIMEOUT_SECONDS, JobBackend, in_process, in_processes
+from contract_backends import PROCESSES, TIMEOUT_SECONDS, JobBackend, in_process, in_processes
 from job_documents import NOW, SECOND, count_up, count_up_in_a_process, every_job, existing, insert, new_job
 
 from cloud_executor.model import transitions
@@ -28,7 +28,7 @@ def test_concurrent_changes_from_threads_are_all_kept(job_store: JobStore) -> No
 
 def test_concurrent_changes_from_processes_are_all_kept(job_backend: JobBackend, job_store: JobStore) -> None:
     insert(job_store, new_job("a"))
-    in_processes(3, count_up_in_a_process, job_backend, SPAWN.Barrier(3), 100)
+    in_processes(3, count_up_in_a_process, job_backend, PROCESSES.Barrier(3), 100)
     assert job_store.get("a").lost_attempts == 300
 
 
@@ -77,7 +77,7 @@ def create_in_a_process(number: int, backend: JobBackend, start: Barrier, rounds
 
 
 def test_exactly_one_of_several_processes_that_create_a_job_wins(job_backend: JobBackend, job_store: JobStore) -> None:
-    in_processes(3, create_in_a_process, job_backend, SPAWN.Barrier(3), 20)
+    in_processes(3, create_in_a_process, job_backend, PROCESSES.Barrier(3), 20)
     for turn in range(20):
         secret = job_store.get(f"job {turn}").secret
         assert [segment.output for segment in job_store.output(f"seen {turn}")] == [secret] * 3
@@ -130,7 +130,7 @@ def test_a_process_killed_in_a_transaction_leaves_the_store_unchanged(
     job_backend: JobBackend, job_store: JobStore, with_output: bool
 ) -> None:
     insert(job_store, new_job("a"))
-    stalled = SPAWN.Event()
+    stalled = PROCESSES.Event()
     with in_process(stall_in_a_transaction, job_backend, stalled, with_output):
         assert stalled.wait(TIMEOUT_SECONDS)
         assert job_store.get("a") == new_job("a")

@@ -12,7 +12,7 @@ from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 
 import pytest
-from contract_backends import SPAWN, TIMEOUT_SECONDS, ObjectBackend, in_process, in_processes
+from contract_backends import PROCESSES, TIMEOUT_SECONDS, ObjectBackend, in_process, in_processes
 
 from cloud_executor.ports import ObjectNotFound, ObjectStore
 
@@ -316,7 +316,7 @@ def test_exactly_one_of_several_processes_that_put_one_key_wins(
     object_backend: ObjectBackend, object_store: ObjectStore
 ) -> None:
     rounds, count = 20, 3
-    in_processes(count, race_in_a_process, object_backend, SPAWN.Barrier(count), rounds)
+    in_processes(count, race_in_a_process, object_backend, PROCESSES.Barrier(count), rounds)
     for turn in range(rounds):
         winner = content(object_store, f"race/{turn}")
         assert winner in [b"%d" % number * 1000 for number in range(count)]
@@ -359,7 +359,7 @@ def put_and_stall(backend: ObjectBackend, size: int, stalled: Event) -> None:
 def test_a_process_killed_inside_a_put_leaves_no_object(
     object_backend: ObjectBackend, object_store: ObjectStore, size: int
 ) -> None:
-    stalled = SPAWN.Event()
+    stalled = PROCESSES.Event()
     with in_process(put_and_stall, object_backend, size, stalled):
         assert stalled.wait(TIMEOUT_SECONDS)
     with pytest.raises(ObjectNotFound):
