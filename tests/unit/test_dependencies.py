@@ -82,17 +82,19 @@ def provides(package: str, imported: str) -> bool:
     return any(imported == module or imported.startswith(f"{module}.") for module in modules_of(package))
 
 
+INSTALLED = importlib.metadata.packages_distributions()
+
+
 @cache
 def third_party_imports(path: Path) -> frozenset[str]:
     """Imported names with their modules, without imports that only type checkers see."""
-    installed = importlib.metadata.packages_distributions()
     is_test = path.is_relative_to(PROJECT / "tests")
     return frozenset(
         name
         for name in imports_of(ast.parse(path.read_text()))
         for top in [name.partition(".")[0]]
         if top not in sys.stdlib_module_names | OWN_PACKAGES
-        if top in installed or not is_test  # tests also import each other's helpers
+        if top in INSTALLED or not is_test  # tests also import each other's helpers
     )
 
 
@@ -124,11 +126,14 @@ FILES = sorted(
 )
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PROJECT)))
-def test_each_import_is_declared(path: Path) -> None:
-    for extras in scopes_of(path):
-        missing = undeclared(third_party_imports(path), extras)
-        assert missing == set(), f"pyproject.toml does not declare these imports with the extras {sorted(extras)}."
+def test_each_import_is_declared(subtests: pytest.Subtests) -> None:
+    for path in FILES:
+        with subtests.test(str(path.relative_to(PROJECT))):
+            for extras in scopes_of(path):
+                missing = undeclared(third_party_imports(path), extras)
+                assert missing == set(), (
+                    f"pyproject.toml does not declare these imports with the extras {sorted(extras)}."
+                )
 
 
 def test_undeclared_imports_are_found() -> None:

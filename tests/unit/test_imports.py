@@ -111,10 +111,11 @@ def allowed(importer: str, imported: str) -> bool:
     return is_below(imported, ALLOWED[package])
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_point_one_way(path: Path) -> None:
-    importer = name_of(path)
-    assert [imported for imported in imports_of(path) if not allowed(importer, imported)] == []
+def test_imports_point_one_way(subtests: pytest.Subtests) -> None:
+    for path in MODULES:
+        with subtests.test(name_of(path)):
+            importer = name_of(path)
+            assert [imported for imported in imports_of(path) if not allowed(importer, imported)] == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from recorded import recorded
@@ -6,14 +5,16 @@ from recorded import recorded
 from functions.blob.content_disposition import attachment
 
 
-@pytest.mark.parametrize("case", recorded("mime_types_public.json")["cases"], ids=lambda case: case["id"])
-def test_the_header_equals_the_recorded_one(case):
-    assert attachment(case["name"]) == case["download"]["content-disposition"]
+def test_the_header_equals_the_recorded_one(subtests):
+    for case in recorded("mime_types_public.json")["cases"]:
+        with subtests.test(case["id"]):
+            assert attachment(case["name"]) == case["download"]["content-disposition"]
 
 
-@pytest.mark.parametrize(("name", "expected"), recorded("content_disposition_generated.json")["cases"])
-def test_the_header_equals_the_output_of_the_npm_package(name, expected):
-    assert attachment(name) == expected
+def test_the_header_equals_the_output_of_the_npm_package(subtests):
+    for name, expected in recorded("content_disposition_generated.json")["cases"]:
+        with subtests.test(name=name):
+            assert attachment(name) == expected
 
 
 def test_a_lone_surrogate_is_replaced():

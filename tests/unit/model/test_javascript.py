@@ -20,14 +20,16 @@ json_values = st.recursive(
 )
 
 
-@pytest.mark.parametrize(("text", "expected"), NODE["numbers"])
-def test_number_has_javascripts_shortest_form(text, expected):
-    assert javascript.number_to_string(float(text)) == expected
+def test_number_has_javascripts_shortest_form(subtests):
+    for text, expected in NODE["numbers"]:
+        with subtests.test(text):
+            assert javascript.number_to_string(float(text)) == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), [pair for pair in NODE["numbers"] if "Infinity" not in pair[1]])
-def test_numbers_are_read_as_doubles(text, expected):
-    assert javascript.stringify(javascript.parse_json(text)) == expected
+def test_numbers_are_read_as_doubles(subtests):
+    for text, expected in [pair for pair in NODE["numbers"] if "Infinity" not in pair[1]]:
+        with subtests.test(text):
+            assert javascript.stringify(javascript.parse_json(text)) == expected
 
 
 def test_numbers_that_are_not_finite_have_names():
@@ -43,13 +45,14 @@ def test_number_survives_a_round_trip(value):
     assert float(javascript.number_to_string(value)) == value
 
 
-@pytest.mark.parametrize(("text", "expected"), NODE["json"])
-def test_json_is_parsed_and_written_like_in_javascript(text, expected):
-    if expected is None:
-        with pytest.raises(Invalid):
-            javascript.parse_json(text)
-    else:
-        assert javascript.stringify(javascript.parse_json(text)) == expected
+def test_json_is_parsed_and_written_like_in_javascript(subtests):
+    for text, expected in NODE["json"]:
+        with subtests.test(text=text):
+            if expected is None:
+                with pytest.raises(Invalid):
+                    javascript.parse_json(text)
+            else:
+                assert javascript.stringify(javascript.parse_json(text)) == expected
 
 
 @given(json_values)
@@ -91,29 +94,34 @@ def test_deeply_nested_value_is_rejected():
             function(value)
 
 
-@pytest.mark.parametrize(("text", "expected"), NODE["strings"])
-def test_value_becomes_a_string_like_in_javascript(text, expected):
-    assert javascript.to_string(javascript.parse_json(text)) == expected
+def test_value_becomes_a_string_like_in_javascript(subtests):
+    for text, expected in NODE["strings"]:
+        with subtests.test(text=text):
+            assert javascript.to_string(javascript.parse_json(text)) == expected
 
 
-@pytest.mark.parametrize(("given_strings", "expected"), NODE["sorted"])
-def test_strings_are_sorted_by_utf16_code_units(given_strings, expected):
-    assert sorted(given_strings, key=javascript.utf16_key) == expected
+def test_strings_are_sorted_by_utf16_code_units(subtests):
+    for given_strings, expected in NODE["sorted"]:
+        with subtests.test(strings=given_strings):
+            assert sorted(given_strings, key=javascript.utf16_key) == expected
 
 
-@pytest.mark.parametrize(("keys", "expected"), NODE["keys"])
-def test_array_indexes_are_the_first_keys(keys, expected):
-    assert javascript.key_order(keys) == expected
+def test_array_indexes_are_the_first_keys(subtests):
+    for keys, expected in NODE["keys"]:
+        with subtests.test(keys=keys):
+            assert javascript.key_order(keys) == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), NODE["wellFormed"])
-def test_lone_surrogates_become_replacement_characters(text, expected):
-    assert javascript.to_well_formed(text) == expected
+def test_lone_surrogates_become_replacement_characters(subtests):
+    for text, expected in NODE["wellFormed"]:
+        with subtests.test(text=text):
+            assert javascript.to_well_formed(text) == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), NODE["trimmed"])
-def test_white_space_is_what_trim_removes(text, expected):
-    assert text.strip(javascript.WHITE_SPACE) == expected
+def test_white_space_is_what_trim_removes(subtests):
+    for text, expected in NODE["trimmed"]:
+        with subtests.test(text=text):
+            assert text.strip(javascript.WHITE_SPACE) == expected
 
 
 @given(strings)

@@ -56,51 +56,51 @@ def content_of(case) -> bytes:
     return (text * times).encode()
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case["request"] == "createFile"], ids=lambda case: case["id"]
-)
-def test_file_has_recorded_hash(case):
-    content = content_of(case)
-    metadata = BlobMetadata.for_file(case["name"], len(content), hashlib.sha1(content).hexdigest())
-    assert metadata.canonical.decode() == case["expect"]["stored"]
-    assert metadata.hash == case["expect"]["hash"]
+def test_file_has_recorded_hash(subtests):
+    for case in [case for case in CASES if case["request"] == "createFile"]:
+        with subtests.test(case["id"]):
+            content = content_of(case)
+            metadata = BlobMetadata.for_file(case["name"], len(content), hashlib.sha1(content).hexdigest())
+            assert metadata.canonical.decode() == case["expect"]["stored"]
+            assert metadata.hash == case["expect"]["hash"]
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case["request"] == "createMetadata"], ids=lambda case: case["id"]
-)
-def test_sent_metadata_has_recorded_hash(case):
-    expected = case["expect"]
-    try:
-        metadata = BlobMetadata.parse(body_of(case))
-    except Invalid as rejected:
-        assert expected.get("or") == "4xx"
-        assert str(rejected).endswith(".")
-    else:
-        assert metadata.canonical.decode() == expected["stored"]
-        assert metadata.hash == expected["hash"]
+def test_sent_metadata_has_recorded_hash(subtests):
+    for case in [case for case in CASES if case["request"] == "createMetadata"]:
+        with subtests.test(case["id"]):
+            expected = case["expect"]
+            try:
+                metadata = BlobMetadata.parse(body_of(case))
+            except Invalid as rejected:
+                assert expected.get("or") == "4xx"
+                assert str(rejected).endswith(".")
+            else:
+                assert metadata.canonical.decode() == expected["stored"]
+                assert metadata.hash == expected["hash"]
 
 
-@pytest.mark.parametrize("case", GENERATED)
-def test_generated_metadata_is_stored_like_in_webgme(case):
-    if case.get("refused"):
-        with pytest.raises(Invalid):
-            BlobMetadata.parse(case["body"].encode())
-    else:
-        assert BlobMetadata.parse(case["body"].encode()).canonical.decode() == case["stored"]
+def test_generated_metadata_is_stored_like_in_webgme(subtests):
+    for case in GENERATED:
+        with subtests.test(body=case["body"]):
+            if case.get("refused"):
+                with pytest.raises(Invalid):
+                    BlobMetadata.parse(case["body"].encode())
+            else:
+                assert BlobMetadata.parse(case["body"].encode()).canonical.decode() == case["stored"]
 
 
-@pytest.mark.parametrize("stored", [case["stored"] for case in GENERATED if "stored" in case])
-def test_metadata_stored_by_webgme_is_readable_or_not_found(stored):
-    try:
-        metadata = BlobMetadata.from_canonical(stored.encode())
-    except NotFound:
-        try:
-            assert BlobMetadata.parse(stored.encode()).content_type is None
-        except Invalid as rejected:
-            assert str(rejected).endswith(".")
-    else:
-        assert metadata.hash == hashlib.sha1(stored.encode()).hexdigest()
+def test_metadata_stored_by_webgme_is_readable_or_not_found(subtests):
+    for stored in [case["stored"] for case in GENERATED if "stored" in case]:
+        with subtests.test(stored=stored):
+            try:
+                metadata = BlobMetadata.from_canonical(stored.encode())
+            except NotFound:
+                try:
+                    assert BlobMetadata.parse(stored.encode()).content_type is None
+                except Invalid as rejected:
+                    assert str(rejected).endswith(".")
+            else:
+                assert metadata.hash == hashlib.sha1(stored.encode()).hexdigest()
 
 
 @given(documents)

@@ -4,10 +4,11 @@ from recorded import recorded
 from cloud_executor.model.mime import OCTET_STREAM, mime_type
 
 
-@pytest.mark.parametrize("case", recorded("mime_types_public.json")["cases"], ids=lambda case: case["id"])
-def test_name_has_recorded_type(case):
-    assert mime_type(case["name"]) == case["mime"]
-    assert mime_type(case["name"]) == case["download"]["content-type"]
+def test_name_has_recorded_type(subtests):
+    for case in recorded("mime_types_public.json")["cases"]:
+        with subtests.test(case["id"]):
+            assert mime_type(case["name"]) == case["mime"]
+            assert mime_type(case["name"]) == case["download"]["content-type"]
 
 
 @pytest.mark.parametrize(

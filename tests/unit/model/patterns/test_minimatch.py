@@ -13,15 +13,17 @@ NAME = "a" * 255
 MANY_FOLDERS = "/".join(["a"] * 2000)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_pattern_matches_like_minimatch(case):
-    assert ResultPatterns([case["pattern"]]).matches(case["path"]) is case["match"]
+def test_pattern_matches_like_minimatch(subtests):
+    for case in CASES:
+        with subtests.test(case["id"]):
+            assert ResultPatterns([case["pattern"]]).matches(case["path"]) is case["match"]
 
 
-@pytest.mark.parametrize("case", GENERATED, ids=lambda case: ascii(case["pattern"]))
-def test_generated_pattern_matches_like_minimatch(case):
-    patterns = ResultPatterns([case["pattern"]])
-    assert [[path, patterns.matches(path)] for path, _ in case["paths"]] == case["paths"]
+def test_generated_pattern_matches_like_minimatch(subtests):
+    for case in GENERATED:
+        with subtests.test(pattern=case["pattern"]):
+            patterns = ResultPatterns([case["pattern"]])
+            assert [[path, patterns.matches(path)] for path, _ in case["paths"]] == case["paths"]
 
 
 @pytest.mark.parametrize("path", ["a", ".hidden", ".folder/x", "a/b/c", ""])
