@@ -12,7 +12,7 @@ from server_processes import processes_below, resident_bytes
 pytestmark = EMBEDDED
 
 MIB = 1024 * 1024
-SIZE = 512 * MIB
+SIZE = 256 * MIB
 LIMIT = 100 * MIB
 SAMPLE_EVERY_SECONDS = 0.02
 

@@ -5,6 +5,7 @@ import subprocess
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_members_are_regular_files_with_utf_8_names() -> None:
     assert entry.create_version == 20
 
 
-@pytest.mark.parametrize("count", [65_534, 65_535, 65_536, 70_000])
+@pytest.mark.parametrize("count", [65_534, 65_535, 65_536])
 def test_a_member_count_around_the_limit_of_the_plain_format(tmp_path: Path, count: int) -> None:
     members = [member(str(number), b"") for number in range(count)]
     path = tmp_path / "many.zip"
@@ -146,9 +147,14 @@ def test_a_member_size_around_the_limit_of_the_plain_format(tmp_path: Path, size
 
 
 def crc_of_zeros(size: int) -> int:
+    return zlib.crc32(bytes(size % MIB), crc_of_blocks(size // MIB))
+
+
+@cache
+def crc_of_blocks(count: int) -> int:
     crc = 0
-    for start in range(0, size, MIB):
-        crc = zlib.crc32(BLOCK[: min(MIB, size - start)], crc)
+    for _ in range(count):
+        crc = zlib.crc32(BLOCK, crc)
     return crc
 
 
