@@ -29,7 +29,7 @@ def _group(item: pytest.Item) -> str | None:
         return "images"
     if "engine_address" in fixtures or "container" in parameters:
         return "containers"
-    if "clean_environment" in fixtures:
+    if "clean_environment" in fixtures and folder != "terraform":
         return "deployed"
     if "stack" in fixtures and folder == "e2e":
         return f"stack-{backends}"
