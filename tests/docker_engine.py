@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import tarfile
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from memory_folders import memory_folder
 from requirement import lacking
 
 IMAGE = "cloud-executor-tests:busybox"
@@ -47,8 +47,12 @@ def docker_engine() -> Iterator[str]:
         raise EngineMissing("Containers need the programs dockerd and busybox (Debian: docker.io, busybox-static).")
     if os.geteuid() != 0:
         raise EngineMissing("Only root can start a Docker Engine.")
-    # The path of a socket is short, and pytest's folders have long ones.
-    folder = Path(tempfile.mkdtemp(prefix="engine-"))
+    # An engine stores every change of a container durably, which takes half of the time of a test on a disk.
+    with memory_folder() as folder:
+        yield from _run(program, Path(busybox), folder)
+
+
+def _run(program: str, busybox: Path, folder: Path) -> Iterator[str]:
     address = f"unix://{folder}/docker.sock"
     options = {
         "storage-driver": "overlay2",
@@ -71,7 +75,7 @@ def docker_engine() -> Iterator[str]:
         _wait(process, address, folder / "log")
         client = docker.APIClient(base_url=address)
         try:
-            client.import_image_from_data(_busybox_tree(Path(busybox)), *IMAGE.split(":"), changes=["ENV PATH=/bin"])
+            client.import_image_from_data(_busybox_tree(busybox), *IMAGE.split(":"), changes=["ENV PATH=/bin"])
         finally:
             client.close()
         yield address
@@ -84,7 +88,6 @@ def docker_engine() -> Iterator[str]:
             process.wait(30)
         # Of containers that had the network of the machine a mount is left.
         subprocess.run(["umount", "--lazy", str(folder / "exec/netns/default")], check=False, capture_output=True)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
