@@ -142,12 +142,6 @@ def test_too_many_arguments_fail_the_job(stack: Stack) -> None:
     assert_failed(stack, job, Status.FAILED_TO_EXECUTE, error, "start finish")
 
 
-def test_a_folder_in_place_of_the_output_file(stack: Stack) -> None:
-    job = stack.add({"executor_config.json": config("true"), "job_stdout.txt/x": ""})
-    error = "The output file 'job_stdout.txt' could not be created: is a directory."
-    assert_failed(stack, job, Status.FAILED_TO_EXECUTE, error, "start finish")
-
-
 # The command's environment ------------------------------------------------------------------------------------------
 
 
@@ -165,10 +159,8 @@ def test_the_environment_has_only_path_and_language_from_the_worker(
 
 
 def test_temporary_files_are_not_results_and_home_is_the_jobs_folder(stack: Stack) -> None:
-    job = stack.run(
-        stack.add_script('echo 1 > "$TMPDIR/temporary"; echo 2 > "$HOME/result"; rm "$HOME/job_stdout.txt"')
-    )
-    assert set(stack.results(job)) == {"executor_config.json", "job_stderr.txt", "result"}
+    job = stack.run(stack.add_script('echo 1 > "$TMPDIR/temporary"; echo 2 > "$HOME/result"'))
+    assert set(stack.results(job)) == {"executor_config.json", "job_stdout.txt", "job_stderr.txt", "result"}
 
 
 def test_output_files_of_the_source_are_replaced(stack: Stack, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from cloud_executor.model.job import Durations, Job, NotClaimable, Outcome, Stal
 from cloud_executor.ports import Delivery, JobNotFound
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
 from worker_vm.worker.command.command_runner import CommandRunner
+from worker_vm.worker.command.output_files import open_output_files
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.results.archive import archive
@@ -204,11 +205,13 @@ class JobRunner:
         if job.cancel_requested:
             attempt.interrupt(Interruption.CANCELED)
         attempt.raise_if_interrupted()
-        with progress.timed("run"):
-            command = self.commands.run(config, folder, attempt)
-        progress.finish_time, progress.ending = command.finish_time, command.ending
-        with progress.timed("archive"):
-            results = archive(self.blobs, config.result_artifacts, folder.job, attempt)
+        with open_output_files(folder) as files:
+            with progress.timed("run"):
+                command = self.commands.run(config, files, attempt)
+            progress.finish_time, progress.ending = command.finish_time, command.ending
+            with progress.timed("archive"):
+                files.move_to_job()
+                results = archive(self.blobs, config.result_artifacts, folder.job, attempt)
         progress.result_hashes = results.hashes
         if results.failure is None:
             return command.status, command.error

@@ -18,6 +18,7 @@ from datetime import timedelta
 from cloud_executor.errors import CloudExecutorError, Invalid
 from cloud_executor.model.job import Job, Status
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
+from worker_vm.worker.command.output_files import open_output_files
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.job_runner import JobRunner
 from worker_vm.worker.source.config import read_config
@@ -62,7 +63,8 @@ def _error_of(runner: JobRunner, source: str) -> str | None:
             raise Invalid(refusal)
         timeout = runner.commands.pool.timeout_of(config) or LONGEST
         silent = replace(config, timeout=timeout, output_interval_ms=None, output_segment_lines=None)
-        result = runner.commands.run(silent, folder, attempt)
+        with open_output_files(folder) as files:
+            result = runner.commands.run(silent, files, attempt)
         return None if result.status == Status.SUCCESS else result.error or result.status
 
 

@@ -3,6 +3,7 @@
 <work>/attempt-<random>/    locked by the worker that created it, while that worker lives
     job/                    the command's working directory, from which results are taken
     tmp/                    the command's TMPDIR
+    stdout, stderr          the command's output, until it is moved to the job's folder
     source.zip              the job's source, while it is unpacked
 """
 
@@ -45,6 +46,14 @@ class AttemptFolder:
     @property
     def temporary(self) -> Path:
         return self.root / "tmp"
+
+    @property
+    def stdout(self) -> Path:
+        return self.root / "stdout"
+
+    @property
+    def stderr(self) -> Path:
+        return self.root / "stderr"
 
     @property
     def source_zip(self) -> Path:

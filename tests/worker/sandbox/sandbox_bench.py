@@ -54,8 +54,8 @@ class Bench:
         self._exit.close()
 
     def run(self, *command: str, on_output: Callable[[bytes], None] | None = None, outputs: Path | None = None) -> Ran:
-        """Run a command. Its output goes to files in `outputs`, by default the job's folder."""
-        outputs = outputs or self.folder.job
+        """Run a command. Its output goes to files in `outputs`, by default next to the job's folder."""
+        outputs = outputs or self.folder.root
         files = [
             os.open(outputs / name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
             for name in ("job_stdout.txt", "job_stderr.txt")

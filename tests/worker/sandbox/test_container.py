@@ -22,10 +22,12 @@ from worker_harness import PROJECT, Stack, until
 from cloud_executor.errors import Unavailable
 from cloud_executor.model.job import Status
 from worker_vm.worker.attempt import Interruption
+from worker_vm.worker.sandbox.command_output import CommandOutput
 from worker_vm.worker.sandbox.container.engine import FOLDER_LABEL
 from worker_vm.worker.sandbox.container.output import READ_BYTES, ContainerOutput
 from worker_vm.worker.sandbox.container.sandbox import ContainerSandbox
-from worker_vm.worker.sandbox.interface import CommandNotStarted, Sandbox
+from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, Sandbox
+from worker_vm.worker.work_folder import AttemptFolder
 
 
 def test_a_command_is_unprivileged_and_cannot_change_its_user(container_bench: Bench) -> None:
@@ -274,7 +276,9 @@ def demultiplexed(folder: Path, chunks: Iterable[bytes]) -> tuple[list[bytes], l
     with ExitStack() as stack:
         stdout, stderr = (stack.enter_context(path.open("wb")).fileno() for path in paths)
         stack.enter_context(ours)
-        output = stack.enter_context(ContainerOutput(ours, stdout, stderr, lambda chunk: sizes.append(len(chunk))))
+        command = Command("unused", (), AttemptFolder(folder), "", stdout, stderr)
+        written = CommandOutput(command, lambda chunk: sizes.append(len(chunk)))
+        output = stack.enter_context(ContainerOutput(ours, written))
         with engines:
             for chunk in chunks:
                 engines.sendall(chunk)

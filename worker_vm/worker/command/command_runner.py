@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from cloud_executor.errors import os_reason
 from cloud_executor.model.executor_config import ExecutorConfig
 from cloud_executor.model.job import OutputSegment, Status
 from cloud_executor.model.pool import WorkerPool
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
 from worker_vm.worker.command.output import OutputSender
-from worker_vm.worker.job_failed import JobFailed
+from worker_vm.worker.command.output_files import OutputFiles
 from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, Ending, Sandbox
 from worker_vm.worker.sandbox.limits import Limits
-from worker_vm.worker.work_folder import AttemptFolder
-
-STDOUT_FILE = "job_stdout.txt"
-STDERR_FILE = "job_stderr.txt"
 
 EXIT_CODE_OF_SIGINT = 130
 
@@ -49,33 +42,32 @@ class CommandRunner:
     clock: Callable[[], datetime]
     stopping: threading.Event
 
-    def run(self, config: ExecutorConfig, folder: AttemptFolder, attempt: Attempt) -> CommandResult:
-        """Run the command. Its output goes to the job's folder, and to the server if the config asks for segments.
+    def run(self, config: ExecutorConfig, files: OutputFiles, attempt: Attempt) -> CommandResult:
+        """Run the command. Its output goes to the files, and to the server if the config asks for segments.
 
         Raises Interrupted if the job goes to another worker.
         """
-        with _output_file(folder, STDOUT_FILE) as stdout, _output_file(folder, STDERR_FILE) as stderr:
-            sender = self._sender(config, stdout, attempt)
-            command = Command(
-                config.cmd,
-                config.args,
-                folder,
-                self.origin_url,
-                stdout,
-                stderr,
-                limits=Limits.of(self.pool, config),
-                env=config.env,
-                image=config.image,
-            )
-            try:
-                ending, status, error = self._run(command, attempt, sender)
-            except BaseException:
-                if sender is not None:
-                    sender.abandon()
-                raise
-            finish_time = self.clock()
-            unsent = None if sender is None else sender.finish()
-            return CommandResult(status, finish_time, error or unsent, ending)
+        sender = self._sender(config, files.stdout, attempt)
+        command = Command(
+            config.cmd,
+            config.args,
+            files.folder,
+            self.origin_url,
+            files.stdout,
+            files.stderr,
+            limits=Limits.of(self.pool, config),
+            env=config.env,
+            image=config.image,
+        )
+        try:
+            ending, status, error = self._run(command, attempt, sender)
+        except BaseException:
+            if sender is not None:
+                sender.abandon()
+            raise
+        finish_time = self.clock()
+        unsent = None if sender is None else sender.finish()
+        return CommandResult(status, finish_time, error or unsent, ending)
 
     def _run(
         self, command: Command, attempt: Attempt, sender: OutputSender | None
@@ -125,21 +117,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return str(number)
-
-
-@contextmanager
-def _output_file(folder: AttemptFolder, name: str) -> Iterator[int]:
-    """Create a file in the job's folder. It replaces a file of the source that has the same name."""
-    path = folder.job / name
-    try:
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-    except OSError as error:
-        reason = os_reason(error)
-        raise JobFailed(
-            Status.FAILED_TO_EXECUTE, f"The output file '{name}' could not be created: {reason}."
-        ) from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

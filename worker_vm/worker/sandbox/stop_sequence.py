@@ -6,6 +6,7 @@ import signal
 from collections.abc import Sequence
 
 from worker_vm.worker.attempt import Attempt, Interruption
+from worker_vm.worker.sandbox.command_output import CommandOutput
 from worker_vm.worker.sandbox.disk_usage import SCAN_SECONDS, DiskUsage
 from worker_vm.worker.sandbox.interface import Command
 from worker_vm.worker.sandbox.limits import TimeLimit
@@ -45,7 +46,7 @@ class StopSequence:
         """Longest time to wait before the next call of `signals`, in seconds."""
         return min(self._attempt.seconds_left, self._time.seconds_left, SCAN_SECONDS)
 
-    def signals(self, output_error: str | None) -> Signals:
+    def signals(self, output: CommandOutput) -> Signals:
         """The signals that stop the command; empty if it may continue."""
         reason = self._attempt.interruption
         if reason is not None:
@@ -57,4 +58,4 @@ class StopSequence:
         if exceeded := self._disk.exceeded():
             self.exceeded = exceeded
             return self._kill
-        return self._kill if output_error is not None else ()
+        return self._kill if output.stopped else ()

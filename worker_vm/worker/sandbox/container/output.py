@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 
 from docker.utils.socket import STDERR, frames_iter
 
-from cloud_executor.errors import os_reason
+from worker_vm.worker.sandbox.command_output import CommandOutput
 
 READ_BYTES = 64 * 1024
 
@@ -38,15 +37,9 @@ class ContainerOutput:
     container's output. The descriptor becomes readable when the output has ended.
     """
 
-    def __init__(
-        self, connection: socket.socket, stdout: int, stderr: int, on_output: Callable[[bytes], None] | None
-    ) -> None:
-        self.error: str | None = None
-        """Why the output could not be written. The rest is then read and dropped."""
+    def __init__(self, connection: socket.socket, output: CommandOutput) -> None:
+        self.output = output
         self._connection = connection
-        self._stdout = stdout
-        self._stderr = stderr
-        self._on_output = on_output
         self._written = {"stdout": 0, "stderr": 0}
         self._beginning = bytearray()
         self._end, self._open = os.pipe()
@@ -72,8 +65,7 @@ class ContainerOutput:
             with suppress(OSError):
                 frames = frames_iter(BoundedReads(self._connection), tty=False)  # type: ignore[no-untyped-call]
                 for stream, chunk in frames:
-                    if self.error is None:
-                        self._write(stream, chunk)
+                    self._write(stream, chunk)
         finally:
             os.close(self._open)
 
@@ -88,12 +80,6 @@ class ContainerOutput:
         self._written["stderr" if is_error else "stdout"] += len(chunk)
         if is_error:
             self._beginning += chunk[: KEPT_BYTES - len(self._beginning)]
-        rest = memoryview(chunk)
-        try:
-            while rest:
-                rest = rest[os.write(self._stderr if is_error else self._stdout, rest) :]
-        except OSError as error:
-            self.error = os_reason(error)
+            self.output.write_stderr(chunk)
         else:
-            if not is_error and self._on_output is not None:
-                self._on_output(chunk)
+            self.output.write_stdout(chunk)

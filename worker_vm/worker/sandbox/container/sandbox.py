@@ -20,6 +20,7 @@ from docker.errors import ImageNotFound
 from cloud_executor.errors import Unavailable
 from worker_vm.worker.attempt import Attempt, Interrupted
 from worker_vm.worker.retry import retry_while_unavailable
+from worker_vm.worker.sandbox.command_output import CommandOutput
 from worker_vm.worker.sandbox.container.engine import (
     KILLED,
     ContainerEngine,
@@ -80,12 +81,12 @@ class ContainerSandbox:
             with (
                 self._container(command, attempt) as container,
                 self._engine.attached(container) as connection,
-                ContainerOutput(connection, command.stdout, command.stderr, on_output) as output,
+                ContainerOutput(connection, CommandOutput(command, on_output)) as stream,
             ):
-                watch = _ContainerWatch(self._engine, container, command, attempt, output)
+                watch = _ContainerWatch(self._engine, container, command, attempt, stream)
                 self._engine.start(container)
                 watch.follow()
-                return self._ending(command, container, watch, output)
+                return self._ending(command, container, watch, stream)
         except Interrupted:
             return Ending(exit_code=None, signal=signal.SIGKILL, interrupted=True)
 
@@ -166,16 +167,16 @@ class ContainerSandbox:
             for name in (*folders, *files):
                 os.chown(os.path.join(top, name), *owner, follow_symlinks=False)
 
-    def _ending(self, command: Command, container: str, watch: _ContainerWatch, output: ContainerOutput) -> Ending:
+    def _ending(self, command: Command, container: str, watch: _ContainerWatch, stream: ContainerOutput) -> Ending:
         """Raises CommandNotStarted, Unavailable."""
         code = watch.exit_code()
         number = code - 128 if code in _SIGNAL_CODES else None
-        exceeded = watch.exceeded
+        exceeded = watch.exceeded or stream.output.exceeded
         if number == signal.SIGXFSZ:
             exceeded = command.limits.disk_exceeded()
         elif exceeded is None and code != 0 and self._engine.was_out_of_memory(container):
             exceeded = command.limits.memory_exceeded()
-        elif code in _NOT_STARTED_CODES and (match := _NOT_STARTED.fullmatch(output.only_stderr() or b"")):
+        elif code in _NOT_STARTED_CODES and (match := _NOT_STARTED.fullmatch(stream.only_stderr() or b"")):
             os.ftruncate(command.stderr, 0)
             reason = match[1].decode("utf-8", "replace").lower()
             raise CommandNotStarted(why_not_started(command, OSError(_ERRNO.get(reason, 0), reason)))
@@ -183,7 +184,7 @@ class ContainerSandbox:
             exit_code=code if number is None else None,
             signal=number,
             interrupted=watch.interrupted,
-            output_error=output.error,
+            output_error=stream.output.error,
             exceeded=exceeded,
             peak_memory_mib=math.ceil(watch.peak_bytes / MIB) or None,
         )
@@ -193,14 +194,14 @@ class _ContainerWatch:
     """Watches a command in a container from its start to its end."""
 
     def __init__(
-        self, engine: ContainerEngine, container: str, command: Command, attempt: Attempt, output: ContainerOutput
+        self, engine: ContainerEngine, container: str, command: Command, attempt: Attempt, stream: ContainerOutput
     ) -> None:
         self.peak_bytes = 0
         """Peak memory in the samples so far, in bytes."""
         self._engine = engine
         self._container = container
         self._attempt = attempt
-        self._output = output
+        self._stream = stream
         self._stop = StopSequence(command, attempt, KILL_SECONDS)
         self._sample_at = 0.0
         self._signaled = False
@@ -215,15 +216,15 @@ class _ContainerWatch:
 
     def follow(self) -> None:
         """Wait until the init process closes the output, or the container has been killed and does not end."""
-        while not (signals := self._stop.signals(self._output.error)):
+        while not (signals := self._stop.signals(self._stream.output)):
             seconds = self._stop.seconds_to_next_check
-            if self._output.fileno() in _readable([self._output.fileno(), self._attempt.fileno()], seconds):
+            if self._stream.fileno() in _readable([self._stream.fileno(), self._attempt.fileno()], seconds):
                 return
             self._sample_memory()
         self._signaled = True
         for number, seconds in signals:
             self._engine.kill(self._container, number)
-            if _readable([self._output.fileno()], seconds):
+            if _readable([self._stream.fileno()], seconds):
                 return
 
     def _sample_memory(self) -> None:

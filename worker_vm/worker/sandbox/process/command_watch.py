@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from cloud_executor.errors import os_reason
 from worker_vm.worker.attempt import Attempt
+from worker_vm.worker.sandbox.command_output import CommandOutput
 from worker_vm.worker.sandbox.interface import Command, Ending
 from worker_vm.worker.sandbox.process.supervisor import CommandEnd, Supervisor
 from worker_vm.worker.sandbox.process.supervisor_program import KILL_SECONDS
@@ -21,17 +24,23 @@ LONGEST_POLL_SECONDS = 3600.0
 
 READ_BYTES = 64 * 1024
 
+PIPE_BYTES = 1024 * 1024
+"""Capacity of a pipe, in bytes, where the system allows it: the command rarely waits for the worker."""
+
 
 class OutputPipe:
     """A pipe from which a command's output is moved to a file."""
 
-    def __init__(self, source: int, destination: int, on_output: Callable[[bytes], None]) -> None:
-        os.set_blocking(source, False)
-        self.source = source
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        """`write` is called with each chunk. Raises OSError."""
+        self.source, self.target = os.pipe()
+        """The worker's and the command's end; the caller closes the latter."""
         self.ended = False
-        self.error: str | None = None
-        self._destination = destination
-        self._on_output = on_output
+        self._write = write
+        os.set_blocking(self.source, False)
+        if sys.platform == "linux":
+            with suppress(OSError):
+                fcntl.fcntl(self.source, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def __enter__(self) -> OutputPipe:
         return self
@@ -48,15 +57,7 @@ class OutputPipe:
         if not chunk:
             self.ended = True
             return False
-        if self.error is None:
-            try:
-                rest = memoryview(chunk)
-                while rest:
-                    rest = rest[os.write(self._destination, rest) :]
-            except OSError as error:
-                self.error = os_reason(error)
-            else:
-                self._on_output(chunk)
+        self._write(chunk)
         return True
 
     def drain(self) -> None:
@@ -69,12 +70,20 @@ class OutputPipe:
 class CommandWatch:
     """Watches one command from its start to its end."""
 
-    def __init__(self, supervisor: Supervisor, command: Command, attempt: Attempt, pipe: OutputPipe | None) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        command: Command,
+        attempt: Attempt,
+        output: CommandOutput,
+        pipes: Sequence[OutputPipe],
+    ) -> None:
         self._stop = StopSequence(command, attempt, KILL_SECONDS)
         self._limits = command.limits
         self._supervisor = supervisor
         self._attempt = attempt
-        self._pipe = pipe
+        self._output = output
+        self._pipes = pipes
 
     @property
     def interrupted(self) -> bool:
@@ -84,7 +93,7 @@ class CommandWatch:
         """Wait until the command has ended, or has been killed and does not end."""
         # Check before each wait: a short command's end can arrive together with its start.
         while not self._has_ended():
-            if signals := self._stop.signals(self._output_error):
+            if signals := self._stop.signals(self._output):
                 self._send(signals)
                 return
             self._poll([self._attempt.fileno()], self._stop.seconds_to_next_check)
@@ -115,14 +124,12 @@ class CommandWatch:
             exit_code=code if code >= 0 else None,
             signal=-code if code < 0 else None,
             interrupted=self.interrupted,
-            output_error=self._output_error,
-            exceeded=self._limits.disk_exceeded() if code == -signal.SIGXFSZ else self._stop.exceeded,
+            output_error=self._output.error,
+            exceeded=self._limits.disk_exceeded()
+            if code == -signal.SIGXFSZ
+            else self._stop.exceeded or self._output.exceeded,
             peak_memory_mib=None if end is None else end.peak_memory_mib,
         )
-
-    @property
-    def _output_error(self) -> str | None:
-        return None if self._pipe is None else self._pipe.error
 
     def _has_ended(self) -> bool:
         return self._supervisor.ended or self._supervisor.lost
@@ -130,14 +137,15 @@ class CommandWatch:
     def _poll(self, descriptors: list[int], seconds: float) -> None:
         """Wait for the supervisor, the command's output, or one of the descriptors, and read the former two."""
         poll = select.poll()
-        pipe = self._pipe if self._pipe is not None and not self._pipe.ended else None
+        pipes = [pipe for pipe in self._pipes if not pipe.ended]
         for descriptor in (*descriptors, self._supervisor.fileno()):
             poll.register(descriptor, select.POLLIN)
-        if pipe is not None:
+        for pipe in pipes:
             poll.register(pipe.source, select.POLLIN)
         milliseconds = math.ceil(1000 * min(max(0.0, seconds), LONGEST_POLL_SECONDS))
         ready = {descriptor for descriptor, _ in poll.poll(milliseconds)}
-        if pipe is not None and pipe.source in ready:
-            pipe.pump()
+        for pipe in pipes:
+            if pipe.source in ready:
+                pipe.pump()
         if self._supervisor.fileno() in ready:
             self._supervisor.receive()

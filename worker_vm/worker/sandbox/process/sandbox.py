@@ -12,11 +12,12 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from worker_vm.worker.attempt import Attempt
+from worker_vm.worker.sandbox.command_output import CommandOutput
 from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, Ending
 from worker_vm.worker.sandbox.limits import MIB
 from worker_vm.worker.sandbox.process.command_watch import CommandWatch, OutputPipe
@@ -42,24 +43,21 @@ class ProcessSandbox:
 
     def run(self, command: Command, attempt: Attempt, on_output: Callable[[bytes], None] | None) -> Ending:
         with ExitStack() as stack:
-            pipe = None
-            stdout = command.stdout
-            if on_output is not None:
-                source, stdout = os.pipe()
-                pipe = stack.enter_context(OutputPipe(source, command.stdout, on_output))
-            try:
-                supervisor = stack.enter_context(self._started(command, stdout))
-            finally:
-                if pipe is not None:
-                    os.close(stdout)
-            run = CommandWatch(supervisor, command, attempt, pipe)
+            output = CommandOutput(command, on_output)
+            with ExitStack() as targets:
+                pipes = []
+                for write in (output.write_stdout, output.write_stderr):
+                    pipes.append(stack.enter_context(OutputPipe(write)))
+                    targets.callback(os.close, pipes[-1].target)
+                supervisor = stack.enter_context(self._started(command, [pipe.target for pipe in pipes]))
+            run = CommandWatch(supervisor, command, attempt, output, pipes)
             try:
                 run.follow()
                 if not run.interrupted:
                     run.wait_for_leftovers(LEFTOVER_SECONDS)
             finally:
                 end = _end(supervisor, command.folder.root)
-            if pipe is not None:
+            for pipe in pipes:
                 pipe.drain()
             return run.ending(end)
 
@@ -77,13 +75,16 @@ class ProcessSandbox:
                 supervisor.process.wait(max(0.0, deadline - time.monotonic()))
 
     @contextmanager
-    def _started(self, command: Command, stdout: int) -> Iterator[Supervisor]:
-        """Start the command; yield its supervisor. Raises CommandNotStarted, and Unavailable."""
+    def _started(self, command: Command, outputs: Sequence[int]) -> Iterator[Supervisor]:
+        """Start the command with these descriptors for standard output and standard error; yield its supervisor.
+
+        Raises CommandNotStarted, and Unavailable.
+        """
         supervisor = idle_supervisors.take()
         with self._lock:
             self._running.add(supervisor)
         try:
-            _start(supervisor, command, stdout)
+            _start(supervisor, command, outputs)
             yield supervisor
         finally:
             with self._lock:
@@ -91,13 +92,14 @@ class ProcessSandbox:
             idle_supervisors.put(supervisor)
 
 
-def _start(supervisor: Supervisor, command: Command, stdout: int) -> None:
+def _start(supervisor: Supervisor, command: Command, outputs: Sequence[int]) -> None:
     """Raises CommandNotStarted, and Unavailable."""
     env = _environment(command)
+    stdout, stderr = outputs
     file_bytes = None if command.limits.disk_mib is None else command.limits.disk_mib * MIB
 
     def start(*args: str) -> None:
-        supervisor.start(args, command.folder.job, env, stdout=stdout, stderr=command.stderr, file_bytes=file_bytes)
+        supervisor.start(args, command.folder.job, env, stdout=stdout, stderr=stderr, file_bytes=file_bytes)
 
     program = command.program
     try:
