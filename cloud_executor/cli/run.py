@@ -25,7 +25,7 @@ STDOUT, STDERR = "job_stdout.txt", "job_stderr.txt"
 
 TAIL_BYTES = 8192
 TAIL_LINES = 20
-"""Limits for the shown end of a failed job's standard error."""
+"""Limits for the shown end of a failed job's output."""
 
 NO_WORKER_SECONDS = 3.0
 """Wait, in seconds, before checking whether any worker can run the job."""
@@ -51,11 +51,13 @@ def run(client: Client, path: Path, labels: Sequence[str], out: Path | None) -> 
     except KeyboardInterrupt:
         _cancel(client, job)
         return INTERRUPTED
-    _print_stdout(client, finished)
+    printed = _print_stdout(client, finished)
     if out is not None:
         _store_results(client, finished, out)
     if finished.succeeded:
         return SUCCEEDED
+    if not printed and (tail := _tail(client, finished, "stdout", STDOUT)):
+        click.echo(tail)
     _explain(client, finished, known=job.finished)
     return FAILED
 
@@ -98,17 +100,19 @@ def _cancel(client: Client, job: JobInfo) -> None:
     _say("Canceled the job.")
 
 
-def _print_stdout(client: Client, job: JobInfo) -> None:
+def _print_stdout(client: Client, job: JobInfo) -> bool:
+    """Print the job's standard output if it is in the results. Returns whether it is."""
     for result_hash in job.result_hashes.values():
         try:
             for chunk in client.chunks(result_hash, STDOUT):
                 sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
-            return
+            return True
         except NotFound:
             continue
     if job.succeeded:
         _say(f"The output was not kept, because no result pattern of the job matches {STDOUT}.")
+    return False
 
 
 def _store_results(client: Client, job: JobInfo, out: Path) -> None:
@@ -123,17 +127,19 @@ def _store_results(client: Client, job: JobInfo, out: Path) -> None:
 
 
 def _explain(client: Client, job: JobInfo, *, known: bool) -> None:
-    if written := _stderr_tail(client, job):
+    if written := _tail(client, job, "stderr", STDERR):
         _say(written)
     _say("The job was canceled." if job.status == CANCELED else f"{job.status}: {job.error or 'no reason was given.'}")
     if known:
         _say("The same content runs only once. To run the job again, change a file or rename the folder or zip.")
 
 
-def _stderr_tail(client: Client, job: JobInfo) -> str:
-    for result_hash in job.result_hashes.values():
+def _tail(client: Client, job: JobInfo, log: str, file: str) -> str:
+    """The end of the job's output, from its logs or else from a result file."""
+    logs = [(job.logs[log], None)] if log in job.logs else []
+    for blob_hash, path in (*logs, *((result_hash, file) for result_hash in job.result_hashes.values())):
         try:
-            written = client.tail(result_hash, STDERR, TAIL_BYTES)
+            written = client.tail(blob_hash, path, TAIL_BYTES)
         except CloudExecutorError:
             continue
         return "\n".join(written.decode(errors="replace").splitlines()[-TAIL_LINES:])

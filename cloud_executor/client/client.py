@@ -185,6 +185,6 @@ class Client:
         """Stream the bytes of a blob, or of one file of an artifact. Raises NotFound."""
         return stream_blob(self._transport, blob_path(metadata_hash, path))
 
-    def tail(self, metadata_hash: str, path: str, size: int) -> bytes:
-        """Return up to `size` bytes from the end of one file of an artifact. Raises NotFound."""
+    def tail(self, metadata_hash: str, path: str | None, size: int) -> bytes:
+        """Return up to `size` bytes from the end of a file, or of one file of an artifact. Raises NotFound."""
         return read_tail(self._transport, blob_path(metadata_hash, path), size)

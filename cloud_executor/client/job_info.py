@@ -32,6 +32,8 @@ class JobInfo:
     cancel_requested: bool
     error: str | None
     """Reason for the failure, in one sentence."""
+    logs: Mapping[str, str]
+    """Blob hashes of the whole output, for the keys `stdout` and `stderr`; empty if no command was run."""
     secret: str | None = field(repr=False)
     """Secret that cancels the job; only in the response to the request that created it."""
 
@@ -51,6 +53,7 @@ class JobInfo:
                 output_number=document.get("outputNumber"),
                 cancel_requested=bool(document.get("cancelRequested")),
                 error=document.get("error"),
+                logs=dict(document.get("logs") or {}),
                 secret=document.get("secret"),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -92,6 +92,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     durations: Durations | None = None
     peak_memory_mib: int | None = None
     """Peak memory of the command in MiB, as far as the sandbox can tell."""
+    logs: dict[str, str] | None = None
+    """`stdout`, `stderr` -> blob hash of the whole output of the last attempt; None if no command was run."""
     pool: str | None = None
     """Worker pool that the job is published to; None: it waits for an external worker."""
     later_pools: tuple[str, ...] = ()
@@ -145,6 +147,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
             document["durations"] = self.durations
         if self.peak_memory_mib is not None:
             document["peakMemoryMiB"] = self.peak_memory_mib
+        if self.logs is not None:
+            document["logs"] = self.logs
         return document
 
 
@@ -184,3 +188,5 @@ class Outcome:
     exit_code: int | None = None
     durations: Durations | None = None
     peak_memory_mib: int | None = None
+    logs: Mapping[str, str] | None = None
+    """`stdout`, `stderr` -> blob hash."""

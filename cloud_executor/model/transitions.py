@@ -127,6 +127,7 @@ def finish(job: Job, attempt: int, outcome: Outcome, now: datetime, clear_output
         exit_code=outcome.exit_code,
         durations=outcome.durations,
         peak_memory_mib=outcome.peak_memory_mib,
+        logs=None if outcome.logs is None else dict(outcome.logs),
         lease_expires=None,
         cancel_requested=False,
     )

@@ -161,6 +161,7 @@ def test_every_field_is_kept(job_store: JobStore) -> None:
         exit_code=3,
         durations=Durations(queued=1.5, fetch=0.001, run=10.0),
         peak_memory_mib=64,
+        logs={"stdout": "a" * 40, "stderr": "b" * 40},
         pool="default",
         later_pools=("large",),
         attempt=7,

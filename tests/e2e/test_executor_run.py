@@ -103,6 +103,15 @@ def test_a_failed_job_exits_with_1_and_the_reason(url: str, tmp_path: Path) -> N
     assert lines(again.stderr)[-1].startswith("The same content runs only once.")
 
 
+def test_a_failed_job_that_keeps_no_results_shows_the_end_of_both_outputs(url: str, tmp_path: Path) -> None:
+    script = "i=0; while [ $i -lt 50 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done; exit 3"
+    finished = run("run", job_folder(tmp_path / "unkept", script, artifacts=[]), "--url", url)
+    assert (finished.returncode, lines(finished.stdout)) == (1, [f"out {number}" for number in range(30, 50)])
+    shown = lines(finished.stderr)
+    assert shown[-21:-1] == [f"err {number}" for number in range(30, 50)]
+    assert shown[-1] == "FAILED_TO_EXECUTE: The command exited with code 3."
+
+
 def test_a_job_that_cannot_start_exits_with_1_and_the_reason(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "config", "echo", artifacts=[{"name": 5}])  # type: ignore[list-item]
     finished = run("run", folder, "--url", url)

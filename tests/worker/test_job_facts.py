@@ -37,7 +37,7 @@ def test_a_job_whose_source_is_missing_has_no_other_durations(stack: Stack) -> N
 
 
 def test_a_waiting_or_running_job_shows_only_known_facts(stack: Stack) -> None:
-    ours = {"attempt", "exitCode", "durations", "peakMemoryMiB", "error"}
+    ours = {"attempt", "exitCode", "durations", "peakMemoryMiB", "logs", "error"}
     job = stack.add_script("true")
     assert document(job).keys() & ours == set()
     assert document(stack.jobs.attempts.claim(job.hash, "w")).keys() & ours == {"attempt"}

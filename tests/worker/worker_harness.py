@@ -134,13 +134,13 @@ class Stack:
         hashes = self.get(job).result_hashes
         assert hashes is not None
         files = self.blobs.metadata(hashes[artifact]).metadata.files
-        return {path: self._content(entry.content_hash) for path, entry in files.items()}
+        return {path: self.content(entry.content_hash) for path, entry in files.items()}
 
     def output(self, job: Job) -> list[tuple[int, str]]:
         """The segments of a job's output."""
         return [(segment.number, segment.output) for segment in self.jobs.clients.output(job.hash)]
 
-    def _content(self, metadata_hash: str) -> bytes:
+    def content(self, metadata_hash: str) -> bytes:
         with self.blobs.open_content(self.blobs.metadata(metadata_hash).metadata.content_hash) as content:
             return content.read()
 

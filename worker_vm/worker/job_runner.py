@@ -35,10 +35,11 @@ from cloud_executor.model.job import Durations, Job, NotClaimable, Outcome, Stal
 from cloud_executor.ports import Delivery, JobNotFound
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
 from worker_vm.worker.command.command_runner import CommandRunner
-from worker_vm.worker.command.output_files import open_output_files
+from worker_vm.worker.command.output_files import STDERR_FILE, STDOUT_FILE, open_output_files
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.results.archive import archive
+from worker_vm.worker.results.logs import store_logs
 from worker_vm.worker.retry import RETRY_SECONDS, retry_while_unavailable
 from worker_vm.worker.sandbox.interface import Ending
 from worker_vm.worker.source.config import read_config
@@ -50,6 +51,8 @@ logger = logging.getLogger(__name__)
 GIVE_BACK_SECONDS = 1.0
 """Time limit for giving back a job or completing a delivery, in seconds. If it fails, the lease expires instead."""
 
+LOGS = {STDOUT_FILE: "stdout", STDERR_FILE: "stderr"}
+"""Output file -> key in the job's `logs`."""
 
 _NOT_BEGUN = frozenset(
     {
@@ -76,6 +79,7 @@ class _Progress:
     start_time: datetime | None = None
     finish_time: datetime | None = None
     result_hashes: dict[str, str] | None = None
+    logs: dict[str, str] | None = None
     ending: Ending | None = None
     durations: dict[str, float] = field(default_factory=dict)
 
@@ -180,6 +184,7 @@ class JobRunner:
             exit_code=ending.exit_code if ending else None,
             durations=Durations(**progress.durations),
             peak_memory_mib=ending.peak_memory_mib if ending else None,
+            logs=progress.logs,
         )
 
     def _seconds_queued(self, job: Job) -> float:
@@ -210,8 +215,11 @@ class JobRunner:
                 command = self.commands.run(config, files, attempt)
             progress.finish_time, progress.ending = command.finish_time, command.ending
             with progress.timed("archive"):
-                files.move_to_job()
-                results = archive(self.blobs, config.result_artifacts, folder.job, attempt)
+                stored = store_logs(self.blobs, files, attempt)
+                progress.logs = {LOGS[name]: file.content_hash for name, file in stored.items()}
+                moved = files.move_to_job()
+                known = {name: file for name, file in stored.items() if name in moved}
+                results = archive(self.blobs, config.result_artifacts, folder.job, attempt, known)
         progress.result_hashes = results.hashes
         if results.failure is None:
             return command.status, command.error

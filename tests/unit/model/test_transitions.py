@@ -117,7 +117,7 @@ def test_document_has_known_fields_but_never_the_secret() -> None:
     job = replace(finished(RUNNING), cancel_requested=True, error="why", output_number=0)
     document = job.document()
     assert document["attempt"] == 1
-    assert document.keys() & {"exitCode", "durations", "peakMemoryMiB"} == set()
+    assert document.keys() & {"exitCode", "durations", "peakMemoryMiB", "logs"} == set()
     facts = replace(job, exit_code=0, durations=Durations(queued=1.5), peak_memory_mib=7).document()
     assert (facts["exitCode"], facts["durations"], facts["peakMemoryMiB"]) == (0, Durations(queued=1.5), 7)
     assert document["resultHashes"] == {"all": "0" * 40}

@@ -103,8 +103,8 @@ def test_the_commands_failure_takes_precedence_over_an_archiving_failure(
 def test_files_that_no_artifact_selects_are_not_stored(stack: Stack) -> None:
     before = len(list(stack.blobs.list_metadata(everything=True)))
     stack.run(stack.add_script("for i in 1 2 3; do echo $i > $i; done", [{"name": "a", "resultPatterns": ["2"]}]))
-    # The source, the file, and the artifact.
-    assert len(list(stack.blobs.list_metadata(everything=True))) == before + 3
+    # The source, the file, the artifact, and the two logs.
+    assert len(list(stack.blobs.list_metadata(everything=True))) == before + 5
 
 
 def test_a_folder_that_is_too_deep_is_reported(stack: Stack) -> None:

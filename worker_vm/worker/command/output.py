@@ -23,7 +23,7 @@ SEGMENT_BYTES = 256 * 1024
 """Maximum output in one segment, in bytes. Bytes that are not UTF-8 take three times as much in the segment."""
 
 SEGMENT_RETRY_SECONDS = 30.0
-"""Time limit for storing one segment, in seconds. It is short because the results contain all output, too."""
+"""Time limit for storing one segment, in seconds. It is short because the job's logs contain all output, too."""
 
 
 class OutputSender:
@@ -90,7 +90,9 @@ class OutputSender:
             self._error = f"Part of the output could not be stored while the command ran: {error}"
         except Exception:
             logger.exception("cannot store output", extra=self._attempt.fields("output"))
-            self._error = "Part of the output could not be stored while the command ran; the results contain all of it."
+            self._error = (
+                "Part of the output could not be stored while the command ran; the job's logs contain all of it."
+            )
 
     def _wait(self) -> tuple[int, bool]:
         """Wait until output must be sent. Returns up to which byte, and whether that is all output."""

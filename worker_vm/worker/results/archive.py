@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -49,10 +49,12 @@ def archive(
     artifacts: tuple[ResultArtifact, ...],
     job_folder: Path,
     attempt: Attempt,
+    known: Mapping[str, ArtifactFile],
 ) -> Results:
     """Store each file that an artifact selects, once, and then the artifacts, which are soft links to the files.
 
-    A file that cannot be read is omitted and reported as the failure. Raises Interrupted, and Unavailable.
+    `known` contains the entries of files that are already stored, by path. A file that cannot be read is omitted and
+    reported as the failure. Raises Interrupted, and Unavailable.
     """
     results = Results()
     files: dict[str, dict[str, ArtifactFile]] = {artifact.name: {} for artifact in artifacts}
@@ -61,7 +63,9 @@ def archive(
         attempt.raise_if_archiving_must_stop()
         shown = quoted_name(wanted.file.path)
         try:
-            stored = retry_while_unavailable(lambda: _store_file(blobs, wanted.file, attempt), attempt)
+            stored = known.get(wanted.file.path) or retry_while_unavailable(
+                lambda: store_file(blobs, wanted.file, attempt), attempt
+            )
         except OSError as error:
             reason = os_reason(error)
             results.failed(_failure(f"The result file {shown} could not be read: {reason}."))
@@ -125,7 +129,7 @@ def _for_each(files: Iterator[_Wanted], store: Callable[[_Wanted], None], concur
             list(threads.map(store, batch))
 
 
-def _store_file(blobs: BlobStore, file: ResultFile, attempt: Attempt) -> ArtifactFile:
+def store_file(blobs: BlobStore, file: ResultFile, attempt: Attempt) -> ArtifactFile:
     """Store a file, like `createFile`. Raises OSError if it cannot be read."""
     name = file.path.rpartition("/")[2]
     with Path(file.location).open("rb", buffering=0) as content:

@@ -1,0 +1,35 @@
+"""Store a command's output apart from the results, which may lack it (docs/api.md: Jobs)."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from cloud_executor.blobs.store import BlobStore
+from cloud_executor.errors import CloudExecutorError, Unavailable
+from cloud_executor.model.metadata import ArtifactFile
+from worker_vm.worker.attempt import Attempt
+from worker_vm.worker.command.output_files import OutputFiles
+from worker_vm.worker.results.archive import store_file
+from worker_vm.worker.results.result_files import ResultFile
+from worker_vm.worker.retry import retry_while_unavailable
+
+logger = logging.getLogger(__name__)
+
+
+def store_logs(blobs: BlobStore, files: OutputFiles, attempt: Attempt) -> dict[str, ArtifactFile]:
+    """Store the output files, like results, and return their entries by name. A file that cannot be stored is omitted.
+
+    Raises Interrupted, and Unavailable.
+    """
+    stored: dict[str, ArtifactFile] = {}
+    for name, descriptor in files.by_name.items():
+        # By descriptor, because the command may have deleted the file.
+        file = ResultFile(name, f"/dev/fd/{descriptor}")
+        try:
+            stored[name] = retry_while_unavailable(partial(store_file, blobs, file, attempt), attempt)
+        except Unavailable:
+            raise
+        except (CloudExecutorError, OSError):
+            logger.warning("cannot store a log", extra=attempt.fields("archive") | {"file": name}, exc_info=True)
+    return stored
