@@ -26,6 +26,7 @@ from bench.servers.stack import OurStack, Peer, Side
 from bench.sizes import QUICK, Sizes
 from bench.table import Result, as_json, table, verdict
 from bench.workspace import BenchmarkError, Workspace, program
+from cloud_executor.stop_signals import reset_signals
 
 CASES = (
     blobs.SMALL_UPLOADS,
@@ -73,6 +74,7 @@ def main(
     peer_modules: Path | None,
 ) -> None:
     """Measure the local stack and the limits of this machine, and print a table."""
+    reset_signals()
     sizes = QUICK if quick else Sizes()
     try:
         sides: list[Side] = [OurStack(), *([Peer(peer_modules)] if peer_modules else [])]

@@ -1,4 +1,4 @@
-"""Stop signals as an event."""
+"""Signals of our programs: start with the defaults, and stop on an event."""
 
 from __future__ import annotations
 
@@ -6,6 +6,20 @@ import os
 import signal
 import threading
 from collections.abc import Iterable
+
+KEPT = frozenset({signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ})
+"""Signals that stay ignored: SIGHUP because of `nohup`, the others because Python ignores them at its start."""
+
+
+def reset_signals() -> None:
+    """Undo the ignored and blocked signals that a program inherits. Call this first, from the main thread.
+
+    With SIGCHLD ignored, for example, the system discards the exit codes of children, and Python takes them for 0.
+    """
+    for number in signal.valid_signals() - KEPT:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def set_on_signals(stopping: threading.Event, numbers: Iterable[signal.Signals]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from cloud_executor.stop_signals import reset_signals
 from deploy import costs
 
 REPOSITORY = Path(__file__).parents[1]
@@ -59,6 +60,7 @@ class NotReady(click.ClickException):
 @click.option("--yes", is_flag=True, help="Skip the confirmation.")
 def main(project: str, region: str | None, state_bucket: str | None, name: str | None, yes: bool) -> None:
     """Deploy the code in this folder to Google Cloud."""
+    reset_signals()
     _check_programs()
     given = {"project_id": project, "region": region, "name": name}
     variables = [f"-var={variable}={value}" for variable, value in given.items() if value is not None]

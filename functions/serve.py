@@ -24,6 +24,7 @@ from werkzeug.test import Client
 
 from cloud_executor.errors import CloudExecutorError
 from cloud_executor.model.mime import mime_type
+from cloud_executor.stop_signals import reset_signals
 
 KEEP_ALIVE_SECONDS = 75
 """Time that an idle connection stays open, in seconds."""
@@ -114,6 +115,7 @@ def _warm_up(worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
 @click.option("--workers", type=click.IntRange(1), default=PROCESSES, show_default=True, help="Number of processes.")
 def main(host: str, port: int, fd: int | None, workers: int) -> None:
     """Serve the entry point `api` until SIGTERM."""
+    reset_signals()
     try:
         application = functions_framework.create_app("api", str(Path(__file__).with_name("main.py")))
     except CloudExecutorError as error:

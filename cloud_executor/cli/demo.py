@@ -21,6 +21,8 @@ from typing import Any
 import click
 import httpx
 
+from cloud_executor.stop_signals import reset_signals
+
 CONFIG = """\
 {
     "cmd": "echo",
@@ -51,6 +53,7 @@ class DemoFailed(Exception):
 @click.option("--emulators", is_flag=True, help="Use emulators of Google Cloud's services.")
 def main(emulators: bool) -> None:
     """Run one job on a temporary local stack, and show each request and response."""
+    reset_signals()
     options = ["--emulators"] if emulators else []
     try:
         _title("Cloud Executor: a job, step by step")

@@ -13,6 +13,7 @@ from cloud_executor.cli.run import INTERRUPTED
 from cloud_executor.cli.run import run as run_job
 from cloud_executor.client.client import DEFAULT_URL, Client
 from cloud_executor.errors import CloudExecutorError
+from cloud_executor.stop_signals import reset_signals
 
 NOT_STARTED = 2
 """Exit code for bad usage, bad input, and a server that cannot be reached."""
@@ -115,6 +116,7 @@ def run(path: Path, url: str, nonce: str | None, out: Path | None, labels: tuple
 
 def main() -> None:
     """Run the command. Report errors as one sentence on standard error."""
+    reset_signals()
     try:
         code = executor.main(standalone_mode=False)
     except click.ClickException as error:

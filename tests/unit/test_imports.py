@@ -38,13 +38,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "cloud_executor.client",
         "cloud_executor.errors",
         "cloud_executor.model",
+        "cloud_executor.stop_signals",
         "local_stack.stack",
     ),
     "functions": SERVER,
     "worker_vm": SERVER,
     "local_stack": SERVER,
-    "bench": (),
-    "deploy": (),
+    "bench": ("cloud_executor.stop_signals",),
+    "deploy": ("cloud_executor.stop_signals",),
 }
 """Imports between our packages: package -> the packages that its modules may import besides their own."""
 

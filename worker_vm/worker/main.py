@@ -22,7 +22,7 @@ from cloud_executor.errors import CloudExecutorError, os_reason
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.settings import InvalidSetting, Settings
-from cloud_executor.stop_signals import set_on_signals
+from cloud_executor.stop_signals import reset_signals, set_on_signals
 from worker_vm.worker.command.command_runner import CommandRunner
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.job_runner import JobRunner
@@ -76,6 +76,7 @@ def main(
     idle_minutes: float | None,
 ) -> None:
     """Run jobs until SIGTERM or SIGINT; running jobs then go to other workers."""
+    reset_signals()
     stopping = threading.Event()
     set_on_signals(stopping, (signal.SIGTERM, signal.SIGINT))
     try:

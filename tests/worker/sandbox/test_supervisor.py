@@ -137,14 +137,19 @@ def test_a_command_that_attacks_its_supervisor_is_killed(
 
 
 @pytest.mark.usefixtures("new_supervisors")
-@pytest.mark.parametrize("ignored", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
-def test_commands_start_with_default_signal_dispositions(bench: Bench, ignored: signal.Signals) -> None:
-    before = signal.signal(ignored, signal.SIG_IGN)
+def test_commands_start_with_default_signal_dispositions(bench: Bench) -> None:
+    numbers = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    mask = signal.pthread_sigmask(signal.SIG_SETMASK, numbers)
     try:
-        ending = bench.script(f"kill -{int(ignored)} $$; exit 3").ending
+        status = bench.run("grep", "-E", "^Sig(Blk|Ign):", "/proc/self/status").stdout.decode()
+        codes = [bench.script(script).ending.exit_code for script in ("exit 7", "sh -c 'kill -9 $$'; exit $?")]
     finally:
-        signal.signal(ignored, before)
-    assert ending.signal == ignored
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert [int(line.split()[1], 16) for line in status.splitlines()] == [0, 0]
+    assert codes == [7, 128 + signal.SIGKILL]
 
 
 def test_idle_supervisors_are_reused(bench: Bench) -> None:
