@@ -2,9 +2,10 @@
 
 <work>/attempt-<random>/    locked by the worker that created it, while that worker lives
     job/                    the command's working directory, from which results are taken
-    tmp/                    the command's TMPDIR
+    tmp/                    the command's temporary folder
     stdout, stderr          the command's output, until it is moved to the job's folder
     source.zip              the job's source, while it is unpacked
+/tmp/ce-<random>            a link to tmp/: the command's TMPDIR, if /tmp can be written
 """
 
 from __future__ import annotations
@@ -16,19 +17,23 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
 _PREFIX = "attempt-"
+_LINK_PREFIX = "ce-"
 
 REMOVAL_SECONDS = 600
 """Time limit for removing one folder, in seconds. After that it is left to the next start of a worker."""
 
 LEVELS = 100
 """Depth of folders that are removed without the help of a program. Each level takes file descriptors."""
+
+LINKS = Path("/tmp")  # noqa: S108 - the names of the links are random, and /tmp is sticky
+"""Folder with the links to temporary folders. Its path is short, because that of a socket has up to 107 characters."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -46,6 +51,30 @@ class AttemptFolder:
     @property
     def temporary(self) -> Path:
         return self.root / "tmp"
+
+    @property
+    def short_temporary(self) -> str:
+        """A short path of `temporary`, where possible. It ends with a slash, because `find` does not follow a link."""
+        link = self._temporary_link
+        return f"{link}/" if _target(link) == str(self.temporary) else str(self.temporary)
+
+    @property
+    def _temporary_link(self) -> Path:
+        return LINKS / f"{_LINK_PREFIX}{self.root.name.removeprefix(_PREFIX)}"
+
+    def create(self) -> None:
+        """Create the folders in `root`. Raises OSError."""
+        self.job.mkdir()
+        self.temporary.mkdir(mode=0o700)
+        with suppress(OSError):
+            self._temporary_link.symlink_to(self.temporary)
+
+    def remove(self) -> None:
+        """Remove everything, as far as possible."""
+        if _target(self._temporary_link) == str(self.temporary):
+            with suppress(OSError):
+                self._temporary_link.unlink()
+        remove_folder(self.root)
 
     @property
     def stdout(self) -> Path:
@@ -72,13 +101,12 @@ class WorkFolder:
     def attempt(self) -> Iterator[AttemptFolder]:
         """Create a folder that exists inside the block. Raises OSError."""
         path, lock = self._make()
+        folder = AttemptFolder(path)
         try:
-            folder = AttemptFolder(path)
-            folder.job.mkdir()
-            folder.temporary.mkdir()
+            folder.create()
             yield folder
         finally:
-            remove_folder(path)
+            folder.remove()
             os.close(lock)
 
     def sweep(self, end_processes: Callable[[Path], None]) -> None:
@@ -90,9 +118,15 @@ class WorkFolder:
             try:
                 logger.warning("leftovers removed", extra={"action": "sweep", "folder": path.name})
                 end_processes(path)
-                remove_folder(path)
+                AttemptFolder(path).remove()
             finally:
                 os.close(lock)
+        for link in LINKS.glob(f"{_LINK_PREFIX}*"):
+            # Its attempt's folder was removed together with a data folder, for example.
+            target = Path(_target(link) or LINKS)
+            if target.parent.name.startswith(_PREFIX) and not target.exists():
+                with suppress(OSError):
+                    link.unlink()
 
     def _make(self) -> tuple[Path, int]:
         while True:
@@ -131,6 +165,14 @@ def remove_folder(path: Path) -> None:
                 logger.warning(
                     "cannot remove the folder", extra={"action": "remove", "folder": path.name}, exc_info=True
                 )
+
+
+def _target(link: Path) -> str | None:
+    """The target of a link; None if there is no such link."""
+    try:
+        return os.readlink(link)
+    except OSError:
+        return None
 
 
 def _clear(folder: int, levels: int) -> None:

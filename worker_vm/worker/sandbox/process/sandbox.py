@@ -121,7 +121,7 @@ def _environment(command: Command) -> dict[str, str]:
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": os.environ.get("LANG", "C.UTF-8"),
         "HOME": str(command.folder.job),
-        "TMPDIR": str(command.folder.temporary),
+        "TMPDIR": command.folder.short_temporary,
         **command.env,
         "ORIGIN_URL": command.origin_url,
         MARK: str(command.folder.root),
