@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cloud_executor.errors import Invalid
+from cloud_executor.model.environment import environment
+from cloud_executor.model.javascript import parse_json
 from cloud_executor.model.pool import NETWORKS, WorkerPool, parse_pools
 
 PREFIX = "EXECUTOR_"
@@ -222,6 +224,13 @@ class Settings:
         "Disk limit of a job's folder, with or without a container. A command that exceeds it is stopped, and a larger "
         "source is not fetched.",
     )
+    job_env: Mapping[str, str] | None = _setting(
+        None,
+        str,
+        "a JSON object of strings",
+        "Variables for the commands of all jobs, such as licenses and proxies: see [Environment](#environment).",
+        secret=True,
+    )
     pools: tuple[WorkerPool, ...] = _setting(
         (),
         str,
@@ -248,6 +257,7 @@ class Settings:
             memory_mib=self.job_memory,
             processes=self.job_processes,
             disk_mib=self.job_disk,
+            env=self.job_env or {},
         )
 
     @classmethod
@@ -268,6 +278,8 @@ class Settings:
                 raise InvalidSetting(f"{name} must be {found.metadata['form']}, not {text[:80]!r}.") from None
         values.setdefault("project", environ.get(PROJECT_VARIABLE) or None)
         pools = values.pop("pools", None)
+        if "job_env" in values:
+            values["job_env"] = _parse_environment(values["job_env"])
         settings = cls(**values)
         if pools is not None:
             settings = replace(settings, pools=_parse_pools(pools, settings._pool_of_settings()))
@@ -282,6 +294,15 @@ def _parse_pools(text: str, defaults: WorkerPool) -> tuple[WorkerPool, ...]:
         return parse_pools(f"{PREFIX}POOLS", text, defaults)
     except Invalid as error:
         raise InvalidSetting(str(error)) from None
+
+
+def _parse_environment(text: str) -> Mapping[str, str]:
+    name = f"{PREFIX}JOB_ENV"
+    try:
+        return environment(name, parse_json(text))
+    except Invalid as error:
+        message = str(error)
+        raise InvalidSetting(message if message.startswith(name) else f"{name}: {message}") from None
 
 
 def _check(settings: Settings) -> None:

@@ -316,6 +316,18 @@ variable "worker_image" {
   }
 }
 
+variable "job_env" {
+  description = "Variables for the commands of all jobs, such as proxies and the addresses of license servers. Jobs and everyone who can view the functions or the VMs can read them."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for name, _ in var.job_env : can(regex("^[A-Za-z_][A-Za-z0-9_]*$", name)) && !can(regex("^(ORIGIN_URL$|CLOUD_EXECUTOR_|TINI_)", name))])
+    error_message = "job_env must have names of letters, digits, and underscores that do not start with a digit and are not reserved (ORIGIN_URL, CLOUD_EXECUTOR_*, TINI_*)."
+  }
+}
+
 variable "pools" {
   description = <<-EOT
     Worker pools by name. A job goes to the first pool, by `order` and then by name, that has all labels of the job.
@@ -333,6 +345,7 @@ variable "pools" {
     - `image_patterns`: patterns of other images that a job may choose.
     - `job_network`: network of the jobs: `none`, or `bridge`, which excludes the VM's metadata server.
     - `job_cpus`, `job_memory_mib`, `job_processes`, `job_disk_mib`: limits of one job. Null: the worker's default.
+    - `job_env`: variables for the commands of the pool's jobs, in addition to those of the variable `job_env`.
     - `job_timeout_seconds`: time limit of a job that does not set one. Null: `job_max_timeout_seconds`.
     - `job_max_timeout_seconds`: maximum time limit of a job. Null: `longest_job_seconds`.
     - `subnetwork`: a subnetwork of yours to use instead of the default one. It needs Private Google Access and outbound connectivity.
@@ -358,6 +371,7 @@ variable "pools" {
     job_memory_mib          = optional(number)
     job_processes           = optional(number)
     job_disk_mib            = optional(number)
+    job_env                 = optional(map(string), {})
     job_timeout_seconds     = optional(number)
     job_max_timeout_seconds = optional(number)
     subnetwork              = optional(string)
@@ -400,6 +414,10 @@ variable "pools" {
   validation {
     condition     = alltrue([for pool in var.pools : contains(["none", "bridge"], pool.job_network)])
     error_message = "pools must have a job_network of \"none\" or \"bridge\"."
+  }
+  validation {
+    condition     = alltrue(flatten([for pool in var.pools : [for name, _ in pool.job_env : can(regex("^[A-Za-z_][A-Za-z0-9_]*$", name)) && !can(regex("^(ORIGIN_URL$|CLOUD_EXECUTOR_|TINI_)", name))]]))
+    error_message = "pools must have a job_env whose names have letters, digits, and underscores, do not start with a digit, and are not reserved (ORIGIN_URL, CLOUD_EXECUTOR_*, TINI_*)."
   }
   validation {
     condition     = alltrue([for pool in var.pools : alltrue([for label in pool.labels : can(regex("^[^,\\s]+$", label))])])

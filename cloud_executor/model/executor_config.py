@@ -16,6 +16,7 @@ from typing import Self
 
 from cloud_executor.errors import Invalid
 from cloud_executor.model import javascript
+from cloud_executor.model.environment import argument, environment
 from cloud_executor.model.json_fields import (
     MAX_TIMER,
     JsonFields,
@@ -38,9 +39,6 @@ MIN_MEMORY_MIB = 16
 MIN_CPUS = 0.01
 MAX_IMAGE_LENGTH = 512
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_RESERVED = re.compile(r"ORIGIN_URL|(?:CLOUD_EXECUTOR|TINI)_\w*")
-"""Variables that the worker sets: the server's address, and markers by which it finds the command's processes."""
 _IMAGE = re.compile(r"[A-Za-z0-9][\w.:/@+-]*", re.ASCII)
 
 
@@ -102,7 +100,7 @@ class ExecutorConfig:
             output_interval_ms=truthy.optional("outputInterval", _segment_limit),
             output_segment_lines=truthy.optional("outputSegmentSize", _segment_limit),
             timeout=fields.optional("timeout", partial(duration, unit=timedelta(seconds=1))),
-            env=fields.optional("env", _environment) or {},
+            env=fields.optional("env", environment) or {},
             image=fields.optional("image", _image),
             cpus=resources.optional("cpus", _cpus),
             memory_mib=resources.optional("memoryMiB", partial(whole_number, least=MIN_MEMORY_MIB, most=MAX_TIMER)),
@@ -111,18 +109,12 @@ class ExecutorConfig:
 
 
 def _program(path: str, value: object) -> str:
-    return _argument(path, nonempty_string(path, value))
+    return argument(path, nonempty_string(path, value))
 
 
 def _arguments(path: str, value: object) -> tuple[str, ...]:
     arguments = map(javascript.to_string, json_list(path, value))
-    return tuple(_argument(f"{path}[{index}]", argument) for index, argument in enumerate(arguments))
-
-
-def _argument(path: str, argument: str) -> str:
-    if "\0" in argument:
-        raise Invalid(f"{path} must not contain the character NUL.")
-    return javascript.to_well_formed(argument)
+    return tuple(argument(f"{path}[{index}]", given) for index, given in enumerate(arguments))
 
 
 def _artifacts(path: str, value: object) -> tuple[ResultArtifact, ...]:
@@ -159,16 +151,6 @@ def _segment_limit(path: str, value: object) -> int | None:
     """The size or age at which output is sent; None for a number that is not positive."""
     number = finite_number(path, value)
     return min(math.ceil(number), MAX_TIMER) if number > 0 else None
-
-
-def _environment(path: str, value: object) -> Mapping[str, str]:
-    variables = json_object(path, value)
-    for name in variables:
-        if not _VARIABLE.fullmatch(name):
-            raise Invalid(f"{path} has an invalid name: use letters, digits, and underscores, but no digit first.")
-        if _RESERVED.fullmatch(name):
-            raise Invalid(f"{path} must not set {name}: the worker sets it.")
-    return {name: _argument(f"{path}.{name}", string(f"{path}.{name}", value)) for name, value in variables.items()}
 
 
 def _image(path: str, value: object) -> str:

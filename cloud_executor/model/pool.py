@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cloud_executor.errors import Invalid
+from cloud_executor.model.environment import environment
 from cloud_executor.model.javascript import parse_json
 from cloud_executor.model.json_fields import (
     MAX_TIMER,
@@ -54,6 +55,8 @@ class WorkerPool:
     memory_mib: int = 2048
     processes: int = 1024
     disk_mib: int = 10240
+    env: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
+    """Variables that each command gets, unless its job sets them."""
     gpus: int = 0
     """Number of GPUs of a worker's machine; each job's container gets all of them, so slots share them."""
     timeout: timedelta | None = None
@@ -122,6 +125,8 @@ def _parse_pool(path: str, entry: object, defaults: WorkerPool) -> WorkerPool:
         value = fields.optional(name, read)
         if value is not None:
             given[attribute] = value
+    if "env" in given:
+        given["env"] = {**defaults.env, **given["env"]}
     pool = replace(defaults, **given)
     if pool.timeout is not None and pool.max_timeout is not None and pool.timeout > pool.max_timeout:
         raise Invalid(f"{path}.timeout must not be more than maxTimeout.")
@@ -161,6 +166,7 @@ _FIELDS: dict[str, tuple[str, Reader[object]]] = {
     "memoryMiB": ("memory_mib", _count),
     "processes": ("processes", _count),
     "diskMiB": ("disk_mib", _count),
+    "env": ("env", environment),
     "gpus": ("gpus", _count),
     "timeout": ("timeout", _seconds),
     "maxTimeout": ("max_timeout", _seconds),

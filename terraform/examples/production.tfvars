@@ -40,9 +40,12 @@ pools = {
     spot           = true
     slots          = 16
     max_workers    = 200
+    job_env        = { R_LIBS_SITE = "/usr/local/lib/R/shared" }
     image_patterns = ["europe-west4-docker.pkg.dev/my-project/*"]
   }
 }
+
+job_env = { LM_LICENSE_FILE = "27000@licenses.example.com" }
 
 alert_emails       = ["operations@example.com"]
 oldest_job_minutes = 720

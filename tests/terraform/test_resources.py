@@ -299,6 +299,9 @@ def test_settings_contain_the_limits_of_pools(production: list[Document]) -> Non
         assert (pools["gpu"].slots, pools["gpu"].network) == (1, "bridge")
         assert (pools["gpu"].gpus, pools["default"].gpus) == (1, 0)
         assert pools["spot"].images == ("europe-west4-docker.pkg.dev/my-project/*",)
+        license_server = {"LM_LICENSE_FILE": "27000@licenses.example.com"}
+        assert pools["spot"].env == {**license_server, "R_LIBS_SITE": "/usr/local/lib/R/shared"}
+        assert pools["default"].env == license_server
         assert pools["spot"].idle == timedelta(minutes=10)
         assert pools["default"].max_timeout == timedelta(days=1)
 

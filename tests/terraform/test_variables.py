@@ -104,6 +104,7 @@ def test_all_errors_in_pools_are_reported_at_once(variables_only: Terraform) -> 
         "accelerator_count": "0",
         "zones": '["moon-1a"]',
         "job_network": '"host"',
+        "job_env": '{"ORIGIN_URL"="x"}',
         "labels": '["a b"]',
         "image": '""',
         "job_cpus": "0",

@@ -49,6 +49,7 @@ def test_every_variable_is_read() -> None:
         "EXECUTOR_JOB_MEMORY": "100",
         "EXECUTOR_JOB_PROCESSES": "10",
         "EXECUTOR_JOB_DISK": "20",
+        "EXECUTOR_JOB_ENV": '{"NODE_PATH": "/modules"}',
         "EXECUTOR_POOLS": '[{"name": "small", "slots": 3}]',
     }
     assert environ.keys() == NAMES
@@ -78,6 +79,7 @@ def test_every_variable_is_read() -> None:
         job_memory=100,
         job_processes=10,
         job_disk=20,
+        job_env={"NODE_PATH": "/modules"},
         pools=(
             WorkerPool(
                 "small",
@@ -89,9 +91,35 @@ def test_every_variable_is_read() -> None:
                 memory_mib=100,
                 processes=10,
                 disk_mib=20,
+                env={"NODE_PATH": "/modules"},
             ),
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("A=1", "EXECUTOR_JOB_ENV: Invalid JSON"),
+        ('["A"]', "EXECUTOR_JOB_ENV must be "),
+        ('{"A": 1}', "EXECUTOR_JOB_ENV.A must be a string"),
+        ('{"A=B": "1"}', "EXECUTOR_JOB_ENV has an invalid name"),
+        ('{"ORIGIN_URL": "x"}', "EXECUTOR_JOB_ENV must not set ORIGIN_URL"),
+        ('{"A": "secret\\u0000"}', "EXECUTOR_JOB_ENV.A must not contain the character NUL."),
+    ],
+)
+def test_invalid_variables_for_jobs_are_rejected(text: str, error: str) -> None:
+    with pytest.raises(InvalidSetting) as rejected:
+        Settings.from_env({"EXECUTOR_JOB_ENV": text})
+    assert str(rejected.value).startswith(error)
+    assert "secret" not in str(rejected.value)
+
+
+def test_variables_for_jobs_are_not_shown() -> None:
+    settings = Settings.from_env({"EXECUTOR_JOB_ENV": '{"A": "secret"}', "EXECUTOR_POOLS": '[{"name": "a"}]'})
+    assert settings.worker_pools[0].env == {"A": "secret"}
+    assert "secret" not in repr(settings) + repr(settings.worker_pools)
+    assert len({settings.worker_pools[0], WorkerPool("b")}) == 2
 
 
 def test_output_may_be_kept_for_ever() -> None:

@@ -153,14 +153,29 @@ def test_the_environment_has_only_path_and_language_from_the_worker(
     job = stack.run(stack.add({"executor_config.json": config("", cmd="env", args=[])}))
     lines = stack.results(job)["job_stdout.txt"].decode().splitlines()
     environment = dict(line.partition("=")[::2] for line in lines)
-    assert set(environment) == {"PATH", "LANG", "HOME", "TMPDIR", "ORIGIN_URL", "CLOUD_EXECUTOR_ATTEMPT"}
+    assert set(environment) == {
+        *("PATH", "LANG", "HOME", "TMPDIR", "USER", "LOGNAME", "SHELL", "PYTHONUNBUFFERED"),
+        *("ORIGIN_URL", "CLOUD_EXECUTOR_ATTEMPT"),
+    }
     assert environment["ORIGIN_URL"] == ORIGIN_URL
     assert environment["PATH"] == os.environ["PATH"]
 
 
-def test_temporary_files_are_not_results_and_home_is_the_jobs_folder(stack: Stack) -> None:
-    job = stack.run(stack.add_script('echo 1 > "$TMPDIR/temporary"; echo 2 > "$HOME/result"'))
-    assert set(stack.results(job)) == {"executor_config.json", "job_stdout.txt", "job_stderr.txt", "result"}
+def test_temporary_files_and_files_in_home_are_not_results(stack: Stack) -> None:
+    script = 'echo 1 > "$TMPDIR/temporary"; mkdir ~/.cache; echo 2 > "$HOME/.cache/x"; echo 3 > result; stat -c %a ~'
+    results = stack.results(stack.run(stack.add_script(script)))
+    assert set(results) == {"executor_config.json", "job_stdout.txt", "job_stderr.txt", "result"}
+    assert results["job_stdout.txt"] == b"700\n"
+
+
+def test_a_job_overrides_the_variables_of_its_pool_and_a_pool_those_of_all_jobs(tmp_path: Path) -> None:
+    stack = Stack(
+        tmp_path,
+        EXECUTOR_JOB_ENV='{"A": "all", "B": "all", "C": "all", "PYTHONUNBUFFERED": "all"}',
+        EXECUTOR_POOLS='[{"name": "only", "env": {"B": "pool", "C": "pool"}}]',
+    )
+    job = stack.run(stack.add_script("echo $A $B $C $PYTHONUNBUFFERED", env={"C": "job"}))
+    assert stack.results(job)["job_stdout.txt"] == b"all pool job all\n"
 
 
 def test_output_files_of_the_source_are_replaced(stack: Stack, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 <work>/attempt-<random>/    locked by the worker that created it, while that worker lives
     job/                    the command's working directory, from which results are taken
+    home/                   the command's HOME
     tmp/                    the command's temporary folder
     stdout, stderr          the command's output, until it is moved to the job's folder
     source.zip              the job's source, while it is unpacked
@@ -49,6 +50,10 @@ class AttemptFolder:
         return self.root / "job"
 
     @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
     def temporary(self) -> Path:
         return self.root / "tmp"
 
@@ -65,7 +70,8 @@ class AttemptFolder:
     def create(self) -> None:
         """Create the folders in `root`. Raises OSError."""
         self.job.mkdir()
-        self.temporary.mkdir(mode=0o700)
+        for folder in (self.home, self.temporary):
+            folder.mkdir(mode=0o700)
         with suppress(OSError):
             self._temporary_link.symlink_to(self.temporary)
 
@@ -124,8 +130,8 @@ class WorkFolder:
         for link in LINKS.glob(f"{_LINK_PREFIX}*"):
             # Its attempt's folder was removed together with a data folder, for example.
             target = Path(_target(link) or LINKS)
-            if target.parent.name.startswith(_PREFIX) and not target.exists():
-                with suppress(OSError):
+            with suppress(OSError):
+                if target.parent.name.startswith(_PREFIX) and not target.exists():
                     link.unlink()
 
     def _make(self) -> tuple[Path, int]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def test_all_fields_are_parsed() -> None:
         "memoryMiB": 100,
         "processes": 10,
         "diskMiB": 20,
+        "env": {"A": "1", "B": "2"},
         "gpus": 2,
         "timeout": 0.5,
         "maxTimeout": 60,
@@ -48,12 +50,19 @@ def test_all_fields_are_parsed() -> None:
             memory_mib=100,
             processes=10,
             disk_mib=20,
+            env={"A": "1", "B": "2"},
             gpus=2,
             timeout=timedelta(seconds=0.5),
             max_timeout=timedelta(seconds=60),
             idle=timedelta(seconds=90),
         ),
     )
+
+
+def test_variables_are_added_to_those_of_all_pools() -> None:
+    defaults = replace(DEFAULTS, env={"A": "all", "B": "all"})
+    first, second = parse_pools("POOLS", '[{"name": "a", "env": {"B": "a"}}, {"name": "b"}]', defaults)
+    assert (first.env, second.env) == ({"A": "all", "B": "a"}, defaults.env)
 
 
 def test_absent_fields_have_the_default_values() -> None:

@@ -44,6 +44,15 @@ def test_the_environment_is_not_the_workers(bench: Bench, monkeypatch: pytest.Mo
     assert "GOOGLE_APPLICATION_CREDENTIALS" not in found
 
 
+def test_the_user_and_the_private_home_are_known(bench: Bench) -> None:
+    ran = bench.script(
+        'test "$(whoami)" = "$USER" && test "$USER" = "$LOGNAME" && echo "$SHELL $PYTHONUNBUFFERED $(stat -c %a ~)"; '
+        "echo kept > ~/file; cat ~/file; ls"
+    )
+    assert (ran.stdout, ran.stderr) == (b"/bin/sh 1 700\nkept\n", b"")
+    assert (bench.folder.home / "file").read_bytes() == b"kept\n"
+
+
 def test_a_job_can_add_to_the_environment_but_not_replace_its_origin_url(bench: Bench) -> None:
     bench.env = {"ADDED": "a b=\u00fc", "HOME": "/elsewhere", "ORIGIN_URL": "x"}
     found = dict(line.split("=", 1) for line in bench.run("env").stdout.decode().splitlines())

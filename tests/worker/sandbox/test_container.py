@@ -47,7 +47,17 @@ def test_only_the_jobs_folder_and_the_temporary_folder_are_writable(container_be
 def test_the_machine_is_not_visible(container_bench: Bench) -> None:
     script = "ls /; ls /proc | grep -c '^[0-9]*$'; find / -xdev -name '*.sock'; cut -d: -f1 /proc/net/dev | tail -n +3"
     lines = container_bench.script(script).stdout.decode().split()
-    assert set(lines[:-2]) == {"bin", "dev", "etc", "job", "proc", "sbin", "sys", "tmp"}  # The init process is in sbin.
+    assert set(lines[:-2]) == {
+        "bin",
+        "dev",
+        "etc",
+        "home",
+        "job",
+        "proc",
+        "sbin",
+        "sys",
+        "tmp",
+    }  # The init process is in sbin.
     assert int(lines[-2]) < 10
     assert lines[-1] == "lo"
 
@@ -86,7 +96,7 @@ def test_a_command_that_exceeds_its_process_limit(container_bench: Bench) -> Non
     """A fork bomb only affects its container, and a cancel ends it."""
     with container_bench.running("bomb() { bomb | bomb & }; touch ready; bomb; while :; do sleep 0.1; done") as ran:
         until((container_bench.folder.job / "ready").exists)
-        until(lambda: b"fork" in (container_bench.folder.job / "job_stderr.txt").read_bytes())
+        until(lambda: b"fork" in (container_bench.folder.root / "job_stderr.txt").read_bytes())
         container_bench.attempt.interrupt(Interruption.CANCELED)
     assert ran[0].ending.interrupted
 

@@ -56,7 +56,7 @@ class CommandRunner:
             files.stdout,
             files.stderr,
             limits=Limits.of(self.pool, config),
-            env=config.env,
+            env={**self.pool.env, **config.env},
             image=config.image,
         )
         try:

@@ -11,6 +11,12 @@ from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.sandbox.limits import Limits
 from worker_vm.worker.work_folder import AttemptFolder
 
+JOB_USER_NAME = "job"
+"""Name of the user that a command runs as, where the system has none."""
+
+COMMON_ENVIRONMENT: Mapping[str, str] = {"SHELL": "/bin/sh", "PYTHONUNBUFFERED": "1"}
+"""Variables that every sandbox gives to a command."""
+
 
 class CommandNotStarted(Exception):
     """The command could not be started. The message is a sentence for the job's owner."""
@@ -32,7 +38,7 @@ class Command:
     """Descriptor of the file for standard error."""
     limits: Limits = field(default_factory=Limits)
     env: Mapping[str, str] = field(default_factory=dict)
-    """Variables that the job adds to the environment."""
+    """Variables that the operator and the job add to the environment."""
     image: str | None = None
     """Image of the command's container; None for the pool's image."""
 

@@ -25,12 +25,13 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import LogConfig, Mount, Ulimit
 from docker.utils import kwargs_from_env
 
-from cloud_executor.errors import Unavailable
+from cloud_executor.errors import Unavailable, os_reason
 from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.sandbox.container.gpus import driver_folders, gpu_devices, library_path
 from worker_vm.worker.sandbox.container.registry_credentials import credentials_for
-from worker_vm.worker.sandbox.interface import Command, CommandNotStarted
+from worker_vm.worker.sandbox.interface import COMMON_ENVIRONMENT, JOB_USER_NAME, Command, CommandNotStarted
 from worker_vm.worker.sandbox.limits import MIB
+from worker_vm.worker.work_folder import AttemptFolder
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ FOLDER_LABEL = "cloud-executor.attempt-folder"
 
 JOB_FOLDER = "/job"
 """Folder of the job in the container; the command's working directory."""
+
+HOME_FOLDER = "/home/job"
+"""HOME of the command in the container."""
 
 TEMPORARY_FOLDER = "/tmp"  # noqa: S108 - in the container, it belongs to the command
 
@@ -78,6 +82,9 @@ PULL_POLL_SECONDS = 0.1
 JOB_USER = 65532
 """User and group of commands if the worker is root. Otherwise they are the worker's, which must read the results."""
 
+SYSTEM_USERS = ("root:x:0:0:root:/root:/bin/sh", "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin")
+"""Entries in the container's /etc/passwd besides the command's user. No command can become one of these users."""
+
 KILLED = 128 + signal.SIGKILL
 """Exit code of a killed container."""
 
@@ -110,7 +117,11 @@ class ContainerEngine:
         if limits.disk_mib is not None:
             ulimits.append(Ulimit(name="fsize", soft=limits.disk_mib * MIB, hard=limits.disk_mib * MIB))
         owner = f"uid={isolation.user},gid={isolation.group}"
-        mounts = [Mount(JOB_FOLDER, str(command.folder.job), type="bind")]
+        mounts = [
+            Mount(JOB_FOLDER, str(command.folder.job), type="bind"),
+            Mount(HOME_FOLDER, str(command.folder.home), type="bind"),
+            Mount("/etc/passwd", str(_passwd(command.folder, isolation)), type="bind", read_only=True),
+        ]
         if isolation.gpus:
             mounts += [Mount(*folders, type="bind", read_only=True) for folders in driver_folders().items()]
         temporary = f"rw,exec,nosuid,nodev,mode=1777,{owner},size={limits.memory_mib or TEMPORARY_MIB}m"
@@ -140,7 +151,10 @@ class ContainerEngine:
                 working_dir=JOB_FOLDER,
                 user=f"{isolation.user}:{isolation.group}",
                 environment={
-                    "HOME": JOB_FOLDER,
+                    **COMMON_ENVIRONMENT,
+                    "USER": JOB_USER_NAME,
+                    "LOGNAME": JOB_USER_NAME,
+                    "HOME": HOME_FOLDER,
                     "TMPDIR": TEMPORARY_FOLDER,
                     **(self._gpu_environment(image) if isolation.gpus else {}),
                     **command.env,
@@ -257,6 +271,18 @@ class ContainerEngine:
             raise _not_pulled(image, str(getattr(error, "explanation", None) or error)) from error
         finally:
             self._pulling.release()
+
+
+def _passwd(folder: AttemptFolder, isolation: Isolation) -> Path:
+    """Write the users that a command sees: an image rarely has the one that it runs as. Raises CommandNotStarted."""
+    path = folder.root / "passwd"
+    user = f"{JOB_USER_NAME}:x:{isolation.user}:{isolation.group}::{HOME_FOLDER}:/bin/sh"
+    try:
+        path.write_text("\n".join((*SYSTEM_USERS, user, "")))
+        path.chmod(0o644)
+    except OSError as error:
+        raise CommandNotStarted(f"The worker could not write the container's users: {os_reason(error)}.") from error
+    return path
 
 
 def _parts(image: str) -> tuple[str, str | None]:

@@ -76,7 +76,8 @@ class ContainerSandbox:
         """Whether a failed call may have left a container behind."""
 
     def run(self, command: Command, attempt: Attempt, on_output: Callable[[bytes], None] | None) -> Ending:
-        self._hand_over(command.folder.job)
+        for folder in (command.folder.job, command.folder.home):
+            self._hand_over(folder)
         try:
             with (
                 self._container(command, attempt) as container,

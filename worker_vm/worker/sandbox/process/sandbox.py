@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import pwd
 import shutil
 import subprocess
 import threading
@@ -18,7 +19,13 @@ from pathlib import Path
 
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.sandbox.command_output import CommandOutput
-from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, Ending
+from worker_vm.worker.sandbox.interface import (
+    COMMON_ENVIRONMENT,
+    JOB_USER_NAME,
+    Command,
+    CommandNotStarted,
+    Ending,
+)
 from worker_vm.worker.sandbox.limits import MIB
 from worker_vm.worker.sandbox.process.command_watch import CommandWatch, OutputPipe
 from worker_vm.worker.sandbox.process.leftovers import MARK, kill_processes_of
@@ -117,15 +124,26 @@ def _start(supervisor: Supervisor, command: Command, outputs: Sequence[int]) -> 
 
 def _environment(command: Command) -> dict[str, str]:
     """The environment of the command. Of the worker's own, it contains only the search path and the language."""
+    user = _user_name()
     return {
+        **COMMON_ENVIRONMENT,
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": os.environ.get("LANG", "C.UTF-8"),
-        "HOME": str(command.folder.job),
+        "USER": user,
+        "LOGNAME": user,
+        "HOME": str(command.folder.home),
         "TMPDIR": command.folder.short_temporary,
         **command.env,
         "ORIGIN_URL": command.origin_url,
         MARK: str(command.folder.root),
     }
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return JOB_USER_NAME
 
 
 def _end(supervisor: Supervisor, folder: Path) -> CommandEnd | None:
