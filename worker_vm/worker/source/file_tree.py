@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from cloud_executor.errors import os_reason
 from cloud_executor.model.job import Status
@@ -29,15 +30,19 @@ class FileTree:
     """Files, folders, and links below a root that was empty.
 
     Links are created at the end, so that nothing is ever written through one. Any error is a FAILED_UNZIP.
+
+    All files without a modification time get the same one: with different ones, `make` would take some for outdated.
     """
 
     def __init__(self, root: str) -> None:
         self._root = os.path.realpath(root)
         self._folders = {self._root}
         self._links: dict[str, str] = {}
+        self._folder_times: dict[str, int] = {}
+        self._now_ns = time.time_ns()
 
-    def write_file(self, name: str, mode: int, chunks: Iterable[bytes]) -> None:
-        """Write a file, replacing any file with the same name."""
+    def write_file(self, name: str, mode: int, chunks: Iterable[bytes], modified_ns: int | None = None) -> None:
+        """Write a file, replacing any file with the same name. `modified_ns` is its time, in nanoseconds since 1970."""
         path = self._path(name)
         with _errors(name):
             self._make_folder(os.path.dirname(path))
@@ -51,10 +56,14 @@ class FileTree:
                     file.write(chunk)
             # Not on creation, because of the worker's umask. The owner must be able to read the file.
             os.fchmod(descriptor, mode & 0o777 | 0o400)
+            _set_time(descriptor, self._now_ns if modified_ns is None else modified_ns)
 
-    def make_folder(self, name: str) -> None:
+    def make_folder(self, name: str, modified_ns: int | None = None) -> None:
+        path = self._path(name)
         with _errors(name):
-            self._make_folder(self._path(name))
+            self._make_folder(path)
+        if modified_ns is not None:
+            self._folder_times[path] = modified_ns
 
     def add_link(self, name: str, target: str) -> None:
         """Create a symbolic link when the tree is closed."""
@@ -64,7 +73,7 @@ class FileTree:
         self._links[path] = target
 
     def close(self) -> None:
-        """Create the links. Raises JobFailed if one leads out of the tree."""
+        """Create the links and set the times of folders. Raises JobFailed if a link leads out of the tree."""
         for path, target in self._links.items():
             name = os.path.relpath(path, self._root)
             with _errors(name):
@@ -75,6 +84,8 @@ class FileTree:
             if not self._stays_inside(path, target):
                 name = os.path.relpath(path, self._root)
                 raise JobFailed(Status.FAILED_UNZIP, f"The link {quoted_name(name)} in the source leads out of it.")
+        for path, modified_ns in self._folder_times.items():
+            _set_time(path, modified_ns)
 
     def _path(self, name: str) -> str:
         """The path of a relative name, which must stay below the root; the root itself for `.`."""
@@ -105,6 +116,12 @@ class FileTree:
         except OSError:
             return False
         return real == self._root or real.startswith(self._root + "/")
+
+
+def _set_time(file: str | int, modified_ns: int) -> None:
+    # Not every file system can store every time.
+    with suppress(OSError, OverflowError):
+        os.utime(file, ns=(modified_ns, modified_ns))
 
 
 @contextmanager

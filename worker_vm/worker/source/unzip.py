@@ -16,6 +16,7 @@ from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.sandbox.limits import MIB
+from worker_vm.worker.source.file_times import modified_ns
 from worker_vm.worker.source.file_tree import FILE_MODE, FileTree
 
 MAX_FILES = 200_000
@@ -99,12 +100,12 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, tree: FileTree, a
     mode = member.external_attr >> 16 if member.create_system in _UNIX_SYSTEMS else 0
     kind = stat.S_IFMT(mode)
     if name.endswith("/") or kind == stat.S_IFDIR:
-        tree.make_folder(name)
+        tree.make_folder(name, modified_ns(member))
     elif kind == stat.S_IFLNK:
         tree.add_link(name, _link_target(archive, member, name, attempt))
     elif kind in (0, stat.S_IFREG):
         permissions = stat.S_IMODE(mode) or FILE_MODE
-        tree.write_file(name, permissions, _contents(archive, member, name, attempt))
+        tree.write_file(name, permissions, _contents(archive, member, name, attempt), modified_ns(member))
     else:
         raise _rejected(f"{quoted_name(name)} in the source is a device, a pipe, or a socket.")
 
