@@ -52,6 +52,8 @@ def run(client: Client, path: Path, labels: Sequence[str], out: Path | None) -> 
         _cancel(client, job)
         return INTERRUPTED
     printed = _print_stdout(client, finished)
+    for warning in finished.warnings:
+        _say(f"Warning: {warning}")
     if out is not None:
         _store_results(client, finished, out)
     if finished.succeeded:

@@ -34,6 +34,8 @@ class JobInfo:
     """Reason for the failure, in one sentence."""
     logs: Mapping[str, str]
     """Blob hashes of the whole output, for the keys `stdout` and `stderr`; empty if no command was run."""
+    warnings: tuple[str, ...]
+    """Sentences about missing results, such as an artifact that matches no file."""
     secret: str | None = field(repr=False)
     """Secret that cancels the job; only in the response to the request that created it."""
 
@@ -54,6 +56,7 @@ class JobInfo:
                 cancel_requested=bool(document.get("cancelRequested")),
                 error=document.get("error"),
                 logs=dict(document.get("logs") or {}),
+                warnings=tuple(document.get("warnings") or ()),
                 secret=document.get("secret"),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:

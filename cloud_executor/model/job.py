@@ -94,6 +94,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     """Peak memory of the command in MiB, as far as the sandbox can tell."""
     logs: dict[str, str] | None = None
     """`stdout`, `stderr` -> blob hash of the whole output of the last attempt; None if no command was run."""
+    warnings: tuple[str, ...] = ()
+    """Sentences about results that the job's owner may miss."""
     pool: str | None = None
     """Worker pool that the job is published to; None: it waits for an external worker."""
     later_pools: tuple[str, ...] = ()
@@ -149,6 +151,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
             document["peakMemoryMiB"] = self.peak_memory_mib
         if self.logs is not None:
             document["logs"] = self.logs
+        if self.warnings:
+            document["warnings"] = self.warnings
         return document
 
 
@@ -190,3 +194,4 @@ class Outcome:
     peak_memory_mib: int | None = None
     logs: Mapping[str, str] | None = None
     """`stdout`, `stderr` -> blob hash."""
+    warnings: tuple[str, ...] = ()

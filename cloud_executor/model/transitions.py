@@ -128,6 +128,7 @@ def finish(job: Job, attempt: int, outcome: Outcome, now: datetime, clear_output
         durations=outcome.durations,
         peak_memory_mib=outcome.peak_memory_mib,
         logs=None if outcome.logs is None else dict(outcome.logs),
+        warnings=outcome.warnings,
         lease_expires=None,
         cancel_requested=False,
     )

@@ -162,6 +162,7 @@ def test_every_field_is_kept(job_store: JobStore) -> None:
         durations=Durations(queued=1.5, fetch=0.001, run=10.0),
         peak_memory_mib=64,
         logs={"stdout": "a" * 40, "stderr": "b" * 40},
+        warnings=("No file matches.", "Another."),
         pool="default",
         later_pools=("large",),
         attempt=7,

@@ -112,6 +112,13 @@ def test_a_failed_job_that_keeps_no_results_shows_the_end_of_both_outputs(url: s
     assert shown[-1] == "FAILED_TO_EXECUTE: The command exited with code 3."
 
 
+def test_an_artifact_without_files_has_a_warning(url: str, tmp_path: Path) -> None:
+    artifacts = [{"name": "a", "resultPatterns": ["out"]}]
+    finished = run("run", job_folder(tmp_path / "unmatched", "mkdir out; echo > out/x", artifacts), "--url", url)
+    expected = "Warning: No file matches the patterns of the artifact 'a'. 'out' is a folder; use 'out/**'."
+    assert finished.returncode == 0 and expected in lines(finished.stderr)
+
+
 def test_a_job_that_cannot_start_exits_with_1_and_the_reason(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "config", "echo", artifacts=[{"name": 5}])  # type: ignore[list-item]
     finished = run("run", folder, "--url", url)

@@ -80,6 +80,7 @@ class _Progress:
     finish_time: datetime | None = None
     result_hashes: dict[str, str] | None = None
     logs: dict[str, str] | None = None
+    warnings: tuple[str, ...] = ()
     ending: Ending | None = None
     durations: dict[str, float] = field(default_factory=dict)
 
@@ -185,6 +186,7 @@ class JobRunner:
             durations=Durations(**progress.durations),
             peak_memory_mib=ending.peak_memory_mib if ending else None,
             logs=progress.logs,
+            warnings=progress.warnings,
         )
 
     def _seconds_queued(self, job: Job) -> float:
@@ -217,10 +219,11 @@ class JobRunner:
             with progress.timed("archive"):
                 stored = store_logs(self.blobs, files, attempt)
                 progress.logs = {LOGS[name]: file.content_hash for name, file in stored.items()}
-                moved = files.move_to_job()
+                moved, warnings = files.move_to_job()
                 known = {name: file for name, file in stored.items() if name in moved}
                 results = archive(self.blobs, config.result_artifacts, folder.job, attempt, known)
         progress.result_hashes = results.hashes
+        progress.warnings = (*warnings, *results.warnings)
         if results.failure is None:
             return command.status, command.error
         _raise_if_given_back(attempt)

@@ -62,6 +62,7 @@ class ResultPatterns:
 
     def __init__(self, patterns: Sequence[str]) -> None:
         """Raises Invalid for patterns that are too long or expand to too much."""
+        self.given = tuple(patterns)
         self._match_all = not patterns
         self._names: set[str] = set()
         """Paths named by patterns without wildcards."""

@@ -36,29 +36,36 @@ class OutputFiles:
         """The descriptors by the names that the files get in the job's folder."""
         return {STDOUT_FILE: self.stdout, STDERR_FILE: self.stderr}
 
-    def move_to_job(self) -> list[str]:
+    def move_to_job(self) -> tuple[list[str], list[str]]:
         """Move the files into the job's folder, now that the command has ended.
 
-        Returns the names of those that are there. A file, link, or folder of the job that has the name of an output
-        file is kept if that output is empty. Otherwise the output replaces a file or link, but not a folder.
+        Returns the names of those that are there, and warnings for the job's owner. A file, link, or folder of the job
+        that has the name of an output file is kept if that output is empty. Otherwise the output replaces a file or
+        link, but not a folder.
         """
         try:
             # The command may have removed the folder, or put a link in its place.
             job = os.open(self.folder.job, _FOLDER)
         except OSError:
-            return []
+            return [], []
+        moved: list[str] = []
+        warnings: list[str] = []
         try:
-            return [
-                name
-                for name, path in ((STDOUT_FILE, self.folder.stdout), (STDERR_FILE, self.folder.stderr))
-                if self._move(path, name, job)
-            ]
+            for name, path in ((STDOUT_FILE, self.folder.stdout), (STDERR_FILE, self.folder.stderr)):
+                exists = _exists(name, job)
+                if exists and os.fstat(self.by_name[name]).st_size == 0:
+                    continue
+                if self._move(path, name, job):
+                    moved.append(name)
+                    if exists:
+                        warnings.append(f"The command's output replaced a file of the job, {name}.")
+                elif exists:
+                    warnings.append(f"The job made a folder {name}, so only its logs contain the command's output.")
         finally:
             os.close(job)
+        return moved, warnings
 
     def _move(self, path: Path, name: str, job: int) -> bool:
-        if os.fstat(self.by_name[name]).st_size == 0 and _exists(name, job):
-            return False
         try:
             try:
                 os.replace(path, name, dst_dir_fd=job)

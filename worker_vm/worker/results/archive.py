@@ -19,6 +19,7 @@ from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.results.result_files import ResultFile, result_files
+from worker_vm.worker.results.unmatched import UnmatchedPatterns
 from worker_vm.worker.retry import retry_while_unavailable
 
 MAX_FILES = 100_000
@@ -39,6 +40,8 @@ class Results:
     """Blob hash by artifact name."""
     failure: JobFailed | None = None
     """The first failure."""
+    warnings: tuple[str, ...] = ()
+    """Sentences about artifacts that match no file."""
 
     def failed(self, failure: JobFailed) -> None:
         self.failure = self.failure or failure
@@ -57,6 +60,7 @@ def archive(
     reported as the failure. Raises Interrupted, and Unavailable.
     """
     results = Results()
+    unmatched = UnmatchedPatterns(artifacts)
     files: dict[str, dict[str, ArtifactFile]] = {artifact.name: {} for artifact in artifacts}
 
     def store(wanted: _Wanted) -> None:
@@ -78,12 +82,15 @@ def archive(
                 files[name][wanted.file.path] = stored
 
     try:
-        _for_each(_wanted_files(artifacts, job_folder, attempt, results), store, blobs.objects.concurrency)
+        wanted_files = _wanted_files(artifacts, job_folder, attempt, results, unmatched)
+        _for_each(wanted_files, store, blobs.objects.concurrency)
         for name, entries in files.items():
             attempt.raise_if_archiving_must_stop()
             results.hashes[name] = _store_artifact(blobs, BlobMetadata.for_artifact(name, entries), attempt)
     except JobFailed as failure:
         results.failed(failure)
+    if results.failure is None:
+        results.warnings = unmatched.warnings()
     return results
 
 
@@ -96,7 +103,11 @@ class _Wanted:
 
 
 def _wanted_files(
-    artifacts: tuple[ResultArtifact, ...], job_folder: Path, attempt: Attempt, results: Results
+    artifacts: tuple[ResultArtifact, ...],
+    job_folder: Path,
+    attempt: Attempt,
+    results: Results,
+    unmatched: UnmatchedPatterns,
 ) -> Iterator[_Wanted]:
     if not artifacts:
         return
@@ -104,6 +115,7 @@ def _wanted_files(
     for file in result_files(job_folder, results.failed):
         attempt.raise_if_archiving_must_stop()
         takers = tuple(artifact.name for artifact in artifacts if artifact.patterns.matches(file.path))
+        unmatched.note(file.path, takers)
         if not takers:
             continue
         count += len(takers)
