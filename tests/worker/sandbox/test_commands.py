@@ -21,6 +21,11 @@ def test_standard_output_and_error_are_separate(bench: Bench) -> None:
     assert (ran.ending.output_error, ran.ending.exceeded) == (None, None)
 
 
+def test_output_streams_can_be_opened_again(bench: Bench) -> None:
+    ran = bench.script("echo a; echo b > /dev/stdout; echo c >&2; echo d | tee /dev/stderr; echo e > /dev/stderr")
+    assert (ran.stdout, ran.stderr) == (b"a\nb\nd\n", b"c\nd\ne\n")
+
+
 def test_output_is_reported_after_it_is_written(bench: Bench) -> None:
     heard: list[bytes] = []
     ran = bench.script("head -c 300000 /dev/zero; echo end; echo err >&2", heard.append)

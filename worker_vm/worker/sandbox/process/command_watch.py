@@ -60,6 +60,12 @@ class OutputPipe:
         self._write(chunk)
         return True
 
+    def pump_all(self) -> None:
+        """Move what the pipe holds, but no more, in case a process writes faster than this."""
+        for _ in range(PIPE_BYTES // READ_BYTES):
+            if not self.pump():
+                return
+
     def drain(self) -> None:
         """Move the rest of the output. The time is limited, in case a process still writes."""
         end = time.monotonic() + KILL_SECONDS
@@ -146,6 +152,6 @@ class CommandWatch:
         ready = {descriptor for descriptor, _ in poll.poll(milliseconds)}
         for pipe in pipes:
             if pipe.source in ready:
-                pipe.pump()
+                pipe.pump_all()
         if self._supervisor.fileno() in ready:
             self._supervisor.receive()
