@@ -88,8 +88,15 @@ def _switch(text: str) -> bool:
     return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
 
 
-def _labels(text: str) -> frozenset[str]:
-    return frozenset(label for label in (part.strip() for part in text.split(",")) if label)
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name for name in (part.strip() for part in text.split(",")) if name)
+
+
+def _origins(text: str) -> frozenset[str]:
+    origins = _names(text)
+    if not all(origin == "*" or re.fullmatch(r"https?://[^/?#@\s]+/?", origin) for origin in origins):
+        raise ValueError
+    return origins
 
 
 def _setting(
@@ -163,6 +170,20 @@ class Settings:
     nonce: str | None = _setting(
         None, str, "a string", "Shared secret that every request to the executor API must carry.", secret=True
     )
+    allowed_hosts: frozenset[str] = _setting(
+        frozenset(),
+        _names,
+        "host names separated by commas, or *",
+        "Names under which the server answers besides those of the loopback interface, if it has no nonce.",
+        shown_default="the `--host` of `executor up`",
+    )
+    allowed_origins: frozenset[str] = _setting(
+        frozenset(),
+        _origins,
+        "origins separated by commas, such as https://webgme.example.org, or *",
+        "Origins of the web pages that may use the server from a browser.",
+        shown_default="the server's own",
+    )
     worker_refresh_interval: timedelta = _setting(
         timedelta(seconds=5),
         _milliseconds,
@@ -186,7 +207,7 @@ class Settings:
         True, _switch, "true or false", "Whether `GET /rest/blob/metadata?all=1` lists blobs that are not public."
     )
     worker_labels: frozenset[str] = _setting(
-        frozenset(), _labels, "labels separated by commas", "Labels that our own workers offer."
+        frozenset(), _names, "labels separated by commas", "Labels that our own workers offer."
     )
     lease: timedelta = _setting(
         timedelta(seconds=30),

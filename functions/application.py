@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from flask import Request, Response
 
-from functions.transport import responses
 from functions.transport.errors import NoSuchRoute, error_response
+from functions.transport.origins import OriginPolicy
 from functions.transport.request_body import discard
 from functions.transport.target import Target
 
@@ -28,7 +28,8 @@ class Application:
     exactly as it was sent (`Target`). And the framework's router and contexts take more time than the functions.
     """
 
-    def __init__(self, *routes: Routes) -> None:
+    def __init__(self, origins: OriginPolicy, *routes: Routes) -> None:
+        self._origins = origins
         self._routes = routes
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -36,14 +37,15 @@ class Application:
 
     def respond(self, request: Request) -> Response:
         if request.method == "OPTIONS":
-            return responses.preflight()
-        response = self._route(request)
+            return self._origins.preflight(request.environ)
+        response = self._origins.mark(request.environ, self._route(request))
         if response.status_code >= 400:
             response.call_on_close(lambda: discard(request))
         return response
 
     def _route(self, request: Request) -> Response:
         try:
+            self._origins.check(request.environ)
             target = Target.of(request.environ)
             for routes in self._routes:
                 response = routes.respond(request, target)

@@ -20,6 +20,7 @@ from cloud_executor import composition
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.settings import Settings
 from functions.application import Application, Routes
+from functions.transport.origins import OriginPolicy
 from functions.transport.request_trace import traced
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ _ROUTES: dict[str, tuple[Callable[[], Routes], ...]] = {
 
 @cache
 def _application(entry_point: str) -> Application:
-    return Application(*(open_routes() for open_routes in _ROUTES[entry_point]))
+    origins = OriginPolicy(_settings.allowed_hosts, _settings.allowed_origins, _settings.nonce)
+    return Application(origins, *(open_routes() for open_routes in _ROUTES[entry_point]))
 
 
 _target = flask.current_app.name

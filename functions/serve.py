@@ -109,13 +109,15 @@ def _warm_up(worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on, which clients may name.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8888, show_default=True)
 @click.option("--fd", type=click.IntRange(0), help="Inherited listening socket to use instead of host and port.")
 @click.option("--workers", type=click.IntRange(1), default=PROCESSES, show_default=True, help="Number of processes.")
 def main(host: str, port: int, fd: int | None, workers: int) -> None:
     """Serve the entry point `api` until SIGTERM."""
     reset_signals()
+    allowed = os.environ.get("EXECUTOR_ALLOWED_HOSTS")
+    os.environ["EXECUTOR_ALLOWED_HOSTS"] = host if not allowed else f"{allowed},{host}"
     try:
         application = functions_framework.create_app("api", str(Path(__file__).with_name("main.py")))
     except CloudExecutorError as error:

@@ -97,7 +97,7 @@ def run_stack(options: Options) -> int:
         jobs = open_jobs(settings)
         upkeep = Upkeep(jobs.sweep, BlobUpkeep(open_blobs(settings)))
         pools = () if options.slots == 0 else settings.worker_pools
-        server, workers = _services(options.slots, pools, listener, environment, log_level)
+        server, workers = _services(options.slots, pools, options.host, listener, environment, log_level)
         services = [server, *workers]
         stack.callback(_stop, services)
         for service in services:
@@ -142,6 +142,7 @@ def _stop_signals() -> list[signal.Signals]:
 def _services(
     slots: int | None,
     pools: Sequence[WorkerPool],
+    host: str,
     listener: Listener,
     environment: Mapping[str, str],
     log_level: int,
@@ -151,7 +152,7 @@ def _services(
     server = Service(
         "server",
         "functions.serve",
-        ["--fd", str(descriptor)],
+        ["--host", host, "--fd", str(descriptor)],
         environment,
         log_level=log_level,
         file_descriptors=[descriptor],

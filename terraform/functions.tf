@@ -58,6 +58,10 @@ locals {
     EXECUTOR_ALLOW_LIST_ALL = tostring(var.list_all_blobs)
     THREADS                 = tostring(var.function_limits.concurrency)
 
+    # Cloud Run passes only requests for names of the service.
+    EXECUTOR_ALLOWED_HOSTS   = "*"
+    EXECUTOR_ALLOWED_ORIGINS = join(",", local.cors_origins)
+
     # The folder of the extracted archive. functions-framework adds only the folder of main.py to the path.
     PYTHONPATH = "/workspace"
   })

@@ -144,7 +144,7 @@ variable "requests_per_minute" {
 }
 
 variable "cors_origins" {
-  description = "Origins of web pages that upload to and download from the bucket directly, in addition to the origin of `domain`. Without a domain, add the API's own origin when you know it."
+  description = "Origins of web pages that use the API, and the bucket directly, in addition to the origin of `domain`. Without a domain, add the API's own origin when you know it."
   type        = list(string)
   default     = []
   nullable    = false

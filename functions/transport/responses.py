@@ -11,17 +11,6 @@ TEXT = "text/plain; charset=utf-8"
 BLOB_JSON = "application/json"
 EXECUTOR_JSON = "application/json; charset=utf-8"
 
-_ANY_ORIGIN = ("Access-Control-Allow-Origin", "*")
-_PREFLIGHT = (
-    _ANY_ORIGIN,
-    ("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"),
-    (
-        "Access-Control-Allow-Headers",
-        "Authorization, Content-Type, If-None-Match, If-Range, Range, X-Api-Token, X-Executor-Nonce",
-    ),
-    ("Access-Control-Max-Age", "86400"),
-)
-
 Header = tuple[str, str]
 
 _PIECE_BYTES = 64 * 1024
@@ -32,7 +21,7 @@ def response(
     body: bytes | Iterable[bytes], content_type: str, status: int = 200, headers: Iterable[Header] = ()
 ) -> Response:
     """A response with this body, which is sent as it is produced if it is an iterable."""
-    return Response(body, status, [_ANY_ORIGIN, ("Content-Type", content_type), *headers])
+    return Response(body, status, [("Content-Type", content_type), *headers])
 
 
 def text(message: str, status: int = 200, headers: Iterable[Header] = ()) -> Response:
@@ -61,8 +50,3 @@ def _joined(opening: bytes, members: Iterable[bytes], closing: bytes) -> Iterato
             yield b"".join(pending)
             pending, size = [b""], 1
     yield b"".join((*pending, closing))
-
-
-def preflight() -> Response:
-    """The response to a CORS preflight request: every origin is allowed."""
-    return Response(status=204, headers=list(_PREFLIGHT))

@@ -89,7 +89,8 @@ class Server:
             headers = {"Content-Type": "application/json", **(headers or {})}
         connection = self.connect()
         try:
-            connection.putrequest(method, path, skip_accept_encoding=True)
+            names_host = "Host" in (headers or {})
+            connection.putrequest(method, path, skip_host=names_host, skip_accept_encoding=True)
             for name, value in (headers or {}).items():
                 connection.putheader(name, value)
             if chunked:

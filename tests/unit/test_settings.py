@@ -35,6 +35,8 @@ def test_every_variable_is_read() -> None:
         "EXECUTOR_LONGEST_JOB": "3600",
         "EXECUTOR_INLINE_LIMIT": "1000",
         "EXECUTOR_NONCE": "hush",
+        "EXECUTOR_ALLOWED_HOSTS": "jobs.example.org, *",
+        "EXECUTOR_ALLOWED_ORIGINS": "https://webgme.example.org,http://localhost:3000/",
         "EXECUTOR_WORKER_REFRESH_INTERVAL": "1500",
         "EXECUTOR_CLEAR_OUTPUT_TIMEOUT": "250",
         "EXECUTOR_LABEL_JOBS": "/labels.json",
@@ -65,6 +67,8 @@ def test_every_variable_is_read() -> None:
         longest_job=timedelta(hours=1),
         inline_limit=1000,
         nonce="hush",
+        allowed_hosts=frozenset({"jobs.example.org", "*"}),
+        allowed_origins=frozenset({"https://webgme.example.org", "http://localhost:3000/"}),
         worker_refresh_interval=timedelta(milliseconds=1500),
         clear_output_timeout=timedelta(milliseconds=250),
         label_jobs=Path("/labels.json"),
@@ -120,6 +124,14 @@ def test_variables_for_jobs_are_not_shown() -> None:
     assert settings.worker_pools[0].env == {"A": "secret"}
     assert "secret" not in repr(settings) + repr(settings.worker_pools)
     assert len({settings.worker_pools[0], WorkerPool("b")}) == 2
+
+
+@pytest.mark.parametrize(
+    "origin", ["webgme.example.org", "https://a.example/path", "ftp://a.example", "https://", "**"]
+)
+def test_an_origin_has_a_scheme_and_a_host(origin: str) -> None:
+    with pytest.raises(InvalidSetting, match="EXECUTOR_ALLOWED_ORIGINS must be origins"):
+        Settings.from_env({"EXECUTOR_ALLOWED_ORIGINS": f"https://b.example,{origin}"})
 
 
 def test_output_may_be_kept_for_ever() -> None:

@@ -49,7 +49,7 @@ def test_no_file_stays_open_and_no_thread_keeps_running(start_server: StartServe
     artifact = (
         f"/rest/blob/view/{server.create_artifact('art.zip', {'a': ('softLink', file), 'b': ('softLink', file)})}"
     )
-    upload = b"POST /rest/blob/createFile/x HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n"
+    upload = b"POST /rest/blob/createFile/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4194304\r\n\r\n"
     requests: list[Callable[[], object]] = [
         lambda: server.get(path),
         lambda: server.get(path, {"Range": "bytes=5-9"}),
@@ -58,8 +58,8 @@ def test_no_file_stays_open_and_no_thread_keeps_running(start_server: StartServe
         lambda: server.send("HEAD", path),
         lambda: server.send("HEAD", artifact),
         lambda: server.get(artifact),
-        lambda: cut_off(server, b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode()),
-        lambda: cut_off(server, b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % artifact.encode()),
+        lambda: cut_off(server, b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode()),
+        lambda: cut_off(server, b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % artifact.encode()),
         lambda: cut_off(server, upload, bytes(2 * MIB)),
         lambda: server.send("POST", "/rest/blob/createFile/y", bytes(2 * MIB)),
     ]

@@ -84,7 +84,9 @@ def test_a_large_chunked_upload_uses_bounded_memory(start_server: StartServer) -
 
 def test_one_enormous_chunk_uses_bounded_memory(start_server: StartServer) -> None:
     server = start_server()
-    head = b"POST /rest/blob/createFile/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % SIZE
+    head = (
+        b"POST /rest/blob/createFile/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % SIZE
+    )
     pieces = [head, *[bytes(MIB)] * (SIZE // MIB), b"\r\n0\r\n\r\n"]
     with bounded_memory(server):
         assert server.raw_response(*pieces).status == 200

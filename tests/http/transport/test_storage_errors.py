@@ -79,7 +79,7 @@ def test_every_route_responds_with_one_sentence(
             response = client.open(path, method=method, data=body, content_type=JSON)
             assert (response.status_code, response.text) == (status, sentence), path
             assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
-            assert response.headers["Access-Control-Allow-Origin"] == "*"
+            assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
             assert response.headers.get("Retry-After") == ("5" if status == 503 else None)
             assert response.headers.get("X-WebGME-Media-Type") == ("webgme.v1" if "executor" in path else None)
 

@@ -100,26 +100,14 @@ def test_another_routes_method_is_404(server: Server, method: str, path: str) ->
     assert server.send(method, path, b"" if method == "POST" else None).status == 404
 
 
-@pytest.fixture(scope="module")
-def readable(server: Server) -> list[str]:
-    """Paths of every GET route, for existing and for missing blobs and jobs."""
-    file, job = server.create_file("head.html", b"<p>" * 1000), new_id()
-    artifact = server.create_artifact("head.zip", {"dir/a.html": ("softLink", file)})
-    server.post(f"/rest/executor/create/{job}", {"labels": ["no-worker"]})
-    server.post(f"/rest/executor/output/{job}", {"outputNumber": 0, "output": "x" * 1000})
-    existing = [
-        *("metadata", "metadata?all=1", f"metadata/{file}", f"view/{file}", f"download/{file}", f"view/{artifact}"),
-        f"view/{artifact}/dir/a.html",
-    ]
-    jobs = ["", f"info/{job}", f"output/{job}", "worker", "info/absent", "output/absent"]
-    return [*(f"/rest/blob/{path}" for path in existing), *(f"/rest/executor/{path}" for path in jobs), *BLOB_ROUTES]
-
-
 def test_head_is_get_without_a_body(server: Server, readable: list[str]) -> None:
     for path in readable:
         get = server.get(path)
         # If there were a body, it would be parsed as the start of the next response.
-        head, after = b"HEAD %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode(), b"OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n"
+        head, after = (
+            b"HEAD %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode(),
+            b"OPTIONS / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        )
         with server.raw(head) as connection:
             response = http.client.HTTPResponse(connection, method="HEAD")
             response.begin()
@@ -131,23 +119,6 @@ def test_head_is_get_without_a_body(server: Server, readable: list[str]) -> None
         assert response.status == get.status
         for name in set(get.headers) - {"Date", "Transfer-Encoding"}:
             assert response.headers[name] == get[name], (path, name)
-
-
-def test_every_response_allows_any_origin(server: Server, readable: list[str]) -> None:
-    for path in [*readable, "/", "/rest/unknown", "/rest/executor/info/%zz", "/robots.txt"]:
-        for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS"):
-            assert server.send(method, path, b"")["Access-Control-Allow-Origin"] == "*", (method, path)
-
-
-@pytest.mark.parametrize("path", ["/", "/rest/blob/createFile/x", "/rest/executor/create/x", "/nowhere"])
-def test_options_lists_the_methods_and_headers_for_other_origins(server: Server, path: str) -> None:
-    response = server.send(
-        "OPTIONS", path, headers={"Origin": "http://a.example", "Access-Control-Request-Method": "POST"}
-    )
-    assert (response.status, response.body) == (204, b"")
-    assert {"GET", "POST", "HEAD"} <= set((response["Access-Control-Allow-Methods"] or "").split(", "))
-    allowed = {name.strip().lower() for name in (response["Access-Control-Allow-Headers"] or "").split(",")}
-    assert {"content-type", "x-executor-nonce", "x-api-token", "authorization"} <= allowed
 
 
 def test_every_executor_response_has_the_media_type(server: Server, readable: list[str]) -> None:
@@ -209,7 +180,7 @@ def test_a_chunked_json_body_is_parsed(server: Server) -> None:
 
 def test_a_client_that_expects_100_continue_gets_it(server: Server) -> None:
     request = (
-        b"POST /rest/blob/createFile/e.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        b"POST /rest/blob/createFile/e HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
     )
     with server.raw(request) as connection:
         expected = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -222,10 +193,10 @@ def test_a_client_that_expects_100_continue_gets_it(server: Server) -> None:
 
 def test_a_request_target_in_absolute_form_is_reduced_to_its_path(server: Server) -> None:
     blob_hash = server.create_file("absolute.txt", b"x")
-    for origin in ("http://a.example:1", "HTTP://a.example", "https://user@a.example"):
+    for origin in ("http://localhost:1", "HTTP://localhost", "https://127.0.0.1"):
         assert server.get(f"{origin}/rest/blob/view/{blob_hash}").body == b"x"
         assert server.get(f"{origin}/rest/executor/info/a%2F{blob_hash}").status == 404
-    response = server.get("http://a.example")
+    response = server.get("http://localhost")
     assert response.status == 404
     assert sentence(response.text)
 
@@ -269,7 +240,7 @@ def test_a_rejected_upload_gets_its_response_and_the_connection_stays_usable(ser
 def test_an_interrupted_upload_leaves_nothing(start_server: StartServer, sent: int, chunked: bool) -> None:
     server = start_server()
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 4194304"
-    pieces = [b"POST /rest/blob/createFile/broken.bin HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % framing]
+    pieces = [b"POST /rest/blob/createFile/broken.bin HTTP/1.1\r\nHost: localhost\r\n%b\r\n\r\n" % framing]
     if chunked:
         pieces.append(b"400000\r\n")
     pieces.append(bytes(sent))
@@ -285,7 +256,7 @@ def test_an_interrupted_upload_leaves_nothing(start_server: StartServer, sent: i
 @EMBEDDED
 def test_an_upload_whose_client_vanishes_leaves_nothing(start_server: StartServer) -> None:
     server = start_server()
-    head = b"POST /rest/blob/createFile/broken.bin HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n"
+    head = b"POST /rest/blob/createFile/broken.bin HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4194304\r\n\r\n"
     with server.raw(head, bytes(2 * 1024 * 1024)) as connection:
         until(lambda: files_being_written(server.process_id, server.blobs))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -296,12 +267,12 @@ def test_an_upload_whose_client_vanishes_leaves_nothing(start_server: StartServe
 @EMBEDDED
 def test_a_stalled_client_is_disconnected(start_server: StartServer) -> None:
     server = start_server("serve.STALL_SECONDS = 0.5")
-    head = b"POST /rest/blob/createFile/slow.bin HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n"
+    head = b"POST /rest/blob/createFile/slow.bin HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4194304\r\n\r\n"
     response = server.raw_response(head, bytes(2 * 1024 * 1024))
     assert response.status == 400
     assert not server.stored_files()
     blob_hash = server.create_file("large.bin", bytes(64 * 1024 * 1024))
-    with server.raw(b"GET /rest/blob/view/%b HTTP/1.1\r\nHost: x\r\n\r\n" % blob_hash.encode()) as connection:
+    with server.raw(b"GET /rest/blob/view/%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % blob_hash.encode()) as connection:
         until(lambda: not _connections_in_use(server))
         received = 0
         while chunk := connection.recv(1024 * 1024):
@@ -319,7 +290,10 @@ def _connections_in_use(server: Server) -> int:
 @EMBEDDED
 def test_a_chunked_upload_cut_between_its_chunks_leaves_nothing(start_server: StartServer) -> None:
     server = start_server()
-    head = b"POST /rest/blob/createFile/cut.bin HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n"
+    head = (
+        b"POST /rest/blob/createFile/cut.bin HTTP/1.1\r\nHost: localhost\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n"
+    )
     for rest in (b"", b"0\r\n", b"5\r\nwho", b"zz\r\n", b"5\r\nwholeX"):
         with server.raw(head, rest) as connection:
             connection.shutdown(socket.SHUT_WR)
@@ -332,7 +306,8 @@ def test_a_chunked_upload_cut_between_its_chunks_leaves_nothing(start_server: St
 
 def test_bytes_beyond_the_content_length_are_not_part_of_an_upload(server: Server) -> None:
     request = (
-        b"POST /rest/blob/createFile/longer.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
+        b"POST /rest/blob/createFile/longer HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Length: 5\r\nConnection: close\r\n\r\n"
     )
     blob_hash = server.raw_response(request, b"01234 and more").blob_hash
     assert server.get(f"/rest/blob/view/{blob_hash}").body == b"01234"
@@ -355,7 +330,7 @@ def test_a_document_that_is_too_large_is_413(server: Server) -> None:
     too_much = [b" " * (1024 * 1024)] * 33
     for path in ("/rest/blob/createMetadata", "/rest/executor/create/x"):
         announced = server.raw_response(
-            b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n"
+            b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n"
             % path.encode()
         )
         assert announced.status == 413
