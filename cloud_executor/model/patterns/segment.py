@@ -18,6 +18,10 @@ from cloud_executor.model.patterns.regexp_syntax import InvalidRegExp, is_regexp
 MAX_SOURCE = 150_000
 """Maximum length of an expression's source: each negated group doubles the source after it."""
 _MAX_DEPTH = 50
+_MAX_REWRITTEN = 5_000_000
+"""Maximum number of characters that are rewritten in one segment, because groups are not closed or are negated."""
+_REREADING_COST = 8
+"""Cost of translating a character again, as a number of rewritten characters."""
 
 _ANY = "[^/]"
 _ANY_NUMBER = _ANY + "*?"
@@ -53,7 +57,7 @@ def parse_segment(glob: str) -> str | Globstar | Wildcard:
         return Globstar()
     if not glob:
         return ""
-    source, magic = _Translation(glob, depth=0).result()
+    source, magic = _Translation(glob, _Budget()).result()
     if not magic:
         return _ESCAPE.sub(r"\1", glob)
     try:
@@ -71,13 +75,26 @@ class _Group:
     """Position in the source at which the group ends, once it is closed."""
 
 
+class _Budget:
+    """Limits the time for one segment: a bracket or group that is not closed rewrites all that follows it."""
+
+    def __init__(self) -> None:
+        self._characters = _MAX_REWRITTEN
+
+    def spend(self, characters: int) -> None:
+        self._characters -= characters
+        if self._characters < 0:
+            raise Invalid("A pattern is too complex: it has too many brackets or groups that are not closed.")
+
+
 class _Translation:
     """The translation of a glob into the source of a regular expression."""
 
-    def __init__(self, glob: str, depth: int) -> None:
+    def __init__(self, glob: str, budget: _Budget, depth: int = 0) -> None:
         if depth > _MAX_DEPTH:
             raise Invalid("The brackets of a pattern are nested too deeply.")
         self._glob = glob
+        self._budget = budget
         self._depth = depth
         self._source = ""
         self._magic = False
@@ -100,6 +117,7 @@ class _Translation:
             self._reread_class(self._glob[self._class_start + 1 :])
         while self._groups:
             self._make_literal(self._groups.pop())
+            self._check_size()
         self._flush()
         if self._escaping:
             self._source += "\\\\"
@@ -210,18 +228,21 @@ class _Translation:
         if content in ("", "**"):
             source, magic = "undefined", False
         else:
-            source, magic = _Translation(content, self._depth + 1).result()
+            self._budget.spend(_REREADING_COST * len(content))
+            source, magic = _Translation(content, self._budget, self._depth + 1).result()
         self._source = self._source[: self._class_source] + "\\[" + source
         self._magic |= magic
 
     def _make_literal(self, group: _Group) -> None:
         """Make the opening of a group that is not closed literal, and the bars in it too."""
+        self._budget.spend(len(self._source))
         rest = _BAR.sub(r"\1\1\\|", self._source[group.start + len(_OPENING[group.kind]) :])
         self._source = f"{self._source[: group.start]}{_ALONE[group.kind]}\\({rest}"
         self._magic = True
 
     def _extend_lookahead(self, group: _Group) -> None:
         """Paste the source after a negated group into its lookahead: it negates the group followed by the rest."""
+        self._budget.spend(len(self._source))
         end_of_lookahead = group.end - len(_LOOKAHEAD_END)
         before, after = self._source[: group.start], self._source[group.end :]
         # The source after the group, without the ends of the groups that contain it.

@@ -99,6 +99,10 @@ def test_hard_pattern_is_matched_in_bounded_time(pattern):
 @pytest.mark.parametrize(
     "pattern",
     [
+        "+(" * 8_000,
+        "+(|" * 21_000,
+        "[" + "+(|[" * 16_000,
+        "+(!(|)" * 8_000,
         "{1..10000000}",
         "{1..99999999999999999999}",
         "{a,b}" * 30,
@@ -114,6 +118,7 @@ def test_hard_pattern_is_matched_in_bounded_time(pattern):
         "\U0001f600" * (MAX_PATTERN // 2 + 1),
         "{1..9999}*[a-z]+(x)",
     ],
+    ids=lambda pattern: pattern[:20],
 )
 def test_pattern_that_expands_to_too_much_is_rejected_with_a_sentence(pattern):
     with pytest.raises(Invalid) as caught:
