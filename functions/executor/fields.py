@@ -25,11 +25,25 @@ Fields = Mapping[str, object]
 
 _NOT_EMPTY: tuple[tuple[str, object], ...] = (("resultHashes", {}), ("outputNumber", 0))
 """Fields with a value that does not count as absent, although it is empty."""
+
+MAX_STRING = 256
+"""Maximum length of a stored string, such as a label, a name, or a time, in characters."""
+MAX_JOB_ID = 1024
+"""Maximum length of a job's id in UTF-8, in bytes; a key in Firestore may have 1,500."""
+MAX_LABELS = 64
+"""Maximum number of labels of a job or a worker."""
+MAX_RUNNING_JOBS = 1000
+"""Maximum number of jobs that a worker may report as running."""
+MAX_ARTIFACTS = 10_000
+"""Maximum number of artifacts in an update."""
+MAX_ARTIFACT_NAME = 512
+"""Maximum length of an artifact's name and hash, in characters."""
+
 _PARSE_INT = re.compile(r"\s*([+-]?[0-9]{1,18})")
 
 
 def labels(fields: Fields) -> tuple[str, ...]:
-    return _given(fields).optional("labels", _storable_strings) or ()
+    return _given(fields).optional("labels", _labels) or ()
 
 
 def job_update(fields: Fields) -> JobUpdate:
@@ -41,7 +55,7 @@ def job_update(fields: Fields) -> JobUpdate:
         start_time=given.optional("startTime", _storable_string),
         finish_time=given.optional("finishTime", _storable_string),
         worker=given.optional("worker", _storable_string),
-        labels=given.optional("labels", _storable_strings),
+        labels=given.optional("labels", _labels),
         output_number=given.optional("outputNumber", whole_number),
     )
 
@@ -57,8 +71,8 @@ def check_in(fields: Fields) -> CheckIn:
     return CheckIn(
         client_id=given.optional("clientId", _storable_string) or "",
         available_processes=int(min(max(free, 0), MAX_SAFE_INTEGER)),
-        labels=given.optional("labels", _storable_strings) or (),
-        running_jobs=given.optional("runningJobs", _storable_strings) or (),
+        labels=given.optional("labels", _labels) or (),
+        running_jobs=given.optional("runningJobs", _running_jobs) or (),
     )
 
 
@@ -81,18 +95,45 @@ def _given(fields: Fields) -> JsonFields:
     return JsonFields({name: value for name, value in fields.items() if value or (name, value) in _NOT_EMPTY})
 
 
-def _storable_string(path: str, value: object) -> str:
+def job_id(decoded: str) -> str:
+    """The id of a job to create. Raises Invalid."""
+    if len(decoded.encode("utf-8", "replace")) > MAX_JOB_ID:
+        raise Invalid(f"The job's id must not have more than {MAX_JOB_ID} bytes.")
+    return _storable_string("The job's id", decoded, MAX_JOB_ID)
+
+
+def _storable_string(path: str, value: object, longest: int = MAX_STRING) -> str:
     """A string without lone surrogates, which are valid in JSON but in no store."""
     found = string(path, value)
+    if len(found) > longest:
+        raise Invalid(f"{path} must not have more than {longest} characters.")
     if not found.isascii() and any("\ud800" <= character <= "\udfff" for character in found):
         raise Invalid(f"{path} must not contain lone surrogates.")
     return found
 
 
-def _storable_strings(path: str, value: object) -> tuple[str, ...]:
-    return tuple(_storable_string(path, element) for element in strings(path, value))
+def _storable_strings(path: str, value: object, most: int, longest: int = MAX_STRING) -> tuple[str, ...]:
+    found = strings(path, value)
+    if len(found) > most:
+        raise Invalid(f"{path} must not have more than {most} elements.")
+    return tuple(_storable_string(f"Each element of {path}", element, longest) for element in found)
+
+
+def _labels(path: str, value: object) -> tuple[str, ...]:
+    return _storable_strings(path, value, MAX_LABELS)
+
+
+def _running_jobs(path: str, value: object) -> tuple[str, ...]:
+    return _storable_strings(path, value, MAX_RUNNING_JOBS, MAX_JOB_ID)
 
 
 def _result_hashes(path: str, value: object) -> dict[str, str]:
-    hashes = json_object(path, value).items()
-    return {_storable_string(path, name): _storable_string(f"Each value of {path}", found) for name, found in hashes}
+    hashes = json_object(path, value)
+    if len(hashes) > MAX_ARTIFACTS:
+        raise Invalid(f"{path} must not have more than {MAX_ARTIFACTS} entries.")
+    return {
+        _storable_string(f"Each name in {path}", name, MAX_ARTIFACT_NAME): _storable_string(
+            f"Each value of {path}", found, MAX_ARTIFACT_NAME
+        )
+        for name, found in hashes.items()
+    }

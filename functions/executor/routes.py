@@ -22,7 +22,7 @@ from functions.executor import fields as executor_fields
 from functions.executor.auth import check_nonce
 from functions.transport import responses
 from functions.transport.errors import NoSuchRoute, error_response
-from functions.transport.request_body import json_fields
+from functions.transport.request_body import MAX_DOCUMENT_BYTES, json_fields
 from functions.transport.request_trace import trace_of
 from functions.transport.target import Target, decoded
 
@@ -63,7 +63,8 @@ class ExecutorRoutes:
             case "GET" | "HEAD", ():
                 return self._list(target.query)
             case "POST", ("create", job_hash):
-                return self._create(decoded(job_hash), json_fields(request), trace_of(request.environ))
+                job_id = executor_fields.job_id(decoded(job_hash))
+                return self._create(job_id, json_fields(request), trace_of(request.environ))
             case "POST", ("update", job_hash):
                 self.external_workers.update(decoded(job_hash), executor_fields.job_update(json_fields(request)))
                 return responses.text("OK")
@@ -74,7 +75,7 @@ class ExecutorRoutes:
                 return self._output(decoded(job_hash), target.query)
             case "POST", ("output", job_hash):
                 self.external_workers.put_output(
-                    executor_fields.output_segment(decoded(job_hash), json_fields(request))
+                    executor_fields.output_segment(decoded(job_hash), json_fields(request, MAX_DOCUMENT_BYTES))
                 )
                 return responses.text("OK")
             case "GET" | "HEAD", ("worker",):

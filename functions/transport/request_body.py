@@ -16,6 +16,9 @@ CHUNK_BYTES = 1024 * 1024
 MAX_DOCUMENT_BYTES = 32 * 1024 * 1024
 """Size limit for JSON bodies, in bytes; the largest are output segments and the metadata of large artifacts."""
 
+MAX_FIELDS_BYTES = 1024 * 1024
+"""Size limit for the fields of a request, in bytes."""
+
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 """Size limit for the rest of an unused body, in bytes; a client that sends more has its connection closed."""
 
@@ -42,28 +45,29 @@ def chunks(request: Request) -> Iterator[bytes]:
         raise BrokenUpload
 
 
-def document(request: Request) -> bytes:
+def document(request: Request, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
     """The whole body. Raises TooLarge, BrokenUpload."""
-    if (request.content_length or 0) > MAX_DOCUMENT_BYTES:
-        raise _too_large()
+    if (request.content_length or 0) > max_bytes:
+        raise _too_large(max_bytes)
     parts: list[bytes] = []
     received = 0
     for chunk in chunks(request):
         received += len(chunk)
-        if received > MAX_DOCUMENT_BYTES:
-            raise _too_large()
+        if received > max_bytes:
+            raise _too_large(max_bytes)
         parts.append(chunk)
     return b"".join(parts)
 
 
-def json_fields(request: Request) -> Mapping[str, object]:
+def json_fields(request: Request, max_bytes: int = MAX_FIELDS_BYTES) -> Mapping[str, object]:
     """The fields of a JSON object (docs/protocol.md: Request bodies).
 
-    There are none if the body has another type, is empty, or is a list. Raises Invalid for other JSON values.
+    There are none if the body has another type, is empty, or is a list. Raises Invalid for other JSON values, and
+    TooLarge, BrokenUpload.
     """
     if request.mimetype != "application/json":
         return {}
-    body = document(request)
+    body = document(request, max_bytes)
     if not body:
         return {}
     value = parse_json(body)
@@ -82,5 +86,5 @@ def discard(request: Request) -> None:
             left -= len(chunk)
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(f"The body must not be larger than {MAX_DOCUMENT_BYTES // (1024 * 1024)} MiB.")
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"The body must not be larger than {max_bytes // (1024 * 1024)} MiB.")

@@ -46,7 +46,7 @@ def segments(server: Server, job: str, query: str = "") -> list[Any]:
     "job",
     [
         *("911", "a/b", "../../etc/passwd", "ü", "😀", "\0", "a\nb", "%2F", " ", "+", ".", "__proto__", "{}"),
-        *("é" * 2048, "a'b\"c;--", "\u202e"),
+        *("é" * 496, "a'b\"c;--", "\u202e"),
     ],
 )
 def test_a_jobs_id_can_be_any_string(server: Server, job: str) -> None:
@@ -377,3 +377,31 @@ def test_requests_with_the_nonce_succeed(start_server: StartServer) -> None:
     assert server.post("/rest/executor/create/x", {}, headers).status == 200
     assert server.get("/rest/executor/info/x", headers).json["hash"] == "x"
     assert json.loads(server.get("/rest/executor/", headers).body).keys() == {"x"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (f"create/{'é' * 513}", {}),
+        ("create/x", {"labels": ["a"] * 65}),
+        ("create/x", {"labels": ["a" * 257]}),
+        ("update/x", {"status": "S" * 257}),
+        ("update/x", {"worker": "w" * 257}),
+        ("update/x", {"startTime": "t" * 257}),
+        ("update/x", {"resultHashes": {str(number): "h" for number in range(10_001)}}),
+        ("update/x", {"resultHashes": {"a": "h" * 513}}),
+        ("update/x", {"resultHashes": {"a" * 513: "h"}}),
+        ("worker", {"clientId": "c" * 257}),
+        ("worker", {"clientId": "c", "runningJobs": ["j"] * 1001}),
+        ("worker", {"clientId": "c", "labels": ["a"] * 65}),
+    ],
+    ids=range(12),
+)
+def test_stored_fields_have_a_limited_size(server: Server, path: str, body: object) -> None:
+    response = server.post(f"/rest/executor/{quote(path)}", body)
+    assert response.status == 400
+    assert "must not have more than" in response.text
+
+
+def test_a_request_with_fields_has_a_limited_size(server: Server) -> None:
+    assert server.post("/rest/executor/create/x", {"other": "x" * 1024 * 1024}).status == 413

@@ -1,5 +1,6 @@
 import json
 import math
+import tracemalloc
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -142,3 +143,23 @@ def test_truthiness_is_javascripts(value, truthy):
 def test_time_is_in_utc_with_milliseconds():
     moment = datetime(2026, 1, 31, 13, 0, 0, 7999, timezone(timedelta(hours=1)))
     assert javascript.iso_time(moment) == "2026-01-31T12:00:00.007Z"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 2_000_000, "[[]," * 400_000 + "0" + "]" * 400_000, '{"":1,' * 600_000, "[" + "1," * 1_000_000 + "1]"],
+    ids=range(4),
+)
+def test_json_with_too_many_values_is_rejected_before_it_takes_memory(text):
+    tracemalloc.start()
+    try:
+        with pytest.raises(Invalid, match="more than 1000000 values"):
+            javascript.parse_json(text)
+        assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_long_strings_are_no_values():
+    text = "[,{" * 700_000 + '\\"'
+    assert javascript.parse_json(json.dumps({"output": text, "outputNumber": 1})) == {"output": text, "outputNumber": 1}
