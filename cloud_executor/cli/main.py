@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from cloud_executor.cli.run import INTERRUPTED
+from cloud_executor.cli.messages import say, sentence
 from cloud_executor.cli.run import run as run_job
 from cloud_executor.client.client import DEFAULT_URL, Client
 from cloud_executor.errors import CloudExecutorError
 from cloud_executor.stop_signals import reset_signals
 
-NOT_STARTED = 2
-"""Exit code for bad usage, bad input, and a server that cannot be reached."""
+NOT_STARTED, INTERRUPTED = 2, 130
+"""Exit codes for bad usage, bad input, or a server that cannot be reached, and for Ctrl-C."""
 
 SERVER_MODULES = ("flask", "functions_framework", "gunicorn", "local_stack", "msgspec", "werkzeug")
 """Modules that `executor up` needs and the client does not."""
@@ -105,10 +105,12 @@ def up(host: str, port: int, data: Path, slots: int | None, emulators: bool, ver
 def run(path: Path, url: str, nonce: str | None, out: Path | None, labels: tuple[str, ...]) -> int:
     """Run the job in PATH and print its standard output.
 
-    PATH is a folder or a zip with an executor_config.json at its top level. Ctrl-C cancels the job.
+    PATH is a folder or a zip with an executor_config.json at its top level. Ctrl-C, SIGTERM, and SIGHUP cancel the job;
+    `nohup` keeps it running when the terminal closes.
 
     The exit code is 0 if the job succeeded, 1 if it failed or was canceled, 2 if the job could not be submitted or
-    followed to its end, and 130 after Ctrl-C.
+    followed to its end, 3 if it succeeded but its output or results could not be fetched or stored, and 128 plus the
+    signal's number after a signal: 130 after Ctrl-C.
     """
     with Client(url, nonce) as client:
         return run_job(client, path, labels, out)
@@ -121,10 +123,8 @@ def main() -> None:
         code = executor.main(standalone_mode=False)
     except click.ClickException as error:
         _fail(error.format_message())
-    except CloudExecutorError as error:
-        _fail(str(error))
-    except OSError as error:
-        _fail(f"{error.filename or 'A file'} cannot be used: {(error.strerror or str(error)).lower()}.")
+    except (CloudExecutorError, OSError) as error:
+        _fail(sentence(error))
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     else:
@@ -132,7 +132,7 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    click.echo(f"Error: {message}", err=True)
+    say(f"Error: {message}")
     sys.exit(NOT_STARTED)
 
 

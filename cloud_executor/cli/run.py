@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-import click
-
+from cloud_executor.cli.interrupt import Interrupted, interruptible
+from cloud_executor.cli.messages import say, sentence
 from cloud_executor.cli.status_line import StatusLine
 from cloud_executor.client.client import Client
+from cloud_executor.client.errors import ServerTimeout, TransferFailed
 from cloud_executor.client.job_info import CANCELED, JobInfo
 from cloud_executor.client.job_source import open_source
+from cloud_executor.client.result_folder import staged
 from cloud_executor.client.result_zip import unpack
 from cloud_executor.errors import CloudExecutorError, NotFound
 
-SUCCEEDED, FAILED, INTERRUPTED = 0, 1, 130
+SUCCEEDED, FAILED, NOT_FETCHED = 0, 1, 3
 """Exit codes."""
 
 STDOUT, STDERR = "job_stdout.txt", "job_stderr.txt"
@@ -35,37 +39,71 @@ def run(client: Client, path: Path, labels: Sequence[str], out: Path | None) -> 
     """Run the job and return the exit code. Raises CloudExecutorError, and OSError for files on this machine."""
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
+    job_hash: str | None = None
+    job: JobInfo | None = None
+    finished: JobInfo | None = None
+    with interruptible():
+        try:
+            job_hash = _upload(client, path)
+            job = _create(client, job_hash, labels)
+            finished = _wait(client, job)
+            return _fetch(client, job, finished, out)
+        except Interrupted as interrupt:
+            if job_hash is None:
+                say("Stopped before the job was created.")
+            elif job is None:
+                say("Stopped while the job was created, so it may run.")
+            elif finished is None:
+                _cancel(client, job)
+            else:
+                say(f"Stopped. The job has ended with {finished.status}, and its results remain on the server.")
+            return interrupt.exit_code
+
+
+def _upload(client: Client, path: Path) -> str:
     with open_source(path) as source:
-        _say(f"Uploading {source.name} ({source.size:,} bytes).")
+        say(f"Uploading {source.name} ({source.size:,} bytes).")
         source.content.seek(0)
-        job_hash = client.upload_file(source.content, source.name)
-    job = client.create_job(job_hash, labels)
-    if job.secret is not None:
-        _say(f"Created job {job.hash}.")
-    elif job.finished:
-        _say(f"Job {job.hash} has already run with the same content, so it is not run again.")
-    else:
-        _say(f"Job {job.hash} already exists with the same content. Waiting for it.")
+        return client.upload_file(source.content, source.name)
+
+
+def _create(client: Client, job_hash: str, labels: Sequence[str]) -> JobInfo:
     try:
-        finished = _wait(client, job)
-    except KeyboardInterrupt:
-        _cancel(client, job)
-        return INTERRUPTED
-    printed = _print_stdout(client, finished)
+        job = client.create_job(job_hash, labels)
+    except (TransferFailed, ServerTimeout):
+        # The server may have created the job. The same request then returns it, but without its secret.
+        job = client.create_job(job_hash, labels)
+    if job.secret is not None:
+        say(f"Created job {job.hash}.")
+    elif job.finished:
+        say(f"Job {job.hash} has already run with the same content, so it is not run again.")
+    else:
+        say(f"Job {job.hash} already exists with the same content. Waiting for it.")
+    return job
+
+
+def _fetch(client: Client, job: JobInfo, finished: JobInfo, out: Path | None) -> int:
+    """Print the output of the finished job, store its results, and return the exit code."""
+    printed = False
+    try:
+        printed = _print_stdout(client, finished)
+        if out is not None:
+            _store_results(client, finished, out)
+        problem = None
+    except (CloudExecutorError, OSError) as error:
+        problem = sentence(error)
     for warning in finished.warnings:
-        _say(f"Warning: {warning}")
-    if out is not None:
-        _store_results(client, finished, out)
+        say(f"Warning: {warning}")
+    if not finished.succeeded:
+        if not printed and (tail := _tail(client, finished, "stdout", STDOUT)):
+            _write_stdout([tail.encode(), b"\n"])
+        _explain(client, finished, known=job.finished)
+    if problem is None:
+        return SUCCEEDED if finished.succeeded else FAILED
     if finished.succeeded:
-        return SUCCEEDED
-    if not printed and (tail := _tail(client, finished, "stdout", STDOUT)):
-        click.echo(tail)
-    _explain(client, finished, known=job.finished)
-    return FAILED
-
-
-def _say(message: str) -> None:
-    click.echo(message, err=True)
+        say("The job succeeded, but its results could not be fetched. Run the same command again to fetch them.")
+    say(f"Error: {problem}")
+    return NOT_FETCHED if finished.succeeded else FAILED
 
 
 def _wait(client: Client, job: JobInfo) -> JobInfo:
@@ -75,9 +113,12 @@ def _wait(client: Client, job: JobInfo) -> JobInfo:
     def show(seen: JobInfo) -> None:
         nonlocal check_workers_at
         if seen.status == "CREATED" and time.monotonic() > check_workers_at:
-            check_workers_at = float("inf")
-            line.close()
-            _warn_without_worker(client, job)
+            check_workers_at = time.monotonic() + NO_WORKER_SECONDS
+            with suppress(CloudExecutorError):  # such as an outage: the check is repeated
+                if not _has_worker(client, job):
+                    line.close()
+                    _warn_without_worker(job)
+                check_workers_at = float("inf")
         line.show(seen)
 
     try:
@@ -86,54 +127,73 @@ def _wait(client: Client, job: JobInfo) -> JobInfo:
         line.close()
 
 
-def _warn_without_worker(client: Client, job: JobInfo) -> None:
-    if any(set(job.labels) <= set(worker.labels) for worker in client.workers()):
-        return
+def _has_worker(client: Client, job: JobInfo) -> bool:
+    return any(set(job.labels) <= set(worker.labels) for worker in client.workers())
+
+
+def _warn_without_worker(job: JobInfo) -> None:
     labels = f" with the labels {', '.join(job.labels)}" if job.labels else ""
     effect = "stops waiting" if job.secret is None else "cancels it"
-    _say(f"No worker{labels} is available, so the job waits until one starts. Ctrl-C {effect}.")
+    say(f"No worker{labels} is available, so the job waits until one starts. Ctrl-C {effect}.")
 
 
 def _cancel(client: Client, job: JobInfo) -> None:
     if job.secret is None:
-        _say("Stopped waiting. The job continues, because only its creator can cancel it.")
+        say("Stopped waiting. The job continues, because only its creator can cancel it.")
         return
-    client.cancel(job.hash, job.secret)
-    _say("Canceled the job.")
+    try:
+        client.cancel(job.hash, job.secret)
+    except (CloudExecutorError, Interrupted) as error:
+        reason = f" {error}" if isinstance(error, CloudExecutorError) else ""
+        say(f"The job may continue, because the cancel was not confirmed.{reason}")
+    else:
+        say("Canceled the job.")
 
 
 def _print_stdout(client: Client, job: JobInfo) -> bool:
-    """Print the job's standard output if it is in the results. Returns whether it is."""
-    for result_hash in job.result_hashes.values():
+    """Print the job's standard output if it succeeded or if its results have it. Returns whether it was printed."""
+    sources: list[tuple[str, str | None]] = [(result_hash, STDOUT) for result_hash in job.result_hashes.values()]
+    if job.succeeded and "stdout" in job.logs:
+        sources.append((job.logs["stdout"], None))
+    for blob_hash, path in sources:
         try:
-            for chunk in client.chunks(result_hash, STDOUT):
-                sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
+            _write_stdout(client.chunks(blob_hash, path))
             return True
         except NotFound:
             continue
     if job.succeeded:
-        _say(f"The output was not kept, because no result pattern of the job matches {STDOUT}.")
+        say(f"The output was not kept, because no result pattern of the job matches {STDOUT}.")
     return False
+
+
+def _write_stdout(chunks: Iterable[bytes]) -> None:
+    try:
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # The reader, such as `head`, needs no more. Python must not write the rest of its buffer when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _store_results(client: Client, job: JobInfo, out: Path) -> None:
     stored: set[Path] = set()
     # Artifacts are selections from the same files, so a file in several artifacts is stored once.
-    for result_hash in job.result_hashes.values():
-        with tempfile.TemporaryFile(dir=out) as zipped:
-            for chunk in client.chunks(result_hash):
-                zipped.write(chunk)
-            stored |= unpack(zipped, out)
-    _say(f"Stored {len(stored)} result file{'' if len(stored) == 1 else 's'} in {out}.")
+    with staged(out) as folder:
+        for result_hash in job.result_hashes.values():
+            with tempfile.TemporaryFile(dir=out) as zipped:
+                for chunk in client.chunks(result_hash):
+                    zipped.write(chunk)
+                stored |= unpack(zipped, folder)
+    say(f"Stored {len(stored)} result file{'' if len(stored) == 1 else 's'} in {out}.")
 
 
 def _explain(client: Client, job: JobInfo, *, known: bool) -> None:
     if written := _tail(client, job, "stderr", STDERR):
-        _say(written)
-    _say("The job was canceled." if job.status == CANCELED else f"{job.status}: {job.error or 'no reason was given.'}")
+        say(written)
+    say("The job was canceled." if job.status == CANCELED else f"{job.status}: {job.error or 'no reason was given.'}")
     if known:
-        _say("The same content runs only once. To run the job again, change a file or rename the folder or zip.")
+        say("The same content runs only once. To run the job again, change a file or rename the folder or zip.")
 
 
 def _tail(client: Client, job: JobInfo, log: str, file: str) -> str:

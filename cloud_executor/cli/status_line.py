@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import suppress
 from typing import TextIO
 
 import click
@@ -36,7 +37,8 @@ class StatusLine:
         self._shown = ""
 
     def _write(self, output: str) -> None:
-        click.echo(output, file=self._stream, nl=False)
+        with suppress(OSError):  # the terminal may be closed
+            click.echo(output, file=self._stream, nl=False)
 
 
 def _describe(job: JobInfo) -> str:

@@ -18,7 +18,7 @@ from cloud_executor.client.errors import InvalidSource, ServerError, WaitTimeout
 from cloud_executor.client.job_info import JobInfo, OutputSegment, WorkerInfo
 from cloud_executor.client.local_file import write_whole
 from cloud_executor.client.source_zip import write_zip
-from cloud_executor.client.transport import Transport, json_of, path_segment
+from cloud_executor.client.transport import OUTAGE_SECONDS, Transport, json_of, path_segment
 from cloud_executor.client.upload import upload_stream
 from cloud_executor.delays import delays
 from cloud_executor.errors import Unavailable
@@ -28,15 +28,16 @@ DEFAULT_URL = "http://127.0.0.1:8888"
 FIRST_POLL_SECONDS = 0.02
 LONGEST_POLL_SECONDS = 1.0
 
-OUTAGE_SECONDS = 60.0
-"""Longest outage of the server, in seconds, that `wait` tolerates: the server may be restarting."""
+POLL_READ_SECONDS = 15.0
+"""Read timeout of a poll, in seconds: far below the longest outage, so that a lost response does not end the wait."""
 
 
 class Client:
     """A client of one server. It is thread-safe. Close it after use, or use it in a `with` statement.
 
     Methods raise subclasses of CloudExecutorError whose messages say what to do: `ServerUnreachable`, `Forbidden`,
-    `NotFound`, `Invalid`, `Unavailable`, and others. Requests are retried after brief network failures.
+    `NotFound`, `Invalid`, `Unavailable`, and others. Requests are retried after brief network failures, and for up to a
+    minute once the server has responded, because it may be restarting.
     """
 
     def __init__(
@@ -114,8 +115,7 @@ class Client:
 
     def job(self, job_hash: str) -> JobInfo:
         """Return the job. Raises NotFound."""
-        response = self._transport.request("GET", f"/rest/executor/info/{path_segment(job_hash)}")
-        return JobInfo.from_wire(json_of(response))
+        return JobInfo.from_wire(json_of(self._transport.request("GET", _info_path(job_hash))))
 
     def wait(
         self,
@@ -131,7 +131,7 @@ class Client:
         pauses = delays(FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS, factor=1.5)
         while True:
             try:
-                job = self.job(job_hash)
+                job = self._poll(job_hash)
             except Unavailable:
                 if time.monotonic() - last_seen > OUTAGE_SECONDS:
                     raise
@@ -148,6 +148,10 @@ class Client:
                     raise WaitTimeout
                 pause = min(pause, left)
             time.sleep(pause)
+
+    def _poll(self, job_hash: str) -> JobInfo:
+        response = self._transport.request("GET", _info_path(job_hash), read_seconds=POLL_READ_SECONDS, patient=False)
+        return JobInfo.from_wire(json_of(response))
 
     def cancel(self, job_hash: str, secret: str) -> None:
         """Cancel a job with the secret from `create_job`. A finished job is unchanged. Raises NotFound, Forbidden."""
@@ -188,3 +192,7 @@ class Client:
     def tail(self, metadata_hash: str, path: str | None, size: int) -> bytes:
         """Return up to `size` bytes from the end of a file, or of one file of an artifact. Raises NotFound."""
         return read_tail(self._transport, blob_path(metadata_hash, path), size)
+
+
+def _info_path(job_hash: str) -> str:
+    return f"/rest/executor/info/{path_segment(job_hash)}"

@@ -53,19 +53,27 @@ def stream_blob(transport: Transport, url_path: str) -> Iterator[bytes]:
 
 def read_tail(transport: Transport, url_path: str, size: int) -> bytes:
     """Return up to `size` bytes from the end. Raises NotFound."""
+    for pause in (*RESUME_SECONDS, None):
+        try:
+            return _tail(transport, url_path, size)
+        except IncompleteResponse as error:
+            if pause is None:
+                raise TransferFailed from error
+            time.sleep(pause)
+        except OutOfRange:
+            return b""  # an empty file has no satisfiable range
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _tail(transport: Transport, url_path: str, size: int) -> bytes:
     last: deque[bytes] = deque()
     kept = 0
-    try:
-        with transport.stream(url_path, _UNCOMPRESSED | {"Range": f"bytes=-{size}"}) as response:
-            for chunk in response.iter_bytes():
-                last.append(chunk)
-                kept += len(chunk)
-                while kept - len(last[0]) >= size:
-                    kept -= len(last.popleft())
-    except IncompleteResponse as error:
-        raise TransferFailed from error
-    except OutOfRange:
-        return b""  # an empty file has no satisfiable range
+    with transport.stream(url_path, _UNCOMPRESSED | {"Range": f"bytes=-{size}"}) as response:
+        for chunk in response.iter_bytes():
+            last.append(chunk)
+            kept += len(chunk)
+            while kept - len(last[0]) >= size:
+                kept -= len(last.popleft())
     return b"".join(last)[-size:]
 
 

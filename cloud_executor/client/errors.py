@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from cloud_executor.errors import (
     CloudExecutorError,
     Conflict,
@@ -41,6 +43,26 @@ class ServerUnreachable(Unavailable):
         )
 
 
+class UntrustedCertificate(CloudExecutorError):
+    """The server's certificate is not trusted."""
+
+    def __init__(self, url: str, error: ssl.SSLCertVerificationError) -> None:
+        what_to_do = _CERTIFICATE_HINTS.get(
+            error.verify_code, "set SSL_CERT_FILE to a file with the certificate of its authority"
+        )
+        reason = error.verify_message.rstrip(".")
+        super().__init__(f"The certificate of the server at {url} is not trusted ({reason}): {what_to_do}.")
+
+
+_CERTIFICATE_HINTS = {
+    9: "check the clock of this machine",
+    10: "renew the certificate",
+    62: "use the host name that it was issued for",
+    64: "use the host name that it was issued for",
+}
+"""What to do about OpenSSL's codes for a date in the future, an expired certificate, and a wrong name or IP address."""
+
+
 class ServerTimeout(Unavailable):
     """The server did not respond in time: try again."""
 
@@ -71,7 +93,9 @@ ERRORS_BY_STATUS: dict[int, type[CloudExecutorError]] = {
     413: TooLarge,
     416: OutOfRange,
     429: QuotaExceeded,
+    502: Unavailable,
     503: Unavailable,
+    504: Unavailable,
     507: StorageFull,
 }
 """Error classes for the API's HTTP status codes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from cloud_executor.client.errors import (
     ServerTimeout,
     ServerUnreachable,
     TransferFailed,
+    UntrustedCertificate,
     WrongNonce,
 )
 from cloud_executor.errors import CloudExecutorError, NotFound, Unavailable
@@ -29,7 +31,16 @@ TIMEOUT = httpx.Timeout(connect=10, read=120, write=120, pool=120)
 RETRY_SECONDS = (0.1, 0.3, 0.8)
 """Delays before retries, in seconds."""
 
-RESUME_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+OUTAGE_SECONDS = 60.0
+"""Longest outage, in seconds, of a server that has responded before: it is probably restarting."""
+
+OUTAGE_RETRY_SECONDS = 1.0
+"""Delay between the retries during an outage, in seconds."""
+
+_OUTAGE_STATUSES = frozenset({502, 503, 504})
+"""Statuses of a server, or of the proxy in front of it, that cannot respond now."""
+
+RESUME_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 20.0)
 """Delays before resuming a transfer, in seconds. When all are used up without a new byte, the transfer fails."""
 
 LONGEST_RETRY_AFTER_SECONDS = 5.0
@@ -56,13 +67,18 @@ class Transport:
         self.url = url.rstrip("/")
         self._nonce = nonce
         self._token = token
+        self._has_responded = False
         try:
             parsed = httpx.URL(self.url)
             if parsed.scheme not in ("http", "https") or not parsed.host:
                 raise InvalidAddress
             # A proxy that the environment names cannot reach this machine's loopback addresses.
             self._client = httpx.Client(
-                base_url=parsed, timeout=TIMEOUT, transport=http, trust_env=not _is_loopback(parsed.host)
+                base_url=parsed,
+                timeout=TIMEOUT,
+                transport=http,
+                trust_env=not _is_loopback(parsed.host),
+                verify=httpx.create_ssl_context(),
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise InvalidAddress from error
@@ -80,11 +96,13 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         repeatable: bool = True,
         read_seconds: float | None = None,
+        patient: bool = True,
     ) -> httpx.Response:
         """Return the whole response.
 
         A request that is not `repeatable` is retried only if the server cannot have acted on it. `read_seconds` is the
-        read timeout, if it differs from the default.
+        read timeout, if it differs from the default. A request that is not `patient` fails soon if the server is
+        unreachable, even if it has responded before.
         """
         timeout = TIMEOUT.as_dict() | ({} if read_seconds is None else {"read": read_seconds})
 
@@ -99,14 +117,15 @@ class Transport:
                 timeout=httpx.Timeout(**timeout),
             )
 
-        response = self._send(build, repeatable)
-        try:
-            response.read()
-        except httpx.TransportError as error:
-            raise TransferFailed from error
-        finally:
-            response.close()
-        return response
+        def send() -> httpx.Response:
+            response = self._follow(build())
+            try:
+                response.read()
+            finally:
+                response.close()
+            return response
+
+        return self._send(send, repeatable=repeatable, patient=patient)
 
     def post_json(self, path: str, document: object, *, repeatable: bool = True) -> httpx.Response:
         """POST a JSON document and return the response."""
@@ -138,7 +157,7 @@ class Transport:
     def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
         """GET a response and stream its body. Raises IncompleteResponse if the body ends early."""
         response = self._send(
-            lambda: self._client.build_request("GET", path, headers=self._headers(path, headers)), repeatable=True
+            lambda: self._follow(self._client.build_request("GET", path, headers=self._headers(path, headers)))
         )
         try:
             yield response
@@ -155,12 +174,18 @@ class Transport:
             found["x-api-token"] = self._token
         return found
 
-    def _send(self, build: Callable[[], httpx.Request], repeatable: bool) -> httpx.Response:
-        """Return an unread response with a status below 400."""
-        for pause in (*RETRY_SECONDS, None):
+    def _send(
+        self, send: Callable[[], httpx.Response], *, repeatable: bool = True, patient: bool = True
+    ) -> httpx.Response:
+        """Return a response with a status below 400."""
+        pauses = self._pauses(patient)
+        while True:
+            pause = next(pauses, None)
             try:
-                response = self._follow(build())
+                response = send()
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                if (untrusted := _tls_error_of(error, self.url)) is not None:
+                    raise untrusted from error
                 if pause is None:
                     raise ServerUnreachable(self.url) from error
             except httpx.TimeoutException as error:
@@ -171,14 +196,24 @@ class Transport:
             except httpx.InvalidURL as error:
                 raise InvalidAddress from error
             else:
+                if response.status_code not in _OUTAGE_STATUSES:
+                    self._has_responded = True
                 if response.status_code < 400:
                     return response
                 failure = _error_of(response, self._nonce)
-                if response.status_code != 503 or pause is None:
+                # A server that responds with 503 has not acted on the request.
+                retriable = response.status_code in (_OUTAGE_STATUSES if repeatable else {503})
+                if not retriable or pause is None:
                     raise failure
                 pause = max(pause, _retry_after(response))
             time.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+
+    def _pauses(self, patient: bool) -> Iterator[float]:
+        """Yield the delays before retries."""
+        yield from RETRY_SECONDS
+        end = time.monotonic() + OUTAGE_SECONDS
+        while patient and self._has_responded and time.monotonic() < end:
+            yield OUTAGE_RETRY_SECONDS
 
     def _follow(self, request: httpx.Request) -> httpx.Response:
         """Send the request and follow redirects. The secrets are not sent to other servers."""
@@ -223,6 +258,18 @@ def _error_of(response: httpx.Response, nonce: str | None) -> CloudExecutorError
         )
     error_class = ERRORS_BY_STATUS.get(response.status_code, ServerError)
     return error_class(message or f"The server responded with {response.status_code} {response.reason_phrase}.")
+
+
+def _tls_error_of(error: httpx.HTTPError, url: str) -> CloudExecutorError | None:
+    """Return the error for a failed TLS handshake; None for other failures."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return UntrustedCertificate(url, cause)
+    if cause is not None and cause.reason == "WRONG_VERSION_NUMBER":
+        return ServerError(f"The server at {url} does not use TLS: give an address that begins with http://.")
+    return None
 
 
 def _storage_error_of(response: httpx.Response) -> CloudExecutorError:

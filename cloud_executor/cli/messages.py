@@ -1,0 +1,22 @@
+"""Messages of the command on standard error."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import click
+
+from cloud_executor.errors import CloudExecutorError
+
+
+def sentence(error: CloudExecutorError | OSError) -> str:
+    """Return the reason for a failure as one sentence."""
+    if isinstance(error, CloudExecutorError):
+        return str(error)
+    return f"{error.filename or 'A file'} cannot be used: {(error.strerror or str(error)).lower()}."
+
+
+def say(message: str) -> None:
+    """Print the message. A closed terminal does not end the command, which may still have to cancel a job."""
+    with suppress(OSError):
+        click.echo(message, err=True)

@@ -1,0 +1,49 @@
+"""Result files that appear in a folder all together or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PREFIX = ".results-"
+"""Beginning of the name of the hidden folder in which the files are collected."""
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder. At the end of the block, its files move to `folder` and replace files of the same names.
+
+    If the block fails, or a file cannot have its name in `folder`, the folder is unchanged. Raises OSError.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=PREFIX) as name:
+            staging = Path(name)
+            yield staging
+            _publish(staging, folder)
+    except OSError as error:
+        # The user knows only the folder.
+        if error.filename is None or str(error.filename).startswith(str(folder / PREFIX)):
+            error.filename = str(folder)
+        raise
+
+
+def _publish(staging: Path, folder: Path) -> None:
+    files = [path.relative_to(staging) for path in staging.rglob("*") if not path.is_dir()]
+    for file in files:
+        _check_place(folder, file)
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staging / file, folder / file)
+
+
+def _check_place(folder: Path, file: Path) -> None:
+    """Raises OSError if a folder has the name of the file, or a file the name of one of its folders."""
+    if (folder / file).is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / file))
+    for parent in file.parents:
+        if (folder / parent).exists() and not (folder / parent).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder / parent))
