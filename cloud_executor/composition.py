@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cloud_executor.blobs.downloads import Downloads
 from cloud_executor.blobs.store import BlobStore
 from cloud_executor.clock import Clock, system_clock
+from cloud_executor.installation import install_command
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.clients import JobClients
 from cloud_executor.jobs.dead_letters import DeadLetters
@@ -154,6 +155,4 @@ def _open_pubsub(settings: Settings) -> PubSubJobQueue:
 
 
 def _not_installed(variable: str, value: str, extra: str) -> InvalidSetting:
-    return InvalidSetting(
-        f"{variable}={value} needs libraries that are not installed: pip install 'cloud-executor[{extra}]'."
-    )
+    return InvalidSetting(f"{variable}={value} needs libraries that are not installed: run `{install_command(extra)}`.")

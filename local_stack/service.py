@@ -21,11 +21,10 @@ STABLE_SECONDS = 10.0
 """Run time, in seconds, after which earlier failed starts no longer count."""
 
 MAX_FAILED_STARTS = 5
-"""Number of consecutive failed starts after which the stack gives up."""
+"""Number of consecutive failed starts after which a stack that is not ready yet gives up."""
 
 FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 2.0
-"""Pauses before restarts, in seconds. The pause grows with each failed start."""
+"""Pause before the first restart, in seconds. It grows with each failed start, up to the service's longest pause."""
 
 _NOT_STARTED = 2
 """Exit code of a process that cannot start and has printed the reason."""
@@ -54,6 +53,7 @@ class Service:
         environment: Mapping[str, str],
         *,
         log_level: int,
+        longest_pause_seconds: float,
         file_descriptors: Sequence[int] = (),
     ) -> None:
         self._name = name
@@ -63,7 +63,8 @@ class Service:
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._failed_starts = 0
-        self._pauses = delays(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        self._longest_pause_seconds = longest_pause_seconds
+        self._pauses = delays(FIRST_PAUSE_SECONDS, longest_pause_seconds)
         self._restart_at = 0.0
 
     @property
@@ -83,7 +84,10 @@ class Service:
         )
 
     def check(self, *, starting: bool) -> None:
-        """Restart the process if it has ended. Raises ServiceFailed and, if `starting`, ServiceNotStarted."""
+        """Restart the process if it has ended, after a pause.
+
+        Raises ServiceNotStarted and ServiceFailed if `starting`, but never later: a job can kill its worker repeatedly.
+        """
         if self._process is None:
             if time.monotonic() >= self._restart_at:
                 self.start()
@@ -96,9 +100,9 @@ class Service:
             raise ServiceNotStarted
         if time.monotonic() - self._started >= STABLE_SECONDS:
             self._failed_starts = 0
-            self._pauses = delays(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+            self._pauses = delays(FIRST_PAUSE_SECONDS, self._longest_pause_seconds)
         self._failed_starts += 1
-        if self._failed_starts == MAX_FAILED_STARTS:
+        if starting and self._failed_starts >= MAX_FAILED_STARTS:
             raise ServiceFailed(
                 f"The {self._name} ended {MAX_FAILED_STARTS} times shortly after its start; stopping the stack. "
                 "The messages above say why."

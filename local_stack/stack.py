@@ -58,6 +58,18 @@ PROBE_SECONDS = 0.5
 MAX_DELIVERIES = 20
 """Deliveries of a message before it becomes a dead letter, with emulators. Terraform sets the same number."""
 
+CHECK_SANDBOX_SECONDS = 1800.0
+"""Longest time, in seconds, for a worker to show that it can start a container. It may have to pull an image."""
+
+LONGEST_SERVER_PAUSE_SECONDS = 2.0
+"""Longest pause before a restart of the server, in seconds: clients wait for it."""
+
+LONGEST_WORKER_PAUSE_SECONDS = 60.0
+"""Longest pause before a restart of a worker, in seconds. The command of a job may have killed it."""
+
+WAITING_FOR_WORKERS_SECONDS = 5.0
+"""Time, in seconds, after which a message says that the stack waits for containers."""
+
 STOP_SECONDS = 8.0
 """Time, in seconds, for the processes to stop before they are killed."""
 
@@ -111,7 +123,7 @@ def run_stack(options: Options) -> int:
         if not listener.is_private and settings.nonce is None:
             click.echo(OPEN_ADDRESS_WARNING, err=True)
         try:
-            if _wait_until_ready(services, workers, listener.url, settings.nonce, stopping):
+            if _wait_until_ready(services, workers, listener.url, settings, stopping):
                 click.echo(_ready_line(options, pools, data, listener.url))
                 while not stopping.wait(CHECK_SECONDS):
                     for service in services:
@@ -155,21 +167,32 @@ def _services(
         ["--host", host, "--fd", str(descriptor)],
         environment,
         log_level=log_level,
+        longest_pause_seconds=LONGEST_SERVER_PAUSE_SECONDS,
         file_descriptors=[descriptor],
     )
-    arguments = ["--origin-url", listener.url, *([] if slots is None else ["--slots", str(slots)])]
+    arguments = ["--check", "--origin-url", listener.url, *([] if slots is None else ["--slots", str(slots)])]
     return server, [
-        Service("worker", "worker_vm.worker.main", ["--pool", pool.name, *arguments], environment, log_level=log_level)
+        Service(
+            "worker",
+            "worker_vm.worker.main",
+            ["--pool", pool.name, *arguments],
+            environment,
+            log_level=log_level,
+            longest_pause_seconds=LONGEST_WORKER_PAUSE_SECONDS,
+        )
         for pool in pools
     ]
 
 
 def _wait_until_ready(
-    services: list[Service], workers: list[Service], url: str, nonce: str | None, stopping: threading.Event
+    services: list[Service], workers: list[Service], url: str, settings: Settings, stopping: threading.Event
 ) -> bool:
     """Return False if the stack is to stop instead. Raises ServiceNotStarted, ServiceFailed."""
-    end = time.monotonic() + READY_SECONDS
-    headers = {} if nonce is None else {"x-executor-nonce": nonce}
+    started = time.monotonic()
+    contained = bool(workers) and settings.sandbox == "container"
+    end = started + (CHECK_SANDBOX_SECONDS if contained else READY_SECONDS)
+    told = not contained
+    headers = {} if settings.nonce is None else {"x-executor-nonce": settings.nonce}
     with httpx.Client(base_url=url, headers=headers, timeout=PROBE_SECONDS, trust_env=False) as server:
         while not stopping.is_set():
             for service in services:
@@ -179,6 +202,9 @@ def _wait_until_ready(
             own = {f"{socket.gethostname() or 'unknown'}_{worker.pid}" for worker in workers}
             if listed is not None and own <= listed:
                 return True
+            if not told and time.monotonic() > started + WAITING_FOR_WORKERS_SECONDS:
+                told = True
+                click.echo("Waiting for the workers, which may be pulling the images of containers ...", err=True)
             if time.monotonic() > end:
                 raise ServiceFailed("The server and workers did not become ready in time; stopping.")
             stopping.wait(CHECK_SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shlex
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from cloud_executor.cli.messages import say, sentence
 from cloud_executor.cli.run import run as run_job
 from cloud_executor.client.client import DEFAULT_URL, Client
 from cloud_executor.errors import CloudExecutorError
+from cloud_executor.installation import install_command
 from cloud_executor.stop_signals import reset_signals
 
 NOT_STARTED, INTERRUPTED = 2, 130
@@ -20,8 +20,6 @@ NOT_STARTED, INTERRUPTED = 2, 130
 
 SERVER_MODULES = ("flask", "functions_framework", "gunicorn", "local_stack", "msgspec", "werkzeug")
 """Modules that `executor up` needs and the client does not."""
-
-INSTALL_SERVER = shlex.join([sys.executable, "-m", "pip", "install", "cloud-executor[server]"])
 
 
 @click.group(no_args_is_help=False)
@@ -65,7 +63,9 @@ def up(host: str, port: int, data: Path, slots: int | None, emulators: bool, ver
     Ctrl-C stops it. Restart it and it resumes where it left off.
     """
     if any(importlib.util.find_spec(module) is None for module in SERVER_MODULES):
-        raise click.UsageError(f"`executor up` needs the server, which is not installed. Run: {INSTALL_SERVER}")
+        raise click.UsageError(
+            f"`executor up` needs the server, which is not installed. Run: {install_command('server')}"
+        )
     from local_stack.stack import Options, run_stack
 
     return run_stack(Options(host=host, port=port, data=data, slots=slots, emulators=emulators, verbose=verbose))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from stack_process import COMMAND, StackProcess, StartStack, environment, job_folder, processes_of, run, until
+from stack_process import COMMAND, PROJECT, StackProcess, StartStack, environment, job_folder, processes_of, run, until
 
 from cloud_executor import JobInfo
 from cloud_executor.errors import CloudExecutorError
@@ -203,19 +204,46 @@ def test_a_killed_server_is_replaced_at_the_same_address(start_stack: StartStack
     assert_no_process_is_left(stack)
 
 
-def test_a_program_that_keeps_ending_stops_the_stack(start_stack: StartStack) -> None:
+def test_a_worker_that_keeps_ending_is_restarted_and_the_server_continues(start_stack: StartStack) -> None:
     stack = start_stack("--slots", "1")
-    killed = set()
-    while stack.process.poll() is None:
+    server = stack.pid_of("functions.serve")
+    killed: set[int] = set()
+
+    def kill_worker() -> bool:
         worker = stack.pid_of("worker_vm.worker.main")
         if worker is not None and worker not in killed:
             killed.add(worker)
             os.kill(worker, signal.SIGKILL)
-    assert stack.wait() == 1
-    assert len(killed) == 5
-    last = stack.errors.read_text().splitlines()[-1]
-    assert last.startswith("Error: The worker ended 5 times shortly after its start")
+        return len(killed) == 6
+
+    until(kill_worker, 60)
+    with stack.client as client:
+        assert client.workers() is not None
+    assert stack.pid_of("functions.serve") == server
+    assert stack.stop() == 0
+    pauses = [float(found) for found in re.findall(r'"pause_seconds": ?([0-9.]+)', stack.errors.read_text())]
+    assert pauses[:5] == [0.2, 0.4, 0.8, 1.6, 3.2]
     assert_no_process_is_left(stack)
+
+
+@pytest.fixture
+def without_docker(tmp_path: Path) -> str:
+    """PYTHONPATH of an installation without the library docker."""
+    (tmp_path / "missing").mkdir()
+    (tmp_path / "missing" / "docker.py").write_text("raise ModuleNotFoundError(\"No module named 'docker'\")")
+    return f"{tmp_path / 'missing'}:{PROJECT}"
+
+
+def test_a_missing_library_for_containers_is_named(tmp_path: Path, without_docker: str) -> None:
+    up = ("up", "--port", "0", "--data", tmp_path / "data")
+    rejected = run(*up, EXECUTOR_SANDBOX="container", EXECUTOR_IMAGE="any", PYTHONPATH=without_docker, cwd=tmp_path)
+    assert_rejected(rejected, "EXECUTOR_SANDBOX=container", f" -m pip install --editable '{PROJECT}[vm]'`")
+
+
+def test_a_worker_that_cannot_start_commands_is_not_ready(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    rejected = run("up", "--port", "0", "--data", tmp_path / "data", "--slots", "1", PATH=str(tmp_path / "bin"))
+    assert_rejected(rejected, "The worker pool default cannot run jobs. The command 'true' was not found.")
 
 
 def test_a_port_in_use_is_rejected(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ TOPS = ("bench", "cloud_executor", "deploy", "functions", "local_stack", "worker
 MODULES = sorted(path for top in TOPS for path in (PROJECT / top).rglob("*.py"))
 
 CORE = ("cloud_executor.errors", "cloud_executor.model", "cloud_executor.ports")
-PROCESS = ("cloud_executor.json_logging", "cloud_executor.stop_signals")
+PROCESS = ("cloud_executor.installation", "cloud_executor.json_logging", "cloud_executor.stop_signals")
 HELPERS = ("cloud_executor.clock", "cloud_executor.delays", "cloud_executor.parallel")
 USE_CASES = (*CORE, *HELPERS, "cloud_executor.blobs", "cloud_executor.jobs")
 SERVER = (*USE_CASES, *PROCESS, "cloud_executor.settings", "cloud_executor.composition")
@@ -22,6 +22,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor.errors": (),
     "cloud_executor.clock": (),
     "cloud_executor.delays": (),
+    "cloud_executor.installation": (),
     "cloud_executor.parallel": (),
     "cloud_executor.model": ("cloud_executor.errors",),
     "cloud_executor.ports": CORE,
@@ -37,6 +38,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor.cli": (
         "cloud_executor.client",
         "cloud_executor.errors",
+        "cloud_executor.installation",
         "cloud_executor.model",
         "cloud_executor.stop_signals",
         "local_stack.stack",

@@ -19,6 +19,7 @@ import click
 
 from cloud_executor.composition import open_blobs, open_jobs
 from cloud_executor.errors import CloudExecutorError, os_reason
+from cloud_executor.installation import install_command
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.settings import InvalidSetting, Settings
@@ -28,6 +29,7 @@ from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.job_runner import JobRunner
 from worker_vm.worker.machine.health import health_page
 from worker_vm.worker.machine.instance_group import own_instance_group
+from worker_vm.worker.sandbox.check import check_sandbox
 from worker_vm.worker.sandbox.interface import Sandbox
 from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
@@ -67,6 +69,7 @@ logger = logging.getLogger(__name__)
     type=click.FloatRange(0, min_open=True),
     help="Idle time after which the worker removes its machine from its managed instance group.  [default: the pool's]",
 )
+@click.option("--check", is_flag=True, help="Check that commands can be started before taking the first job.")
 def main(
     slots: int | None,
     pool: str | None,
@@ -74,6 +77,7 @@ def main(
     work: Path | None,
     health_port: int,
     idle_minutes: float | None,
+    check: bool,
 ) -> None:
     """Run jobs until SIGTERM or SIGINT; running jobs then go to other workers."""
     reset_signals()
@@ -87,6 +91,8 @@ def main(
         folder = open_work_folder(root)
         sandbox = open_sandbox(own, root)
         folder.sweep(sandbox.end_leftovers)
+        if check:
+            check_sandbox(sandbox, own, folder, stopping)
         if idle_minutes is not None:
             own = replace(own, idle=timedelta(minutes=idle_minutes))
         worker = open_worker(settings, folder, sandbox, stopping, pool=own, slots=slots, origin_url=origin_url)
@@ -125,12 +131,17 @@ def open_work_folder(path: Path) -> WorkFolder:
 
 
 def open_sandbox(pool: WorkerPool, work: Path) -> Sandbox:
-    """The configured sandbox, from which the leftovers of dead workers are removed. Raises Unavailable."""
+    """The configured sandbox, without the leftovers of dead workers. Raises Unavailable, InvalidSetting."""
     if pool.image is None:
         return ProcessSandbox()
     # Imported here because the docker package is only installed on machines that have an engine.
-    from worker_vm.worker.sandbox.container.engine import ContainerEngine
-    from worker_vm.worker.sandbox.container.sandbox import ContainerSandbox
+    try:
+        from worker_vm.worker.sandbox.container.engine import ContainerEngine
+        from worker_vm.worker.sandbox.container.sandbox import ContainerSandbox
+    except ModuleNotFoundError as error:
+        raise InvalidSetting(
+            f"EXECUTOR_SANDBOX=container needs a library that is not installed: run `{install_command('vm')}`."
+        ) from error
 
     sandbox = ContainerSandbox(ContainerEngine(), pool.image, pool.network, pool.gpus)
     sandbox.end_strays(work)

@@ -22,6 +22,10 @@ class CommandNotStarted(Exception):
     """The command could not be started. The message is a sentence for the job's owner."""
 
 
+class ImageMissing(CommandNotStarted):
+    """The image of the command's container does not exist, or the worker may not read it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A command to run in the folder of a job."""

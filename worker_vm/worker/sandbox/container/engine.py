@@ -29,7 +29,13 @@ from cloud_executor.errors import Unavailable, os_reason
 from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.sandbox.container.gpus import driver_folders, gpu_devices, library_path
 from worker_vm.worker.sandbox.container.registry_credentials import credentials_for
-from worker_vm.worker.sandbox.interface import COMMON_ENVIRONMENT, JOB_USER_NAME, Command, CommandNotStarted
+from worker_vm.worker.sandbox.interface import (
+    COMMON_ENVIRONMENT,
+    JOB_USER_NAME,
+    Command,
+    CommandNotStarted,
+    ImageMissing,
+)
 from worker_vm.worker.sandbox.limits import MIB
 from worker_vm.worker.work_folder import AttemptFolder
 
@@ -110,7 +116,7 @@ class ContainerEngine:
         self._pulling = threading.Lock()
 
     def create(self, image: str, command: Command, isolation: Isolation) -> str:
-        """Create a container, not started yet. Raises ImageNotFound, and CommandNotStarted if its name is invalid."""
+        """Create a container, not started yet. Raises ImageNotFound, and ImageMissing if its name is invalid."""
         limits = command.limits
         memory = None if limits.memory_mib is None else limits.memory_mib * MIB
         ulimits = [Ulimit(name="core", soft=0, hard=0)]
@@ -248,7 +254,7 @@ class ContainerEngine:
     def pull(self, image: str, check: Callable[[], None]) -> None:
         """Pull an image unless the engine has it. `check` is called repeatedly; it may raise an exception to stop.
 
-        Raises CommandNotStarted if the image does not exist or may not be read, and Unavailable for other errors.
+        Raises ImageMissing if the image does not exist or may not be read, and Unavailable for other errors.
         """
         name, tag = _parts(image)
         # One at a time: another slot may pull the same image.
@@ -294,17 +300,17 @@ def _parts(image: str) -> tuple[str, str | None]:
     return head + slash + name, tag or "latest"
 
 
-def _not_pulled(image: str, reason: str) -> CommandNotStarted | Unavailable:
+def _not_pulled(image: str, reason: str) -> ImageMissing | Unavailable:
     """Log the error of the registry or the engine for the operator, and classify it for the job's owner."""
     logger.warning("cannot pull the image", extra={"action": "pull", "image": image, "reason": reason})
     reason = reason.lower()
-    kind: type[CommandNotStarted | Unavailable] = Unavailable
+    kind: type[ImageMissing | Unavailable] = Unavailable
     if _has_one_of(_INVALID_NAME, reason):
-        kind, why = CommandNotStarted, "the image name is invalid"
+        kind, why = ImageMissing, "the image name is invalid"
     elif _BUSY.search(reason):
         why = "its registry limits the request rate; try again later"
     elif _has_one_of(_NOT_FOUND, reason) and not _SERVER_ERROR.search(reason):
-        kind, why = CommandNotStarted, "it does not exist, or the worker may not read it"
+        kind, why = ImageMissing, "it does not exist, or the worker may not read it"
     elif "no space left" in reason:
         why = "the worker's disk is full"
     elif "too long" in reason:

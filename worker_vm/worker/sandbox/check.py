@@ -1,0 +1,44 @@
+"""Show that a sandbox works, before the worker takes a job."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import closing
+
+from cloud_executor.errors import Unavailable
+from cloud_executor.model.job import Job
+from cloud_executor.model.pool import WorkerPool
+from cloud_executor.settings import InvalidSetting
+from worker_vm.worker.attempt import Attempt, Interruption
+from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, ImageMissing, Sandbox
+from worker_vm.worker.work_folder import WorkFolder
+
+CHECK_SECONDS = 1800.0
+"""Time limit of the check, in seconds. It may have to pull an image."""
+
+
+def check_sandbox(sandbox: Sandbox, pool: WorkerPool, work: WorkFolder, stopping: threading.Event) -> None:
+    """Start a command that does nothing. Raises InvalidSetting, and Unavailable if the sandbox does not work."""
+    attempt = Attempt(Job(hash="check", create_time="", secret=""), CHECK_SECONDS, time.monotonic())
+
+    def interrupt_when_stopping() -> None:
+        stopping.wait()
+        attempt.interrupt(Interruption.RELEASED)
+
+    threading.Thread(target=interrupt_when_stopping, name="check", daemon=True).start()
+    with closing(attempt), work.attempt() as folder:
+        output = os.open(folder.root / "check", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            ending = sandbox.run(Command("true", (), folder, "", output, output), attempt, None)
+            if ending.interrupted and not stopping.is_set():
+                raise Unavailable("The sandbox did not start a command in time; try again.")
+        except ImageMissing as error:
+            raise InvalidSetting(f"The worker pool {pool.name} cannot run jobs. {error}") from error
+        except CommandNotStarted as error:
+            # An image need not contain this command: trying to start it has shown that its container starts.
+            if pool.image is None:
+                raise InvalidSetting(f"The worker pool {pool.name} cannot run jobs. {error}") from error
+        finally:
+            os.close(output)
