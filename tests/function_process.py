@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,9 +15,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from requirement import lacking
 
 PROJECT = Path(__file__).parents[1]
 START_SECONDS = 30
+
+UNREACHABLE = re.compile(r"certificate|failed to fetch|error sending request|client error \(connect\)", re.IGNORECASE)
+"""Errors of uv without a package index, or without the certificates of this machine to verify it."""
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +31,10 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     uv = [sys.executable, "-m", "uv", "--quiet"]
     subprocess.run([*uv, "venv", "--python", sys.executable, folder], check=True, timeout=60)
     install = [*uv, "pip", "install", "--python", folder / "bin/python", "--requirement", PROJECT / "requirements.txt"]
-    subprocess.run(install, check=True, timeout=300)
+    done = subprocess.run(install, capture_output=True, text=True, timeout=300)
+    if done.returncode != 0 and UNREACHABLE.search(done.stderr):
+        lacking("package-index", f"uv cannot reach a package index: {done.stderr.strip().splitlines()[-1].strip()}")
+    assert done.returncode == 0, done.stderr
     return folder / "bin"
 
 

@@ -195,6 +195,15 @@ def emulators_of(item: pytest.Item) -> set[str]:
     return wanted & EMULATORS.keys()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Any:
+    """Skip a test that itself starts an emulator that is missing."""
+    try:
+        return (yield)
+    except EmulatorMissing as error:
+        lacking("emulators", str(error))
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     if emulators_of(item):
         item.add_marker("emulated")
