@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worker_harness import ORIGIN_URL, WORKER_ID, Stack, config, zip_of
+from worker_harness import NOT_EXECUTABLE, ORIGIN_URL, WORKER_ID, Stack, config, zip_of
 
 from cloud_executor.model.job import Status
 from cloud_executor.model.metadata import BlobMetadata
@@ -108,8 +108,8 @@ def test_an_invalid_config(stack: Stack, files: dict[str, str], error: str) -> N
     [
         ("no-such-command", "The command 'no-such-command' was not found."),
         ("./no-such-file", "The command './no-such-file' was not found."),
-        ("./executor_config.json", "The command './executor_config.json' is not executable."),
-        ("./lost.sh", "The command './lost.sh' could not be started: its interpreter was not found."),
+        ("./executor_config.json", NOT_EXECUTABLE.format("./executor_config.json")),
+        ("./lost.sh", "The command './lost.sh' could not be started: its interpreter '/no/such/shell' was not found."),
         ("./lost.sh/x", "The command './lost.sh/x' was not found."),
         (".", "The command '.' is not executable."),
     ],
@@ -138,7 +138,10 @@ def test_a_failed_command_has_a_reason_and_keeps_its_results(stack: Stack, scrip
 
 def test_too_many_arguments_fail_the_job(stack: Stack) -> None:
     job = stack.add({"executor_config.json": config("", cmd="true", args=["x" * 200_000])})
-    error = "The command 'true' could not be started: argument list too long."
+    error = (
+        "The command 'true' could not be started: args[0] has 200,000 bytes, and Linux accepts up to 131,071 per "
+        "argument or variable. Put the data into a file."
+    )
     assert_failed(stack, job, Status.FAILED_TO_EXECUTE, error, "start finish")
 
 

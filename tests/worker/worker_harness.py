@@ -37,6 +37,11 @@ WORKER_ID = "worker_1"
 ORIGIN_URL = "http://origin.example:1"
 WAIT_SECONDS = 30.0
 
+NOT_EXECUTABLE = (
+    "The command '{0}' is not executable. Run chmod +x '{0}' before you pack the job, or name an interpreter as cmd "
+    "and the file in args."
+)
+
 ALL = [{"name": "all", "resultPatterns": []}]
 
 

@@ -16,6 +16,7 @@ from worker_vm.worker.command.output import OutputSender
 from worker_vm.worker.command.output_files import OutputFiles
 from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, Ending, Sandbox
 from worker_vm.worker.sandbox.limits import Limits
+from worker_vm.worker.sandbox.start_errors import hint_after_exit
 
 EXIT_CODE_OF_SIGINT = 130
 
@@ -80,7 +81,8 @@ class CommandRunner:
         reason = attempt.interruption
         if reason is Interruption.LOST or (reason is Interruption.RELEASED and ending.interrupted):
             raise Interrupted(reason)
-        return ending, *_result(ending)
+        status, failure = _result(ending)
+        return ending, status, None if failure is None else failure + hint_after_exit(command, ending)
 
     def _sender(self, config: ExecutorConfig, stdout: int, attempt: Attempt) -> OutputSender | None:
         if config.output_interval_ms is None and config.output_segment_lines is None:

@@ -30,6 +30,7 @@ from worker_vm.worker.sandbox.limits import MIB
 from worker_vm.worker.sandbox.process.command_watch import CommandWatch, OutputPipe
 from worker_vm.worker.sandbox.process.leftovers import MARK, kill_processes_of
 from worker_vm.worker.sandbox.process.supervisor import CommandEnd, Supervisor, idle_supervisors
+from worker_vm.worker.sandbox.program_file import ProgramFile
 from worker_vm.worker.sandbox.start_errors import why_not_started
 
 logger = logging.getLogger(__name__)
@@ -117,6 +118,8 @@ def _start(supervisor: Supervisor, command: Command, outputs: Sequence[int]) -> 
                 raise
             # Like execvp, run a script without `#!` with the shell.
             found = program if "/" in program else shutil.which(program, path=env["PATH"]) or program
+            if ProgramFile(command.folder.job, found).is_binary:
+                raise
             start("/bin/sh", "--", found, *command.args)
     except OSError as error:
         raise CommandNotStarted(why_not_started(command, error)) from error
