@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shlex
 import sys
@@ -16,8 +15,6 @@ def install_command(extra: str) -> str:
         python, source = _shown(Path(sys.executable)), ["--editable", f"{_shown(clone)}[{extra}]"]
     else:
         python, source = sys.executable, [f"cloud-executor[{extra}]"]
-    if importlib.util.find_spec("pip") is None:
-        return shlex.join(["uv", "pip", "install", "--python", python, *source])
     return shlex.join([python, "-m", "pip", "install", *source])
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,8 @@ from typing import BinaryIO
 
 from cloud_executor.client.errors import InvalidSource
 from cloud_executor.client.source_zip import write_zip
-
-CONFIG = "executor_config.json"
-
-LARGEST_CONFIG_BYTES = 1024 * 1024
+from cloud_executor.errors import Invalid
+from cloud_executor.model.executor_config import CONFIG_FILE, MAX_BYTES, read_document, similar_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +40,20 @@ def open_source(path: Path) -> Iterator[JobSource]:
 
 
 def _config_in_folder(folder: Path) -> bytes:
-    path = folder / CONFIG
+    path = folder / CONFIG_FILE
     if not path.is_file():
-        raise InvalidSource(f"{folder} has no {CONFIG}: add one that names the command to run.")
+        raise _missing(folder, (found.name for found in folder.iterdir()))
     with path.open("rb") as file:
-        return file.read(LARGEST_CONFIG_BYTES)
+        return file.read(MAX_BYTES + 1)
 
 
 def _config_in_zip(path: Path, zipped: BinaryIO) -> bytes:
     try:
-        with zipfile.ZipFile(zipped) as archive, archive.open(CONFIG) as file:
-            return file.read(LARGEST_CONFIG_BYTES)
-    except KeyError:
-        raise InvalidSource(
-            f"{path} has no {CONFIG} at its top level: add one that names the command to run."
-        ) from None
+        with zipfile.ZipFile(zipped) as archive:
+            if CONFIG_FILE not in archive.namelist():
+                raise _missing(path, archive.namelist())
+            with archive.open(CONFIG_FILE) as file:
+                return file.read(MAX_BYTES + 1)
     # zipfile raises NotImplementedError for unknown compression methods and RuntimeError for encrypted files.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         raise InvalidSource(f"{path} is neither a folder nor a readable zip.") from error
@@ -66,8 +62,12 @@ def _config_in_zip(path: Path, zipped: BinaryIO) -> bytes:
 def _check_config(content: bytes) -> None:
     """Check only the basics. The worker reports everything else in the job's `error`."""
     try:
-        config = json.loads(content)
-    except ValueError as error:
-        raise InvalidSource(f"{CONFIG} is not valid JSON: {error}.") from None
-    if not isinstance(config, dict) or not isinstance(config.get("cmd"), str):
-        raise InvalidSource(f'{CONFIG} must be a JSON object with a string "cmd", the command to run.')
+        read_document(content)
+    except Invalid as error:
+        raise InvalidSource(str(error)) from None
+
+
+def _missing(source: Path, names: Iterable[str]) -> InvalidSource:
+    near = similar_file(names)
+    what_to_do = "add one that names the command to run" if near is None else f"rename {near} to {CONFIG_FILE}"
+    return InvalidSource(f"{source} has no {CONFIG_FILE} at its top level: {what_to_do}.")

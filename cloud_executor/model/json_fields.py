@@ -37,8 +37,10 @@ class JsonFields:
     def required(self, name: str, read: Reader[_Value]) -> _Value:
         """Read a field that must be present and not null."""
         value = self.values.get(name)
-        if value is None:
+        if name not in self.values:
             raise Invalid(f"{self._path_of(name)} is missing.")
+        if value is None:
+            raise Invalid(f"{self._path_of(name)} must not be null.")
         return read(self._path_of(name), value)
 
     def optional(self, name: str, read: Reader[_Value]) -> _Value | None:

@@ -227,10 +227,10 @@ def test_invalid_usage_exits_with_2_and_one_sentence(url: str, tmp_path: Path) -
         unreachable = f"http://127.0.0.1:{closed.getsockname()[1]}"
     cases: list[tuple[list[str | Path], str]] = [
         ([tmp_path / "missing"], "does not exist"),
-        ([tmp_path / "empty"], "empty has no executor_config.json: "),
+        ([tmp_path / "empty"], "empty has no executor_config.json at its top level: "),
         ([tmp_path / "file"], "neither a folder nor a readable zip"),
         ([tmp_path / "deep.zip"], "deep.zip has no executor_config.json at its top level: "),
-        ([bad["json"]], "executor_config.json is not valid JSON"),
+        ([bad["json"]], "executor_config.json: Invalid JSON"),
         ([bad["list"]], "must be a JSON object"),
         ([bad["pipe"]], "fifo is a device, a pipe, or a socket"),
         ([bad["out"]], "link is a link that leads out of the folder"),

@@ -31,9 +31,3 @@ def test_in_the_clone_the_command_is_short(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_wheel_installs_the_extra_from_the_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(installation, "__file__", str(tmp_path / "site-packages/cloud_executor/installation.py"))
     assert install_command("google") == f"{shlex.quote(sys.executable)} -m pip install 'cloud-executor[google]'"
-
-
-def test_an_environment_without_pip_uses_uv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert install_command("vm").startswith(f"uv pip install --python {shlex.quote(sys.executable)} ")

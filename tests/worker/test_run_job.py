@@ -89,6 +89,11 @@ def test_an_artifact_with_a_file_in_place_of_a_folder(stack: Stack) -> None:
     [
         ({"data/executor_config.json": "{}"}, "The source has no executor_config.json at its top level."),
         (
+            {"Executor_Config.json": "{}"},
+            "The source has no executor_config.json at its top level; rename 'Executor_Config.json' to "
+            "executor_config.json.",
+        ),
+        (
             {"executor_config.json/x": "{}"},
             "executor_config.json in the source cannot be read; it must be a regular file.",
         ),

@@ -74,13 +74,13 @@ def test_duration_fits_into_a_timer(value: float, expected: timedelta | int) -> 
     assert seconds("field", value) == (timedelta(seconds=expected) if isinstance(expected, int) else expected)
 
 
-@pytest.mark.parametrize("values", [{}, {"name": None}])
-def test_absent_and_null_fields_are_missing(values: dict[str, object]) -> None:
+@pytest.mark.parametrize(("values", "sentence"), [({}, "is missing"), ({"name": None}, "must not be null")])
+def test_absent_and_null_fields_are_rejected_if_required(values: dict[str, object], sentence: str) -> None:
     fields = JsonFields(values, "LIST[0]")
     assert fields.optional("name", json_fields.string) is None
     with pytest.raises(Invalid) as rejected:
         fields.required("name", json_fields.string)
-    assert str(rejected.value) == "LIST[0].name is missing."
+    assert str(rejected.value) == f"LIST[0].name {sentence}."
 
 
 def test_field_of_an_object_without_a_path_is_shown_by_its_name() -> None:

@@ -101,7 +101,7 @@ def test_invalid_field_is_rejected_by_its_path(field: str, values: list[object])
     [
         (5, "POOLS[1] must be a JSON object."),
         ({}, "POOLS[1].name is missing."),
-        ({"name": None}, "POOLS[1].name is missing."),
+        ({"name": None}, "POOLS[1].name must not be null."),
         ({"name": "ok"}, "POOLS[1].name must be unique, but an earlier pool is also named ok."),
         ({"name": "b", "timeout": 5, "maxTimeout": 4}, "POOLS[1].timeout must not be more than maxTimeout."),
     ],

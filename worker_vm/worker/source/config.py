@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model.executor_config import MAX_BYTES, ExecutorConfig
+from cloud_executor.model.executor_config import CONFIG_FILE, MAX_BYTES, ExecutorConfig, similar_file
 from cloud_executor.model.job import Status
+from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.work_folder import AttemptFolder
-
-CONFIG_FILE = "executor_config.json"
 
 
 def read_config(folder: AttemptFolder) -> ExecutorConfig:
@@ -17,7 +16,9 @@ def read_config(folder: AttemptFolder) -> ExecutorConfig:
         with (folder.job / CONFIG_FILE).open("rb") as file:
             return ExecutorConfig.parse(file.read(MAX_BYTES + 1))
     except FileNotFoundError as error:
-        raise _failed(f"The source has no {CONFIG_FILE} at its top level.") from error
+        near = similar_file(path.name for path in folder.job.iterdir())
+        but = "" if near is None else f"; rename {quoted_name(near)} to {CONFIG_FILE}"
+        raise _failed(f"The source has no {CONFIG_FILE} at its top level{but}.") from error
     except OSError as error:
         raise _failed(f"{CONFIG_FILE} in the source cannot be read; it must be a regular file.") from error
     except Invalid as error:
