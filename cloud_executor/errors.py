@@ -21,6 +21,10 @@ class TooLarge(CloudExecutorError):
     """The request is larger than the server accepts."""
 
 
+class UnsupportedMediaType(CloudExecutorError):
+    """The body has the wrong Content-Type."""
+
+
 class Forbidden(CloudExecutorError):
     """Forbidden."""
 

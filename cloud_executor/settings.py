@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,8 +24,14 @@ ELSEWHERE = frozenset({"EXECUTOR_URL", "EXECUTOR_REQUIRE"})
 """Variables with the prefix that are not settings: the client's server address and the tests' required components."""
 
 
+_RENAMED = {"EXECUTOR_QUEUE": "EXECUTOR_JOBS", "EXECUTOR_MAX_LOSSES": "EXECUTOR_RETRIES"}
+"""Former settings, and their successors."""
+
 PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
 """Variable that names the project for Google's own libraries too; `EXECUTOR_PROJECT` takes precedence."""
+
+SHORT_NONCE = 16
+"""Length of a nonce, in characters, below which guessing it may succeed."""
 
 GCS_INLINE_LIMIT = 8 * 2**20
 """Default inline limit with Cloud Storage, in bytes; a function can stream responses of about 10 MiB."""
@@ -287,8 +294,13 @@ class Settings:
         known = {PREFIX + found.name.upper(): found for found in fields(cls)}
         unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known.keys() | ELSEWHERE)
         if unknown:
-            raise InvalidSetting(f"{unknown[0]} is not a known setting. Known settings: {', '.join(sorted(known))}.")
+            wrong = f"{unknown[0]} is not a known setting{_likely_setting(unknown[0], known)}"
+            raise InvalidSetting(f"{wrong}. Known settings: {', '.join(sorted(known))}.")
         values: dict[str, Any] = {}
+        if environ.get("EXECUTOR_NONCE") == "":
+            raise InvalidSetting(
+                "EXECUTOR_NONCE is empty, so it would protect nothing: set it to a secret, or unset it for no secret."
+            )
         for name, found in known.items():
             text = environ.get(name)
             if not text:
@@ -308,6 +320,15 @@ class Settings:
         if settings.objects == "gcs" and settings.inline_limit is None:
             return replace(settings, inline_limit=GCS_INLINE_LIMIT)
         return settings
+
+
+def _likely_setting(unknown: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown setting: the setting that is probably meant."""
+    if unknown in _RENAMED:
+        return f"; use {_RENAMED[unknown]}"
+    names = [name.removeprefix(PREFIX) for name in known]
+    near = difflib.get_close_matches(unknown.removeprefix(PREFIX).upper(), names, 1, 0.6)
+    return f"; use {PREFIX}{near[0]} if you mean that" if near else ""
 
 
 def _parse_pools(text: str, defaults: WorkerPool) -> tuple[WorkerPool, ...]:

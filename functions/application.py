@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 from flask import Request, Response
 
-from functions.transport.errors import NoSuchRoute, error_response
+from functions.transport.errors import error_response
 from functions.transport.origins import OriginPolicy
 from functions.transport.request_body import discard
+from functions.transport.route_list import no_such_route, route_list
 from functions.transport.target import Target
 
 
@@ -51,6 +52,8 @@ class Application:
                 response = routes.respond(request, target)
                 if response is not None:
                     return response
-            raise NoSuchRoute
+            if request.method in ("GET", "HEAD") and target.below("rest", "routes") == ():
+                return responses.text(route_list())
+            raise no_such_route(request.environ, target)
         except Exception as error:  # the outermost handler: error_response logs internal errors
             return error_response(error)

@@ -7,6 +7,7 @@ thread; what the target does not need is not imported.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from functools import cache
@@ -18,7 +19,7 @@ from flask import Request, Response
 
 from cloud_executor import composition
 from cloud_executor.json_logging import configure_logging
-from cloud_executor.settings import Settings
+from cloud_executor.settings import SHORT_NONCE, Settings
 from functions.application import Application, Routes
 from functions.transport.origins import OriginPolicy
 from functions.transport.request_trace import traced
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 _settings = Settings.from_env(os.environ)
 configure_logging("functions", _settings.project)
+if _settings.nonce is not None and len(_settings.nonce) < SHORT_NONCE:
+    logging.getLogger(__name__).warning(
+        "EXECUTOR_NONCE has fewer than %d characters, so it may be guessed; use a longer random secret", SHORT_NONCE
+    )
 
 
 def blob(request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 from dataclasses import dataclass
@@ -42,9 +43,9 @@ def open_listener(host: str, port: int) -> Listener:
     except OSError as error:
         opened.close()
         reason = os_reason(error)
-        raise InvalidListener(
-            f"Cannot listen on port {port} of {host}: {reason}. Use another address with --host and --port."
-        ) from error
+        is_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        what_to_do = "Use another port with --port, or 0 for any free one" if is_port else "Use another --host"
+        raise InvalidListener(f"Cannot listen on port {port} of {host}: {reason}. {what_to_do}.") from error
     bound = ipaddress.ip_address(opened.getsockname()[0].partition("%")[0])
     if bound.is_unspecified:
         host = "127.0.0.1" if bound.version == 4 else "::1"

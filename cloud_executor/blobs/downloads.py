@@ -191,17 +191,17 @@ class Downloads:
 
     def _resolve_entry(self, entry: ContentEntry, path: str | None, name: str, trail: _Trail) -> Download:
         if entry.content_type == ContentType.OBJECT:
-            info = self._content_info(entry.content_hash)
+            info = self._content_info(entry.content_hash, name)
             return ContentDownload(name, info.size, entry.content_hash, info.crc32)
         if entry.content_type != ContentType.SOFT_LINK:
-            raise ContentMissing
+            raise ContentMissing.of(entry.content_hash, name)
         try:
             stored = self.blobs.metadata(entry.content_hash)
             content = read_content_entry(stored.canonical)
             if content is None:
                 blob = stored.metadata
         except NotFound:
-            raise ContentMissing from None
+            raise ContentMissing.of(entry.content_hash, name) from None
         if content is None:
             return self._resolve(entry.content_hash, blob, path, name, trail)
         return self._resolve_entry(content, path, name, trail.follow(entry.content_hash))
@@ -224,11 +224,11 @@ class Downloads:
             trail.members[artifact_hash] = tuple(parallel_map(member, blob.files, concurrency))
         return trail.members[artifact_hash]
 
-    def _content_info(self, content_hash: str) -> ObjectInfo:
+    def _content_info(self, content_hash: str, name: str) -> ObjectInfo:
         try:
             return self.blobs.objects.stat(content_key(parse_hash(content_hash)))
         except NotFound:
-            raise ContentMissing from None
+            raise ContentMissing.of(content_hash, name) from None
 
     def _read_content(self, content_hash: str) -> Iterator[bytes]:
         with self.blobs.open_content(content_hash) as content:

@@ -36,6 +36,16 @@ class BlobNotFound(NotFound):
 class ContentMissing(NotFound):
     """A part of this blob is not stored. Upload it first."""
 
+    @classmethod
+    def of(cls, content_hash: str, name: str) -> ContentMissing:
+        """The error for the part with this hash, of the file with this name."""
+        part = f"{content_hash[:_SHOWN]!r} of {name[:_SHOWN]!r}" if name else f"{content_hash[:_SHOWN]!r}"
+        return cls(f"The content {part}, a part of this blob, is not stored. Upload it first.")
+
+
+_SHOWN = 100
+"""Length of the longest name in a sentence, in characters."""
+
 
 class StoredBlob(msgspec.Struct, frozen=True):
     """A blob's metadata document as it is stored."""

@@ -14,6 +14,7 @@ from cloud_executor.client.client import DEFAULT_URL, Client
 from cloud_executor.errors import CloudExecutorError
 from cloud_executor.installation import install_command
 from cloud_executor.stop_signals import reset_signals
+from cloud_executor.version import VERSION
 
 NOT_STARTED, INTERRUPTED = 2, 130
 """Exit codes for bad usage, bad input, or a server that cannot be reached, and for Ctrl-C."""
@@ -22,9 +23,14 @@ SERVER_MODULES = ("flask", "functions_framework", "gunicorn", "local_stack", "ms
 """Modules that `executor up` needs and the client does not."""
 
 
-@click.group(no_args_is_help=False)
-def executor() -> None:
+@click.group(invoke_without_command=True)
+@click.version_option(VERSION, message="Cloud Executor %(version)s")
+@click.pass_context
+def executor(context: click.Context) -> None:
     """Run command-line jobs on this machine or on a Cloud Executor server."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(NOT_STARTED)
 
 
 @executor.command()

@@ -34,7 +34,7 @@ class StatusLine:
     def close(self) -> None:
         if self._overwrites and self._shown:
             self._write("\n")
-        self._shown = ""
+            self._shown = ""
 
     def _write(self, output: str) -> None:
         with suppress(OSError):  # the terminal may be closed

@@ -78,7 +78,8 @@ class Transport:
                 timeout=TIMEOUT,
                 transport=http,
                 trust_env=not _is_loopback(parsed.host),
-                verify=httpx.create_ssl_context(),
+                # SSL_CERT_FILE applies to loopback addresses too.
+                verify=httpx.create_ssl_context() if parsed.scheme == "https" else True,
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise InvalidAddress from error

@@ -215,7 +215,7 @@ def cancel(job: Job, secret: object, now: datetime) -> Job | None:
     if not isinstance(secret, str) or not hmac.compare_digest(
         secret.encode("utf-8", "surrogatepass"), job.secret.encode()
     ):
-        raise Forbidden("The job's secret is missing or wrong.")
+        raise Forbidden("The job's secret is wrong; only the response to the create that made the job has it.")
     if job.finished:
         return None
     if job.status == Status.CREATED:

@@ -13,7 +13,7 @@ from functions.blob import upload_routes
 from functions.blob.downloads import download_response
 from functions.blob.large_downloads import LargeDownloads
 from functions.transport import request_body, responses
-from functions.transport.errors import NoSuchRoute
+from functions.transport.route_list import no_such_route
 from functions.transport.target import BadAddress, Target, decoded
 
 
@@ -61,7 +61,7 @@ class BlobRoutes:
                     attached=verb == "download",
                     large_downloads=self._large_downloads(),
                 )
-        raise NoSuchRoute
+        raise no_such_route(request.environ, target)
 
     def _metadata(self, metadata_hash: str) -> Response:
         try:

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlencode
 import msgspec
 from flask import Request, Response
 
+from cloud_executor.errors import Forbidden, UnsupportedMediaType
 from cloud_executor.jobs.clients import JobClients
 from cloud_executor.jobs.external_workers import ExternalWorkers
 from cloud_executor.json_logging import logged_with
@@ -21,13 +22,17 @@ from cloud_executor.model.worker import WorkerRecord
 from functions.executor import fields as executor_fields
 from functions.executor.auth import check_nonce
 from functions.transport import responses
-from functions.transport.errors import NoSuchRoute, error_response
-from functions.transport.request_body import MAX_DOCUMENT_BYTES, json_fields
+from functions.transport.errors import error_response
+from functions.transport.request_body import MAX_DOCUMENT_BYTES, is_untyped_object, json_fields
 from functions.transport.request_trace import trace_of
+from functions.transport.route_list import no_such_route
 from functions.transport.target import Target, decoded
 
 LARGEST_PAGE = 1000
 """Largest number of jobs that a page may have."""
+
+_UNTYPED = "a JSON object without its type: send it with the header Content-Type: application/json."
+_EXPECTED_BODY = 'send {"secret": …}, from the response to create, with the header Content-Type: application/json.'
 
 _MEDIA_TYPE = ("X-WebGME-Media-Type", "webgme.v1")
 
@@ -63,14 +68,15 @@ class ExecutorRoutes:
             case "GET" | "HEAD", ():
                 return self._list(target.query)
             case "POST", ("create", job_hash):
+                if is_untyped_object(request):
+                    raise UnsupportedMediaType(f"The body is {_UNTYPED}")
                 job_id = executor_fields.job_id(decoded(job_hash))
                 return self._create(job_id, json_fields(request), trace_of(request.environ))
             case "POST", ("update", job_hash):
                 self.external_workers.update(decoded(job_hash), executor_fields.job_update(json_fields(request)))
                 return responses.text("OK")
             case "POST", ("cancel", job_hash):
-                self.clients.cancel(decoded(job_hash), json_fields(request).get("secret"))
-                return responses.text("OK")
+                return self._cancel(decoded(job_hash), request)
             case "GET" | "HEAD", ("output", job_hash):
                 return self._output(decoded(job_hash), target.query)
             case "POST", ("output", job_hash):
@@ -82,11 +88,22 @@ class ExecutorRoutes:
                 return self._workers()
             case "POST", ("worker",):
                 return self._check_in(json_fields(request))
-        raise NoSuchRoute
+        raise no_such_route(request.environ, target)
 
     def _create(self, job_hash: str, fields: Mapping[str, object], trace: str | None) -> Response:
         job, created = self.clients.create(job_hash, executor_fields.labels(fields), trace=trace)
         return _json({**job.document(), "secret": job.secret} if created else job.document())
+
+    def _cancel(self, job_hash: str, request: Request) -> Response:
+        secret = json_fields(request).get("secret")
+        try:
+            self.clients.cancel(job_hash, secret)
+        except Forbidden as error:
+            if secret is not None:
+                raise
+            reason = f"the body is {_UNTYPED}" if is_untyped_object(request) else _EXPECTED_BODY
+            raise Forbidden(f"The job's secret is missing: {reason}") from error
+        return responses.text("OK")
 
     def _list(self, query: Mapping[str, str]) -> Response:
         status = query.get("status") or None

@@ -17,6 +17,7 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (errors.NotFound, 404),
     (errors.Conflict, 409),
     (errors.TooLarge, 413),
+    (errors.UnsupportedMediaType, 415),
     (errors.QuotaExceeded, 429),
     (errors.StorageFull, 507),
     (errors.Unavailable, 503),
@@ -24,7 +25,7 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
 
 
 class NoSuchRoute(errors.NotFound):
-    """Unknown path or method; check both against docs/api.md."""
+    """Unknown path or method."""
 
 
 def error_response(error: Exception) -> Response:

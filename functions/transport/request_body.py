@@ -78,6 +78,25 @@ def json_fields(request: Request, max_bytes: int = MAX_FIELDS_BYTES) -> Mapping[
     raise Invalid("The body must be a JSON object.")
 
 
+def is_untyped_object(request: Request) -> bool:
+    """Whether the body is a JSON object that `json_fields` ignores because of its type. This reads the body."""
+    if request.mimetype == "application/json":
+        return False
+    try:
+        stream = chunks(request)
+        first = next(stream, b"")
+        if not first.lstrip().startswith(b"{"):
+            return False
+        body = bytearray(first)
+        for chunk in stream:
+            body += chunk
+            if len(body) > MAX_DOCUMENT_BYTES:
+                return False
+        return isinstance(parse_json(bytes(body)), dict)
+    except Invalid:
+        return False
+
+
 def discard(request: Request) -> None:
     """Read the rest of the body: many clients read the response only after they have sent the whole body."""
     left = MAX_DISCARDED_BYTES

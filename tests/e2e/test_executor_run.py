@@ -18,6 +18,8 @@ import pytest
 from packaging.requirements import Requirement
 from stack_process import COMMAND, PROJECT, StackProcess, environment, job_folder, run, until
 
+from cloud_executor.version import VERSION
+
 
 @pytest.fixture
 def url(stack: StackProcess) -> str:
@@ -254,9 +256,13 @@ def test_invalid_usage_exits_with_2_and_one_sentence(url: str, tmp_path: Path) -
 
 
 def test_a_missing_or_unknown_command_exits_with_2(tmp_path: Path) -> None:
-    assert run().returncode == 2
+    alone = run()
+    assert (alone.returncode, alone.stdout) == (2, b"")
+    assert b"\n  run  Run the job" in alone.stderr
+    assert b"\n  up   Start the local stack" in alone.stderr
     assert run("fly").returncode == 2
     assert run("--help").returncode == 0
+    assert run("--version").stdout.decode() == f"Cloud Executor {VERSION}\n"
 
 
 def requirements_of(package: str) -> set[str]:

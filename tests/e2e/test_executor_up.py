@@ -249,7 +249,7 @@ def test_a_worker_that_cannot_start_commands_is_not_ready(tmp_path: Path) -> Non
 def test_a_port_in_use_is_rejected(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert_rejected(run("up", "--port", str(port), "--data", tmp_path), f"port {port}", "in use")
+        assert_rejected(run("up", "--port", str(port), "--data", tmp_path), f"port {port}", "in use", "--port")
 
 
 def test_a_data_folder_in_use_is_rejected(stack: StackProcess) -> None:
@@ -310,5 +310,6 @@ def test_with_a_nonce_it_becomes_ready_and_rejects_clients_without_it(start_stac
         b"Error: The server requires a nonce: give it with --nonce or EXECUTOR_NONCE.",
     )
     assert b"rejected the nonce" in run("run", folder, "--url", stack.url, "--nonce", "wrong").stderr
+    assert stack.errors.read_text().count("EXECUTOR_NONCE has fewer than 16 characters") == 1
     accepted = run("run", folder, "--url", stack.url, EXECUTOR_NONCE="secret")
     assert (accepted.returncode, accepted.stdout) == (0, b"hello\n")

@@ -12,7 +12,12 @@ TOPS = ("bench", "cloud_executor", "deploy", "functions", "local_stack", "worker
 MODULES = sorted(path for top in TOPS for path in (PROJECT / top).rglob("*.py"))
 
 CORE = ("cloud_executor.errors", "cloud_executor.model", "cloud_executor.ports")
-PROCESS = ("cloud_executor.installation", "cloud_executor.json_logging", "cloud_executor.stop_signals")
+PROCESS = (
+    "cloud_executor.installation",
+    "cloud_executor.version",
+    "cloud_executor.json_logging",
+    "cloud_executor.stop_signals",
+)
 HELPERS = ("cloud_executor.clock", "cloud_executor.delays", "cloud_executor.parallel")
 USE_CASES = (*CORE, *HELPERS, "cloud_executor.blobs", "cloud_executor.jobs")
 SERVER = (*USE_CASES, *PROCESS, "cloud_executor.settings", "cloud_executor.composition")
@@ -23,6 +28,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor.clock": (),
     "cloud_executor.delays": (),
     "cloud_executor.installation": (),
+    "cloud_executor.version": (),
     "cloud_executor.parallel": (),
     "cloud_executor.model": ("cloud_executor.errors",),
     "cloud_executor.ports": CORE,
@@ -41,6 +47,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "cloud_executor.installation",
         "cloud_executor.model",
         "cloud_executor.stop_signals",
+        "cloud_executor.version",
         "local_stack.stack",
     ),
     "functions": SERVER,

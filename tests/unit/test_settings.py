@@ -16,10 +16,8 @@ NAMES = {f"EXECUTOR_{field.name.upper()}" for field in fields(Settings)}
 def test_without_variables_everything_has_its_default() -> None:
     assert Settings.from_env({}) == Settings()
     assert Settings.from_env({"PATH": "/bin", "executor_data": "x", "EXECUTOR": "y"}) == Settings()
-    assert (
-        Settings.from_env(dict.fromkeys((f"EXECUTOR_{field.name.upper()}" for field in fields(Settings)), ""))
-        == Settings()
-    )
+    empty = {f"EXECUTOR_{field.name.upper()}": "" for field in fields(Settings) if field.name != "nonce"}
+    assert Settings.from_env(empty) == Settings()
 
 
 def test_every_variable_is_read() -> None:
@@ -172,10 +170,30 @@ def test_a_bad_value_is_refused_with_a_sentence_that_names_the_variable(name: st
     assert len(str(refused.value)) < 200
 
 
-@pytest.mark.parametrize("name", ["EXECUTOR_NONSE", "EXECUTOR_", "EXECUTOR_data"])
-def test_an_unknown_variable_is_refused_by_name(name: str) -> None:
-    with pytest.raises(InvalidSetting, match=f"{name} is not a known setting. Known settings: .*EXECUTOR_NONCE"):
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("EXECUTOR_NONSE", "; use EXECUTOR_NONCE if you mean that"),
+        ("EXECUTOR_", ""),
+        ("EXECUTOR_XYZ", ""),
+        ("EXECUTOR_data", "; use EXECUTOR_DATA if you mean that"),
+        ("EXECUTOR_IMAGES", "; use EXECUTOR_IMAGE if you mean that"),
+        ("EXECUTOR_MEMORY", "; use EXECUTOR_JOB_MEMORY if you mean that"),
+        ("EXECUTOR_QUEUE", "; use EXECUTOR_JOBS"),
+        ("EXECUTOR_MAX_LOSSES", "; use EXECUTOR_RETRIES"),
+    ],
+)
+def test_an_unknown_variable_is_refused_by_name(name: str, hint: str) -> None:
+    with pytest.raises(InvalidSetting) as caught:
         Settings.from_env({name: "x"})
+    assert str(caught.value).startswith(f"{name} is not a known setting{hint}. Known settings: ")
+    assert "EXECUTOR_NONCE" in str(caught.value)
+
+
+def test_an_empty_nonce_is_rejected() -> None:
+    with pytest.raises(InvalidSetting, match="EXECUTOR_NONCE is empty"):
+        Settings.from_env({"EXECUTOR_NONCE": ""})
+    assert Settings.from_env({"EXECUTOR_DATA": ""}) == Settings()
 
 
 def test_variables_of_the_client_are_no_mistake() -> None:

@@ -55,7 +55,7 @@ def test_a_missing_source(stack: Stack, job_hash: str) -> None:
 
 def test_a_source_whose_content_is_missing(stack: Stack) -> None:
     job = stack.create(stack.blobs.create_metadata(BlobMetadata.for_file("a.zip", 3, "0" * 40)).hash)
-    error = "A part of this blob is not stored. Upload it first."
+    error = f"The content '{'0' * 40}' of 'a.zip', a part of this blob, is not stored. Upload it first."
     assert_failed(stack, job, Status.FAILED_SOURCE_COULD_NOT_BE_OBTAINED, error, "")
 
 

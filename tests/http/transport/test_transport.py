@@ -350,9 +350,12 @@ def test_a_large_output_segment_is_accepted(server: Server) -> None:
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "text/json", ""])
 def test_the_executor_ignores_a_body_that_is_not_json(server: Server, content_type: str) -> None:
+    body = b'{"status":"SUCCESS"}'
     job = new_id()
-    response = server.send("POST", f"/rest/executor/create/{job}", b'{"labels":["x"]}', {"Content-Type": content_type})
-    assert response.json["labels"] == []
+    server.post(f"/rest/executor/create/{job}", {"labels": [job]})
+    response = server.send("POST", f"/rest/executor/update/{job}", body, {"Content-Type": content_type})
+    assert response.text == "OK"
+    assert server.get(f"/rest/executor/info/{job}").json["status"] == "CREATED"
 
 
 def test_unknown_query_parameters_are_ignored(server: Server) -> None:
