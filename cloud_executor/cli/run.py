@@ -19,7 +19,7 @@ from cloud_executor.client.job_info import CANCELED, JobInfo
 from cloud_executor.client.job_source import open_source
 from cloud_executor.client.result_folder import staged
 from cloud_executor.client.result_zip import unpack
-from cloud_executor.errors import CloudExecutorError, NotFound
+from cloud_executor.errors import CloudExecutorError, Conflict, NotFound
 
 SUCCEEDED, FAILED, NOT_FETCHED = 0, 1, 3
 """Exit codes."""
@@ -73,6 +73,12 @@ def _create(client: Client, job_hash: str, labels: Sequence[str]) -> JobInfo:
     except (TransferFailed, ServerTimeout):
         # The server may have created the job. The same request then returns it, but without its secret.
         job = client.create_job(job_hash, labels)
+    if not set(labels) <= set(job.labels):
+        given = f"the labels {', '.join(job.labels)}" if job.labels else "no labels"
+        raise Conflict(
+            f"Job {job.hash} already exists with the same content and {given}. "
+            "To run it with other labels, change a file or rename the folder or zip."
+        )
     if job.secret is not None:
         say(f"Created job {job.hash}.")
     elif job.finished:

@@ -19,7 +19,7 @@ from cloud_executor.cli.interrupt import interruptible
 from cloud_executor.cli.run import run
 from cloud_executor.client import Client
 from cloud_executor.client import transport as transport_module
-from cloud_executor.errors import Unavailable
+from cloud_executor.errors import Conflict, Unavailable
 
 Reply = httpx.Response | Exception
 REFUSED = httpx.ConnectError("refused")
@@ -174,7 +174,31 @@ def test_no_worker_is_reported_after_an_outage(
 
     server.fail = fail
     assert run(server.client, job, (), None) == 0
-    assert capsys.readouterr().err.count("No worker is available") == 1
+    shown = capsys.readouterr().err
+    assert shown.count("No worker is available") == 1
+    assert shown.count("CREATED, waiting for a worker\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("existing", "wanted", "sentence"),
+    [
+        ([], ("gpu",), "Job h already exists with the same content and no labels. To run it with other labels, "),
+        (["a", "b"], ("gpu", "a"), "Job h already exists with the same content and the labels a, b. To run it with "),
+        (["gpu", "a"], ("a", "gpu"), None),
+        (["gpu"], (), None),
+    ],
+)
+def test_labels_that_an_existing_job_does_not_have_are_rejected(
+    server: Server, job: Path, existing: list[str], wanted: tuple[str, ...], sentence: str | None
+) -> None:
+    created = httpx.Response(200, json={"hash": "h", "status": "SUCCESS", "labels": existing})
+    server.fail = lambda path, number: created if "/create/" in path else None
+    if sentence is None:
+        assert run(server.client, job, wanted, None) == 0
+        return
+    with pytest.raises(Conflict) as caught:
+        run(server.client, job, wanted, None)
+    assert str(caught.value).startswith(sentence)
 
 
 # Signals --------------------------------------------------------------------------------------------------------------
