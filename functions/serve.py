@@ -19,12 +19,19 @@ from typing import Any
 import click
 import functions_framework
 from gunicorn.app.base import BaseApplication
+from gunicorn.http import message
 from gunicorn.workers.gthread import ThreadWorker
 from werkzeug.test import Client
 
 from cloud_executor.errors import CloudExecutorError
 from cloud_executor.model.mime import mime_type
 from cloud_executor.stop_signals import reset_signals
+
+LONGEST_REQUEST_LINE = 128 * 1024
+"""Longest request line, in bytes. The parser copies the line for each piece that arrives, so it must be bounded."""
+
+# The upper limit of the option, otherwise 8 KiB.
+message.MAX_REQUEST_LINE = LONGEST_REQUEST_LINE  # type: ignore[misc]
 
 KEEP_ALIVE_SECONDS = 75
 """Time that an idle connection stays open, in seconds."""
@@ -139,7 +146,7 @@ def main(host: str, port: int, fd: int | None, workers: int) -> None:
         graceful_timeout=STOP_SECONDS,
         timeout=0,
         loglevel="error",
-        limit_request_line=0,
+        limit_request_line=LONGEST_REQUEST_LINE,
         pre_request=_set_stall_timeout,
         post_worker_init=_warm_up,
         control_socket_disable=True,  # the servers of a user would all share one socket file
