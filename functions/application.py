@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from flask import Request, Response
 
+from functions.transport import responses
 from functions.transport.errors import error_response
 from functions.transport.origins import OriginPolicy
 from functions.transport.request_body import discard

@@ -19,7 +19,7 @@ from cloud_executor.client.job_info import CANCELED, JobInfo
 from cloud_executor.client.job_source import open_source
 from cloud_executor.client.result_folder import staged
 from cloud_executor.client.result_zip import unpack
-from cloud_executor.errors import CloudExecutorError, Conflict, NotFound
+from cloud_executor.errors import CloudExecutorError, Conflict, NotFound, Unavailable
 
 SUCCEEDED, FAILED, NOT_FETCHED = 0, 1, 3
 """Exit codes."""
@@ -129,6 +129,10 @@ def _wait(client: Client, job: JobInfo) -> JobInfo:
 
     try:
         return client.wait(job.hash, on_status=show)
+    except Unavailable:
+        line.close()
+        say("The job continues. Run the same command again to wait for it.")
+        raise
     finally:
         line.close()
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from cloud_executor.client.errors import InvalidSource
 from cloud_executor.client.source_zip import write_zip
 from cloud_executor.errors import Invalid
-from cloud_executor.model.executor_config import CONFIG_FILE, MAX_BYTES, read_document, similar_file
+from cloud_executor.model.config_document import CONFIG_FILE, MAX_BYTES, read_document, similar_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,9 @@ WebGME's fields mean what they mean there; `timeout`, `env`, `image`, `resources
 
 from __future__ import annotations
 
-import codecs
-import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -18,6 +16,7 @@ from typing import Self
 
 from cloud_executor.errors import Invalid
 from cloud_executor.model import javascript
+from cloud_executor.model.config_document import CONFIG_FILE, program, read_document
 from cloud_executor.model.environment import argument, environment
 from cloud_executor.model.json_fields import (
     MAX_TIMER,
@@ -26,37 +25,17 @@ from cloud_executor.model.json_fields import (
     finite_number,
     json_list,
     json_object,
-    nonempty_string,
     string,
     strings,
     whole_number,
 )
 from cloud_executor.model.patterns.minimatch import MAX_SIZE, ResultPatterns
 
-CONFIG_FILE = "executor_config.json"
-
-MAX_BYTES = 1_048_576
-"""Size limit of the file, in bytes."""
 MAX_RETRIES = 100
 MIN_MEMORY_MIB = 16
 """Least memory with which a container engine starts a container."""
 MIN_CPUS = 0.01
 MAX_IMAGE_LENGTH = 512
-
-_FIELDS = (
-    *("cmd", "args", "resultArtifacts", "outputInterval", "outputSegmentSize"),
-    *("timeout", "env", "image", "resources", "retries"),
-)
-
-_SIMILAR_FIELD, _SIMILAR_FILE = 0.6, 0.85
-"""Least similarity of a wrong name that is shown next to the right one."""
-
-_WRONG_ENCODINGS = {
-    codecs.BOM_UTF8: "a byte order mark (BOM), which JSON does not allow; save it as UTF-8 without a BOM",
-    codecs.BOM_UTF16_LE: "the byte order mark of UTF-16; save it as UTF-8",
-    codecs.BOM_UTF16_BE: "the byte order mark of UTF-16; save it as UTF-8",
-}
-"""What to do about invisible bytes at the beginning of the file."""
 
 _IMAGE = re.compile(r"[A-Za-z0-9][\w.:/@+-]*", re.ASCII)
 
@@ -112,7 +91,7 @@ class ExecutorConfig:
         truthy = JsonFields(javascript.truthy_fields(document))
         resources = JsonFields(fields.optional("resources", json_object) or {}, "resources")
         return cls(
-            cmd=fields.required("cmd", _program),
+            cmd=fields.required("cmd", program),
             args=truthy.optional("args", _arguments) or (),
             result_artifacts=fields.required("resultArtifacts", _artifacts),
             output_interval_ms=truthy.optional("outputInterval", _segment_limit),
@@ -124,49 +103,6 @@ class ExecutorConfig:
             memory_mib=resources.optional("memoryMiB", partial(whole_number, least=MIN_MEMORY_MIB, most=MAX_TIMER)),
             retries=fields.optional("retries", partial(whole_number, least=0, most=MAX_RETRIES)),
         )
-
-
-def read_document(raw: bytes) -> Mapping[str, object]:
-    """Parse the file as a JSON object that has the required fields and a valid `cmd`. Raises Invalid.
-
-    This is all that a client checks, because the worker may know more about the other fields.
-    """
-    if len(raw) > MAX_BYTES:
-        raise Invalid(f"{CONFIG_FILE} is larger than {MAX_BYTES} bytes.")
-    for mark, what in _WRONG_ENCODINGS.items():
-        if raw.startswith(mark):
-            raise Invalid(f"{CONFIG_FILE} begins with {what}.")
-    try:
-        document = json_object("The file", javascript.parse_json(raw))
-        _require(document, "cmd")
-        JsonFields(document).required("cmd", _program)
-        _require(document, "resultArtifacts")
-    except Invalid as error:
-        raise Invalid(f"{CONFIG_FILE}: {error}") from None
-    return document
-
-
-def similar_file(names: Iterable[str]) -> str | None:
-    """A file that may be meant to be executor_config.json, such as Executor_Config.json."""
-    return _similar(CONFIG_FILE, names, _SIMILAR_FILE)
-
-
-def _similar(wanted: str, names: Iterable[str], least: float) -> str | None:
-    by_folded = {name.casefold(): name for name in names}
-    near = difflib.get_close_matches(wanted.casefold(), by_folded, 1, least)
-    return by_folded[near[0]] if near else None
-
-
-def _require(document: Mapping[str, object], name: str) -> None:
-    if name not in document:
-        near = _similar(name, (found for found in document if found not in _FIELDS), _SIMILAR_FIELD)
-        raise Invalid(f"{name} is missing." if near is None else f"{name} is missing; rename {near} to {name}.")
-
-
-def _program(path: str, value: object) -> str:
-    if isinstance(value, list):
-        raise Invalid(f"{path} must be a string, the program alone; put its arguments into args.")
-    return argument(path, nonempty_string(path, value))
 
 
 def _arguments(path: str, value: object) -> tuple[str, ...]:

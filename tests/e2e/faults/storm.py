@@ -41,7 +41,7 @@ SLOTS = 3
 WATCH_SECONDS = 0.5
 """Interval between looks at all jobs, in seconds."""
 SERVER_REST_SECONDS = 11.0
-"""Shortest time between two kills of the server, in seconds: the supervisor gives up on a server that ends sooner."""
+"""Shortest time between two kills of the server, in seconds: the pauses before its restarts grow if it ends sooner."""
 FAULTS_EXCEEDED = 5
 """Number of faults that every storm exceeds."""
 

@@ -152,11 +152,14 @@ def test_a_server_that_never_responded_is_reported_soon(server: Server, job: Pat
     assert clock.now == pytest.approx(sum(transport_module.RETRY_SECONDS))
 
 
-def test_a_long_outage_ends_the_wait(server: Server, job: Path, clock: Clock) -> None:
+def test_a_long_outage_ends_the_wait(
+    server: Server, job: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     server.fail = outage("/rest/executor/info", clock, 1e6)
     with pytest.raises(Unavailable):
         run(server.client, job, (), None)
     assert 60 < clock.now < 70
+    assert capsys.readouterr().err.splitlines()[-1] == "The job continues. Run the same command again to wait for it."
 
 
 def test_no_worker_is_reported_after_an_outage(
