@@ -90,7 +90,7 @@ def is_untyped_object(request: Request) -> bool:
         body = bytearray(first)
         for chunk in stream:
             body += chunk
-            if len(body) > MAX_FIELDS_BYTES:
+            if len(body) > MAX_DOCUMENT_BYTES:
                 return False
         return isinstance(parse_json(bytes(body)), dict)
     except Invalid:
