@@ -19,7 +19,7 @@ from cloud_executor.blobs.zip_manifest import (
     encode_manifest,
     manifest_entry,
 )
-from cloud_executor.blobs.zip_writer import ZipMember, archive_chunks, archive_size, member_name
+from cloud_executor.blobs.zip_writer import ZipMember, archive_chunks, archive_size
 from cloud_executor.errors import NotFound, StorageFull, Unavailable
 from cloud_executor.model.metadata import (
     BlobMetadata,
@@ -29,6 +29,7 @@ from cloud_executor.model.metadata import (
     read_content_entry,
     read_name,
 )
+from cloud_executor.model.zip_names import zip_names
 from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import ObjectInfo, ObjectNotFound
 
@@ -209,19 +210,21 @@ class Downloads:
     def _members(self, artifact_hash: str, blob: BlobMetadata, trail: _Trail) -> tuple[ArtifactMember, ...]:
         inside = replace(trail, outermost=False)
 
-        def member(path: str) -> ArtifactMember:
+        def member(path_and_name: tuple[str, str]) -> ArtifactMember:
+            path, name = path_and_name
             found = self._resolve_entry(blob.files[path], None, path, inside)
             if isinstance(found, ZipDownload):
                 if found.size > MAX_INNER_ZIP_BYTES:
                     raise TooManyLinks
-                return ArtifactMember(member_name(path), found.size, found.chunks, found)
+                return ArtifactMember(name, found.size, found.chunks, found)
             read = partial(self._read_content, found.content_hash)
-            return ArtifactMember(member_name(path), found.size, read, found)
+            return ArtifactMember(name, found.size, read, found)
 
         if artifact_hash not in trail.members:
             # Only the outermost artifact uses several threads: nested artifacts would multiply them.
+            named = list(zip(blob.files, zip_names(list(blob.files)), strict=True))
             concurrency = self.blobs.objects.concurrency if trail.outermost else 1
-            trail.members[artifact_hash] = tuple(parallel_map(member, blob.files, concurrency))
+            trail.members[artifact_hash] = tuple(parallel_map(member, named, concurrency))
         return trail.members[artifact_hash]
 
     def _content_info(self, content_hash: str, name: str) -> ObjectInfo:

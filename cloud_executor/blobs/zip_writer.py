@@ -10,7 +10,6 @@ Format: PKWARE's APPNOTE 6.3, sections 4.3 and 4.5.3.
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +22,6 @@ WHOLE_LIMIT = 1024 * 1024
 FLUSH_BYTES = 256 * 1024
 """Size at which joined small pieces are sent, in bytes."""
 
-_ROOT = re.compile(r"^(?:[A-Za-z]:|\.{0,2}/)+")
 _MAX_32 = 0xFFFFFFFF
 _MAX_16 = 0xFFFF
 _UTF_8_NAME = 0x0800
@@ -47,6 +45,7 @@ class ZipMember(msgspec.Struct, frozen=True):
     """One file of an archive."""
 
     name: str
+    """Name in the archive, up to 65,535 bytes long in UTF-8; one of `zip_names`."""
     size: int
     """Number of bytes that `read` yields."""
     read: Callable[[], Iterator[bytes]]
@@ -54,13 +53,6 @@ class ZipMember(msgspec.Struct, frozen=True):
 
 class SizeChanged(Exception):
     """A member yielded more or fewer bytes than its size."""
-
-
-def member_name(path: str) -> str:
-    """The path without root, drive, and `..`, so that it stays inside the folder into which it is unpacked."""
-    inside = _ROOT.sub("", path.replace("\\", "/"))
-    parts = [part for part in inside.split("/") if part not in ("", ".", "..")]
-    return "/".join(parts) or "unnamed"
 
 
 def archive_size(members: Iterable[ZipMember]) -> int:

@@ -18,6 +18,7 @@ from cloud_executor.client.errors import ServerTimeout, TransferFailed
 from cloud_executor.client.job_info import CANCELED, JobInfo
 from cloud_executor.client.job_source import open_source
 from cloud_executor.client.result_folder import staged
+from cloud_executor.client.result_tree import ResultTree
 from cloud_executor.client.result_zip import unpack
 from cloud_executor.errors import CloudExecutorError, Conflict, NotFound, Unavailable
 
@@ -187,15 +188,21 @@ def _write_stdout(chunks: Iterable[bytes]) -> None:
 
 
 def _store_results(client: Client, job: JobInfo, out: Path) -> None:
-    stored: set[Path] = set()
     # Artifacts are selections from the same files, so a file in several artifacts is stored once.
     with staged(out) as folder:
+        tree = ResultTree(folder)
         for result_hash in job.result_hashes.values():
+            paths = client.files(result_hash)
             with tempfile.TemporaryFile(dir=out) as zipped:
                 for chunk in client.chunks(result_hash):
                     zipped.write(chunk)
-                stored |= unpack(zipped, folder)
-    say(f"Stored {len(stored)} result file{'' if len(stored) == 1 else 's'} in {out}.")
+                left = unpack(zipped, tree, paths)
+            for path in left:
+                if path not in tree:
+                    tree.add(path, client.chunks(result_hash, path))
+        tree.close()
+    count = len(tree)
+    say(f"Stored {count} result file{'' if count == 1 else 's'} in {out}.")
 
 
 def _explain(client: Client, job: JobInfo, *, known: bool) -> None:

@@ -185,6 +185,12 @@ class Client:
         """Write one file of an artifact to a file, in the same way as `download`."""
         write_whole(destination, self.chunks(metadata_hash, path))
 
+    def files(self, metadata_hash: str) -> list[str] | None:
+        """Return the paths of the files in an artifact, or None if the blob is no artifact. Raises NotFound."""
+        document = json_of(self._transport.request("GET", f"/rest/blob/metadata/{path_segment(metadata_hash)}"))
+        content = document.get("content") if isinstance(document, dict) else None
+        return list(content) if isinstance(content, dict) else None
+
     def chunks(self, metadata_hash: str, path: str | None = None) -> Iterator[bytes]:
         """Stream the bytes of a blob, or of one file of an artifact. Raises NotFound."""
         return stream_blob(self._transport, blob_path(metadata_hash, path))

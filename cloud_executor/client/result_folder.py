@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 PREFIX = ".results-"
@@ -33,17 +34,25 @@ def staged(folder: Path) -> Iterator[Path]:
 
 def _publish(staging: Path, folder: Path) -> None:
     files = [path.relative_to(staging) for path in staging.rglob("*") if not path.is_dir()]
+    names = cache(os.listdir)
     for file in files:
-        _check_place(folder, file)
+        _check_place(folder, file, names)
     for file in files:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         os.replace(staging / file, folder / file)
 
 
-def _check_place(folder: Path, file: Path) -> None:
-    """Raises OSError if a folder has the name of the file, or a file the name of one of its folders."""
+def _check_place(folder: Path, file: Path, names: Callable[[Path], list[str]]) -> None:
+    """Raises OSError if a folder has the name of the file, or a file the name of one of its folders.
+
+    Also if one of its names exists in other letters, which the file system takes for the same name.
+    """
     if (folder / file).is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / file))
     for parent in file.parents:
         if (folder / parent).exists() and not (folder / parent).is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder / parent))
+    for path in (file, *file.parents[:-1]):
+        if os.path.lexists(folder / path) and path.name not in names((folder / path).parent):
+            reason = "the folder contains this name in other letters, which the file system cannot tell apart"
+            raise FileExistsError(errno.EEXIST, reason, str(folder / path))

@@ -1,16 +1,17 @@
-"""Extraction of result files from their zip, into a folder and nowhere else."""
+"""Extraction of an artifact's files from its zip, under the paths that they have in the artifact."""
 
 from __future__ import annotations
 
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from cloud_executor.client.errors import InvalidResult
-from cloud_executor.client.local_file import write_whole
+from cloud_executor.client.result_tree import ResultTree, check_path
+from cloud_executor.model.zip_names import zip_names
 
 READ_BYTES = 1024 * 1024
 
@@ -18,29 +19,34 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 """Errors that zipfile raises for damaged zips; the last one is for an unknown compression method."""
 
 
-def unpack(source: BinaryIO, folder: Path) -> set[Path]:
-    """Extract the files below the folder, replacing files of the same names, and return their paths.
+def unpack(source: BinaryIO, tree: ResultTree, paths: Sequence[str] | None) -> list[str]:
+    """Extract the files with these paths that the tree lacks; None: all files, under their names in the zip.
 
+    Returns the paths that no entry belongs to without doubt, since WebGME's zips can contain a name several times.
     Raises InvalidResult.
     """
     try:
         with zipfile.ZipFile(source) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
-            # Check all names before writing the first file.
-            paths = [_path(folder, member) for member in members]
-            for member, path in zip(members, paths, strict=True):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(path, _contents(archive, member))
-            return set(paths)
+            for member in members:
+                if _is_special(member):
+                    raise InvalidResult(f"The results contain {member.filename!r}, which is not a file.")
+            count = Counter(member.filename for member in members)
+            by_name = {member.filename: member for member in members if count[member.filename] == 1}
+            if paths is None:
+                paths = list(count)
+                found = [by_name.get(name) for name in paths]
+            else:
+                found = [by_name.get(name) for name in zip_names(paths)]
+            # Check all paths before writing the first file.
+            for path in paths:
+                check_path(path)
+            for path, member_of_path in zip(paths, found, strict=True):
+                if member_of_path is not None and path not in tree:
+                    tree.add(path, _contents(archive, member_of_path))
+            return [path for path, member_of_path in zip(paths, found, strict=True) if member_of_path is None]
     except _DAMAGE as error:
         raise InvalidResult("The zip with the results is damaged: download it again.") from error
-
-
-def _path(folder: Path, member: zipfile.ZipInfo) -> Path:
-    name = PurePosixPath(member.filename)
-    if name.is_absolute() or ".." in name.parts or not name.parts or _is_special(member):
-        raise InvalidResult(f"The results contain {member.filename!r}, which cannot be stored inside a folder.")
-    return folder / name
 
 
 def _is_special(member: zipfile.ZipInfo) -> bool:

@@ -67,6 +67,17 @@ def test_names_that_are_not_utf_8_stay_different(stack: Stack) -> None:
     assert files == {"café": b"1", "cafè": b"2", "cafés": b"3"}
 
 
+def test_no_two_files_share_a_key(stack: Stack) -> None:
+    """Names in UTF-8 keep their keys, and a file has the same key in each artifact."""
+    artifacts = [*MADE, {"name": "one", "resultPatterns": ["made/?"]}]
+    names = {r"\303\251": "utf-8", r"\351": "latin-1", r"%%E9": "percent", r"caf\351": "alone"}
+    script = "; ".join(f"""printf {content} > "$(printf '{name}')\"""" for name, content in names.items())
+    job = stack.run(stack.add_script(f"mkdir made; cd made; {script}", artifacts))
+    expected = {"made/é": b"utf-8", "made/%E9_": b"latin-1", "made/%E9": b"percent", "made/café": b"alone"}
+    assert stack.results(job, "made") == expected
+    assert stack.results(job, "one") == {"made/é": b"utf-8", "made/%E9_": b"latin-1"}
+
+
 def test_unusual_names_are_results(stack: Stack) -> None:
     names = ["a b", "new\nline", "back\\slash", '"', "%41", "-rf", "__proto__.txt", "*", "con", "ü" * 100]
     script = "".join(f"printf x > './{name}'; " for name in names)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from cloud_executor.blobs.store import READ_BYTES, SMALL_CONTENT_BYTES, BlobStore
@@ -16,7 +16,7 @@ from cloud_executor.model.executor_config import ResultArtifact
 from cloud_executor.model.job import Status
 from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
 from worker_vm.worker.attempt import Attempt
-from worker_vm.worker.file_names import quoted_name
+from worker_vm.worker.file_names import distinct_names, quoted_name
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.results.result_files import ResultFile, result_files
 from worker_vm.worker.results.unmatched import UnmatchedPatterns
@@ -61,7 +61,7 @@ def archive(
     """
     results = Results()
     unmatched = UnmatchedPatterns(artifacts)
-    files: dict[str, dict[str, ArtifactFile]] = {artifact.name: {} for artifact in artifacts}
+    files: dict[str, dict[str, ArtifactFile]] = {artifact.name: {} for artifact in artifacts}  # by native path
 
     def store(wanted: _Wanted) -> None:
         attempt.raise_if_archiving_must_stop()
@@ -79,14 +79,17 @@ def archive(
             raise _failure(f"The result file {shown} was not stored: {error}") from error
         else:
             for name in wanted.takers:
-                files[name][wanted.file.path] = stored
+                files[name][wanted.file.native_path] = stored
 
     try:
         wanted_files = _wanted_files(artifacts, job_folder, attempt, results, unmatched)
         _for_each(wanted_files, store, blobs.objects.concurrency)
+        # One table for all artifacts: a file has the same path in each of them.
+        paths = distinct_names(chain.from_iterable(files.values()))
         for name, entries in files.items():
             attempt.raise_if_archiving_must_stop()
-            results.hashes[name] = _store_artifact(blobs, BlobMetadata.for_artifact(name, entries), attempt)
+            by_path = {paths[native_path]: file for native_path, file in entries.items()}
+            results.hashes[name] = _store_artifact(blobs, BlobMetadata.for_artifact(name, by_path), attempt)
     except JobFailed as failure:
         results.failed(failure)
     if results.failure is None:

@@ -25,7 +25,9 @@ class ResultFile:
     """A regular file in a job's folder."""
 
     path: str
-    """Path relative to the folder, with `/`."""
+    """Path relative to the folder, with `/`, for display and patterns."""
+    native_path: str
+    """The same path as the file system names it: different files have different ones."""
     location: str
     """Absolute path, in which no part is a link."""
 
@@ -82,7 +84,7 @@ def result_files(job_folder: Path, failed: Callable[[JobFailed], None]) -> Itera
                             failed(_failure("The job left too many folders; leave fewer, or pack them."))
                             return
                     elif is_file:
-                        yield ResultFile(protocol_name(path), location)
+                        yield ResultFile(protocol_name(path), path, location)
         except OSError as error:
             reason = os_reason(error)
             failed(_failure(f"The folder {quoted_name(folder.path or '.')} could not be read: {reason}."))
