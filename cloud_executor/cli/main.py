@@ -19,7 +19,7 @@ from cloud_executor.version import VERSION
 NOT_STARTED, INTERRUPTED = 2, 130
 """Exit codes for bad usage, bad input, or a server that cannot be reached, and for Ctrl-C."""
 
-SERVER_MODULES = ("flask", "functions_framework", "gunicorn", "local_stack", "msgspec", "werkzeug")
+SERVER_MODULES = ("flask", "functions_framework", "gunicorn", "inflate64", "local_stack", "msgspec", "werkzeug")
 """Modules that `executor up` needs and the client does not."""
 
 

@@ -77,7 +77,7 @@ def _free(name: str, taken: set[str]) -> str:
     while candidate in taken:
         number += 1
         folder, slash, last = name.rpartition("/")
-        stem, dot, suffix = last.rpartition(".")
+        stem, _, suffix = last.rpartition(".")
         numbered = f"{stem} ({number}).{suffix}" if stem else f"{last} ({number})"
         candidate = folder + slash + numbered
     return candidate

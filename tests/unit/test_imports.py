@@ -39,7 +39,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor.jobs": USE_CASES,
     "cloud_executor.backends": (*CORE, "cloud_executor.delays", "cloud_executor.parallel"),
     "cloud_executor.composition": (*SERVER, "cloud_executor.backends"),
-    "cloud_executor.client": ("cloud_executor.delays", "cloud_executor.errors", "cloud_executor.model"),
+    "cloud_executor.zip_reader": ("cloud_executor.errors",),
+    "cloud_executor.client": (
+        "cloud_executor.delays",
+        "cloud_executor.errors",
+        "cloud_executor.model",
+        "cloud_executor.zip_reader",
+    ),
     # `executor up` starts the local stack, which is a sibling of the library. Nothing else points at it.
     "cloud_executor.cli": (
         "cloud_executor.client",
@@ -51,7 +57,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "local_stack.stack",
     ),
     "functions": SERVER,
-    "worker_vm": SERVER,
+    "worker_vm": (*SERVER, "cloud_executor.zip_reader"),
     "local_stack": SERVER,
     "bench": ("cloud_executor.stop_signals",),
     "deploy": ("cloud_executor.stop_signals",),

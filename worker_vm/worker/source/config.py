@@ -17,13 +17,25 @@ def read_config(folder: AttemptFolder) -> ExecutorConfig:
         with (folder.job / CONFIG_FILE).open("rb") as file:
             return ExecutorConfig.parse(file.read(MAX_BYTES + 1))
     except FileNotFoundError as error:
-        near = similar_file(path.name for path in folder.job.iterdir())
-        but = "" if near is None else f"; rename {quoted_name(near)} to {CONFIG_FILE}"
-        raise _failed(f"The source has no {CONFIG_FILE} at its top level{but}.") from error
+        raise _failed(_missing(folder)) from error
     except OSError as error:
         raise _failed(f"{CONFIG_FILE} in the source cannot be read; it must be a regular file.") from error
     except Invalid as error:
         raise _failed(str(error)) from error
+
+
+def _missing(folder: AttemptFolder) -> str:
+    """The error for a source without the file, which often has another spelling or is one folder down."""
+    near = similar_file(path.name for path in folder.job.iterdir())
+    if near is not None:
+        return f"The source has no {CONFIG_FILE} at its top level; rename {quoted_name(near)} to {CONFIG_FILE}."
+    found = min((path.parent.name for path in folder.job.glob(f"*/{CONFIG_FILE}")), default=None)
+    if found is None:
+        return f"The source has no {CONFIG_FILE} at its top level."
+    return (
+        f"The source has no {CONFIG_FILE} at its top level, but one in the folder {quoted_name(found)}: "
+        "use the contents of that folder, not the folder itself."
+    )
 
 
 def _failed(sentence: str) -> JobFailed:

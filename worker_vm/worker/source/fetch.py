@@ -18,8 +18,10 @@ from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.file_names import native_name
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.retry import retry_while_unavailable
+from worker_vm.worker.sandbox.limits import MIB
 from worker_vm.worker.source.file_tree import FILE_MODE, FileTree
-from worker_vm.worker.source.unzip import MAX_FILES, check_disk, unzip
+from worker_vm.worker.source.tree_plan import TreePlan
+from worker_vm.worker.source.unzip import MAX_FILES, unzip
 from worker_vm.worker.work_folder import AttemptFolder
 
 
@@ -57,9 +59,9 @@ def _write_artifact(source: ZipDownload, tree: FileTree, attempt: Attempt, disk_
     """Write the files of an artifact, with the same result as unpacking its zip."""
     if not source.members:
         raise JobFailed(Status.FAILED_UNZIP, "The source is an artifact without files.")
-    if len(source.members) > MAX_FILES:
-        raise JobFailed(Status.FAILED_UNZIP, f"The source has more than {MAX_FILES} files.")
-    check_disk(sum(member.size for member in source.members), disk_mib, Status.FAILED_UNZIP)
+    plan = TreePlan(MAX_FILES, disk_mib)
+    for member in source.members:
+        plan.add_file(native_name(member.name), member.size)
 
     def write(member: ZipMember) -> None:
         tree.write_file(native_name(member.name), FILE_MODE, _checked(member.read(), attempt))
@@ -82,7 +84,9 @@ def _open_zip(
         if isinstance(content, io.FileIO):
             yield content, 0  # It is already on this machine.
             return
-        check_disk(source.size, disk_mib, Status.FAILED_CREATING_SOURCE_ZIP)
+        if source.size > disk_mib * MIB:
+            message = f"The source takes more than the disk limit of {disk_mib} MiB."
+            raise JobFailed(Status.FAILED_CREATING_SOURCE_ZIP, message)
         with _obtaining():
             retry_while_unavailable(lambda: _copy(blobs, source, spool, attempt), attempt)
         with spool.open("rb") as file:

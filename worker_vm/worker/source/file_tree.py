@@ -16,6 +16,9 @@ from worker_vm.worker.job_failed import JobFailed
 FILE_MODE = 0o644
 """Mode of a file whose archive does not contain one."""
 
+MAX_LINKS_MIB = 16
+"""Limit of the total length of the links' targets, which are held in memory, in MiB."""
+
 _REASONS = {
     errno.ENOSPC: "the worker's disk is full",
     errno.EDQUOT: "the worker's disk is full",
@@ -36,8 +39,9 @@ class FileTree:
 
     def __init__(self, root: str) -> None:
         self._root = os.path.realpath(root)
-        self._folders = {self._root}
+        self._last_folder = self._root
         self._links: dict[str, str] = {}
+        self._link_bytes = 0
         self._folder_times: dict[str, int] = {}
         self._now_ns = time.time_ns()
 
@@ -70,6 +74,10 @@ class FileTree:
         path = self._path(name)
         with _errors(name):
             self._make_folder(os.path.dirname(path))
+        self._link_bytes += len(target)
+        if self._link_bytes > MAX_LINKS_MIB * 2**20:
+            message = f"The links in the source take more than {MAX_LINKS_MIB} MiB: use shorter targets."
+            raise JobFailed(Status.FAILED_UNZIP, message)
         self._links[path] = target
 
     def close(self) -> None:
@@ -95,15 +103,19 @@ class FileTree:
         return os.path.join(self._root, *(part for part in parts if part not in ("", ".")))
 
     def _make_folder(self, path: str) -> None:
-        missing = []
-        # Do not go above the root, or this would never end. A file or link that has the name of the root itself is
-        # rejected by the system, because the name belongs to a folder.
-        while len(path) > len(self._root) and path not in self._folders:
-            missing.append(path)
-            path = os.path.dirname(path)
-        for folder in reversed(missing):
-            os.mkdir(folder, 0o755)
-            self._folders.add(folder)
+        # Most files are in the folder of the previous one. All folders would take too much memory.
+        if path == self._last_folder:
+            return
+        try:
+            os.mkdir(path, 0o755)
+        except FileNotFoundError:
+            self._make_folder(os.path.dirname(path))
+            os.mkdir(path, 0o755)
+        except FileExistsError:
+            # Links are created at the end, so this is not a link to a folder.
+            if not os.path.isdir(path):
+                raise
+        self._last_folder = path
 
     def _stays_inside(self, path: str, target: str) -> bool:
         if os.path.isabs(target):
@@ -112,7 +124,7 @@ class FileTree:
             real = os.path.realpath(path, strict=True)
         except FileNotFoundError:
             # The link is broken. What the command later creates at its target is up to the command.
-            real = os.path.normpath(os.path.join(os.path.dirname(path), target))
+            real = os.path.realpath(path)
         except OSError:
             return False
         return real == self._root or real.startswith(self._root + "/")

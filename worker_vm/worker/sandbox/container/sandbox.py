@@ -164,9 +164,14 @@ class ContainerSandbox:
             return
         owner = (self._isolation.user, self._isolation.group)
         os.chown(folder, *owner)
-        for top, folders, files in os.walk(folder):
-            for name in (*folders, *files):
-                os.chown(os.path.join(top, name), *owner, follow_symlinks=False)
+        # os.walk is recursive before Python 3.12, so it fails in deep trees.
+        waiting = [str(folder)]
+        while waiting:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    os.chown(entry.path, *owner, follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
 
     def _ending(self, command: Command, container: str, watch: _ContainerWatch, stream: ContainerOutput) -> Ending:
         """Raises CommandNotStarted, Unavailable."""
