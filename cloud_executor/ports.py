@@ -61,7 +61,7 @@ class ObjectStore(Protocol):
         """
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
-        """Put small objects, in about the time of one. If the call fails, some of them may be stored."""
+        """Put small objects, in much less time than one by one. If the call fails, some of them may be stored."""
 
     def open(self, key: str, start: int = 0) -> AbstractContextManager[BinaryIO]:
         """Open a stream of the object's bytes from offset `start` on. Raises ObjectNotFound."""

@@ -16,12 +16,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from io import FileIO
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
+from cloud_executor.backends.file_sync import sync_all, sync_folders
 from cloud_executor.backends.os_errors import os_error, os_errors
 from cloud_executor.errors import CloudExecutorError
 from cloud_executor.ports import ObjectInfo, ObjectNotFound
@@ -36,6 +37,12 @@ BATCHES_AHEAD = 8
 
 FLUSH_EVERY = 32 << 20
 """Amount after which data is flushed while more is received, in bytes. It keeps the last flush short."""
+
+GROUP_OBJECTS = 16
+"""Number of objects from which on one sync of the whole file system takes less time than one for each object."""
+
+MAX_OPEN_FILES = 128
+"""Largest number of objects that are written at once, each to an open file."""
 
 _SHARDS = frozenset(f"{number:02x}" for number in range(256))
 """Names of the folders over which contents and metadata are spread."""
@@ -98,6 +105,37 @@ class FileObjectStore:
                 new.discard()
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
+        if len(objects) < GROUP_OBJECTS:
+            self._put_few(objects)
+            return
+        waiting = iter([(self._path(key), data) for key, data in objects.items()])
+        while group := dict(islice(waiting, MAX_OPEN_FILES)):
+            self._put_group(group)
+        # Also the names of existing objects, because their writers may not have synced them yet.
+        folders = {_folder(self._path(key)) for key in objects}
+        with os_errors():
+            for folder in folders:
+                self._make(folder)
+            sync_folders(folders)
+
+    def _put_group(self, objects: Mapping[str, bytes]) -> None:
+        """Put objects with one sync, before they get their names. The next one makes the names durable."""
+        files: dict[str, _NewFile] = {}
+        try:
+            with os_errors():
+                for path, data in objects.items():
+                    if not os.path.exists(path):
+                        files[path] = self._new_file()
+                        _write_batch(files[path].descriptor, [data])
+                if files:
+                    sync_all([new.descriptor for new in files.values()])
+                for path, new in files.items():
+                    self._name(path, new.link)
+        finally:
+            for new in files.values():
+                new.discard()
+
+    def _put_few(self, objects: Mapping[str, bytes]) -> None:
         missing = {path: data for key, data in objects.items() if not self._settled(path := self._path(key))}
         # Each step is done for all objects, so that one flush can cover several of them. The context managers of `put`
         # are avoided: for small objects they cost as much as the system calls.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -89,6 +89,19 @@ class BlobStore:
         blob = self._new(BlobMetadata.for_file(name, size, content_hash))
         self.objects.put_all({content_key(content_hash): content, metadata_key(blob.hash): blob.canonical})
         return blob
+
+    def create_files(self, files: Sequence[tuple[str, bytes]]) -> list[StoredBlob]:
+        """Store small files, given by name and content, durably and in much less time than one by one."""
+        objects: dict[str, bytes] = {}
+        blobs = []
+        for name, content in files:
+            content_hash = hashlib.sha1(content, usedforsecurity=False).hexdigest()
+            blob = self._new(BlobMetadata.for_file(name, len(content), content_hash))
+            objects[content_key(content_hash)] = content
+            objects[metadata_key(blob.hash)] = blob.canonical
+            blobs.append(blob)
+        self.objects.put_all(objects)
+        return blobs
 
     def create_metadata(self, metadata: BlobMetadata) -> StoredBlob:
         """Store a metadata document durably. Its targets need not exist."""

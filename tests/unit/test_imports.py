@@ -73,6 +73,7 @@ BACKENDS = (
 
 SHARED_BY_BACKENDS = (
     "cloud_executor.backends.bucket",
+    "cloud_executor.backends.file_sync",
     "cloud_executor.backends.google.errors",
     "cloud_executor.backends.job_records",
     "cloud_executor.backends.lazy",

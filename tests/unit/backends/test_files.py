@@ -14,7 +14,7 @@ from re import fullmatch
 
 import pytest
 
-from cloud_executor.backends import files
+from cloud_executor.backends import file_sync, files
 from cloud_executor.backends.files import FileObjectStore
 from cloud_executor.errors import StorageFull, Unavailable
 from cloud_executor.ports import ObjectNotFound
@@ -222,6 +222,58 @@ def test_put_all_syncs_each_file_and_then_each_folder_once(store: FileObjectStor
     assert steps[3:6] == [f"link temporary {key}" for key in objects]
     assert sorted(steps[6:8]) == ["fsync wg-content/ab", "fsync wg-metadata/cd"]
     assert steps[8:] == []
+
+
+def test_put_all_syncs_many_objects_together(
+    store: FileObjectStore, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All bytes are synced before the first name exists, and then all names."""
+    monkeypatch.setattr("cloud_executor.backends.file_sync._syncfs", lambda: lambda _: steps.append("sync all"))
+    store.put_all({f"{prefix}/{shard:02x}/0": b"" for prefix in ("wg-content", "wg-metadata") for shard in range(256)})
+    steps.clear()
+    objects = {f"wg-content/{number % 256:02x}/{number}": b"%d" % number for number in range(600)}
+    store.put_all(objects)
+    links = [f"link temporary {key}" for key in objects if not key.endswith("/0")]
+    assert [step for step in steps if step == "sync all"] == ["sync all"] * 6
+    assert [step for step in steps if step != "sync all"] == links
+    assert (steps[0], steps[1], steps[128], steps[-1]) == ("sync all", links[0], "sync all", "sync all")
+    assert store.read("wg-content/57/599")[0] == b"599"
+    # The names of existing objects are synced, because their writers may not have done so yet.
+    steps.clear()
+    store.put_all(dict.fromkeys(list(objects)[:20], b""))
+    assert steps == ["sync all"]
+
+
+def test_put_all_syncs_each_of_many_objects_where_there_is_no_syncfs(
+    store: FileObjectStore, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloud_executor.backends.file_sync._syncfs", lambda: None)
+    store.put_all({f"wg-content/ab/{number}": b"" for number in range(2)})
+    steps.clear()
+    objects = {f"wg-content/{number % 2:02x}/x{number}": b"" for number in range(20)}
+    store.put_all(objects)
+    assert steps[:20] == ["fsync temporary"] * 20
+    assert steps[20:40] == [f"link temporary {key}" for key in objects]
+    assert sorted(steps[40:]) == ["fsync wg-content/00", "fsync wg-content/01"]
+
+
+def test_a_failed_sync_of_the_file_system_leaves_no_object(
+    store: FileObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "I/O error")
+
+    monkeypatch.setattr("cloud_executor.backends.file_sync._syncfs", lambda: fail)
+    with pytest.raises(Unavailable):
+        store.put_all({f"wg-content/ab/{number}": b"x" for number in range(100)})
+    assert list(store.list("wg-content/")) == []
+
+
+def test_syncfs_is_called() -> None:
+    sync_file_system = file_sync._syncfs()
+    assert sync_file_system is not None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        sync_file_system(-1)
 
 
 @pytest.mark.parametrize("again", [FileObjectStore.put, lambda store, key, _: store.put_all({key: b""})])

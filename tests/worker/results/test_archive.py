@@ -162,6 +162,31 @@ def test_a_concurrent_store_gets_files_from_several_threads(stack: Stack) -> Non
     assert stack.results(job) == {str(number): b"%d\n" % number for number in range(1, 301)}
 
 
+class GroupCountingStore(FileObjectStore):
+    """A store that counts the groups that are put."""
+
+    groups = 0
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        self.groups += 1
+        super().put_all(objects)
+
+
+def test_small_files_are_stored_in_groups(stack: Stack) -> None:
+    script = """
+        for i in $(seq 1100); do echo $i > $i; done; head -c 16384 /dev/zero > 1101; head -c 16385 /dev/zero > 1102
+        head -c 1100000 /dev/zero > 1103
+    """
+    job = stack.add_script(script, [{"name": "all", "resultPatterns": ["[0-9]*"]}])
+    store = GroupCountingStore(stack.data / "blobs")
+    with stack.worker(blobs=BlobStore(store, system_clock)) as worker:
+        worker.run_next()
+    expected = {str(number): b"%d\n" % number for number in range(1, 1101)}
+    assert stack.results(job) == expected | {"1101": bytes(16384), "1102": bytes(16385), "1103": bytes(1100000)}
+    # Two groups, and one call for the file that is too large for a group.
+    assert store.groups == 3
+
+
 class BrokenStore(FileObjectStore):
     """A store that rejects given objects."""
 

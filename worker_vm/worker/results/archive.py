@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -15,6 +14,7 @@ from cloud_executor.errors import CloudExecutorError, Unavailable, os_reason
 from cloud_executor.model.executor_config import ResultArtifact
 from cloud_executor.model.job import Status
 from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
+from cloud_executor.parallel import parallel_map
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.file_names import distinct_names, quoted_name
 from worker_vm.worker.job_failed import JobFailed
@@ -28,8 +28,11 @@ MAX_FILES = 100_000
 MAX_NAMES_MIB = 10
 """Limit of the total length of their paths, in MiB. Unusual names take up to eight times as much memory."""
 
-FILES_AT_ONCE = 256
-"""Number of files handed to the threads at once, if the store benefits from several threads."""
+FILES_AT_ONCE = 1024
+"""Number of files that are stored together: small ones in one call, the others in threads if the store benefits."""
+
+MAX_GROUPED_BYTES = 16 * 1024
+"""Largest size of a file that is held in memory to be stored with others, in bytes."""
 
 
 @dataclass(slots=True)
@@ -81,9 +84,38 @@ def archive(
             for name in wanted.takers:
                 files[name][wanted.file.native_path] = stored
 
+    def store_small(group: list[_Wanted]) -> list[_Wanted]:
+        """Store the small files of a group together; the files that remain to be stored."""
+        small: list[tuple[_Wanted, bytes]] = []
+        left: list[_Wanted] = []
+        for wanted in group:
+            attempt.raise_if_archiving_must_stop()
+            try:
+                content = None if wanted.file.path in known else _small_content(wanted.file)
+            except OSError:
+                content = None  # `store` reports it
+            if content is None:
+                left.append(wanted)
+            else:
+                small.append((wanted, content))
+        named = [(_base_name(wanted.file), content) for wanted, content in small]
+        try:
+            stored = retry_while_unavailable(lambda: blobs.create_files(named), attempt)
+        except Unavailable:
+            raise
+        except CloudExecutorError:
+            return group  # one by one, so that the error names the file
+        for (wanted, content), blob in zip(small, stored, strict=True):
+            for name in wanted.takers:
+                file = ArtifactFile(blob.hash, len(content), ContentType.SOFT_LINK)
+                files[name][wanted.file.native_path] = file
+        return left
+
     try:
         wanted_files = _wanted_files(artifacts, job_folder, attempt, results, unmatched)
-        _for_each(wanted_files, store, blobs.objects.concurrency)
+        while group := list(islice(wanted_files, FILES_AT_ONCE)):
+            for _ in parallel_map(store, store_small(group), blobs.objects.concurrency):
+                pass
         # One table for all artifacts: a file has the same path in each of them.
         paths = distinct_names(chain.from_iterable(files.values()))
         for name, entries in files.items():
@@ -134,19 +166,24 @@ def _wanted_files(
         yield _Wanted(file, takers)
 
 
-def _for_each(files: Iterator[_Wanted], store: Callable[[_Wanted], None], concurrency: int) -> None:
-    if concurrency == 1:
-        for file in files:
-            store(file)
-        return
-    with ThreadPoolExecutor(concurrency) as threads:
-        while batch := list(islice(files, FILES_AT_ONCE)):
-            list(threads.map(store, batch))
+def _small_content(file: ResultFile) -> bytes | None:
+    """The content of a small file; None for a large one. Raises OSError if it cannot be read."""
+    with Path(file.location).open("rb", buffering=0) as content:
+        parts: list[bytes] = []
+        left = MAX_GROUPED_BYTES + 1
+        while left and (part := content.read(left)):
+            parts.append(part)
+            left -= len(part)
+    return b"".join(parts) if left else None
+
+
+def _base_name(file: ResultFile) -> str:
+    return file.path.rpartition("/")[2]
 
 
 def store_file(blobs: BlobStore, file: ResultFile, attempt: Attempt) -> ArtifactFile:
     """Store a file, like `createFile`. Raises OSError if it cannot be read."""
-    name = file.path.rpartition("/")[2]
+    name = _base_name(file)
     with Path(file.location).open("rb", buffering=0) as content:
         size = 0
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from cloud_executor.zip_reader.directory import ZipEntry, extra_fields
 
 NO_TIME = (1 << 5 | 1, 0)
-"""DOS date and time (1980-01-01 00:00:00) of packers that store no times, so that zips depend on their contents only."""
+"""DOS date and time (1980-01-01 00:00:00) of packers that store no times, whose zips depend on their contents only."""
 
 _SECOND = 10**9
 _EXTENDED_TIMESTAMP = 0x5455
