@@ -228,7 +228,10 @@ def test_invalid_usage_exits_with_2_and_one_sentence(url: str, tmp_path: Path) -
         ([tmp_path / "missing"], "does not exist"),
         ([tmp_path / "empty"], "empty has no executor_config.json at its top level: "),
         ([tmp_path / "file"], "neither a folder nor a readable zip"),
-        ([tmp_path / "deep.zip"], "deep.zip has no executor_config.json at its top level: "),
+        (
+            [tmp_path / "deep.zip"],
+            "deep.zip has no executor_config.json at its top level, but one in the folder 'folder': ",
+        ),
         ([bad["json"]], "executor_config.json: Invalid JSON"),
         ([bad["list"]], "must be a JSON object"),
         ([bad["pipe"]], "fifo is a device, a pipe, or a socket"),

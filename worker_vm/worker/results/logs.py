@@ -25,7 +25,7 @@ def store_logs(blobs: BlobStore, files: OutputFiles, attempt: Attempt) -> dict[s
     stored: dict[str, ArtifactFile] = {}
     for name, descriptor in files.by_name.items():
         # By descriptor, because the command may have deleted the file.
-        file = ResultFile(name, f"/dev/fd/{descriptor}")
+        file = ResultFile(name, name, f"/dev/fd/{descriptor}")
         try:
             stored[name] = retry_while_unavailable(partial(store_file, blobs, file, attempt), attempt)
         except Unavailable:
