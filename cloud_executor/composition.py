@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cloud_executor.blobs.downloads import Downloads
@@ -25,6 +26,13 @@ from cloud_executor.jobs.sweep import Sweep
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.ports import JobQueue, JobStore
 from cloud_executor.settings import InvalidSetting, Settings
+from cloud_executor.time_jumps import TimeJumps
+
+MIN_GAP = timedelta(seconds=1)
+"""Shortest pause of a process that counts as a time jump: a busy machine causes shorter ones."""
+
+GAPS_PER_LEASE = 6
+"""A shorter pause than this share of a lease does not make a worker lose its lease."""
 
 if TYPE_CHECKING:
     from cloud_executor.backends.google.pubsub import PubSubJobQueue
@@ -68,6 +76,8 @@ class Jobs:
     clock: Clock = system_clock
     label_jobs: Callable[[], Mapping[str, str]] = dict
     """Returns a map from labels to hashes of the blobs whose jobs give a worker that label."""
+    time_jumps: TimeJumps = field(default_factory=TimeJumps)
+    """Watched by long-running processes: those with a sweep or with leases."""
 
     @property
     def clients(self) -> JobClients:
@@ -87,7 +97,9 @@ class Jobs:
 
     @property
     def sweep(self) -> Sweep:
-        return Sweep(self.store, self._publisher, self.pools, self.options, self.clock, self.label_jobs)
+        return Sweep(
+            self.store, self._publisher, self.pools, self.options, self.clock, self.label_jobs, self.time_jumps
+        )
 
     @property
     def _publisher(self) -> Publisher:
@@ -108,6 +120,7 @@ def open_jobs(settings: Settings) -> Jobs:
             clear_output_after=settings.clear_output_timeout,
         ),
         label_jobs=LabelJobs(settings.label_jobs).current,
+        time_jumps=TimeJumps(max(MIN_GAP, settings.lease / GAPS_PER_LEASE)),
     )
 
 

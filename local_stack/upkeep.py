@@ -41,6 +41,7 @@ class Upkeep:
             _Task("delete_abandoned_uploads", blobs.delete_abandoned_uploads, DELETION_SECONDS),
             _Task("delete_old_zips", blobs.delete_old_zips, DELETION_SECONDS),
         )
+        self._time_jumps = sweep.time_jumps
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -52,12 +53,13 @@ class Upkeep:
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            for task in self._tasks:
-                if time.monotonic() >= task.due:
-                    self._run_task(task)
-                    task.due = time.monotonic() + task.interval_seconds
-            self._stopping.wait(max(0.0, min(task.due for task in self._tasks) - time.monotonic()))
+        with self._time_jumps.watched():
+            while not self._stopping.is_set():
+                for task in self._tasks:
+                    if time.monotonic() >= task.due:
+                        self._run_task(task)
+                        task.due = time.monotonic() + task.interval_seconds
+                self._stopping.wait(max(0.0, min(task.due for task in self._tasks) - time.monotonic()))
 
     def _run_task(self, task: _Task) -> None:
         try:

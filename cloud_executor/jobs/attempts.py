@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cloud_executor.clock import Clock
-from cloud_executor.jobs.log_fields import log_vanished
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.jobs.publisher import Publisher
 from cloud_executor.jobs.transact import existing, transact
 from cloud_executor.model import transitions
-from cloud_executor.model.job import Job, NotClaimable, Outcome, OutputSegment
+from cloud_executor.model.job import Job, Outcome, OutputSegment
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobStore
 
@@ -35,20 +34,15 @@ class Attempts:
     def claim(self, job_hash: str, worker: str, pool: str | None = None) -> Job:
         """Claim a job: it is RUNNING, with a new attempt under a lease. `pool`: the pool whose delivery named it.
 
-        Raises JobNotFound. Raises NotClaimable if the job is finished, runs on another worker, has left the pool, or
-        has too many lost attempts (in which case it is recorded as failed).
+        Raises JobNotFound. Raises NotClaimable if the job is finished, runs on another worker, or has left the pool.
         """
         now = self.clock()
-        job = transact(
+        return transact(
             self.store,
             job_hash,
-            lambda stored: transitions.claim(stored, worker, now, self.options.lease, self.options.retries, pool),
+            lambda stored: transitions.claim(stored, worker, now, self.options.lease, pool),
             durable=False,
         )
-        if job.finished:
-            log_vanished(job, job.status)
-            raise NotClaimable
-        return job
 
     def renew(self, job_hash: str, attempt: int) -> Job:
         """Extend the lease; the job says whether a cancel was requested. Raises StaleAttempt: stop the command."""

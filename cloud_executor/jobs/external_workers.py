@@ -83,14 +83,12 @@ class ExternalWorkers:
         return tuple(claimed)
 
     def _claim(self, job_hash: str, client_id: str) -> bool:
-        now, retries = self.clock(), self.options.retries
+        now = self.clock()
         try:
-            job = transact(
-                self.store, job_hash, lambda stored: transitions.claim(stored, client_id, now, None, retries)
-            )
+            transact(self.store, job_hash, lambda stored: transitions.claim(stored, client_id, now, None))
         except (NotClaimable, JobNotFound):
             return False
-        return not job.finished
+        return True
 
     def _cancel_requested(self, job_hash: str) -> bool:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cloud_executor.clock import Clock
@@ -18,6 +18,7 @@ from cloud_executor.model import transitions
 from cloud_executor.model.job import Job, Status
 from cloud_executor.model.pool import WorkerPool, pools_with
 from cloud_executor.ports import JobStore
+from cloud_executor.time_jumps import TimeJumps
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Sweep:
     clock: Clock
     label_jobs: Callable[[], Mapping[str, str]]
     """Returns label -> hash of the blob whose job gives a worker that label."""
+    time_jumps: TimeJumps = field(default_factory=TimeJumps)
 
     def run(self) -> SweepReport:
         """Requeue jobs of vanished workers, publish unpublished jobs, and delete expired output.
@@ -61,9 +63,11 @@ class Sweep:
         """
         now = self.clock()
         report = SweepReport()
-        for job in self.store.with_expired_lease(now, JOBS_PER_SWEEP):
-            report.returned += self._lose(job.hash, lambda found: _lease_expired(found, now))
-        self._forget_lost_workers(now, report)
+        # After a jump, workers that slept as well first get the time to renew their leases and to check in.
+        if not self.time_jumps.within(self.options.lease):
+            self._return_expired(now, report)
+        if not self.time_jumps.within(self.options.worker_timeout):
+            self._forget_lost_workers(now, report)
         publish_errors = self._publish_again(now, report)
         self._clear_output(now, report)
         if report != SweepReport():
@@ -71,6 +75,10 @@ class Sweep:
         if publish_errors:
             raise Unavailable
         return report
+
+    def _return_expired(self, now: datetime, report: SweepReport) -> None:
+        for job in self.store.with_expired_lease(now, JOBS_PER_SWEEP):
+            report.returned += self._lose(job.hash, lambda found: _lease_expired(found, now))
 
     def _clear_output(self, now: datetime, report: SweepReport) -> None:
         for job in self.store.with_expired_output(now, JOBS_PER_SWEEP):

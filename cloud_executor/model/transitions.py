@@ -80,20 +80,15 @@ def give_up(job: Job, now: datetime) -> Job | None:
     return _end(job, Status.FAILED_TO_EXECUTE, now, reason)
 
 
-def claim(job: Job, worker: str, now: datetime, lease: timedelta | None, retries: int, pool: str | None = None) -> Job:
-    """Give a job to a worker if it is CREATED, or RUNNING under an expired lease. `lease` None: an external worker.
+def claim(job: Job, worker: str, now: datetime, lease: timedelta | None, pool: str | None = None) -> Job:
+    """Give a waiting job to a worker. `lease` None: an external worker.
 
     `pool` is the pool whose message named the job (None: no message did); a job that has left that pool is not claimed.
+    A job whose lease has expired is not claimed either: only the sweep takes it from its worker.
 
-    Raises NotClaimable. A job with too many lost attempts is returned finished instead of claimed: check `status`.
+    Raises NotClaimable.
     """
-    if pool is not None and job.pool != pool:
-        raise NotClaimable
-    if job.status == Status.RUNNING and job.lease_expires is not None and job.lease_expires <= now:
-        job = lose(job, now, retries)
-        if job.finished:
-            return job
-    if job.status != Status.CREATED:
+    if job.status != Status.CREATED or (pool is not None and job.pool != pool):
         raise NotClaimable
     return replace(
         job,

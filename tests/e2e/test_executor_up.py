@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -49,6 +50,26 @@ def test_it_prints_its_address_in_one_line(stack: StackProcess, kind: tuple[str,
     assert stack.ready_line == expected
     with stack.client as client:
         assert len(client.workers()) == 1
+
+
+def test_a_sleep_of_the_machine_does_not_restart_a_job(start_stack: StartStack, tmp_path: Path) -> None:
+    stack = start_stack("--slots", "1", EXECUTOR_LEASE="3")
+    marker = tmp_path / "go"
+    job = start_job(stack, tmp_path / "job", f"until test -e {marker}; do sleep 0.1; done")
+    for _ in range(2):
+        # A real sleep stops the jobs, too.
+        asleep = list(processes_of(stack.data))
+        for pid in asleep:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(5)
+        for pid in asleep:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(4)
+    marker.touch()
+    with stack.client as client:
+        until(lambda: client.job(job.hash).finished)
+    document = httpx.get(f"{stack.url}/rest/executor/info/{job.hash}").json()
+    assert (document["status"], document["attempt"]) == ("SUCCESS", 1)
 
 
 def test_without_slots_there_is_no_worker(start_stack: StartStack) -> None:

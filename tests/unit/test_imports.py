@@ -18,7 +18,12 @@ PROCESS = (
     "cloud_executor.json_logging",
     "cloud_executor.stop_signals",
 )
-HELPERS = ("cloud_executor.clock", "cloud_executor.delays", "cloud_executor.parallel")
+HELPERS = (
+    "cloud_executor.clock",
+    "cloud_executor.delays",
+    "cloud_executor.parallel",
+    "cloud_executor.time_jumps",
+)
 USE_CASES = (*CORE, *HELPERS, "cloud_executor.blobs", "cloud_executor.jobs")
 SERVER = (*USE_CASES, *PROCESS, "cloud_executor.settings", "cloud_executor.composition")
 
@@ -30,6 +35,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor.installation": (),
     "cloud_executor.version": (),
     "cloud_executor.parallel": (),
+    "cloud_executor.time_jumps": ("cloud_executor.clock",),
     "cloud_executor.model": ("cloud_executor.errors",),
     "cloud_executor.ports": CORE,
     "cloud_executor.json_logging": CORE,

@@ -9,11 +9,16 @@ import threading
 import time
 from enum import IntEnum
 
+from cloud_executor.clock import boot_seconds
 from cloud_executor.jobs.log_fields import log_fields
 from cloud_executor.model.job import Job
+from cloud_executor.time_jumps import TimeJumps
 
 SAFE_LEASE_SHARE = 5 / 6
 """Share of the lease in which the command may run. The rest is for stopping it before another worker may start it."""
+
+RESUME_LEASE_SHARE = 1 / 3
+"""Share of the lease in which a worker that slept must renew it. Others do not take the job for a whole lease."""
 
 ARCHIVE_GRACE_SECONDS = 2.5
 """Time that a stopping worker spends on archiving the results of a command that has ended, in seconds."""
@@ -41,9 +46,10 @@ class Interrupted(Exception):
 class Attempt:
     """An attempt, safe for use by threads. Its descriptor becomes readable when the attempt is interrupted."""
 
-    def __init__(self, job: Job, lease_seconds: float, claimed_at: float) -> None:
-        """`claimed_at` is a time on the monotonic clock, before the job was claimed."""
+    def __init__(self, job: Job, lease_seconds: float, claimed_at: float, time_jumps: TimeJumps | None = None) -> None:
+        """`claimed_at` is a time on the boot clock, before the job was claimed."""
         self.job = job
+        self._time_jumps = time_jumps or TimeJumps()
         self._lease_seconds = lease_seconds
         self._claimed_at = claimed_at
         self._lock = threading.Lock()
@@ -65,18 +71,27 @@ class Attempt:
         return log_fields(self.job, action) | {"worker_id": self.job.worker}
 
     def lease_renewed_at(self, at: float) -> None:
-        """Note that the lease was claimed or renewed at this time on the monotonic clock."""
+        """Note that the lease was claimed or renewed at this time on the boot clock."""
+        self._renewed_at = at
         self._safe_until = at + SAFE_LEASE_SHARE * self._lease_seconds
+        self._resumed = False
 
     @property
     def elapsed_seconds(self) -> float:
         """Time since the job was claimed, in seconds."""
-        return time.monotonic() - self._claimed_at
+        return boot_seconds() - self._claimed_at
 
     @property
     def seconds_left(self) -> float:
-        """Time in which the job certainly belongs to this attempt, in seconds."""
-        return max(0.0, self._safe_until - time.monotonic())
+        """Time in which the job certainly belongs to this attempt, in seconds.
+
+        After a sleep of the machine, the heartbeat gets some time to find out whether the job still belongs to it.
+        """
+        jumped_at = self._time_jumps.last
+        if jumped_at > self._renewed_at and not self._resumed:
+            self._resumed = True
+            self._safe_until = max(self._safe_until, jumped_at + RESUME_LEASE_SHARE * self._lease_seconds)
+        return max(0.0, self._safe_until - boot_seconds())
 
     @property
     def interruption(self) -> Interruption | None:

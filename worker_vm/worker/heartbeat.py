@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from cloud_executor.clock import boot_seconds
 from cloud_executor.errors import Unavailable
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.model.job import Job, StaleAttempt, Status
@@ -47,7 +48,7 @@ class Heartbeat:
         self._slots = slots
         self._renew_every = attempts.options.lease.total_seconds() / RENEWALS_PER_LEASE
         self._attempts: dict[Attempt, float] = {}
-        """Time of each attempt's next renewal, on the monotonic clock."""
+        """Time of each attempt's next renewal, on the boot clock."""
         self._lock = threading.Lock()
         self._releasing = False
         self._beaten_at = time.monotonic()
@@ -84,7 +85,7 @@ class Heartbeat:
     def keep(self, attempt: Attempt) -> Iterator[None]:
         """Keep the attempt's job inside the block."""
         with self._lock:
-            self._attempts[attempt] = time.monotonic() + self._renew_every
+            self._attempts[attempt] = boot_seconds() + self._renew_every
             if self._releasing:
                 attempt.interrupt(Interruption.RELEASED)
         try:
@@ -125,7 +126,7 @@ class Heartbeat:
 
     def _check(self, attempt: Attempt, renew_at: float) -> None:
         """Renew or read the job, and interrupt the attempt if necessary."""
-        now = time.monotonic()
+        now = boot_seconds()
         try:
             if now >= renew_at:
                 job = self._jobs.renew(attempt.job_hash, attempt.number)

@@ -27,12 +27,14 @@ from datetime import datetime
 from functools import partial
 
 from cloud_executor.blobs.store import BlobStore
+from cloud_executor.clock import boot_seconds
 from cloud_executor.errors import CloudExecutorError, Unavailable, os_reason
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.json_logging import logged_with
 from cloud_executor.model.executor_config import ExecutorConfig
 from cloud_executor.model.job import Durations, Job, NotClaimable, Outcome, StaleAttempt, Status
 from cloud_executor.ports import Delivery, JobNotFound
+from cloud_executor.time_jumps import TimeJumps
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
 from worker_vm.worker.command.command_runner import CommandRunner
 from worker_vm.worker.command.output_files import STDERR_FILE, STDOUT_FILE, open_output_files
@@ -106,6 +108,7 @@ class JobRunner:
     stopping: threading.Event
     label_jobs: Callable[[], Mapping[str, str]] = dict
     """Returns label -> hash of the blob whose job gives a worker that label."""
+    time_jumps: TimeJumps = field(default_factory=TimeJumps)
 
     def run(self, delivery: Delivery) -> None:
         """Run the job of a delivery, and complete the delivery.
@@ -143,7 +146,7 @@ class JobRunner:
                 self._close_delivery(delivery.ack)
 
     def _claim(self, delivery: Delivery) -> Attempt | None:
-        before = time.monotonic()
+        before = boot_seconds()
         try:
             job = self.attempts.claim(delivery.job_hash, self.worker_id, self.commands.pool.name)
         except (NotClaimable, JobNotFound):
@@ -153,7 +156,7 @@ class JobRunner:
         except Unavailable:
             self._close_delivery(delivery.nack)
             raise
-        attempt = Attempt(job, self.attempts.options.lease.total_seconds(), before)
+        attempt = Attempt(job, self.attempts.options.lease.total_seconds(), before, self.time_jumps)
         logger.info("job claimed", extra=attempt.fields("claim"))
         return attempt
 

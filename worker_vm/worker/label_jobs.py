@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
+from cloud_executor.clock import boot_seconds
 from cloud_executor.errors import CloudExecutorError, Invalid
 from cloud_executor.model.job import Job, Status
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
@@ -54,7 +54,7 @@ def acquire_labels(runner: JobRunner) -> Iterator[str]:
 
 def _error_of(runner: JobRunner, source: str) -> str | None:
     """Run the job; return the error, or None on success. Raises JobFailed, Interrupted, Unavailable."""
-    attempt = Attempt(Job(hash=source, create_time="", secret=""), math.inf, time.monotonic())
+    attempt = Attempt(Job(hash=source, create_time="", secret=""), math.inf, boot_seconds())
     with closing(attempt), _interrupted_by(runner.stopping, attempt), ExitStack() as folders:
         folder = runner.fetch(attempt, folders)
         config = read_config(folder)

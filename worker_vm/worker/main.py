@@ -189,7 +189,15 @@ def open_worker(
     heartbeat = Heartbeat(attempts, worker_id, pool.labels, pool=pool.name, slots=slots)
     commands = CommandRunner(sandbox, pool, attempts.put_output, origin_url, jobs.clock, stopping)
     runner = JobRunner(
-        attempts, open_blobs(settings), commands, folder, heartbeat, worker_id, stopping, jobs.label_jobs
+        attempts,
+        open_blobs(settings),
+        commands,
+        folder,
+        heartbeat,
+        worker_id,
+        stopping,
+        jobs.label_jobs,
+        jobs.time_jumps,
     )
     return Worker(jobs.queue, pool.name, slots, runner, heartbeat, worker_id, find_departure(pool))
 

@@ -78,12 +78,13 @@ class Worker:
         """
         self._heartbeat.start()
         try:
-            self._acquire_labels()
-            while True:
-                all_ended = self._take_deliveries()
-                if not all_ended or self._stopping.is_set() or self._left():
-                    return all_ended
-                self._slots.open()
+            with self._runner.time_jumps.watched():
+                self._acquire_labels()
+                while True:
+                    all_ended = self._take_deliveries()
+                    if not all_ended or self._stopping.is_set() or self._left():
+                        return all_ended
+                    self._slots.open()
         finally:
             self._heartbeat.stop()
 

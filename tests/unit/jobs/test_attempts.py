@@ -30,14 +30,16 @@ def test_simultaneous_claims_give_the_job_to_one_worker(jobs: Jobs) -> None:
         assert sum(threads.map(claims, range(32))) == 1
 
 
-def test_a_claim_fails_a_job_with_too_many_lost_attempts_before_any_sweep(jobs: Jobs, clock: Clock) -> None:
+def test_only_the_sweep_takes_a_job_whose_lease_expired_from_its_worker(jobs: Jobs, clock: Clock) -> None:
     jobs.clients.create("j")
-    for _ in range(OPTIONS.retries + 1):
-        jobs.attempts.claim("j", "w")
-        clock.advance(OPTIONS.lease)
+    attempt = jobs.attempts.claim("j", "w").attempt
+    clock.advance(10 * OPTIONS.lease)
     with pytest.raises(NotClaimable):
-        jobs.attempts.claim("j", "w")
-    assert jobs.clients.get("j").status == Status.FAILED_TO_EXECUTE
+        jobs.attempts.claim("j", "other")
+    assert jobs.attempts.renew("j", attempt).lease_expires == clock() + OPTIONS.lease
+    clock.advance(OPTIONS.lease)
+    jobs.sweep.run()
+    assert jobs.attempts.claim("j", "other").attempt == attempt + 1
 
 
 def test_renewing_a_lease_reports_a_requested_cancel(jobs: Jobs) -> None:
@@ -71,6 +73,7 @@ def test_racing_attempts_record_one_outcome(jobs: Jobs, clock: Clock) -> None:
     jobs.clients.create("j")
     attempts = [jobs.attempts.claim("j", "slow").attempt]
     clock.advance(OPTIONS.lease)
+    jobs.sweep.run()
     attempts.append(jobs.attempts.claim("j", "next").attempt)
 
     def finished(attempt: int) -> bool:

@@ -9,7 +9,6 @@ from embedded_jobs import OPTIONS, BrokenQueue, Clock
 
 from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
-from cloud_executor.model.job import NotClaimable
 
 
 def test_log_records_about_a_job_have_its_hash_and_trace(
@@ -31,8 +30,7 @@ def test_log_records_about_a_job_have_its_hash_and_trace(
             assert lines() == [("lose", job_hash, trace, "CREATED")]
         jobs.attempts.claim(job_hash, "w")
         clock.advance(OPTIONS.lease)
-        with pytest.raises(NotClaimable):
-            jobs.attempts.claim(job_hash, "w")
+        jobs.sweep.run()
         assert lines() == [("lose", job_hash, trace, "FAILED_TO_EXECUTE")]
         jobs.dead_letters.give_up(job_hash)
         assert lines() == [("give_up", job_hash, trace, "FAILED_TO_EXECUTE")]

@@ -19,6 +19,7 @@ from cloud_executor.model.job import Job, NotClaimable, Outcome, StaleAttempt, S
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobStore
+from cloud_executor.time_jumps import TimeJumps
 
 
 def crash_before_publish(jobs: Jobs) -> None:
@@ -103,6 +104,30 @@ def test_a_job_whose_lease_expired_is_queued_again(jobs: Jobs, clock: Clock) -> 
             stale("j", attempt)
     with pytest.raises(StaleAttempt):
         jobs.attempts.finish("j", attempt, Outcome(Status.SUCCESS))
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+def test_after_a_sleep_of_the_machine_its_workers_have_time_to_renew_their_leases(
+    jobs: Jobs, clock: Clock, renewed: bool
+) -> None:
+    jobs.clients.create("leased")
+    jobs.clients.create("external", ("x",))
+    attempt = jobs.attempts.claim("leased", "w").attempt
+    jobs.external_workers.check_in(CheckIn("external", 1, ("x",)))
+    start, hour = clock(), timedelta(hours=1)
+    # The thread that looks for jumps does not run by itself in an hour.
+    jumps = TimeJumps(hour, lambda: (clock() - start).total_seconds(), lambda: clock().timestamp())
+    watched = replace(jobs, time_jumps=jumps)
+    with jumps.watched():
+        clock.advance(hour + timedelta(seconds=33))
+        assert watched.sweep.run().returned == 0
+        clock.advance(OPTIONS.worker_timeout - timedelta(seconds=1))
+        assert watched.sweep.run().returned == 0
+        if renewed:
+            jobs.attempts.renew("leased", attempt)
+            jobs.external_workers.check_in(CheckIn("external", 0, ("x",)))
+        clock.advance(timedelta(seconds=7))
+        assert watched.sweep.run().returned == (0 if renewed else 2)
 
 
 def test_simultaneous_sweeps_repair_everything_once(jobs: Jobs, clock: Clock) -> None:

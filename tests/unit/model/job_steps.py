@@ -28,7 +28,7 @@ def new_job(stored: Job | None = None, secret: str = SECRET, now: datetime = NOO
 
 
 def claimed(job: Job, worker: str = "w", now: datetime = NOON, lease: timedelta | None = LEASE) -> Job:
-    return transitions.claim(job, worker, now, lease, RETRIES)
+    return transitions.claim(job, worker, now, lease)
 
 
 def finished(job: Job, status: Status = Status.SUCCESS, attempt: int | None = None) -> Job:

@@ -34,7 +34,6 @@ STEPS: dict[str, Step] = {
         job, "j", user_id="guest", labels=(), pools=(), secret="another", now=NOON
     ),
     "claim": claimed,
-    "take over": lambda job: claimed(job, "other", EXPIRED),
     "start": lambda job: transitions.start(job, job.attempt, NOON, None),
     "renew": lambda job: transitions.renew(job, job.attempt, NOON, LEASE),
     "hand over": lambda job: transitions.hand_over(job, job.attempt, None, NOON),
@@ -54,7 +53,6 @@ NEXT_STATUS: dict[str, dict[str, str]] = {
     # Transition, by the status of the job: the next status.
     "create": {"CREATED": UNCHANGED, "RUNNING": UNCHANGED, "CANCELED": "CREATED", "finished": UNCHANGED},
     "claim": {"CREATED": "RUNNING", "RUNNING": REJECTED, "CANCELED": REJECTED, "finished": REJECTED},
-    "take over": {"CREATED": "RUNNING", "RUNNING": "RUNNING", "CANCELED": REJECTED, "finished": REJECTED},
     "start": {"CREATED": REJECTED, "RUNNING": "RUNNING", "CANCELED": REJECTED, "finished": REJECTED},
     "renew": {"CREATED": REJECTED, "RUNNING": "RUNNING", "CANCELED": REJECTED, "finished": REJECTED},
     "finish": {"CREATED": REJECTED, "RUNNING": "SUCCESS", "CANCELED": REJECTED, "finished": REJECTED},
@@ -162,25 +160,25 @@ def test_claim_starts_an_attempt_with_a_lease() -> None:
     assert EXTERNAL.attempt == 1
 
 
-def test_job_with_a_valid_lease_cannot_be_claimed() -> None:
+def test_running_job_cannot_be_claimed_even_if_its_lease_has_expired() -> None:
     with pytest.raises(NotClaimable):
-        claimed(RUNNING, "other", EXPIRED - timedelta(microseconds=1))
+        claimed(RUNNING, "other", EXPIRED)
     with pytest.raises(NotClaimable):
         claimed(EXTERNAL, "other", NOON + timedelta(days=1000))
 
 
-@pytest.mark.parametrize("job", [CREATED, RUNNING, replace(CREATED, pool=None)], ids=["waiting", "lost", "external"])
+@pytest.mark.parametrize("job", [CREATED, replace(CREATED, pool=None)], ids=["waiting", "external"])
 def test_message_of_another_pool_cannot_claim_the_job(job: Job) -> None:
     with pytest.raises(NotClaimable):
-        transitions.claim(job, "w", EXPIRED, LEASE, RETRIES, "other")
+        transitions.claim(job, "w", NOON, LEASE, "other")
 
 
 def test_message_of_its_pool_claims_the_job() -> None:
-    assert transitions.claim(CREATED, "w", NOON, LEASE, RETRIES, "default") == RUNNING
+    assert transitions.claim(CREATED, "w", NOON, LEASE, "default") == RUNNING
 
 
-def test_expired_lease_is_taken_over_and_the_old_attempt_is_rejected() -> None:
-    taken = claimed(replace(RUNNING, start_time="old start"), "other", EXPIRED)
+def test_lost_job_is_claimed_again_and_the_old_attempt_is_rejected() -> None:
+    taken = claimed(transitions.lose(replace(RUNNING, start_time="old start"), EXPIRED, RETRIES), "other", EXPIRED)
     assert (taken.worker, taken.attempt, taken.lost_attempts, taken.start_time) == ("other", 2, 1, None)
     stale: list[Step] = [
         lambda job: finished(job, attempt=1),
@@ -271,8 +269,8 @@ def test_error_of_an_abandoned_job_names_the_last_cause() -> None:
     assert job.error == "An attempt was lost 3 times, most recently for this reason: The storage is away."
 
 
-def test_claim_after_too_many_lost_attempts_ends_the_job() -> None:
-    job = claimed(replace(RUNNING, lost_attempts=RETRIES), "other", EXPIRED)
+def test_too_many_lost_attempts_end_the_job() -> None:
+    job = transitions.lose(replace(RUNNING, lost_attempts=RETRIES), EXPIRED, RETRIES)
     assert job.status == "FAILED_TO_EXECUTE"
     assert job.lease_expires is None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from worker_harness import WAIT_SECONDS, WORKER_ID, Stack
 
+from cloud_executor.clock import boot_seconds
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.sandbox.interface import Command, Ending, Sandbox
 from worker_vm.worker.sandbox.limits import Limits
@@ -46,7 +46,7 @@ class Bench:
         job = self.stack.jobs.attempts.claim(
             self.stack.add_script(f"unused in {self.folder.root.name}").hash, WORKER_ID
         )
-        self.attempt = Attempt(job, LEASE_SECONDS, time.monotonic())
+        self.attempt = Attempt(job, LEASE_SECONDS, boot_seconds())
         self._exit.callback(self.attempt.close)
         return self
 
