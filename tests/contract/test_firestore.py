@@ -278,6 +278,28 @@ def test_a_change_whose_response_is_lost_is_made_once(
     assert changed == store.get("a") == new_job("a", lost_attempts=1)
 
 
+def test_a_lost_response_is_recognized_after_other_changes(
+    store: FirestoreJobStore, monkeypatch: pytest.MonkeyPatch, project: str
+) -> None:
+    insert(store, "a")
+    other = FirestoreJobStore(project, "(default)")
+    actual = FirestoreClient.commit
+    calls: list[str] = []
+
+    def commit(self: FirestoreClient, *arguments: Any, **named: Any) -> Any:
+        calls.append("commit")
+        result = actual(self, *arguments, **named)
+        if len(calls) == 1:
+            for _ in range(3):
+                other.transact("a", count_up)
+            raise exceptions.ServiceUnavailable("gone")
+        return result
+
+    monkeypatch.setattr(FirestoreClient, "commit", commit)
+    assert store.transact("a", count_up) == new_job("a", lost_attempts=1)
+    assert store.get("a") == new_job("a", lost_attempts=4)
+
+
 def test_a_create_whose_response_is_lost_is_made_once(
     store: FirestoreJobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,11 @@ def decoded(decoder: msgspec.json.Decoder[T], snapshot: Any) -> T:  # noqa: ANN4
     return decode_record(decoder, body.encode() if isinstance(body, str) else body)
 
 
+def marks_of(snapshot: Any) -> list[str]:  # noqa: ANN401 - as above
+    """The marks of the latest changes of a job, oldest first."""
+    return list((snapshot.to_dict() or {}).get("marks", ()))
+
+
 def _body(kind: str, record: msgspec.Struct) -> str | bytes:
     """Raises TooLarge."""
     data = encode_record(record)

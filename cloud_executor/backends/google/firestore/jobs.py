@@ -34,6 +34,7 @@ from cloud_executor.backends.google.firestore.documents import (
     joined,
     list_position,
     list_position_after,
+    marks_of,
     piece_id,
     pieces_of,
     worker_fields,
@@ -78,6 +79,9 @@ OUTPUT_LIFETIME = timedelta(days=7)
 
 VERSIONS_KEPT = 1000
 """Number of jobs whose latest stored version is remembered."""
+
+MARKS_KEPT = 8
+"""Number of changes that a job's document names: a lost response is recognized after up to as many other changes."""
 
 JOBS_KNOWN = 10_000
 """Number of jobs that are remembered to exist."""
@@ -269,9 +273,9 @@ class FirestoreJobStore:
         retry_delays = delays(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, jitter=True)
         while True:
             snapshot = reference.get(**_RETRIED)
-            mark = snapshot.get("mark") if snapshot.exists else None
-            if mark in attempts:
-                # An earlier commit seemed to fail, but took effect.
+            marks = marks_of(snapshot)
+            for mark in attempts.keys() & marks:
+                # An earlier commit seemed to fail, but took effect. Others may have changed the job since.
                 return attempts[mark]
             stored = decoded(JOB, snapshot) if snapshot.exists else None
             changed = change(stored)
@@ -279,14 +283,15 @@ class FirestoreJobStore:
                 return stored
             mark = secrets.token_hex(8)
             attempts[mark] = stored if changed is None else changed
+            kept = [*marks, mark][-MARKS_KEPT:]
             batch = self._client.get().batch()
             if snapshot.exists:
                 fields = {} if changed is None else job_fields(changed)
                 unchanged = self._client.get().write_option(last_update_time=snapshot.update_time)
-                batch.update(reference, {**fields, "mark": mark}, unchanged)
+                batch.update(reference, {**fields, "marks": kept}, unchanged)
             elif changed is not None:
                 fields = {name: value for name, value in job_fields(changed).items() if value is not GONE}
-                batch.create(reference, {**fields, "mark": mark})
+                batch.create(reference, {**fields, "marks": kept})
             for piece in pieces:
                 batch.set(reference.collection("output").document(piece.id), self._expiring(piece, snapshot.read_time))
             try:
