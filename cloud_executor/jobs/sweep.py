@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,8 +26,8 @@ logger = logging.getLogger(__name__)
 JOBS_PER_SWEEP = 500
 """Maximum number of jobs of each kind that one sweep handles; the next sweep continues."""
 
-MAX_PUBLISH_ERRORS = 5
-"""Failed publishes after which a sweep stops publishing: each one may have used up all its retries."""
+MAX_PUBLISH_ERRORS = 2
+"""Failed publishes to a pool after which a sweep skips it: each one may have used up all its retries."""
 
 UNPUBLISHED_AFTER = timedelta(seconds=10)
 """How long a create may take between storing the job and publishing it."""
@@ -91,16 +92,17 @@ class Sweep:
 
     def _publish_again(self, now: datetime, report: SweepReport) -> int:
         """The number of jobs that could not be published."""
-        errors = 0
+        errors: Counter[str | None] = Counter()
         known = {pool.name for pool in self.pools}
-        for job in self.store.unpublished(now - UNPUBLISHED_AFTER, JOBS_PER_SWEEP):
-            if self.publisher.try_to_publish(job if job.pool in known else self._reroute(job)):
+        for found in self.store.unpublished(now - UNPUBLISHED_AFTER, JOBS_PER_SWEEP):
+            job = found if found.pool in known else self._reroute(found)
+            if errors[job.pool] == MAX_PUBLISH_ERRORS:
+                continue
+            if self.publisher.try_to_publish(job):
                 report.republished += 1
             else:
-                errors += 1
-            if errors == MAX_PUBLISH_ERRORS:
-                break
-        return errors
+                errors[job.pool] += 1
+        return errors.total()
 
     def _reroute(self, job: Job) -> Job:
         """Move a job from a pool that the operator has removed to the pools that have its labels now."""

@@ -77,6 +77,28 @@ def test_jobs_that_cannot_be_published_do_not_block_the_rest_of_the_sweep(jobs: 
     assert jobs.sweep.run().republished == MAX_PUBLISH_ERRORS + 1
 
 
+def test_a_pool_whose_queue_fails_does_not_block_other_pools(jobs: Jobs, clock: Clock) -> None:
+    class BrokenPool:
+        def publish(self, pool: str, job_hash: str) -> None:
+            calls.append(pool)
+            if pool == "plain":
+                raise Unavailable
+            jobs.queue.publish(pool, job_hash)
+
+    calls: list[str] = []
+    unpublished = replace(jobs, queue=BrokenQueue(Unavailable()))
+    for number in range(10):
+        unpublished.clients.create(f"{number}")
+    clock.advance(timedelta(seconds=1))
+    unpublished.clients.create("labeled", ("gpu",))
+    clock.advance(UNPUBLISHED_AFTER)
+    queue: Any = BrokenPool()
+    with pytest.raises(Unavailable):
+        replace(jobs, queue=queue).sweep.run()
+    assert queued(jobs.queue, "special") == ["labeled"]
+    assert calls.count("plain") == MAX_PUBLISH_ERRORS
+
+
 def test_a_job_for_external_workers_is_never_published(jobs: Jobs, clock: Clock) -> None:
     jobs.clients.create("j", ("nobody",))
     clock.advance(UNPUBLISHED_AFTER)
