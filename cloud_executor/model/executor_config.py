@@ -32,6 +32,7 @@ from cloud_executor.model.json_fields import (
 from cloud_executor.model.patterns.minimatch import MAX_SIZE, ResultPatterns
 
 MAX_RETRIES = 100
+MAX_ARTIFACTS = 1000
 MIN_MEMORY_MIB = 16
 """Least memory with which a container engine starts a container."""
 MIN_CPUS = 0.01
@@ -123,6 +124,8 @@ def _artifacts(path: str, value: object) -> tuple[ResultArtifact, ...]:
             raise Invalid(f"The patterns in {path} expand to too much in total; use fewer or simpler ones.")
         # If two artifacts share a name, the last one wins.
         by_name[artifact.name] = artifact
+        if len(by_name) > MAX_ARTIFACTS:
+            raise Invalid(f"{path} has more than {MAX_ARTIFACTS} artifacts; put more files into each.")
     return tuple(by_name.values())
 
 

@@ -192,3 +192,13 @@ def test_any_json_is_parsed_or_rejected(fields):
         for text in (config.cmd, *config.args, *config.env, *config.env.values(), config.image or ""):
             assert "\0" not in text
             text.encode()
+
+
+def test_the_number_of_artifacts_is_limited() -> None:
+    def config(count: int) -> bytes:
+        artifacts = [{"name": f"{number}", "resultPatterns": []} for number in range(count)]
+        return json.dumps({"cmd": "true", "resultArtifacts": artifacts}).encode()
+
+    assert len(ExecutorConfig.parse(config(1000)).result_artifacts) == 1000
+    with pytest.raises(Invalid, match="resultArtifacts has more than 1000 artifacts; put more files into each"):
+        ExecutorConfig.parse(config(1001))
