@@ -93,7 +93,7 @@ class Jobs:
 
     @property
     def dead_letters(self) -> DeadLetters:
-        return DeadLetters(self.store, self.clock)
+        return DeadLetters(self.store, self._publisher, self.clock)
 
     @property
     def sweep(self) -> Sweep:

@@ -15,7 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 def record_dead_letter(dead_letters: DeadLetters, event_data: object) -> None:
-    """Record that the message's job failed. Raises Unavailable: the event must then be delivered again.
+    """Publish the message's job again, or record that it failed.
+
+    Raises Unavailable: the event must then be delivered again.
 
     An event that is malformed or names an unknown job is logged and dropped, because a retry would not help.
     """

@@ -31,8 +31,10 @@ class Attempts:
         """Raises JobNotFound."""
         return self.store.get(job_hash)
 
-    def claim(self, job_hash: str, worker: str, pool: str | None = None) -> Job:
+    def claim(self, job_hash: str, worker: str, pool: str | None = None, token: str | None = None) -> Job:
         """Claim a job: it is RUNNING, with a new attempt under a lease. `pool`: the pool whose delivery named it.
+
+        A claim whose response was lost can be repeated with the same `token`: it is the same attempt.
 
         Raises JobNotFound. Raises NotClaimable if the job is finished, runs on another worker, or has left the pool.
         """
@@ -40,7 +42,7 @@ class Attempts:
         return transact(
             self.store,
             job_hash,
-            lambda stored: transitions.claim(stored, worker, now, self.options.lease, pool),
+            lambda stored: transitions.claim(stored, worker, now, self.options.lease, pool, token),
             durable=False,
         )
 

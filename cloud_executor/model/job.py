@@ -104,6 +104,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     """Number of claims so far; a write from an older attempt is rejected."""
     lost_attempts: int = msgspec.field(default=0, name="losses")  # the name in existing stores
     """Number of attempts that ended because their worker vanished or a service was unavailable."""
+    claim_token: str | None = None
+    """Token of the claim that began the last attempt: the same claim, made again, is the same attempt."""
+    dead_letters: int = 0
+    """Number of messages that the queue gave up on since the last attempt."""
     retries: int | None = None
     """Maximum number of lost attempts, from the job's own files; None: as the settings say."""
     lease_expires: datetime | None = None

@@ -21,6 +21,9 @@ from cloud_executor.errors import Forbidden
 from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import Job, JobUpdate, NotClaimable, Outcome, OutputRemains, StaleAttempt, Status
 
+MAX_DEAD_LETTERS = 5
+"""Number of dead letters in succession after which a job that waits fails."""
+
 
 def create(
     stored: Job | None,
@@ -70,24 +73,39 @@ def record_publish(job: Job, now: datetime) -> Job | None:
 
 
 def give_up(job: Job, now: datetime) -> Job | None:
-    """Fail a waiting job that the queue no longer delivers; None if it is finished or a worker has it.
+    """Return a waiting job whose message the queue gave up on, so that it is published again; after too many, fail it.
 
-    If that worker vanishes, `lose` counts the attempt, so the job ends in that case too.
+    None if the job is finished or a worker has it. No worker could claim the job, which is not its fault: a job that
+    harms workers is claimed first, and `lose` counts that.
     """
     if job.status != Status.CREATED:
         return None
-    reason = "The job was delivered to workers too many times, and none of them finished it."
+    if job.dead_letters + 1 < MAX_DEAD_LETTERS:
+        return replace(job, dead_letters=job.dead_letters + 1, published_at=None)
+    reason = "The job was delivered to workers too many times, and none of them could claim it."
     return _end(job, Status.FAILED_TO_EXECUTE, now, reason)
 
 
-def claim(job: Job, worker: str, now: datetime, lease: timedelta | None, pool: str | None = None) -> Job:
+def claim(
+    job: Job,
+    worker: str,
+    now: datetime,
+    lease: timedelta | None,
+    pool: str | None = None,
+    token: str | None = None,
+) -> Job:
     """Give a waiting job to a worker. `lease` None: an external worker.
 
     `pool` is the pool whose message named the job (None: no message did); a job that has left that pool is not claimed.
     A job whose lease has expired is not claimed either: only the sweep takes it from its worker.
 
+    A worker repeats a claim, with the same `token`, if it does not know whether the claim took effect.
+
     Raises NotClaimable.
     """
+    lease_expires = now + lease if lease is not None else None
+    if job.status == Status.RUNNING and token is not None and job.claim_token == token:
+        return replace(job, lease_expires=lease_expires)
     if job.status != Status.CREATED or (pool is not None and job.pool != pool):
         raise NotClaimable
     return replace(
@@ -95,8 +113,10 @@ def claim(job: Job, worker: str, now: datetime, lease: timedelta | None, pool: s
         status=Status.RUNNING,
         worker=worker,
         attempt=job.attempt + 1,
-        lease_expires=now + lease if lease is not None else None,
+        claim_token=token,
+        lease_expires=lease_expires,
         error=None,
+        dead_letters=0,
     )
 
 

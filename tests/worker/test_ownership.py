@@ -13,7 +13,7 @@ import pytest
 from worker_harness import WORKER_ID, Stack, until
 
 from cloud_executor.composition import Jobs
-from cloud_executor.errors import Unavailable
+from cloud_executor.errors import TooLarge, Unavailable
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.json_logging import JsonFormatter
@@ -126,6 +126,24 @@ def test_an_outcome_waits_for_the_storage(stack: Stack) -> None:
     assert stack.get(job).status == Status.SUCCESS
 
 
+def test_an_outcome_that_cannot_be_stored_ends_the_job_without_results(stack: Stack) -> None:
+    class Limited(Attempts):
+        def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
+            if outcome.result_hashes is not None:
+                raise TooLarge("The record of a job can have up to 10 bytes; shorten its fields.")
+            return super().finish(job_hash, attempt, outcome)
+
+    job = stack.add_script("echo x")
+    with stack.worker(jobs=with_lease(stack, 30, Limited)) as worker:
+        worker.run_next()
+        assert worker.next(0) is None
+    job = stack.get(job)
+    assert (job.status, job.attempt, job.result_hashes) == (Status.FAILED_TO_SAVE_ARTIFACT, 1, None)
+    assert job.error == (
+        "The outcome of the job could not be stored: The record of a job can have up to 10 bytes; shorten its fields."
+    )
+
+
 def test_an_outcome_whose_response_was_lost_is_recorded_once(stack: Stack) -> None:
     class ResponseLost(Attempts):
         def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
@@ -163,9 +181,50 @@ def test_a_delivery_of_a_missing_job_is_acknowledged(stack: Stack) -> None:
         assert worker.next(0) is None
 
 
-def test_a_failed_claim_gives_the_delivery_back(stack: Stack) -> None:
+def test_a_delivery_is_kept_while_its_job_cannot_be_claimed(stack: Stack) -> None:
+    left = 3
+
+    class LateClaims(Attempts):
+        def claim(self, job_hash: str, worker: str, pool: str | None = None, token: str | None = None) -> Job:
+            nonlocal left
+            left -= 1
+            if left:
+                assert stack_worker.next(0) is None
+                raise Unavailable
+            return super().claim(job_hash, worker, pool, token)
+
+    job = stack.add_script("echo x")
+    with stack.worker(jobs=with_lease(stack, 30, LateClaims)) as stack_worker:
+        stack_worker.run_next()
+    assert (stack.get(job).status, stack.get(job).attempt) == (Status.SUCCESS, 1)
+
+
+def test_a_claim_whose_response_was_lost_is_the_same_attempt(stack: Stack) -> None:
+    claims = 0
+
+    class ResponseLost(Attempts):
+        def claim(self, job_hash: str, worker: str, pool: str | None = None, token: str | None = None) -> Job:
+            nonlocal claims
+            claims += 1
+            job = super().claim(job_hash, worker, pool, token)
+            if claims == 1:
+                raise Unavailable
+            return job
+
+    job = stack.add_script("echo x", retries=0)
+    with stack.worker(jobs=with_lease(stack, 30, ResponseLost)) as worker:
+        worker.run_next()
+        assert worker.next(0) is None
+    assert (stack.get(job).status, stack.get(job).attempt, claims) == (Status.SUCCESS, 1, 2)
+
+
+def test_a_delivery_whose_job_cannot_be_claimed_for_long_is_given_back(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker_vm.worker.retry.retry_while_unavailable.__defaults__", (0.2,))
+
     class NoClaims(Attempts):
-        def claim(self, job_hash: str, worker: str, pool: str | None = None) -> Job:
+        def claim(self, job_hash: str, worker: str, pool: str | None = None, token: str | None = None) -> Job:
             raise Unavailable
 
     job = stack.add_script("echo x")

@@ -27,12 +27,12 @@ def test_a_slot_survives_errors(stack: Stack, error: Exception) -> None:
     left = 2
 
     class Faulty(Attempts):
-        def claim(self, job_hash: str, worker: str, pool: str | None = None) -> Job:
+        def claim(self, job_hash: str, worker: str, pool: str | None = None, token: str | None = None) -> Job:
             nonlocal left
             if left:
                 left -= 1
                 raise error
-            return super().claim(job_hash, worker, pool)
+            return super().claim(job_hash, worker, pool, token)
 
     jobs = stack.jobs_with(Faulty)
     with WorkerThread(runner_of(stack, jobs), queue=jobs.queue) as worker:

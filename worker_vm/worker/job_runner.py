@@ -18,11 +18,12 @@ longer than a step retries; the job is not at fault, so the attempt counts as lo
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
@@ -40,6 +41,7 @@ from worker_vm.worker.command.command_runner import CommandRunner
 from worker_vm.worker.command.output_files import STDERR_FILE, STDOUT_FILE, open_output_files
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.job_failed import JobFailed
+from worker_vm.worker.machine.faults import MachineFault, MachineFaults, raise_if_machine_fault
 from worker_vm.worker.results.archive import archive
 from worker_vm.worker.results.logs import store_logs
 from worker_vm.worker.retry import RETRY_SECONDS, retry_while_unavailable
@@ -109,11 +111,12 @@ class JobRunner:
     label_jobs: Callable[[], Mapping[str, str]] = dict
     """Returns label -> hash of the blob whose job gives a worker that label."""
     time_jumps: TimeJumps = field(default_factory=TimeJumps)
+    faults: MachineFaults = field(default_factory=MachineFaults)
 
     def run(self, delivery: Delivery) -> None:
         """Run the job of a delivery, and complete the delivery.
 
-        Raises Unavailable if the job cannot be claimed; the delivery is then given back.
+        Raises Unavailable if the job cannot be claimed for a long time; the delivery is then given back.
         """
         attempt = self._claim(delivery)
         if attempt is None:
@@ -139,6 +142,8 @@ class JobRunner:
                 logger.warning("job belongs to another worker", extra=attempt.fields("finish"))
                 self._close_delivery(delivery.ack)
             except Unavailable as error:
+                if isinstance(error, MachineFault):
+                    self.faults.note(error)
                 logger.exception("job abandoned because a service is unavailable", extra=attempt.fields("abandon"))
                 # Another attempt begins, unless too many attempts have been lost.
                 self._let_go(attempt, delivery, "abandon", partial(self.attempts.abandon, cause=str(error)))
@@ -146,9 +151,15 @@ class JobRunner:
                 self._close_delivery(delivery.ack)
 
     def _claim(self, delivery: Delivery) -> Attempt | None:
-        before = boot_seconds()
+        token = secrets.token_hex(8)
+
+        def claim() -> tuple[Job, float]:
+            before = boot_seconds()
+            return self.attempts.claim(delivery.job_hash, self.worker_id, self.commands.pool.name, token), before
+
         try:
-            job = self.attempts.claim(delivery.job_hash, self.worker_id, self.commands.pool.name)
+            # Keep the delivery meanwhile: giving it back counts as a delivery, and no other worker could do better.
+            job, before = retry_while_unavailable(claim, self.stopping)
         except (NotClaimable, JobNotFound):
             # Another worker or pool has the job, or it is finished. If its worker is lost, it is published again.
             self._close_delivery(delivery.ack)
@@ -166,6 +177,7 @@ class JobRunner:
             status, error = self._perform(attempt, folders, progress)
         except JobFailed as failure:
             _raise_if_given_back(attempt)
+            raise_if_machine_fault(failure)
             status, error = failure.status, str(failure)
         except Interrupted as interrupted:
             if interrupted.reason is not Interruption.CANCELED:
@@ -173,7 +185,8 @@ class JobRunner:
             status, error = Status.CANCELED, None
         except (CloudExecutorError, WrongPool):
             raise
-        except Exception:
+        except Exception as fault:
+            raise_if_machine_fault(fault)
             logger.exception("job failed because of an internal error", extra=attempt.fields("run"))
             status, error = Status.FAILED_TO_EXECUTE, "Internal error in the worker; details are in the worker's log."
         if status not in _NOT_BEGUN and progress.finish_time is None:
@@ -255,7 +268,25 @@ class JobRunner:
         raise JobFailed(Status.FAILED_EXECUTOR_CONFIG, reason)
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
-        retry_while_unavailable(lambda: self.attempts.finish(attempt.job_hash, attempt.number, outcome), self.stopping)
+        """Raises StaleAttempt, JobNotFound, Unavailable."""
+
+        def finish() -> Job:
+            return self.attempts.finish(attempt.job_hash, attempt.number, outcome)
+
+        try:
+            retry_while_unavailable(finish, self.stopping)
+        except (StaleAttempt, JobNotFound, Unavailable):
+            raise
+        except CloudExecutorError as error:
+            # The job must not run again: its next outcome could not be stored either.
+            logger.exception("outcome cannot be stored", extra=attempt.fields("finish"))
+            outcome = replace(
+                outcome,
+                status=Status.FAILED_TO_SAVE_ARTIFACT,
+                result_hashes=None,
+                error=f"The outcome of the job could not be stored: {error}",
+            )
+            retry_while_unavailable(finish, self.stopping)
         fields = {"status": outcome.status, "seconds": round(attempt.elapsed_seconds, 3)}
         logger.info("job finished", extra=attempt.fields("finish") | fields)
 

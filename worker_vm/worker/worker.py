@@ -70,6 +70,7 @@ class Worker:
         self._worker_id = worker_id
         self._departure = departure
         self._stopping = runner.stopping
+        self._faults = runner.faults
 
     def run(self) -> bool:
         """Work until `stopping` is set, or the worker leaves. Returns whether all slots have ended.
@@ -82,14 +83,21 @@ class Worker:
                 self._acquire_labels()
                 while True:
                     all_ended = self._take_deliveries()
-                    if not all_ended or self._stopping.is_set() or self._left():
+                    if not all_ended or self._stopping.is_set():
                         return all_ended
+                    if self._faults.current is not None:
+                        self._faults.wait(self._stopping)
+                    elif self._left():
+                        return True
                     self._slots.open()
         finally:
             self._heartbeat.stop()
 
     def unhealthy_reason(self) -> str | None:
         """Why the worker must be replaced, as a sentence; None if it is healthy."""
+        fault = self._faults.current
+        if fault is not None and self._slots.busy == 0:
+            return fault
         polling = self._slots.longest_polling()
         if polling is not None and polling[1] > STUCK_SECONDS:
             return f"Slot {polling[0]} has been polling for a job for {polling[1]:.0f} seconds without a response."
@@ -132,6 +140,8 @@ class Worker:
         """Wait until the worker must stop, or is idle and its slots are closed."""
         count_at = time.monotonic() + COUNT_SECONDS
         while not self._stopping.wait(IDLE_CHECK_SECONDS):
+            if self._faults.current is not None and self._slots.close_if_idle(0):
+                return
             if self._departure is not None and self._slots.close_if_idle(self._departure.idle_seconds):
                 return
             if time.monotonic() >= count_at:
@@ -157,6 +167,9 @@ class Worker:
             # No exception may end this thread before the worker ends.
             try:
                 self._slots.polls(number)
+                if self._faults.current is not None:
+                    self._slots.closed.wait(IDLE_CHECK_SECONDS)
+                    continue
                 delivery = subscription.next(POLL_SECONDS)
                 if delivery is not None:
                     self._handle(number, delivery)

@@ -59,7 +59,7 @@ NEXT_STATUS: dict[str, dict[str, str]] = {
     "release": {"CREATED": REJECTED, "RUNNING": "CREATED", "CANCELED": REJECTED, "finished": REJECTED},
     "hand over": {"CREATED": REJECTED, "RUNNING": "CREATED", "CANCELED": REJECTED, "finished": REJECTED},
     "cancel": {"CREATED": "CANCELED", "RUNNING": "RUNNING", "CANCELED": UNCHANGED, "finished": UNCHANGED},
-    "give up": {"CREATED": "FAILED_TO_EXECUTE", "RUNNING": UNCHANGED, "CANCELED": UNCHANGED, "finished": UNCHANGED},
+    "give up": {"CREATED": "CREATED", "RUNNING": UNCHANGED, "CANCELED": UNCHANGED, "finished": UNCHANGED},
     "report success": {"CREATED": "SUCCESS", "RUNNING": "SUCCESS", "CANCELED": UNCHANGED, "finished": UNCHANGED},
     "report running": {"CREATED": "RUNNING", "RUNNING": "RUNNING", "CANCELED": UNCHANGED, "finished": UNCHANGED},
     "publish": {"CREATED": "CREATED", "RUNNING": UNCHANGED, "CANCELED": UNCHANGED, "finished": UNCHANGED},
@@ -158,6 +158,19 @@ def test_claim_starts_an_attempt_with_a_lease() -> None:
     assert replace(CREATED, status="RUNNING", worker="w", attempt=1, lease_expires=NOON + LEASE) == RUNNING
     assert EXTERNAL.lease_expires is None
     assert EXTERNAL.attempt == 1
+
+
+def test_repeated_claim_is_the_same_attempt() -> None:
+    first = transitions.claim(CREATED, "w", NOON, LEASE, "default", "token")
+    again = transitions.claim(first, "w", EXPIRED, LEASE, "default", "token")
+    assert again == replace(first, lease_expires=EXPIRED + LEASE)
+    canceled = replace(first, cancel_requested=True)
+    assert transitions.claim(canceled, "w", NOON, LEASE, "default", "token") == canceled
+    for token in ("another", None):
+        with pytest.raises(NotClaimable):
+            transitions.claim(first, "w", NOON, LEASE, "default", token)
+    with pytest.raises(NotClaimable):
+        transitions.claim(transitions.claim(CREATED, "w", NOON, LEASE), "w", NOON, LEASE, None, None)
 
 
 def test_running_job_cannot_be_claimed_even_if_its_lease_has_expired() -> None:
@@ -354,7 +367,7 @@ def test_output_without_a_clear_timeout_does_not_expire() -> None:
 
 
 def test_job_that_the_queue_gave_up_on_fails_with_an_error() -> None:
-    ended = transitions.give_up(CREATED, NOON)
+    ended = transitions.give_up(replace(CREATED, dead_letters=transitions.MAX_DEAD_LETTERS - 1), NOON)
     assert ended is not None
     assert ended.status == Status.FAILED_TO_EXECUTE
     assert ended.error is not None

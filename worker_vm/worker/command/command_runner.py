@@ -14,6 +14,7 @@ from cloud_executor.model.pool import WorkerPool
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
 from worker_vm.worker.command.output import OutputSender
 from worker_vm.worker.command.output_files import OutputFiles
+from worker_vm.worker.machine.faults import raise_if_machine_fault
 from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, Ending, Sandbox
 from worker_vm.worker.sandbox.limits import Limits
 from worker_vm.worker.sandbox.start_errors import hint_after_exit
@@ -77,6 +78,7 @@ class CommandRunner:
         try:
             ending = self.sandbox.run(command, attempt, None if sender is None else sender.written)
         except CommandNotStarted as error:
+            raise_if_machine_fault(error)
             return None, Status.FAILED_TO_EXECUTE, str(error)
         reason = attempt.interruption
         if reason is Interruption.LOST or (reason is Interruption.RELEASED and ending.interrupted):

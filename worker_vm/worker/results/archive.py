@@ -18,6 +18,7 @@ from cloud_executor.parallel import parallel_map
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.file_names import distinct_names, quoted_name
 from worker_vm.worker.job_failed import JobFailed
+from worker_vm.worker.machine.faults import raise_if_machine_fault
 from worker_vm.worker.results.result_files import ResultFile, result_files
 from worker_vm.worker.results.unmatched import UnmatchedPatterns
 from worker_vm.worker.retry import retry_while_unavailable
@@ -74,6 +75,7 @@ def archive(
                 lambda: store_file(blobs, wanted.file, attempt), attempt
             )
         except OSError as error:
+            raise_if_machine_fault(error)
             reason = os_reason(error)
             results.failed(_failure(f"The result file {shown} could not be read: {reason}."))
         except Unavailable:

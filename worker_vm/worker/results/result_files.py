@@ -12,6 +12,7 @@ from cloud_executor.errors import os_reason
 from cloud_executor.model.job import Status
 from worker_vm.worker.file_names import protocol_name, quoted_name
 from worker_vm.worker.job_failed import JobFailed
+from worker_vm.worker.machine.faults import raise_if_machine_fault
 
 MAX_WAITING_MIB = 32
 """Memory limit for the paths of folders that were found but not yet listed, in MiB."""
@@ -86,6 +87,7 @@ def result_files(job_folder: Path, failed: Callable[[JobFailed], None]) -> Itera
                     elif is_file:
                         yield ResultFile(protocol_name(path), path, location)
         except OSError as error:
+            raise_if_machine_fault(error)
             reason = os_reason(error)
             failed(_failure(f"The folder {quoted_name(folder.path or '.')} could not be read: {reason}."))
 

@@ -1,0 +1,84 @@
+"""A machine that runs out of a resource does not fail jobs."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+import pytest
+from worker_harness import Stack, until
+from worker_thread import WorkerThread, runner_of
+
+from cloud_executor.model.job import Status
+
+FAULTS: list[Callable[[], Exception]] = [
+    lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    lambda: OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+    lambda: OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+    lambda: OSError(errno.ENFILE, os.strerror(errno.ENFILE)),
+    lambda: OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+    lambda: OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)),
+]
+SHORTAGES = {
+    "worker_vm.worker.source.file_tree.FileTree._make_folder": FAULTS,
+    "worker_vm.worker.sandbox.process.supervisor.Supervisor.start": FAULTS,
+    "worker_vm.worker.work_folder.WorkFolder._make": FAULTS,
+    "worker_vm.worker.results.archive._store_file": FAULTS,
+    "worker_vm.worker.job_runner.read_config": [MemoryError, lambda: RuntimeError("can't start new thread"), *FAULTS],
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "fault"), [(place, fault) for place, faults in SHORTAGES.items() for fault in faults]
+)
+def test_a_job_runs_again_after_a_shortage(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, place: str, fault: Callable[[], Exception]
+) -> None:
+    job = stack.add_script("echo x")
+    with stack.worker() as worker:
+        with monkeypatch.context() as patched:
+
+            def fail(*arguments: object, **named: object) -> None:
+                raise fault()
+
+            patched.setattr(place, fail)
+            worker.run_next()
+        assert (stack.get(job).status, stack.get(job).lost_attempts) == (Status.CREATED, 1)
+        sentence = worker.runner.faults.current
+        assert sentence is not None and sentence.startswith("The worker's machine has run out of ")
+        worker.run_next()
+    assert (stack.get(job).status, stack.get(job).attempt) == (Status.SUCCESS, 2)
+    assert stack.results(job)["job_stdout.txt"] == b"x\n"
+
+
+def test_a_job_that_ends_by_itself_is_no_fault(stack: Stack) -> None:
+    job = stack.add({"executor_config.json": "{}"})
+    with stack.worker() as worker:
+        worker.run_next()
+        assert worker.runner.faults.current is None
+    assert stack.get(job).status == Status.FAILED_EXECUTOR_CONFIG
+
+
+def test_a_worker_takes_no_job_for_a_while_after_a_shortage(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_vm.worker.machine.faults.PAUSE_SECONDS", 6.0)
+    runner = runner_of(stack, stack.jobs)
+    with WorkerThread(runner, queue=stack.jobs.queue) as worker:
+        with monkeypatch.context() as patched:
+
+            def fail(*arguments: object, **named: object) -> None:
+                raise FAULTS[0]()
+
+            patched.setattr("worker_vm.worker.work_folder.WorkFolder._make", fail)
+            job = stack.add_script("echo x")
+            reason = until(worker.worker.unhealthy_reason)
+            assert reason == "The worker's machine has run out of disk space."
+        assert stack.get(job).attempt == 1
+        # The messages are there for other workers.
+        with stack.jobs.queue.subscribe("default", 1) as other:
+            delivery = until(lambda: other.next(1))
+            delivery.nack()
+        assert runner.faults.current is not None, "the test was too slow"
+        until(lambda: stack.get(job).finished)
+        assert worker.worker.unhealthy_reason() is None
+    assert (stack.get(job).status, stack.get(job).attempt) == (Status.SUCCESS, 2)
