@@ -76,6 +76,8 @@ class Jobs:
     clock: Clock = system_clock
     label_jobs: Callable[[], Mapping[str, str]] = dict
     """Returns a map from labels to hashes of the blobs whose jobs give a worker that label."""
+    lease_clock: Clock | None = None
+    """The clock by which leases are judged, the same in all processes; None: `clock`."""
     time_jumps: TimeJumps = field(default_factory=TimeJumps)
     """Watched by long-running processes: those with a sweep or with leases."""
 
@@ -85,21 +87,32 @@ class Jobs:
 
     @property
     def attempts(self) -> Attempts:
-        return Attempts(self.store, self._publisher, self.options, self.clock)
+        return Attempts(self.store, self._publisher, self.options, self.clock, self._lease_clock)
 
     @property
     def external_workers(self) -> ExternalWorkers:
-        return ExternalWorkers(self.store, self.options, self.clock, self.label_jobs)
+        return ExternalWorkers(self.store, self.options, self.clock, self._lease_clock, self.label_jobs)
 
     @property
     def dead_letters(self) -> DeadLetters:
-        return DeadLetters(self.store, self._publisher, self.clock)
+        return DeadLetters(self.store, self.clock)
 
     @property
     def sweep(self) -> Sweep:
         return Sweep(
-            self.store, self._publisher, self.pools, self.options, self.clock, self.label_jobs, self.time_jumps
+            self.store,
+            self._publisher,
+            self.pools,
+            self.options,
+            self.clock,
+            self._lease_clock,
+            self.label_jobs,
+            self.time_jumps,
         )
+
+    @property
+    def _lease_clock(self) -> Clock:
+        return self.lease_clock or self.clock
 
     @property
     def _publisher(self) -> Publisher:
@@ -108,7 +121,7 @@ class Jobs:
 
 def open_jobs(settings: Settings) -> Jobs:
     """Jobs on the configured job store and queue. Raises InvalidSetting if their libraries are not installed."""
-    store, queue = _open_sqlite(settings) if settings.jobs == "sqlite" else _open_google(settings)
+    store, queue, lease_clock = _open_sqlite(settings) if settings.jobs == "sqlite" else _open_google(settings)
     return Jobs(
         store=store,
         queue=queue,
@@ -120,28 +133,31 @@ def open_jobs(settings: Settings) -> Jobs:
             clear_output_after=settings.clear_output_timeout,
         ),
         label_jobs=LabelJobs(settings.label_jobs).current,
+        lease_clock=lease_clock,
         time_jumps=TimeJumps(max(MIN_GAP, settings.lease / GAPS_PER_LEASE)),
     )
 
 
-def _open_sqlite(settings: Settings) -> tuple[JobStore, JobQueue]:
+def _open_sqlite(settings: Settings) -> tuple[JobStore, JobQueue, Clock]:
+    from cloud_executor.backends.sqlite.clock import open_boot_clock
     from cloud_executor.backends.sqlite.database import SqliteDatabase
     from cloud_executor.backends.sqlite.jobs import SqliteJobStore
     from cloud_executor.backends.sqlite.queue import SqliteJobQueue
 
     database = SqliteDatabase(settings.data / "executor.sqlite")
-    queue = SqliteJobQueue(database, settings.data / "wake", system_clock)
-    return SqliteJobStore(database, outbox=queue), queue
+    clock = open_boot_clock(settings.data)
+    queue = SqliteJobQueue(database, settings.data / "wake", clock)
+    return SqliteJobStore(database, outbox=queue), queue, clock
 
 
-def _open_google(settings: Settings) -> tuple[JobStore, JobQueue]:
+def _open_google(settings: Settings) -> tuple[JobStore, JobQueue, Clock]:
     try:
         from cloud_executor.backends.google.firestore.jobs import OUTPUT_LIFETIME, FirestoreJobStore
     except ModuleNotFoundError as error:
         raise _not_installed("EXECUTOR_JOBS", settings.jobs, "google") from error
     lifetime = None if settings.clear_output_timeout is None else OUTPUT_LIFETIME
     store = FirestoreJobStore(settings.project, settings.firestore_database, lifetime)
-    return store, _open_pubsub(settings)
+    return store, _open_pubsub(settings), store.now
 
 
 def create_in_emulators(settings: Settings, max_deliveries: int) -> JobQueue:

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def record_dead_letter(dead_letters: DeadLetters, event_data: object) -> None:
-    """Publish the message's job again, or record that it failed.
+    """Return the message's job, so that it is published again, or record that it failed.
 
     Raises Unavailable: the event must then be delivered again.
 

@@ -1,4 +1,4 @@
-"""Dead letters: a job whose message was delivered too often is published again. In the cloud, a function does this."""
+"""Dead letters: a job whose message was delivered too often goes to the sweep. In the cloud, a function does this."""
 
 from __future__ import annotations
 

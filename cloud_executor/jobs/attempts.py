@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from cloud_executor.clock import Clock
 from cloud_executor.jobs.options import JobOptions
@@ -22,6 +23,8 @@ class Attempts:
     publisher: Publisher
     options: JobOptions
     clock: Clock
+    lease_clock: Clock
+    """The clock by which leases are judged: the same for all machines."""
 
     def record_worker(self, worker: WorkerRecord) -> None:
         """Record that one of our workers is alive."""
@@ -31,28 +34,36 @@ class Attempts:
         """Raises JobNotFound."""
         return self.store.get(job_hash)
 
-    def claim(self, job_hash: str, worker: str, pool: str | None = None, token: str | None = None) -> Job:
+    def claim(
+        self,
+        job_hash: str,
+        worker: str,
+        pool: str | None = None,
+        token: str | None = None,
+        lease: timedelta | None = None,
+    ) -> Job:
         """Claim a job: it is RUNNING, with a new attempt under a lease. `pool`: the pool whose delivery named it.
 
-        A claim whose response was lost can be repeated with the same `token`: it is the same attempt.
+        `lease` is a longer lease than usual, for a slow store. A claim whose response was lost can be repeated with
+        the same `token`: it is the same attempt.
 
         Raises JobNotFound. Raises NotClaimable if the job is finished, runs on another worker, or has left the pool.
         """
-        now = self.clock()
+        now = self.lease_clock()
         return transact(
             self.store,
             job_hash,
-            lambda stored: transitions.claim(stored, worker, now, self.options.lease, pool, token),
+            lambda stored: transitions.claim(stored, worker, now, lease or self.options.lease, pool, token),
             durable=False,
         )
 
-    def renew(self, job_hash: str, attempt: int) -> Job:
+    def renew(self, job_hash: str, attempt: int, lease: timedelta | None = None) -> Job:
         """Extend the lease; the job says whether a cancel was requested. Raises StaleAttempt: stop the command."""
-        now = self.clock()
+        now = self.lease_clock()
         return transact(
             self.store,
             job_hash,
-            lambda job: transitions.renew(job, attempt, now, self.options.lease),
+            lambda job: transitions.renew(job, attempt, now, lease or self.options.lease),
             durable=False,
         )
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from cloud_executor.clock import Clock
 from cloud_executor.jobs.log_fields import log_fields
-from cloud_executor.jobs.publisher import Publisher
 from cloud_executor.jobs.transact import transact
 from cloud_executor.model import transitions
 from cloud_executor.ports import JobStore
@@ -17,18 +16,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """Publishes jobs that would otherwise wait forever, or ends them. Safe for concurrent use."""
+    """Returns jobs that would otherwise wait forever to the sweep, or ends them. Safe for concurrent use."""
 
     store: JobStore
-    publisher: Publisher
     clock: Clock
 
     def give_up(self, job_hash: str) -> None:
-        """Publish a waiting job again whose message was delivered too often, up to a limit; then fail it.
+        """Return a waiting job whose message was delivered too often, up to a limit; then fail it.
 
-        Raises JobNotFound.
+        The next sweep publishes it, unless its store does so at once. Raises JobNotFound.
         """
         now = self.clock()
         job = transact(self.store, job_hash, lambda job: transitions.give_up(job, now))
         logger.warning("queue gave up on a job", extra=log_fields(job, "give_up") | {"status": job.status})
-        self.publisher.try_to_publish(job)

@@ -42,6 +42,8 @@ class ExternalWorkers:
     store: JobStore
     options: JobOptions
     clock: Clock
+    lease_clock: Clock
+    """The clock by which workers count as vanished."""
     label_jobs: Callable[[], Mapping[str, str]]
     """Returns label -> hash of the blob whose job gives a worker that label."""
 
@@ -49,7 +51,7 @@ class ExternalWorkers:
         """Record a worker, claim jobs for its free slots, and name its jobs that were canceled."""
         if not worker.client_id:
             raise Invalid("clientId is missing.")
-        self.store.put_worker(WorkerRecord(worker.client_id, self.clock(), worker.labels, user_id))
+        self.store.put_worker(WorkerRecord(worker.client_id, self.lease_clock(), worker.labels, user_id))
         canceled = tuple(job_hash for job_hash in worker.running_jobs if self._cancel_requested(job_hash))
         return Orders(self._claim_for(worker, user_id), canceled)
 
@@ -83,7 +85,7 @@ class ExternalWorkers:
         return tuple(claimed)
 
     def _claim(self, job_hash: str, client_id: str) -> bool:
-        now = self.clock()
+        now = self.lease_clock()
         try:
             transact(self.store, job_hash, lambda stored: transitions.claim(stored, client_id, now, None))
         except (NotClaimable, JobNotFound):

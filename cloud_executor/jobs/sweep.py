@@ -18,6 +18,7 @@ from cloud_executor.jobs.transact import transact
 from cloud_executor.model import transitions
 from cloud_executor.model.job import Job, Status
 from cloud_executor.model.pool import WorkerPool, pools_with
+from cloud_executor.model.transitions import MIN_BLAME
 from cloud_executor.ports import JobStore
 from cloud_executor.time_jumps import TimeJumps
 
@@ -28,6 +29,9 @@ JOBS_PER_SWEEP = 500
 
 MAX_PUBLISH_ERRORS = 2
 """Failed publishes to a pool after which a sweep skips it: each one may have used up all its retries."""
+
+LEAST_SHARE = 1 / 4
+"""Least share of the blame of one of the jobs that ran on a worker when it vanished."""
 
 UNPUBLISHED_AFTER = timedelta(seconds=10)
 """How long a create may take between storing the job and publishing it."""
@@ -53,6 +57,8 @@ class Sweep:
     pools: Sequence[WorkerPool]
     options: JobOptions
     clock: Clock
+    lease_clock: Clock
+    """The clock by which leases are judged: the same for all machines."""
     label_jobs: Callable[[], Mapping[str, str]]
     """Returns label -> hash of the blob whose job gives a worker that label."""
     time_jumps: TimeJumps = field(default_factory=TimeJumps)
@@ -66,9 +72,9 @@ class Sweep:
         report = SweepReport()
         # After a jump, workers that slept as well first get the time to renew their leases and to check in.
         if not self.time_jumps.within(self.options.lease):
-            self._return_expired(now, report)
+            self._return_expired(self.lease_clock(), report)
         if not self.time_jumps.within(self.options.worker_timeout):
-            self._forget_lost_workers(now, report)
+            self._forget_lost_workers(self.lease_clock(), report)
         publish_errors = self._publish_again(now, report)
         self._clear_output(now, report)
         if report != SweepReport():
@@ -78,8 +84,27 @@ class Sweep:
         return report
 
     def _return_expired(self, now: datetime, report: SweepReport) -> None:
-        for job in self.store.with_expired_lease(now, JOBS_PER_SWEEP):
-            report.returned += self._lose(job.hash, lambda found: _lease_expired(found, now))
+        """Return jobs whose leases have expired, once it is known whether their workers have vanished."""
+        expired = self.store.with_expired_lease(now, JOBS_PER_SWEEP)
+        if not expired:
+            return
+        last_seen = {worker.client_id: worker.last_seen for worker in self.store.workers()}
+        leased: dict[str | None, list[datetime]] = {}
+        for job in all_jobs(self.store, Status.RUNNING):
+            if job.lease_expires is not None:
+                leased.setdefault(job.worker, []).append(job.lease_expires)
+        for job in expired:
+            leases = leased.get(job.worker, [])
+            seen = last_seen.get(job.worker or "")
+            if job.lease_expires is not None and seen is not None and seen > job.lease_expires:
+                blame = MIN_BLAME  # The worker lives, but could not renew the lease.
+            elif seen is not None and seen > now - min(self.options.lease, self.options.worker_timeout):
+                continue  # The worker may still be seen.
+            elif any(lease > now for lease in leases):
+                continue  # All jobs of a worker that vanishes are lost together, and share the blame.
+            else:
+                blame = max(1 / max(1, len(leases)), LEAST_SHARE)
+            report.returned += self._lose(job.hash, lambda found: _lease_expired(found, now), blame)
 
     def _clear_output(self, now: datetime, report: SweepReport) -> None:
         for job in self.store.with_expired_output(now, JOBS_PER_SWEEP):
@@ -121,15 +146,18 @@ class Sweep:
                 report.returned += self._lose(job.hash, lambda found: _runs_externally(found, lost))
         report.workers_forgotten += sum(self.store.delete_worker(worker, lost_before) for worker in lost)
 
-    def _lose(self, job_hash: str, is_lost: Callable[[Job], bool]) -> int:
-        """Take a job back from a vanished worker if it is still lost; 1 if it was taken back, else 0."""
+    def _lose(self, job_hash: str, is_lost: Callable[[Job], bool], blame: float = 1.0) -> int:
+        """Take a job back from a vanished worker if it is still lost; 1 if it was taken back, else 0.
+
+        `blame` is how much the lost attempt counts.
+        """
         now = self.clock()
         lost: Job | None = None
 
         def change(job: Job) -> Job | None:
             nonlocal lost
             lost = job if job.status == Status.RUNNING and is_lost(job) else None
-            return transitions.lose(job, now, self.options.retries) if lost is not None else None
+            return transitions.lose(job, now, self.options.retries, blame=blame) if lost is not None else None
 
         job = transact(self.store, job_hash, change)
         if lost is None:

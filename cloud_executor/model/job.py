@@ -104,6 +104,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     """Number of claims so far; a write from an older attempt is rejected."""
     lost_attempts: int = msgspec.field(default=0, name="losses")  # the name in existing stores
     """Number of attempts that ended because their worker vanished or a service was unavailable."""
+    excused: float = 0.0
+    """Part of the lost attempts that does not count against the retries, because the job was probably not the cause."""
     claim_token: str | None = None
     """Token of the claim that began the last attempt: the same claim, made again, is the same attempt."""
     dead_letters: int = 0

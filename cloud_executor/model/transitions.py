@@ -21,6 +21,9 @@ from cloud_executor.errors import Forbidden
 from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import Job, JobUpdate, NotClaimable, Outcome, OutputRemains, StaleAttempt, Status
 
+MIN_BLAME = 1 / 16
+"""Least part of a lost attempt that counts, so that a job which is never to blame ends as well."""
+
 MAX_DEAD_LETTERS = 5
 """Number of dead letters in succession after which a job that waits fails."""
 
@@ -180,15 +183,19 @@ def abandon(job: Job, attempt: int, now: datetime, retries: int, cause: str) -> 
     return lose(_owned(job, attempt), now, retries, cause)
 
 
-def lose(job: Job, now: datetime, retries: int, cause: str | None = None) -> Job:
+def lose(job: Job, now: datetime, retries: int, cause: str | None = None, blame: float = 1.0) -> Job:
     """Take the job back from a worker that vanished; it fails once `retries`, or its own retries, are used up.
+
+    `blame`, up to 1, is how much the lost attempt counts: less if something else than the job may be the cause.
 
     A job with a requested cancel ends as canceled: no worker is left to interrupt it.
     """
     if job.cancel_requested:
         return _end(job, Status.CANCELED, now, None)
-    if job.lost_attempts < (retries if job.retries is None else job.retries):
-        return replace(_wait_again(job), lost_attempts=job.lost_attempts + 1)
+    counted = job.lost_attempts - job.excused + blame
+    if counted <= (retries if job.retries is None else job.retries) + 1 - MIN_BLAME:
+        excused = job.excused + 1 - blame
+        return replace(_wait_again(job), lost_attempts=job.lost_attempts + 1, excused=excused)
     times = "once" if job.lost_attempts == 0 else f"{job.lost_attempts + 1} times"
     reason = f"The worker that ran the job vanished {times}: the job may crash its machine."
     if cause is not None:

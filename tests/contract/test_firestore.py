@@ -353,6 +353,17 @@ def test_persistent_contention_makes_a_transaction_fail_as_unavailable(
         store.transact("a", overtaken)
 
 
+def test_the_time_is_the_databases(store: FirestoreJobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud_executor.backends.google.firestore.jobs.system_clock", None)
+    reads = failing(monkeypatch, "batch_get_documents", exceptions.Aborted("unused"), done=True)
+    reads.append("the first call, which fails")
+    first = store.now()
+    assert abs(first - datetime.now(UTC)) < timedelta(seconds=5), "the emulator has the clock of this machine"
+    count = len(reads)
+    assert first <= store.now() < first + timedelta(seconds=5)
+    assert len(reads) == count
+
+
 def test_the_store_reconnects_to_a_restarted_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
     with firestore_emulator() as address:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", address)

@@ -66,7 +66,9 @@ def test_a_sweep_repairs_and_reports(clean_environment: Path, tmp_path: Path) ->
     settings = Settings(data=tmp_path)
     jobs = open_jobs(settings)
     jobs.clients.create("lost")
-    replace(jobs, clock=lambda: datetime.now(UTC) - timedelta(hours=1)).attempts.claim("lost", "a worker that vanishes")
+    replace(jobs, lease_clock=lambda: datetime.now(UTC) - timedelta(hours=1)).attempts.claim(
+        "lost", "a worker that vanishes"
+    )
     with started(clean_environment, tmp_path, "sweep") as client:
         report = client.post("/").raise_for_status().json()
         assert report["returned"] == 1
@@ -76,7 +78,7 @@ def test_a_sweep_repairs_and_reports(clean_environment: Path, tmp_path: Path) ->
         assert client.get("/").status_code == 404
 
 
-def test_a_dead_letter_fails_its_waiting_job(clean_environment: Path, tmp_path: Path) -> None:
+def test_a_dead_letter_returns_its_waiting_job(clean_environment: Path, tmp_path: Path) -> None:
     jobs = open_jobs(Settings(data=tmp_path))
     for job_hash in ("waiting", "running"):
         jobs.clients.create(job_hash)
@@ -84,9 +86,8 @@ def test_a_dead_letter_fails_its_waiting_job(clean_environment: Path, tmp_path: 
     with started(clean_environment, tmp_path, "dead_letter") as client:
         for job_hash in ("waiting", "running"):
             assert send_event(client, dead_letter(base64.b64encode(encode_message(job_hash)).decode())).is_success
-    ended = jobs.clients.get("waiting")
-    assert ended.status == Status.FAILED_TO_EXECUTE
-    assert ended.error
+    returned = jobs.clients.get("waiting")
+    assert (returned.status, returned.dead_letters) == (Status.CREATED, 1)
     assert jobs.clients.get("running").status == Status.RUNNING
 
 

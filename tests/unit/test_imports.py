@@ -43,7 +43,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor.settings": CORE,
     "cloud_executor.blobs": USE_CASES,
     "cloud_executor.jobs": USE_CASES,
-    "cloud_executor.backends": (*CORE, "cloud_executor.delays", "cloud_executor.parallel"),
+    "cloud_executor.backends": (*CORE, "cloud_executor.clock", "cloud_executor.delays", "cloud_executor.parallel"),
     "cloud_executor.composition": (*SERVER, "cloud_executor.backends"),
     "cloud_executor.zip_reader": ("cloud_executor.errors",),
     "cloud_executor.client": (

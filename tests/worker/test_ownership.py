@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from worker_harness import WORKER_ID, Stack, until
@@ -29,7 +30,7 @@ def with_lease(stack: Stack, seconds: float, kind: type[Attempts] = Attempts) ->
 
 def take_over(jobs: Jobs, job_hash: str) -> Job:
     """Do what the sweep and another worker do when the lease has expired."""
-    late = replace(jobs, clock=lambda: jobs.clock() + 2 * jobs.options.lease)
+    late = replace(jobs, lease_clock=lambda: jobs.clock() + 3 * jobs.options.lease)
     late.sweep.run()
     return late.attempts.claim(job_hash, "another")
 
@@ -92,7 +93,7 @@ def test_the_outcome_of_an_old_attempt_is_not_recorded(stack: Stack) -> None:
 
 def test_a_command_whose_lease_cannot_be_renewed_is_stopped(stack: Stack) -> None:
     class Away(Attempts):
-        def renew(self, job_hash: str, attempt: int) -> Job:
+        def renew(self, job_hash: str, attempt: int, lease: timedelta | None = None) -> Job:
             raise Unavailable
 
         def get(self, job_hash: str) -> Job:
@@ -185,13 +186,13 @@ def test_a_delivery_is_kept_while_its_job_cannot_be_claimed(stack: Stack) -> Non
     left = 3
 
     class LateClaims(Attempts):
-        def claim(self, job_hash: str, worker: str, pool: str | None = None, token: str | None = None) -> Job:
+        def claim(self, *arguments: Any, **named: Any) -> Job:
             nonlocal left
             left -= 1
             if left:
                 assert stack_worker.next(0) is None
                 raise Unavailable
-            return super().claim(job_hash, worker, pool, token)
+            return super().claim(*arguments, **named)
 
     job = stack.add_script("echo x")
     with stack.worker(jobs=with_lease(stack, 30, LateClaims)) as stack_worker:
@@ -203,10 +204,10 @@ def test_a_claim_whose_response_was_lost_is_the_same_attempt(stack: Stack) -> No
     claims = 0
 
     class ResponseLost(Attempts):
-        def claim(self, job_hash: str, worker: str, pool: str | None = None, token: str | None = None) -> Job:
+        def claim(self, *arguments: Any, **named: Any) -> Job:
             nonlocal claims
             claims += 1
-            job = super().claim(job_hash, worker, pool, token)
+            job = super().claim(*arguments, **named)
             if claims == 1:
                 raise Unavailable
             return job
@@ -224,7 +225,7 @@ def test_a_delivery_whose_job_cannot_be_claimed_for_long_is_given_back(
     monkeypatch.setattr("worker_vm.worker.retry.retry_while_unavailable.__defaults__", (0.2,))
 
     class NoClaims(Attempts):
-        def claim(self, job_hash: str, worker: str, pool: str | None = None, token: str | None = None) -> Job:
+        def claim(self, *arguments: Any, **named: Any) -> Job:
             raise Unavailable
 
     job = stack.add_script("echo x")
@@ -245,7 +246,7 @@ def test_the_heartbeat_survives_an_error(stack: Stack) -> None:
                 raise RuntimeError("a fault")
             return super().get(job_hash)
 
-        def renew(self, job_hash: str, attempt: int) -> Job:
+        def renew(self, job_hash: str, attempt: int, lease: timedelta | None = None) -> Job:
             return self.get(job_hash)
 
     job = stack.add_script(WAITS)
@@ -286,11 +287,11 @@ def test_log_records_of_all_threads_have_the_jobs_trace(stack: Stack, caplog: py
             logging.getLogger("elsewhere").info("something", extra={"action": "slot"})
             return super().start(job_hash, attempt, retries)
 
-        def renew(self, job_hash: str, attempt: int) -> Job:
+        def renew(self, job_hash: str, attempt: int, lease: timedelta | None = None) -> Job:
             if not failed.is_set():
                 failed.set()
                 raise RuntimeError("a fault of the heartbeat")
-            return super().renew(job_hash, attempt)
+            return super().renew(job_hash, attempt, lease)
 
         def put_output(self, segment: OutputSegment, attempt: int) -> None:
             raise RuntimeError("a fault of the output")

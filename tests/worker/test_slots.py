@@ -6,6 +6,7 @@ import os
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from worker_harness import Stack, until
@@ -27,12 +28,12 @@ def test_a_slot_survives_errors(stack: Stack, error: Exception) -> None:
     left = 2
 
     class Faulty(Attempts):
-        def claim(self, job_hash: str, worker: str, pool: str | None = None, token: str | None = None) -> Job:
+        def claim(self, *arguments: Any, **named: Any) -> Job:
             nonlocal left
             if left:
                 left -= 1
                 raise error
-            return super().claim(job_hash, worker, pool, token)
+            return super().claim(*arguments, **named)
 
     jobs = stack.jobs_with(Faulty)
     with WorkerThread(runner_of(stack, jobs), queue=jobs.queue) as worker:

@@ -155,7 +155,7 @@ class Stack:
         class Changed(Jobs):
             @property
             def attempts(self) -> Attempts:
-                return kind(self.store, self._publisher, self.options, self.clock)
+                return kind(self.store, self._publisher, self.options, self.clock, self._lease_clock)
 
         return Changed(self.jobs.store, self.jobs.queue, self.jobs.pools, options or self.jobs.options)
 

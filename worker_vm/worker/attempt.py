@@ -50,13 +50,12 @@ class Attempt:
         """`claimed_at` is a time on the boot clock, before the job was claimed."""
         self.job = job
         self._time_jumps = time_jumps or TimeJumps()
-        self._lease_seconds = lease_seconds
-        self._claimed_at = claimed_at
+        self.claimed_at = claimed_at
         self._lock = threading.Lock()
         self._interruption: Interruption | None = None
         self._interrupted_at = 0.0
         self._readable, self._writable = os.pipe()
-        self.lease_renewed_at(claimed_at)
+        self.lease_renewed_at(claimed_at, lease_seconds)
 
     @property
     def job_hash(self) -> str:
@@ -70,16 +69,17 @@ class Attempt:
         """Fields that identify the attempt in a log record."""
         return log_fields(self.job, action) | {"worker_id": self.job.worker}
 
-    def lease_renewed_at(self, at: float) -> None:
-        """Note that the lease was claimed or renewed at this time on the boot clock."""
+    def lease_renewed_at(self, at: float, lease_seconds: float) -> None:
+        """Note that the lease was claimed or renewed at this time on the boot clock, for this long."""
+        self.lease_seconds = lease_seconds
         self._renewed_at = at
-        self._safe_until = at + SAFE_LEASE_SHARE * self._lease_seconds
+        self._safe_until = at + SAFE_LEASE_SHARE * lease_seconds
         self._resumed = False
 
     @property
     def elapsed_seconds(self) -> float:
         """Time since the job was claimed, in seconds."""
-        return boot_seconds() - self._claimed_at
+        return boot_seconds() - self.claimed_at
 
     @property
     def seconds_left(self) -> float:
@@ -90,7 +90,7 @@ class Attempt:
         jumped_at = self._time_jumps.last
         if jumped_at > self._renewed_at and not self._resumed:
             self._resumed = True
-            self._safe_until = max(self._safe_until, jumped_at + RESUME_LEASE_SHARE * self._lease_seconds)
+            self._safe_until = max(self._safe_until, jumped_at + RESUME_LEASE_SHARE * self.lease_seconds)
         return max(0.0, self._safe_until - boot_seconds())
 
     @property

@@ -153,13 +153,15 @@ class JobRunner:
     def _claim(self, delivery: Delivery) -> Attempt | None:
         token = secrets.token_hex(8)
 
-        def claim() -> tuple[Job, float]:
-            before = boot_seconds()
-            return self.attempts.claim(delivery.job_hash, self.worker_id, self.commands.pool.name, token), before
+        def claim() -> Attempt:
+            before, lease = boot_seconds(), self.heartbeat.lease
+            with self.heartbeat.measured():
+                job = self.attempts.claim(delivery.job_hash, self.worker_id, self.commands.pool.name, token, lease)
+            return Attempt(job, lease.total_seconds(), before, self.time_jumps)
 
         try:
             # Keep the delivery meanwhile: giving it back counts as a delivery, and no other worker could do better.
-            job, before = retry_while_unavailable(claim, self.stopping)
+            attempt = retry_while_unavailable(claim, self.stopping)
         except (NotClaimable, JobNotFound):
             # Another worker or pool has the job, or it is finished. If its worker is lost, it is published again.
             self._close_delivery(delivery.ack)
@@ -167,7 +169,6 @@ class JobRunner:
         except Unavailable:
             self._close_delivery(delivery.nack)
             raise
-        attempt = Attempt(job, self.attempts.options.lease.total_seconds(), before, self.time_jumps)
         logger.info("job claimed", extra=attempt.fields("claim"))
         return attempt
 

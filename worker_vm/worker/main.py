@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from cloud_executor.composition import open_blobs, open_jobs
+from cloud_executor.composition import Jobs, open_blobs, open_jobs
 from cloud_executor.errors import CloudExecutorError, os_reason
 from cloud_executor.installation import install_command
 from cloud_executor.json_logging import configure_logging
@@ -36,6 +37,9 @@ from worker_vm.worker.work_folder import WorkFolder
 from worker_vm.worker.worker import Departure, Worker
 
 logger = logging.getLogger(__name__)
+
+MAX_CLOCK_ERROR_SECONDS = 5.0
+"""Largest difference between the machine's clock and the job store's with which a worker starts, in seconds."""
 
 
 @click.command()
@@ -148,6 +152,20 @@ def open_sandbox(pool: WorkerPool, work: Path) -> Sandbox:
     return sandbox
 
 
+def check_clock(jobs: Jobs) -> None:
+    """Check that this machine's clock agrees with the job store's.
+
+    Leases do not depend on it, but the times in job documents and logs do. Raises InvalidSetting, Unavailable.
+    """
+    start = time.monotonic()
+    behind = (jobs.attempts.lease_clock() - jobs.clock()).total_seconds()
+    if abs(behind) > MAX_CLOCK_ERROR_SECONDS + time.monotonic() - start:
+        direction = "behind" if behind > 0 else "ahead of"
+        raise InvalidSetting(
+            f"The clock of this machine is {abs(behind):.0f} seconds {direction} the job store's. Synchronize it."
+        )
+
+
 @contextmanager
 def open_health_page(port: int, worker: Worker) -> Iterator[None]:
     """Serve the health page inside the block, unless the port is 0. Raises InvalidSetting if it cannot be served."""
@@ -183,6 +201,8 @@ def open_worker(
 ) -> Worker:
     """Create a worker that uses the configured backends."""
     jobs = open_jobs(settings)
+    if settings.jobs == "google":
+        check_clock(jobs)
     attempts = jobs.attempts
     worker_id = f"{socket.gethostname() or 'unknown'}_{os.getpid()}"
     slots = slots or pool.slots or os.cpu_count() or 1

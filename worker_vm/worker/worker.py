@@ -120,9 +120,9 @@ class Worker:
                 threading.Thread(target=self._slot, args=(number, subscription), name=f"slot {number}", daemon=True)
                 for number in range(1, self._slots.count + 1)
             ]
+            logger.info("worker started", extra=self._fields("start") | self._counts())
             for thread in threads:
                 thread.start()
-            logger.info("worker started", extra=self._fields("start") | self._counts())
             self._watch()
             self._slots.close()
             stopping = self._stopping.is_set()

@@ -87,6 +87,8 @@ def test_a_job_that_was_delivered_too_often_is_published_again(emulated: NewDepl
                     assert delivery is not None
                     delivery.nack()
                 until(lambda: here.jobs.clients.get(JOB).dead_letters)
+                later = replace(here.jobs, clock=lambda: here.jobs.clock() + UNPUBLISHED_AFTER)
+                assert later.sweep.run().republished == 1
                 again = subscription.next(WAIT_SECONDS)
                 assert again is not None
                 assert here.jobs.attempts.claim(again.job_hash, "worker").attempt == 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from embedded_jobs import queued
+import pytest
+from embedded_jobs import Clock, queued
 
 from cloud_executor.composition import Jobs
+from cloud_executor.jobs.sweep import UNPUBLISHED_AFTER
 from cloud_executor.model.job import Status
 from cloud_executor.model.transitions import MAX_DEAD_LETTERS
 
@@ -16,10 +18,16 @@ def lose_message(jobs: Jobs) -> None:
         assert delivery is not None
         delivery.ack()
     jobs.dead_letters.give_up("j")
+    jobs.sweep.run()
+
+
+@pytest.fixture(autouse=True)
+def created(jobs: Jobs, clock: Clock) -> None:
+    jobs.clients.create("j")
+    clock.advance(UNPUBLISHED_AFTER)
 
 
 def test_a_job_that_never_ran_is_published_again(jobs: Jobs) -> None:
-    jobs.clients.create("j")
     lose_message(jobs)
     job = jobs.clients.get("j")
     assert (job.status, job.error) == (Status.CREATED, None)
@@ -27,7 +35,6 @@ def test_a_job_that_never_ran_is_published_again(jobs: Jobs) -> None:
 
 
 def test_a_job_that_nobody_can_claim_fails_in_the_end(jobs: Jobs) -> None:
-    jobs.clients.create("j")
     for _ in range(MAX_DEAD_LETTERS):
         assert not jobs.clients.get("j").finished
         lose_message(jobs)
@@ -38,7 +45,6 @@ def test_a_job_that_nobody_can_claim_fails_in_the_end(jobs: Jobs) -> None:
 
 
 def test_dead_letters_before_an_attempt_do_not_count_after_it(jobs: Jobs) -> None:
-    jobs.clients.create("j")
     for _ in range(3 * MAX_DEAD_LETTERS):
         lose_message(jobs)
         jobs.attempts.release("j", jobs.attempts.claim("j", "w").attempt)
@@ -46,7 +52,6 @@ def test_dead_letters_before_an_attempt_do_not_count_after_it(jobs: Jobs) -> Non
 
 
 def test_a_job_that_runs_or_has_ended_is_left_alone(jobs: Jobs) -> None:
-    jobs.clients.create("j")
     running = jobs.attempts.claim("j", "w")
     jobs.dead_letters.give_up("j")
     assert jobs.clients.get("j") == running

@@ -25,6 +25,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 
 from cloud_executor.backends.google.errors import google_errors, with_google_errors
+from cloud_executor.backends.google.firestore.clock import ServerClock
 from cloud_executor.backends.google.firestore.documents import (
     GONE,
     Piece,
@@ -49,6 +50,7 @@ from cloud_executor.backends.job_records import (
     segment_numbers,
 )
 from cloud_executor.backends.lazy import Lazy
+from cloud_executor.clock import system_clock
 from cloud_executor.delays import delays
 from cloud_executor.errors import TooLarge, Unavailable
 from cloud_executor.model.javascript import iso_time
@@ -76,6 +78,9 @@ SEGMENT_BYTES = 3_000_000
 
 OUTPUT_LIFETIME = timedelta(days=7)
 """Time after which uncleared output expires. It must outlast every job."""
+
+CLOCK_DOCUMENT = "~clock"
+"""Id of a document that does not exist; reading it shows the time."""
 
 VERSIONS_KEPT = 1000
 """Number of jobs whose latest stored version is remembered."""
@@ -114,10 +119,11 @@ class FirestoreJobStore:
         self._lock = threading.Lock()
         self._versions: OrderedDict[str, tuple[Job, Any]] = OrderedDict()
         self._known: OrderedDict[str, None] = OrderedDict()
+        self._clock = ServerClock()
 
     @with_google_errors
     def get(self, job_hash: str) -> Job:
-        snapshot = self._job(job_hash).get(**_RETRIED)
+        snapshot = self._read(self._job(job_hash))
         if not snapshot.exists:
             raise JobNotFound
         with self._lock:
@@ -125,6 +131,15 @@ class FirestoreJobStore:
             if len(self._known) > JOBS_KNOWN:
                 self._known.popitem(last=False)
         return decoded(JOB, snapshot)
+
+    @with_google_errors
+    def now(self) -> datetime:
+        """The time of the database, which may be late by about the time of a call. Reads a document if necessary."""
+        now = self._clock.now()
+        if now is None:
+            self._read(self._jobs.document(CLOCK_DOCUMENT))
+            now = self._clock.now()
+        return now or system_clock()
 
     def require(self, job_hash: str) -> None:
         with self._lock:
@@ -253,6 +268,11 @@ class FirestoreJobStore:
     def _worker(self, client_id: str) -> Any:  # noqa: ANN401 - as above
         return self._client.get().collection("workers").document(document_key(client_id))
 
+    def _read(self, reference: Any) -> Any:  # noqa: ANN401 - as above
+        snapshot = reference.get(**_RETRIED)
+        self._clock.note(snapshot.read_time)
+        return snapshot
+
     def _due(self, field: str, relation: str, bound: object, limit: int) -> tuple[Job, ...]:
         return _found(self._jobs.where(filter=FieldFilter(field, relation, bound)).order_by(field), limit)
 
@@ -272,7 +292,7 @@ class FirestoreJobStore:
         deadline = time.monotonic() + TRANSACT_SECONDS
         retry_delays = delays(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, jitter=True)
         while True:
-            snapshot = reference.get(**_RETRIED)
+            snapshot = self._read(reference)
             marks = marks_of(snapshot)
             for mark in attempts.keys() & marks:
                 # An earlier commit seemed to fail, but took effect. Others may have changed the job since.
