@@ -123,7 +123,7 @@ class JobStore(Protocol):
         """Look up a job. Raises JobNotFound."""
 
     def require(self, job_hash: str) -> None:
-        """Raises JobNotFound. The result can be cached, because jobs are kept forever."""
+        """Raises JobNotFound. The result can be cached for a minute: only an operator deletes jobs."""
 
     def transact(self, job_hash: str, change: JobChange, *, durable: bool = True) -> Job | None:
         """Apply `change` to the job, atomically with respect to all other writers. Returns the job as stored afterward.
@@ -146,10 +146,13 @@ class JobStore(Protocol):
         """Return a page of the jobs that match all conditions, oldest first. `after` is an earlier page's `next`."""
 
     def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
-        """RUNNING jobs whose leases have expired."""
+        """RUNNING jobs whose leases have expired, or that their external workers should have reported on."""
 
     def unpublished(self, created_before: datetime, limit: int) -> tuple[Job, ...]:
         """CREATED jobs of any pool, created before this time, with no record of being published."""
+
+    def with_lost_message(self, now: datetime, limit: int) -> tuple[Job, ...]:
+        """CREATED jobs that were published so long ago that their messages count as lost (`message_lost_at`)."""
 
     def with_expired_output(self, now: datetime, limit: int) -> tuple[Job, ...]:
         """Jobs whose output is due to be cleared."""
@@ -163,8 +166,12 @@ class JobStore(Protocol):
     def output(self, job_hash: str, start: int | None = None, end: int | None = None) -> Iterator[OutputSegment]:
         """Yield the segments with start <= number < end, ordered by number."""
 
-    def clear_output(self, job_hash: str) -> None:
-        """Delete all segments of this job. Idempotent."""
+    def clear_output(self, job_hash: str, change: JobChange | None = None) -> bool:
+        """Delete all segments of this job and transact it, unless `change` returns None. Returns whether it did.
+
+        Without a `change`, the job stays as it is. If the process dies in between, segments may be deleted while the
+        job is unchanged. Segments that are stored after the version of the job that `change` accepted are kept.
+        """
 
     def put_worker(self, worker: WorkerRecord) -> None:
         """Store a worker record, replacing an earlier one. Raises TooLarge."""

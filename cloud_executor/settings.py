@@ -230,6 +230,14 @@ class Settings:
         "needed stayed unreachable.",
     )
 
+    stop_seconds: float = _setting(
+        4.5,
+        _positive,
+        "a number of seconds above 0",
+        "Time that a worker that is told to stop has to interrupt its commands and return its jobs. It must be less "
+        "than the time after which the worker is killed.",
+    )
+
     sandbox: str = _setting(
         "process",
         _one_of("process", "container"),
@@ -286,6 +294,7 @@ class Settings:
             processes=self.job_processes,
             disk_mib=self.job_disk,
             env=self.job_env or {},
+            max_retries=self.retries,
         )
 
     @classmethod

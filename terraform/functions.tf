@@ -48,6 +48,7 @@ locals {
         gpus        = pool.accelerator_type == null ? null : pool.accelerator_count
         timeout     = pool.job_timeout_seconds
         maxTimeout  = coalesce(pool.job_max_timeout_seconds, var.longest_job_seconds)
+        maxRetries  = pool.job_max_retries
         idleMinutes = pool.idle_minutes
         minWorkers  = pool.min_workers
       } : key => value if value != null

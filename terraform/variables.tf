@@ -348,6 +348,7 @@ variable "pools" {
     - `job_env`: variables for the commands of the pool's jobs, in addition to those of the variable `job_env`.
     - `job_timeout_seconds`: time limit of a job that does not set one. Null: `job_max_timeout_seconds`.
     - `job_max_timeout_seconds`: maximum time limit of a job. Null: `longest_job_seconds`.
+    - `job_max_retries`: maximum number of retries that a job can set. Null: 3.
     - `subnetwork`: a subnetwork of yours to use instead of the default one. It needs Private Google Access and outbound connectivity.
   EOT
   type = map(object({
@@ -374,6 +375,7 @@ variable "pools" {
     job_env                 = optional(map(string), {})
     job_timeout_seconds     = optional(number)
     job_max_timeout_seconds = optional(number)
+    job_max_retries         = optional(number)
     subnetwork              = optional(string)
   }))
   default  = { default = {} }

@@ -72,8 +72,8 @@ def awaits_publishing(job: Job) -> bool:
 
 
 def lease_end(job: Job) -> datetime | None:
-    """Expiry of the lease under which a worker runs the job; None if no lease counts."""
-    return job.lease_expires if job.status == Status.RUNNING else None
+    """Time at which a worker that runs the job has lost it unless it is heard of; None if there is none."""
+    return (job.lease_expires or job.start_by) if job.status == Status.RUNNING else None
 
 
 def publish_recorded(job: Job, at: datetime) -> JobChange:

@@ -54,8 +54,7 @@ class JobClients:
         except OutputRemains:
             # Delete the old output first: a crash here leaves a canceled job without output, never a new job with the
             # output of the old one.
-            self.store.clear_output(job_hash)
-            transact(self.store, job_hash, transitions.drop_output)
+            self.store.clear_output(job_hash, lambda stored: transitions.drop_canceled_output(existing(stored)))
             job = existing(self.store.transact(job_hash, change))
         created = job.secret == secret
         if created:

@@ -52,7 +52,9 @@ class ExternalWorkers:
         if not worker.client_id:
             raise Invalid("clientId is missing.")
         self.store.put_worker(WorkerRecord(worker.client_id, self.lease_clock(), worker.labels, user_id))
-        canceled = tuple(job_hash for job_hash in worker.running_jobs if self._cancel_requested(job_hash))
+        canceled = tuple(
+            job_hash for job_hash in worker.running_jobs if self._cancel_requested(job_hash, worker.client_id)
+        )
         return Orders(self._claim_for(worker, user_id), canceled)
 
     def update(self, job_hash: str, change: JobUpdate) -> None:
@@ -92,8 +94,12 @@ class ExternalWorkers:
             return False
         return True
 
-    def _cancel_requested(self, job_hash: str) -> bool:
+    def _cancel_requested(self, job_hash: str, client_id: str) -> bool:
+        """Whether the worker must cancel the job, which it runs."""
         try:
-            return self.store.get(job_hash).cancel_requested
+            job = self.store.get(job_hash)
+            if transitions.confirm(job, client_id) is not None:
+                job = transact(self.store, job_hash, lambda stored: transitions.confirm(stored, client_id))
+            return job.cancel_requested
         except JobNotFound:
             return False

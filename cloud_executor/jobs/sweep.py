@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,12 +16,12 @@ from cloud_executor.jobs.clients import all_jobs
 from cloud_executor.jobs.log_fields import log_vanished
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.jobs.publisher import Publisher
-from cloud_executor.jobs.transact import transact
+from cloud_executor.jobs.transact import existing, transact
 from cloud_executor.model import transitions
 from cloud_executor.model.job import Job, Status
 from cloud_executor.model.pool import WorkerPool, pools_with
 from cloud_executor.model.transitions import MIN_BLAME
-from cloud_executor.ports import JobStore
+from cloud_executor.ports import JobNotFound, JobStore
 from cloud_executor.time_jumps import TimeJumps
 
 logger = logging.getLogger(__name__)
@@ -62,6 +64,8 @@ class Sweep:
     label_jobs: Callable[[], Mapping[str, str]]
     """Returns label -> hash of the blob whose job gives a worker that label."""
     time_jumps: TimeJumps = field(default_factory=TimeJumps)
+    rerouted: threading.Event = field(default_factory=threading.Event)
+    """Set once the jobs of removed pools have been moved."""
 
     def run(self) -> SweepReport:
         """Requeue jobs of vanished workers, publish unpublished jobs, and delete expired output.
@@ -94,9 +98,12 @@ class Sweep:
             if job.lease_expires is not None:
                 leased.setdefault(job.worker, []).append(job.lease_expires)
         for job in expired:
+            if job.lease_expires is None:
+                report.returned += self._reclaim(job.hash, now)
+                continue
             leases = leased.get(job.worker, [])
             seen = last_seen.get(job.worker or "")
-            if job.lease_expires is not None and seen is not None and seen > job.lease_expires:
+            if seen is not None and seen > job.lease_expires:
                 blame = MIN_BLAME  # The worker lives, but could not renew the lease.
             elif seen is not None and seen > now - min(self.options.lease, self.options.worker_timeout):
                 continue  # The worker may still be seen.
@@ -108,19 +115,24 @@ class Sweep:
 
     def _clear_output(self, now: datetime, report: SweepReport) -> None:
         for job in self.store.with_expired_output(now, JOBS_PER_SWEEP):
-            # Check again: a canceled job may have been created again since, and the output may be the new run's.
-            if transitions.expire_output(self.store.get(job.hash), now) is None:
-                continue
-            self.store.clear_output(job.hash)
-            transact(self.store, job.hash, lambda found: transitions.expire_output(found, now))
-            report.outputs_cleared += 1
+            # A canceled job may have been created again since, and the output may be the new run's.
+            with suppress(JobNotFound):
+                report.outputs_cleared += self.store.clear_output(
+                    job.hash, lambda found: transitions.expire_output(existing(found), now)
+                )
 
     def _publish_again(self, now: datetime, report: SweepReport) -> int:
         """The number of jobs that could not be published."""
         errors: Counter[str | None] = Counter()
         known = {pool.name for pool in self.pools}
+        self._reroute_once(known)
+        for lost in self.store.with_lost_message(now, JOBS_PER_SWEEP):
+            with suppress(JobNotFound):
+                transact(self.store, lost.hash, lambda stored: transitions.lose_message(stored, now))
         for found in self.store.unpublished(now - UNPUBLISHED_AFTER, JOBS_PER_SWEEP):
             job = found if found.pool in known else self._reroute(found)
+            if job is None:
+                continue
             if errors[job.pool] == MAX_PUBLISH_ERRORS:
                 continue
             if self.publisher.try_to_publish(job):
@@ -129,11 +141,26 @@ class Sweep:
                 errors[job.pool] += 1
         return errors.total()
 
-    def _reroute(self, job: Job) -> Job:
-        """Move a job from a pool that the operator has removed to the pools that have its labels now."""
+    def _reroute_once(self, known: Set[str]) -> None:
+        """Move jobs that wait for removed pools, published or not. Pools change only when a process starts."""
+        if self.rerouted.is_set():
+            return
+        for job in all_jobs(self.store, Status.CREATED):
+            if job.pool is not None and job.pool not in known:
+                self._reroute(job)
+        self.rerouted.set()
+
+    def _reroute(self, job: Job) -> Job | None:
+        """Move a job from a pool that the operator has removed to the pools that have its labels now.
+
+        None if the job does not exist anymore.
+        """
         removed_pool = str(job.pool)
         pools = pools_with(frozenset(job.labels) - self.label_jobs().keys(), self.pools)
-        return transact(self.store, job.hash, lambda found: transitions.reroute(found, removed_pool, pools))
+        try:
+            return transact(self.store, job.hash, lambda found: transitions.reroute(found, removed_pool, pools))
+        except JobNotFound:
+            return None
 
     def _forget_lost_workers(self, now: datetime, report: SweepReport) -> None:
         lost_before = now - self.options.worker_timeout
@@ -141,10 +168,29 @@ class Sweep:
         if not lost:
             return
         # Requeue their jobs first: after a crash in between, no job may belong to a worker without a record.
-        for job in all_jobs(self.store, Status.RUNNING):
+        running = [job for job in all_jobs(self.store, Status.RUNNING) if job.worker in lost]
+        # Check again: a worker may have returned meanwhile.
+        lost &= {worker.client_id for worker in self.store.workers() if worker.last_seen < lost_before}
+        for job in running:
             if job.worker in lost:
                 report.returned += self._lose(job.hash, lambda found: _runs_externally(found, lost))
         report.workers_forgotten += sum(self.store.delete_worker(worker, lost_before) for worker in lost)
+
+    def _reclaim(self, job_hash: str, now: datetime) -> int:
+        """Take a job back from an external worker that never heard of it; 1 if it was taken back, else 0."""
+        changed: Job | None = None
+
+        def change(job: Job) -> Job | None:
+            nonlocal changed
+            changed = transitions.reclaim(job, now)
+            return changed
+
+        with suppress(JobNotFound):
+            job = transact(self.store, job_hash, change)
+            if changed is not None:
+                self.publisher.try_to_publish(job)
+                return 1
+        return 0
 
     def _lose(self, job_hash: str, is_lost: Callable[[Job], bool], blame: float = 1.0) -> int:
         """Take a job back from a vanished worker if it is still lost; 1 if it was taken back, else 0.
@@ -159,7 +205,10 @@ class Sweep:
             lost = job if job.status == Status.RUNNING and is_lost(job) else None
             return transitions.lose(job, now, self.options.retries, blame=blame) if lost is not None else None
 
-        job = transact(self.store, job_hash, change)
+        try:
+            job = transact(self.store, job_hash, change)
+        except JobNotFound:
+            return 0
         if lost is None:
             return 0
         log_vanished(lost, job.status)

@@ -116,6 +116,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     """Expiry of the attempt's lease; None for external workers, which are tracked by `last_seen`."""
     published_at: datetime | None = None
     """Time at which a message for the job was last put into the queue; None: it has to be published."""
+    publishes: int = 0
+    """Number of messages that were put into the queue since the last attempt."""
+    start_by: datetime | None = None
+    """Time until which the external worker that claimed the job has to show that it knows; None: it has shown it."""
     output_expires: datetime | None = None
     """Time at which the output may be deleted."""
     trace: str | None = None

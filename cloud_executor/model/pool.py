@@ -63,6 +63,8 @@ class WorkerPool:
     """Time limit of a command whose job sets none; None: `max_timeout`."""
     max_timeout: timedelta | None = None
     """Longest time limit that a job can set; None: no maximum."""
+    max_retries: int | None = None
+    """Largest number of retries that a job can set; None: no maximum."""
     idle: timedelta | None = None
     """Idle time after which a worker removes its machine, where it can; None: never."""
     min_workers: int = 0
@@ -81,6 +83,8 @@ class WorkerPool:
         if config.timeout is not None and self.max_timeout is not None and config.timeout > self.max_timeout:
             requested, most = (f"{time.total_seconds():.12g} seconds" for time in (config.timeout, self.max_timeout))
             return self._too_much("timeout", requested, most)
+        if config.retries is not None and self.max_retries is not None and config.retries > self.max_retries:
+            return self._too_much("retries", config.retries, self.max_retries)
         if config.image is None or config.image == self.image:
             return None
         if not any(fnmatchcase(config.image, pattern) for pattern in self.images):
@@ -170,6 +174,7 @@ _FIELDS: dict[str, tuple[str, Reader[object]]] = {
     "gpus": ("gpus", _count),
     "timeout": ("timeout", _seconds),
     "maxTimeout": ("max_timeout", _seconds),
+    "maxRetries": ("max_retries", partial(whole_number, least=0, most=MAX_TIMER)),
     "minWorkers": ("min_workers", partial(whole_number, least=0, most=MAX_TIMER)),
     "idleMinutes": ("idle", partial(duration, unit=timedelta(minutes=1))),
 }

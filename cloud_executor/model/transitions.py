@@ -21,6 +21,15 @@ from cloud_executor.errors import Forbidden
 from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import Job, JobUpdate, NotClaimable, Outcome, OutputRemains, StaleAttempt, Status
 
+MESSAGE_LIFETIME = timedelta(hours=1)
+"""Time after which the first message of a waiting job is published again; it doubles each time. Most jobs wait for a
+worker, but a message can be lost, for example with a topic that was deleted."""
+
+MAX_DOUBLINGS = 7
+
+START_WITHIN = timedelta(minutes=10)
+"""Time in which an external worker has to report on a job that it was given."""
+
 MIN_BLAME = 1 / 16
 """Least part of a lost attempt that counts, so that a job which is never to blame ends as well."""
 
@@ -67,12 +76,25 @@ def reroute(job: Job, removed_pool: str, pools: tuple[str, ...]) -> Job | None:
     """Move a waiting job from a removed pool to `pools`, or to external workers; None if it does not wait there."""
     if job.status != Status.CREATED or job.pool != removed_pool:
         return None
-    return replace(job, pool=pools[0] if pools else None, later_pools=pools[1:])
+    return replace(job, pool=pools[0] if pools else None, later_pools=pools[1:], published_at=None, publishes=0)
+
+
+def message_lost_at(job: Job) -> datetime | None:
+    """Time from which the message of a waiting job counts as lost; None if the job needs no message."""
+    if job.status != Status.CREATED or job.pool is None or job.published_at is None:
+        return None
+    return job.published_at + MESSAGE_LIFETIME * (1 << min(max(0, job.publishes - 1), MAX_DOUBLINGS))
+
+
+def lose_message(job: Job, now: datetime) -> Job | None:
+    """Record that the message of a waiting job may be lost, so that it is published again; None if it is not due."""
+    lost_at = message_lost_at(job)
+    return None if lost_at is None or lost_at > now else replace(job, published_at=None)
 
 
 def record_publish(job: Job, now: datetime) -> Job | None:
     """Record that a message for the job is in the queue; None if the job no longer waits."""
-    return replace(job, published_at=now) if job.status == Status.CREATED else None
+    return replace(job, published_at=now, publishes=job.publishes + 1) if job.status == Status.CREATED else None
 
 
 def give_up(job: Job, now: datetime) -> Job | None:
@@ -117,6 +139,7 @@ def claim(
         worker=worker,
         attempt=job.attempt + 1,
         claim_token=token,
+        start_by=now + START_WITHIN if lease is None else None,
         lease_expires=lease_expires,
         error=None,
         dead_letters=0,
@@ -148,6 +171,7 @@ def finish(job: Job, attempt: int, outcome: Outcome, now: datetime, clear_output
         logs=None if outcome.logs is None else dict(outcome.logs),
         warnings=outcome.warnings,
         lease_expires=None,
+        start_by=None,
         cancel_requested=False,
     )
     return _schedule_clearing(finished, now, clear_output_after)
@@ -220,6 +244,7 @@ def update(job: Job, change: JobUpdate, now: datetime, clear_output_after: timed
         finish_time=change.finish_time or job.finish_time,
         worker=change.worker or job.worker,
         labels=change.labels or job.labels,
+        start_by=None,
         output_number=job.output_number if change.output_number is None else change.output_number,
     )
     if changed.finished:
@@ -227,6 +252,23 @@ def update(job: Job, change: JobUpdate, now: datetime, clear_output_after: timed
     elif status == Status.CREATED and job.status != Status.CREATED:
         changed = replace(changed, lease_expires=None, published_at=None)
     return _schedule_clearing(changed, now, clear_output_after)
+
+
+def confirm(job: Job, worker: str) -> Job | None:
+    """Record that an external worker knows of a job that it was given; None if nothing changes."""
+    if job.status != Status.RUNNING or job.worker != worker or job.start_by is None:
+        return None
+    return replace(job, start_by=None)
+
+
+def reclaim(job: Job, now: datetime) -> Job | None:
+    """Take a job back from an external worker that does not know of it: the response that named it was lost.
+
+    The attempt does not count as lost. None if the worker knows of the job, or still has time.
+    """
+    if job.status != Status.RUNNING or job.start_by is None or job.start_by > now:
+        return None
+    return _end(job, Status.CANCELED, now, None) if job.cancel_requested else _wait_again(job)
 
 
 def cancel(job: Job, secret: object, now: datetime) -> Job | None:
@@ -254,12 +296,20 @@ def receive_output(
     """
     if attempt is not None:
         _owned(job, attempt)
-    return _schedule_clearing(replace(job, output_number=number), now, clear_output_after)
+    return _schedule_clearing(replace(job, output_number=number, start_by=None), now, clear_output_after)
 
 
 def drop_output(job: Job) -> Job:
     """Record that the output is deleted."""
     return replace(job, output_number=None, output_expires=None)
+
+
+def drop_canceled_output(job: Job) -> Job | None:
+    """Record that the output of a canceled job is deleted, before it is created again; None if there is nothing to do.
+
+    None also if the job is no longer canceled: the output is a new run's.
+    """
+    return drop_output(job) if job.status == Status.CANCELED and job.output_number is not None else None
 
 
 def expire_output(job: Job, now: datetime) -> Job | None:
@@ -276,7 +326,16 @@ def _owned(job: Job, attempt: int) -> Job:
 
 
 def _wait_again(job: Job) -> Job:
-    return replace(job, status=Status.CREATED, worker=None, start_time=None, lease_expires=None, published_at=None)
+    return replace(
+        job,
+        status=Status.CREATED,
+        worker=None,
+        start_time=None,
+        lease_expires=None,
+        published_at=None,
+        publishes=0,
+        start_by=None,
+    )
 
 
 def _end(job: Job, status: Status, now: datetime, error: str | None) -> Job:
@@ -286,6 +345,7 @@ def _end(job: Job, status: Status, now: datetime, error: str | None) -> Job:
         finish_time=iso_time(now),
         error=error,
         lease_expires=None,
+        start_by=None,
         cancel_requested=False,
     )
 

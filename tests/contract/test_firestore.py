@@ -102,6 +102,7 @@ def filters_of(query: StructuredQuery) -> Iterator[StructuredQuery.FieldFilter]:
         lambda store: every_page(store, status="CREATED", user_id="guest"),
         lambda store: store.with_expired_lease(NOW, 5),
         lambda store: store.unpublished(NOW, 5),
+        lambda store: store.with_lost_message(NOW, 5),
         lambda store: store.with_expired_output(NOW, 5),
         lambda store: list(store.output("a")),
         lambda store: list(store.output("a", 3, 9)),

@@ -116,7 +116,7 @@ def test_note_published_records_the_publish_on_the_job(
     stored = existing(job_store.transact("a", lambda _: new_job("a", 20, pool="p")))
     with job_backend.open() as other:
         (job_store if remembered else other).record_publish(stored, NOW)
-    assert job_store.get("a") == new_job("a", 20, pool="p", published_at=NOW)
+    assert job_store.get("a") == new_job("a", 20, pool="p", published_at=NOW, publishes=1)
     assert job_store.unpublished(NOW, 9) == ()
 
 
@@ -167,6 +167,11 @@ def test_every_field_is_kept(job_store: JobStore) -> None:
         later_pools=("large",),
         attempt=7,
         lost_attempts=2,
+        excused=0.75,
+        claim_token="5" * 16,
+        dead_letters=2,
+        publishes=3,
+        start_by=NOW + timedelta(minutes=9),
         retries=0,
         lease_expires=NOW + timedelta(microseconds=1),
         published_at=NOW - timedelta(days=1, microseconds=3),
@@ -331,6 +336,34 @@ def test_unpublished_returns_created_jobs_of_a_pool_that_were_not_published(job_
     assert hashes(job_store.unpublished(before, 10)) == ["forgotten too"]
 
 
+def test_a_job_whose_external_worker_did_not_report_has_expired(job_store: JobStore) -> None:
+    insert(
+        job_store,
+        new_job("unheard", status="RUNNING", start_by=NOW - SECOND),
+        new_job("young", status="RUNNING", start_by=NOW + SECOND),
+        new_job("finished", status="SUCCESS", start_by=NOW - SECOND),
+    )
+    assert hashes(job_store.with_expired_lease(NOW, 10)) == ["unheard"]
+
+
+def test_with_lost_message_returns_jobs_that_were_published_long_ago(job_store: JobStore) -> None:
+    hour = transitions.MESSAGE_LIFETIME
+    insert(
+        job_store,
+        new_job("lost", pool="default", published_at=NOW - hour, publishes=1),
+        new_job("young", pool="default", published_at=NOW - hour + SECOND, publishes=1),
+        new_job("published twice", pool="default", published_at=NOW - hour, publishes=2),
+        new_job("lost twice", pool="default", published_at=NOW - 2 * hour, publishes=2),
+        new_job("unpublished", pool="default"),
+        new_job("external", published_at=NOW - hour),
+        new_job("running", pool="default", status="RUNNING", published_at=NOW - hour),
+    )
+    assert set(hashes(job_store.with_lost_message(NOW, 10))) == {"lost", "lost twice"}
+    assert len(job_store.with_lost_message(NOW, 1)) == 1
+    job_store.transact("lost", lambda job: transitions.lose_message(existing(job), NOW))
+    assert hashes(job_store.with_lost_message(NOW, 10)) == ["lost twice"]
+
+
 def test_with_expired_output_returns_jobs_whose_output_has_expired(job_store: JobStore) -> None:
     def finished(job_hash: str, output_expires: datetime | None) -> Job:
         return new_job(job_hash, status="SUCCESS", output_number=3, output_expires=output_expires)
@@ -417,13 +450,13 @@ def test_queries_agree_with_the_model_after_each_transition(job_store: JobStore)
     assert shown() == (["a"], [], [])
     job = step(transitions.record_publish(job, NOW))
     assert shown() == ([], [], [])
-    job = step(transitions.claim(job, "w", NOW, SECOND, 3))
+    job = step(transitions.claim(job, "w", NOW, SECOND))
     assert shown() == ([], ["a"], [])
     job = step(transitions.receive_output(job, 0, None, NOW, SECOND))
     assert shown() == ([], ["a"], [])
     job = step(transitions.lose(job, NOW, 3))
     assert shown() == (["a"], [], [])
-    job = step(transitions.claim(job, "w", NOW, None, 3))
+    job = step(transitions.claim(job, "w", NOW, None))
     assert shown() == ([], [], [])
     job = step(transitions.update(job, JobUpdate(status="SUCCESS"), NOW, SECOND))
     assert shown() == ([], [], ["a"])

@@ -42,6 +42,7 @@ def test_every_variable_is_read() -> None:
         "EXECUTOR_WORKER_LABELS": "gpu, matlab ,,gpu",
         "EXECUTOR_LEASE": "5",
         "EXECUTOR_RETRIES": "0",
+        "EXECUTOR_STOP_SECONDS": "2.5",
         "EXECUTOR_SANDBOX": "container",
         "EXECUTOR_IMAGE": "my-image",
         "EXECUTOR_NETWORK": "bridge",
@@ -74,6 +75,7 @@ def test_every_variable_is_read() -> None:
         worker_labels=frozenset({"gpu", "matlab"}),
         lease=timedelta(seconds=5),
         retries=0,
+        stop_seconds=2.5,
         sandbox="container",
         image="my-image",
         network="bridge",
@@ -94,6 +96,7 @@ def test_every_variable_is_read() -> None:
                 processes=10,
                 disk_mib=20,
                 env={"NODE_PATH": "/modules"},
+                max_retries=0,
             ),
         ),
     )
@@ -254,9 +257,9 @@ def test_only_where_gcs_keeps_blobs_large_answers_are_redirects() -> None:
 
 
 def test_without_pools_there_is_one_of_the_other_settings() -> None:
-    assert Settings.from_env({}).worker_pools == (WorkerPool(DEFAULT_POOL),)
+    assert Settings.from_env({}).worker_pools == (WorkerPool(DEFAULT_POOL, max_retries=3),)
     environ = {"EXECUTOR_WORKER_LABELS": "gpu", "EXECUTOR_JOB_MEMORY": "7", "EXECUTOR_NETWORK": "bridge"}
-    expected = WorkerPool(DEFAULT_POOL, frozenset({"gpu"}), network="bridge", memory_mib=7)
+    expected = WorkerPool(DEFAULT_POOL, frozenset({"gpu"}), network="bridge", memory_mib=7, max_retries=3)
     assert Settings.from_env(environ).worker_pools == (expected,)
 
 

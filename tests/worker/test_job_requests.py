@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +113,15 @@ def test_a_message_from_the_pool_that_a_job_has_left_is_acknowledged(pools: Stac
 def test_a_job_that_is_lost_during_a_hand_over_stays_with_its_new_owner(pools: Stack) -> None:
     class TakenMeanwhile(Attempts):
         def hand_over(self, job_hash: str, attempt: int, pool: str | None) -> None:
-            late = replace(self, clock=lambda: self.clock() + 2 * self.options.lease)
-            late.claim(job_hash, "other")
+            self.release(job_hash, attempt)
+            self.claim(job_hash, "other")
             super().hand_over(job_hash, attempt, pool)
 
     jobs = pools.jobs_with(TakenMeanwhile)
     job = add(pools, resources={"cpus": 3})
     with pools.worker(jobs=jobs) as worker:
         worker.run_next()
+        worker.run_next()  # drops the message that the release has published
         assert worker.next(0) is None
     assert (pools.get(job).status, pools.get(job).worker) == (Status.RUNNING, "other")
 
@@ -146,7 +146,7 @@ def test_a_job_without_retries_ends_with_its_first_lost_worker(stack: Stack) -> 
 
 
 def test_the_jobs_retries_are_recorded_when_it_starts(stack: Stack) -> None:
-    assert stack.run(stack.add_script("true", retries=7)).retries == 7
+    assert stack.run(stack.add_script("true", retries=2)).retries == 2
     assert stack.run(stack.add_script("exit 1")).retries is None
 
 
@@ -166,3 +166,11 @@ def test_the_jobs_retries_are_recorded_when_it_starts(stack: Stack) -> None:
 def test_an_invalid_field_is_named(stack: Stack, fields: dict[str, Any], error: str) -> None:
     job = stack.run(stack.add_script("true", **fields))
     assert (job.status, job.error) == (Status.FAILED_EXECUTOR_CONFIG, error)
+
+
+def test_a_job_cannot_have_more_retries_than_its_pool_allows(stack: Stack) -> None:
+    job = stack.run(stack.add_script("true", retries=4))
+    assert (job.status, job.error) == (
+        Status.FAILED_EXECUTOR_CONFIG,
+        "executor_config.json: retries is 4, but the worker pool default allows at most 3.",
+    )

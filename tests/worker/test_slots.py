@@ -44,8 +44,7 @@ def test_a_slot_survives_errors(stack: Stack, error: Exception) -> None:
     assert worker.ended == [True]
 
 
-def test_a_slot_that_does_not_end_does_not_block_the_worker(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker_vm.worker.worker.STOP_SECONDS", 0.1)
+def test_a_slot_that_does_not_end_does_not_block_the_worker(stack: Stack) -> None:
     stuck, let_go = threading.Event(), threading.Event()
 
     class Stuck(JobRunner):
@@ -54,7 +53,7 @@ def test_a_slot_that_does_not_end_does_not_block_the_worker(stack: Stack, monkey
             let_go.wait(30)
 
     stack.add_script("echo x")
-    with WorkerThread(runner_of(stack, stack.jobs, Stuck), queue=stack.jobs.queue) as worker:
+    with WorkerThread(runner_of(stack, stack.jobs, Stuck), queue=stack.jobs.queue, stop_seconds=0.1) as worker:
         assert stuck.wait(30)
     assert worker.ended == [False]
     let_go.set()

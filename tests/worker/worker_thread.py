@@ -15,7 +15,7 @@ from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.job_runner import JobRunner
 from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
-from worker_vm.worker.worker import Departure, Worker
+from worker_vm.worker.worker import STOP_SECONDS, Departure, Worker
 
 
 def runner_of(stack: Stack, jobs: Jobs, kind: type[JobRunner] = JobRunner) -> JobRunner:
@@ -29,10 +29,16 @@ class WorkerThread:
     """Runs a worker inside the block. `ended` then contains the result of its `run`."""
 
     def __init__(
-        self, runner: JobRunner, *, queue: JobQueue, slots: int = 1, departure: Departure | None = None
+        self,
+        runner: JobRunner,
+        *,
+        queue: JobQueue,
+        slots: int = 1,
+        departure: Departure | None = None,
+        stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self.ended: list[bool] = []
-        self.worker = Worker(queue, DEFAULT_POOL, slots, runner, runner.heartbeat, "worker", departure)
+        self.worker = Worker(queue, DEFAULT_POOL, slots, runner, runner.heartbeat, "worker", departure, stop_seconds)
         self._stopping = runner.stopping
         self._thread = threading.Thread(target=lambda: self.ended.append(self.worker.run()))
 

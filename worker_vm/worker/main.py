@@ -219,7 +219,9 @@ def open_worker(
         jobs.label_jobs,
         jobs.time_jumps,
     )
-    return Worker(jobs.queue, pool.name, slots, runner, heartbeat, worker_id, find_departure(pool))
+    return Worker(
+        jobs.queue, pool.name, slots, runner, heartbeat, worker_id, find_departure(pool), settings.stop_seconds
+    )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ SILENT_SECONDS = 120.0
 """Time without a heartbeat after which the worker is unhealthy, in seconds. It exceeds leases and storage timeouts."""
 
 STOP_SECONDS = 4.5
-"""Time that the slots have to interrupt their commands and give their jobs back, in seconds."""
+"""Default time for a stop, in seconds."""
 
 COUNT_SECONDS = 60.0
 """Interval between log records with the number of busy slots, in seconds."""
@@ -61,7 +61,9 @@ class Worker:
         heartbeat: Heartbeat,
         worker_id: str,
         departure: Departure | None = None,
+        stop_seconds: float = STOP_SECONDS,
     ) -> None:
+        """`stop_seconds` is the time that the slots have to interrupt their commands and give their jobs back."""
         self._queue = queue
         self._pool = pool
         self._slots = Slots(slots)
@@ -69,6 +71,7 @@ class Worker:
         self._heartbeat = heartbeat
         self._worker_id = worker_id
         self._departure = departure
+        self._stop_seconds = stop_seconds
         self._stopping = runner.stopping
         self._faults = runner.faults
 
@@ -131,7 +134,7 @@ class Worker:
             subscription.close()
             if stopping:
                 self._heartbeat.release_all()
-            end = time.monotonic() + (STOP_SECONDS if stopping else POLL_SECONDS)
+            end = time.monotonic() + (self._stop_seconds if stopping else POLL_SECONDS)
             for thread in threads:
                 thread.join(max(0.0, end - time.monotonic()))
             return not any(thread.is_alive() for thread in threads)

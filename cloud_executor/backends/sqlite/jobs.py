@@ -29,7 +29,7 @@ from cloud_executor.backends.sqlite.database import SqliteDatabase, Value
 from cloud_executor.backends.sqlite.schema import encode_time
 from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import Job, OutputSegment
-from cloud_executor.model.transitions import record_publish
+from cloud_executor.model.transitions import message_lost_at, record_publish
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobChange, JobNotFound, JobPage
 
@@ -120,6 +120,9 @@ class SqliteJobStore:
     def unpublished(self, created_before: datetime, limit: int) -> tuple[Job, ...]:
         return self._select(["unpublished < ?"], [encode_string(iso_time(created_before))], "unpublished", limit)
 
+    def with_lost_message(self, now: datetime, limit: int) -> tuple[Job, ...]:
+        return self._select(["message_lost_at <= ?"], [encode_time(now)], "message_lost_at", limit)
+
     def with_expired_output(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._select(["output_expires <= ?"], [encode_time(now)], "output_expires", limit)
 
@@ -142,8 +145,16 @@ class SqliteJobStore:
             yield from segments
             numbers = range(segments[-1].number + 1, numbers.stop)
 
-    def clear_output(self, job_hash: str) -> None:
-        self._database.execute("DELETE FROM output WHERE job_hash = ?", (encode_string(job_hash),))
+    def clear_output(self, job_hash: str, change: JobChange | None = None) -> bool:
+        def work(connection: sqlite3.Connection) -> bool:
+            changed = None if change is None else change(_find(connection, job_hash))
+            if change is not None and changed is None:
+                return False
+            connection.execute("DELETE FROM output WHERE job_hash = ?", (encode_string(job_hash),))
+            _transact(connection, job_hash, lambda _: changed)
+            return True
+
+        return self._database.write(work)
 
     def put_worker(self, worker: WorkerRecord) -> None:
         self._database.execute(
@@ -204,7 +215,7 @@ def _transact(connection: sqlite3.Connection, job_hash: str, change: JobChange) 
     columns = _columns(changed)
     if stored is None:
         names = ", ".join(columns)
-        statement = f"INSERT INTO jobs ({names}, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - as above
+        statement = f"INSERT INTO jobs ({names}, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - as above
     else:
         # Update only the columns that change: naming a column updates its indexes even if its value stays the same.
         before = _columns(stored)
@@ -219,13 +230,14 @@ def _transact(connection: sqlite3.Connection, job_hash: str, change: JobChange) 
 
 def _columns(job: Job) -> dict[str, Value]:
     """All columns of a job's row except its hash."""
-    lease_expires = lease_end(job)
+    lease_expires, lost_at = lease_end(job), message_lost_at(job)
     return {
         "user_id": encode_string(job.user_id),
         "create_time": encode_string(job.create_time),
         "status": encode_string(job.status),
         "unpublished": encode_string(job.create_time) if awaits_publishing(job) else None,
         "lease_expires": None if lease_expires is None else encode_time(lease_expires),
+        "message_lost_at": None if lost_at is None else encode_time(lost_at),
         "output_expires": None if job.output_expires is None else encode_time(job.output_expires),
         "body": encode_record(job),
     }

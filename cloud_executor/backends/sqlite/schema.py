@@ -62,5 +62,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX messages_by_time ON messages (pool, visible_at)",
     ),
+    (
+        "ALTER TABLE jobs ADD COLUMN message_lost_at INTEGER",
+        "CREATE INDEX jobs_published ON jobs (message_lost_at) WHERE message_lost_at IS NOT NULL",
+    ),
 )
 """Migrations: the nth, counted from 1, takes a database from `user_version` n - 1 to n. Never change a released one."""

@@ -96,7 +96,7 @@ def test_creating_a_canceled_job_makes_a_new_job_without_output(jobs: Jobs) -> N
     assert jobs.attempts.claim("j", "w").status == Status.RUNNING
 
 
-@pytest.mark.parametrize(("method", "calls_before"), [("clear_output", 0), ("transact", 1), ("transact", 2)])
+@pytest.mark.parametrize(("method", "calls_before"), [("clear_output", 0), ("transact", 1)])
 def test_a_crash_while_a_canceled_job_is_recreated_leaves_no_new_job_with_old_output(
     jobs: Jobs, method: str, calls_before: int
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from embedded_jobs import OPTIONS, POOLS, BrokenQueue, Clock, Crash, crashing_store, finish, output, put_output, queued
+from msgspec.structs import replace as replace_job
 
 from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
@@ -18,7 +19,7 @@ from cloud_executor.jobs.sweep import MAX_PUBLISH_ERRORS, UNPUBLISHED_AFTER
 from cloud_executor.model.job import Job, NotClaimable, Outcome, StaleAttempt, Status
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.model.worker import WorkerRecord
-from cloud_executor.ports import JobStore
+from cloud_executor.ports import JobPage, JobStore
 from cloud_executor.time_jumps import TimeJumps
 
 
@@ -56,7 +57,7 @@ def test_jobs_of_a_removed_pool_go_to_the_remaining_pools(jobs: Jobs, clock: Clo
     before.clients.create("labeled", ("gpu",))
     clock.advance(UNPUBLISHED_AFTER)
     now = replace(jobs, pools=POOLS[:1])
-    assert now.sweep.run().republished == 2
+    assert now.sweep.run().republished == 1
     assert queued(jobs.queue) == ["j"]
     assert jobs.clients.get("labeled").document()["waitingFor"] == ("gpu",)
     assert now.sweep.run().republished == 0
@@ -136,6 +137,7 @@ def test_after_a_sleep_of_the_machine_its_workers_have_time_to_renew_their_lease
     jobs.clients.create("external", ("x",))
     attempt = jobs.attempts.claim("leased", "w").attempt
     jobs.external_workers.check_in(CheckIn("external", 1, ("x",)))
+    jobs.external_workers.check_in(CheckIn("external", 0, ("x",), ("external",)))
     start, hour = clock(), timedelta(hours=1)
     # The thread that looks for jumps does not run by itself in an hour.
     jumps = TimeJumps(hour, lambda: (clock() - start).total_seconds(), lambda: clock().timestamp())
@@ -194,6 +196,83 @@ def test_a_job_whose_worker_vanished_after_a_cancel_is_canceled(jobs: Jobs, cloc
     assert jobs.clients.get("j").status == Status.CANCELED
 
 
+def test_a_job_whose_message_was_lost_is_published_again_at_growing_intervals(jobs: Jobs, clock: Clock) -> None:
+    jobs.clients.create("j")
+    jobs.sweep.run()
+    for hours in (1, 2, 4):
+        with jobs.queue.subscribe("plain", 1) as subscription:
+            delivery = subscription.next(0)
+            assert delivery is not None
+            delivery.ack()  # by a topic that is deleted
+        clock.advance(timedelta(hours=hours) - timedelta(seconds=5))
+        jobs.sweep.run()
+        assert queued(jobs.queue) == []
+        clock.advance(timedelta(seconds=5))
+        jobs.sweep.run()
+        assert queued(jobs.queue) == ["j"]
+    jobs.attempts.release("j", jobs.attempts.claim("j", "w").attempt)
+    assert jobs.clients.get("j").publishes == 1
+
+
+def test_published_jobs_of_a_removed_pool_are_moved_when_the_stack_starts_again(jobs: Jobs, clock: Clock) -> None:
+    before = replace(jobs, pools=(WorkerPool("gone"), WorkerPool("gone too", frozenset({"gpu", "x"}))))
+    before.clients.create("j")
+    before.clients.create("labeled", ("gpu", "x"))
+    clock.advance(UNPUBLISHED_AFTER)
+    sweep = replace(jobs, pools=POOLS[:1]).sweep
+    sweep.run()
+    assert queued(jobs.queue) == ["j"]
+    assert jobs.clients.get("labeled").document()["waitingFor"] == ("gpu", "x")
+
+
+def test_a_deleted_job_does_not_end_the_sweep(jobs: Jobs, clock: Clock) -> None:
+    for job_hash in ("a", "b"):
+        jobs.clients.create(job_hash)
+        put_output(jobs, job_hash)
+        finish(jobs, job_hash)
+    clock.advance(timedelta(minutes=2))
+    listed = jobs.store.with_expired_output(clock(), 10)
+    ghost = replace_job(listed[0], hash="deleted by an operator")
+
+    class Listing:
+        def with_expired_output(self, now: datetime, limit: int) -> tuple[Job, ...]:
+            return (ghost, *listed)
+
+        def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
+            return (replace_job(ghost, status=Status.RUNNING, lease_expires=now),)
+
+        def with_lost_message(self, now: datetime, limit: int) -> tuple[Job, ...]:
+            return (ghost,)
+
+        def unpublished(self, created_before: datetime, limit: int) -> tuple[Job, ...]:
+            return (replace_job(ghost, pool="gone"),)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(jobs.store, name)
+
+    store: Any = Listing()
+    assert replace(jobs, store=store).sweep.run().outputs_cleared == 2
+
+
+def test_a_worker_that_returns_during_the_sweep_keeps_its_jobs(jobs: Jobs, clock: Clock) -> None:
+    jobs.clients.create("j", ("x",))
+    jobs.external_workers.check_in(CheckIn("w", 1, ("x",)))
+    clock.advance(OPTIONS.worker_timeout)
+
+    class Returning:
+        def query(self, **named: Any) -> JobPage:
+            if named.get("status") == Status.RUNNING:
+                jobs.external_workers.check_in(CheckIn("w", 0, ("x",), ("j",)))
+            return jobs.store.query(**named)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(jobs.store, name)
+
+    store: Any = Returning()
+    assert replace(jobs, store=store).sweep.run().returned == 0
+    assert (jobs.clients.get("j").status, jobs.clients.get("j").worker) == (Status.RUNNING, "w")
+
+
 def test_a_waiting_job_is_never_lost(jobs: Jobs, clock: Clock) -> None:
     jobs.clients.create("j")
     jobs.clients.create("external", ("x",))
@@ -244,14 +323,13 @@ def test_only_expired_output_of_finished_jobs_is_cleared(jobs: Jobs, clock: Cloc
         assert output(jobs, job_hash) == [f"{job_hash} 0"]
 
 
-@pytest.mark.parametrize("method", ["clear_output", "transact"])
-def test_the_next_sweep_completes_a_clearing_that_crashed(jobs: Jobs, clock: Clock, method: str) -> None:
+def test_the_next_sweep_completes_a_clearing_that_crashed(jobs: Jobs, clock: Clock) -> None:
     jobs.clients.create("j")
     put_output(jobs, "j")
     finish(jobs, "j")
     clock.advance(timedelta(minutes=2))
     with pytest.raises(Crash):
-        crashing_store(jobs, method).sweep.run()
+        crashing_store(jobs, "clear_output").sweep.run()
     assert jobs.sweep.run().outputs_cleared == 1
     assert output(jobs, "j") == []
     assert jobs.clients.get("j").output_number is None

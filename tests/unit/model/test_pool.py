@@ -36,6 +36,7 @@ def test_all_fields_are_parsed() -> None:
         "gpus": 2,
         "timeout": 0.5,
         "maxTimeout": 60,
+        "maxRetries": 0,
         "idleMinutes": 1.5,
     }
     assert parse(entry) == (
@@ -54,6 +55,7 @@ def test_all_fields_are_parsed() -> None:
             gpus=2,
             timeout=timedelta(seconds=0.5),
             max_timeout=timedelta(seconds=60),
+            max_retries=0,
             idle=timedelta(seconds=90),
         ),
     )
@@ -87,6 +89,7 @@ def test_absent_fields_have_the_default_values() -> None:
         ("gpus", [0, "all", True]),
         ("timeout", [0, -1, "1"]),
         ("maxTimeout", [0, False]),
+        ("maxRetries", [-1, 1.5]),
         ("idleMinutes", [0, []]),
     ],
 )

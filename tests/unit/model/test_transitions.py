@@ -310,7 +310,7 @@ def test_update_sets_the_given_fields() -> None:
 
 def test_update_without_fields_changes_nothing() -> None:
     for job in (CREATED, RUNNING, EXTERNAL, replace(RUNNING, cancel_requested=True, output_number=0)):
-        assert updated(job) == job
+        assert updated(job) == replace(job, start_by=None)
 
 
 def test_update_from_another_worker_is_ignored() -> None:

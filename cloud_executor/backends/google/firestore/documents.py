@@ -25,6 +25,7 @@ from cloud_executor.backends.job_records import (
 )
 from cloud_executor.errors import TooLarge
 from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.transitions import message_lost_at
 from cloud_executor.model.worker import WorkerRecord
 
 T = TypeVar("T")
@@ -87,7 +88,7 @@ def _sortable(data: bytes) -> bytes:
 
 def job_fields(job: Job) -> dict[str, object]:
     """The fields of a job's document. GONE keeps the job out of an index. Raises TooLarge."""
-    lease_expires = lease_end(job)
+    lease_expires, lost_at = lease_end(job), message_lost_at(job)
     return {
         "body": _body("job", job),
         "position": list_position(job),
@@ -95,6 +96,7 @@ def job_fields(job: Job) -> dict[str, object]:
         "userId": document_key(job.user_id),
         "leaseExpires": GONE if lease_expires is None else lease_expires,
         "unpublished": job.create_time if awaits_publishing(job) else GONE,
+        "messageLostAt": GONE if lost_at is None else lost_at,
         "outputExpires": GONE if job.output_expires is None else job.output_expires,
     }
 

@@ -88,6 +88,9 @@ VERSIONS_KEPT = 1000
 MARKS_KEPT = 8
 """Number of changes that a job's document names: a lost response is recognized after up to as many other changes."""
 
+KNOWN_SECONDS = 60.0
+"""Time for which a job is known to exist, in seconds: an operator may delete it."""
+
 JOBS_KNOWN = 10_000
 """Number of jobs that are remembered to exist."""
 
@@ -118,7 +121,8 @@ class FirestoreJobStore:
         self._client = Lazy(self._connect)
         self._lock = threading.Lock()
         self._versions: OrderedDict[str, tuple[Job, Any]] = OrderedDict()
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._known: OrderedDict[str, float] = OrderedDict()
+        """Time at which each job was last seen, on the monotonic clock."""
         self._clock = ServerClock()
 
     @with_google_errors
@@ -127,7 +131,8 @@ class FirestoreJobStore:
         if not snapshot.exists:
             raise JobNotFound
         with self._lock:
-            self._known[document_key(job_hash)] = None
+            self._known[document_key(job_hash)] = time.monotonic()
+            self._known.move_to_end(document_key(job_hash))
             if len(self._known) > JOBS_KNOWN:
                 self._known.popitem(last=False)
         return decoded(JOB, snapshot)
@@ -143,8 +148,8 @@ class FirestoreJobStore:
 
     def require(self, job_hash: str) -> None:
         with self._lock:
-            known = document_key(job_hash) in self._known
-        if not known:
+            seen_at = self._known.get(document_key(job_hash))
+        if seen_at is None or time.monotonic() - seen_at > KNOWN_SECONDS:
             self.get(job_hash)
 
     def transact(self, job_hash: str, change: JobChange, *, durable: bool = True) -> Job | None:
@@ -193,6 +198,9 @@ class FirestoreJobStore:
     def unpublished(self, created_before: datetime, limit: int) -> tuple[Job, ...]:
         return self._due("unpublished", "<", iso_time(created_before), limit)
 
+    def with_lost_message(self, now: datetime, limit: int) -> tuple[Job, ...]:
+        return self._due("messageLostAt", "<=", now, limit)
+
     def with_expired_output(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._due("outputExpires", "<=", now, limit)
 
@@ -216,13 +224,23 @@ class FirestoreJobStore:
             numbers = range(max(first, pieces[-1].get("number")), numbers.stop)
 
     @with_google_errors
-    def clear_output(self, job_hash: str) -> None:
-        pieces = self._output(job_hash).select(["__name__"]).limit(PIECES_PER_DELETE)
-        while found := pieces.get(**_RETRIED):
+    def clear_output(self, job_hash: str, change: JobChange | None = None) -> bool:
+        job = self._read(self._job(job_hash))
+        if change is not None and change(decoded(JOB, job) if job.exists else None) is None:
+            return False
+        pieces = self._output(job_hash).select(["__name__"]).order_by("__name__").limit(PIECES_PER_DELETE)
+        page = pieces
+        while found := page.get(**_RETRIED):
             batch = self._client.get().batch()
             for snapshot in found:
-                batch.delete(snapshot.reference)
+                # Keep a segment of a new run: the job may have been created again since it was read.
+                if snapshot.update_time <= job.read_time:
+                    batch.delete(snapshot.reference)
             batch.commit(**_RETRIED)
+            page = pieces.start_after(found[-1])
+        if change is not None:
+            self._transact(job_hash, change, ())
+        return True
 
     @with_google_errors
     def put_worker(self, worker: WorkerRecord) -> None:
