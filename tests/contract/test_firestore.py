@@ -206,6 +206,23 @@ def test_remnants_of_a_cleared_segment_are_not_output(store: FirestoreJobStore, 
     assert [segment.number for segment in store.output("a")] == [1, 50]
 
 
+def test_clear_output_keeps_segments_that_are_newer_than_the_job_it_saw(store: FirestoreJobStore) -> None:
+    """A job is created again, and writes, while a sweep clears the output of its last run."""
+    insert(store, "a")
+    put(store, 0, "old")
+    calls: list[Job | None] = []
+
+    def change(job: Job | None) -> Job:
+        calls.append(job)
+        if len(calls) == 1:
+            put(store, 1, "new")
+        return new_job("a", secret="cleared")
+
+    assert store.clear_output("a", change)
+    assert list(store.output("a")) == [OutputSegment("a", 1, "new")]
+    assert store.get("a") == new_job("a", secret="cleared")
+
+
 def test_long_segments_at_page_boundaries_are_complete(store: FirestoreJobStore) -> None:
     outputs = [letter * 1_250_001 for letter in "abcdefg"]
     for number, output in enumerate(outputs):

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from job_documents import NOW, existing, insert, new_job, odd_strings
 
-from cloud_executor.backends.sqlite.jobs import SqliteJobStore
 from cloud_executor.model import transitions
 from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.ports import JobNotFound, JobStore
@@ -149,22 +148,3 @@ def test_clear_output_changes_the_job_in_the_same_step(job_store: JobStore) -> N
     assert job_store.clear_output("a", lambda job: transitions.drop_output(existing(job)))
     assert list(job_store.output("a")) == []
     assert job_store.get("a") == new_job("a")
-
-
-def test_clear_output_keeps_segments_that_are_newer_than_the_job_it_saw(job_store: JobStore) -> None:
-    """A job is created again, and writes, while a sweep clears the output of its last run."""
-    if isinstance(job_store, SqliteJobStore):
-        pytest.skip("SQLite clears in one transaction")
-    insert(job_store, new_job("a", output_number=0))
-    put(job_store, "a", 0)
-    calls = 0
-
-    def change(job: Job | None) -> Job:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            put(job_store, "a", 1)
-        return transitions.drop_output(existing(job))
-
-    assert job_store.clear_output("a", change)
-    assert numbers_of(job_store.output("a")) == [1]

@@ -83,7 +83,8 @@ def test_with_a_project_the_trace_has_the_format_of_cloud_logging(tmp_path: Path
 def test_a_sweep_logs_jobs_with_their_traces_and_the_rest_with_its_own(
     tmp_path: Path, jobs: Jobs, lines: Lines
 ) -> None:
-    an_hour_ago = replace(jobs, clock=lambda: datetime.now(UTC) - timedelta(hours=1))
+    earlier = datetime.now(UTC) - timedelta(hours=1)
+    an_hour_ago = replace(jobs, clock=lambda: earlier, lease_clock=lambda: earlier)
     an_hour_ago.clients.create("traced", trace=TRACE)
     an_hour_ago.attempts.claim("traced", "a worker that vanishes")
     with open_client(tmp_path, "sweep", jobs=jobs) as client:

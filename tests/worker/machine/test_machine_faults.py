@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from worker_harness import Stack, until
 from worker_thread import WorkerThread, runner_of
 
 from cloud_executor.model.job import Status
+from worker_vm.worker.sandbox.interface import Ending
+from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 
 FAULTS: list[Callable[[], Exception]] = [
     lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
@@ -82,3 +85,16 @@ def test_a_worker_takes_no_job_for_a_while_after_a_shortage(stack: Stack, monkey
         until(lambda: stack.get(job).finished)
         assert worker.worker.unhealthy_reason() is None
     assert (stack.get(job).status, stack.get(job).attempt) == (Status.SUCCESS, 2)
+
+
+def test_output_that_cannot_be_written_is_a_fault(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = stack.add_script("echo x")
+
+    class FullDisk(ProcessSandbox):
+        def run(self, *arguments: Any, **named: Any) -> Ending:
+            return Ending(None, 9, interrupted=False, output_error="no space left on device")
+
+    with stack.worker(sandbox=FullDisk()) as worker:
+        worker.run_next()
+        assert worker.runner.faults.current == "The worker's machine has run out of disk space."
+    assert (stack.get(job).status, stack.get(job).lost_attempts) == (Status.CREATED, 1)

@@ -89,6 +89,7 @@ def test_the_worker_gets_its_variables_and_enough_time_to_stop(files: dict[str, 
         f"{name}={value}" for name, value in ENVIRONMENT.items()
     ]
     assert unit_command(files, "ExecStop")[-3:] == ["-t", "25", "cloud-executor-worker"]
+    assert "EXECUTOR_STOP_SECONDS=20" in unit_command(files, "ExecStart"), "the worker must stop before it is killed"
     assert unit_command(files, "TimeoutStopSec") == ["30"]
 
 

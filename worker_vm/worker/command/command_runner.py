@@ -14,7 +14,7 @@ from cloud_executor.model.pool import WorkerPool
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
 from worker_vm.worker.command.output import OutputSender
 from worker_vm.worker.command.output_files import OutputFiles
-from worker_vm.worker.machine.faults import raise_if_machine_fault
+from worker_vm.worker.machine.faults import raise_if_machine_fault, raise_if_shortage
 from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, Ending, Sandbox
 from worker_vm.worker.sandbox.limits import Limits
 from worker_vm.worker.sandbox.start_errors import hint_after_exit
@@ -80,6 +80,7 @@ class CommandRunner:
         except CommandNotStarted as error:
             raise_if_machine_fault(error)
             return None, Status.FAILED_TO_EXECUTE, str(error)
+        raise_if_shortage(ending.output_error)
         reason = attempt.interruption
         if reason is Interruption.LOST or (reason is Interruption.RELEASED and ending.interrupted):
             raise Interrupted(reason)

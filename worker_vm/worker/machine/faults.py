@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,13 @@ def raise_if_machine_fault(error: BaseException | None) -> None:
         if resource is not None:
             raise MachineFault(f"The worker's machine has run out of {resource}.") from error
         error = error.__cause__
+
+
+def raise_if_shortage(reason: str | None) -> None:
+    """Raises MachineFault if the reason, in the words of the system, is such an error."""
+    for code in _RESOURCES:
+        if reason is not None and reason == os.strerror(code).lower():
+            raise_if_machine_fault(OSError(code, reason))
 
 
 def _missing(error: BaseException) -> str | None:
