@@ -71,7 +71,7 @@ def test_the_worker_accepts_its_command_line(files: dict[str, str]) -> None:
     command = unit_command(files, "ExecStart")
     options = command[command.index(VALUES["image"]) + 1 :]
     environment = [command[place + 1] for place, word in enumerate(command) if word == "--env"]
-    assert environment == ["HEALTH_PORT=8080"]
+    assert environment == ["HEALTH_PORT=8080", "EXECUTOR_STOP_SECONDS=20"]
     given = main.make_context("worker", options).params
     given.pop("health_port")
     assert given == {
