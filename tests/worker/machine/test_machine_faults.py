@@ -27,7 +27,7 @@ SHORTAGES = {
     "worker_vm.worker.source.file_tree.FileTree._make_folder": FAULTS,
     "worker_vm.worker.sandbox.process.supervisor.Supervisor.start": FAULTS,
     "worker_vm.worker.work_folder.WorkFolder._make": FAULTS,
-    "worker_vm.worker.results.archive._store_file": FAULTS,
+    "worker_vm.worker.results.archive.store_file": FAULTS,
     "worker_vm.worker.job_runner.read_config": [MemoryError, lambda: RuntimeError("can't start new thread"), *FAULTS],
 }
 
