@@ -90,8 +90,8 @@ def test_an_artifact_with_a_file_in_place_of_a_folder(stack: Stack) -> None:
         ({"data": "{}"}, "The source has no executor_config.json at its top level."),
         (
             {"data/executor_config.json": "{}"},
-            "The source has no executor_config.json at its top level, but one in the folder 'data': use the contents of "
-            "that folder, not the folder itself.",
+            "The source has no executor_config.json at its top level, but one in the folder 'data': use the contents "
+            "of that folder, not the folder itself.",
         ),
         (
             {"Executor_Config.json": "{}"},
