@@ -11,6 +11,15 @@ FOLDERS = ("e2e", "terraform", "worker", "contract", "http", "unit")
 """The folders of tests, the slowest first: the fast tests fill the gaps at the end."""
 
 
+LONGEST_ID = 60
+"""Maximum length of a parameter that is shown in the name of its test, in characters."""
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A short id for a long parameter: each process sends all names of tests to the main process."""
+    return f"{argname} of {len(val)}" if isinstance(val, str | bytes) and len(val) > LONGEST_ID else None
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     if (group := _group(item)) is not None:
         item.add_marker(pytest.mark.xdist_group(group))

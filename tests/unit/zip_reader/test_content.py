@@ -42,7 +42,11 @@ def unpacked(source: io.BytesIO, entry: ZipEntry) -> bytes:
 
 
 @pytest.mark.parametrize("method", [*METHODS, DEFLATE64])
-@pytest.mark.parametrize("content", [b"", b"x", os.urandom(600_000), bytes(30_000_000), b"ab" * 400_000])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", os.urandom(600_000), bytes(30_000_000), b"ab" * 400_000],
+    ids=["empty", "one byte", "random", "zeros", "repeated"],
+)
 def test_contents_are_unpacked(method: int, content: bytes) -> None:
     assert unpacked(*zip_of(content, method)) == content
 
