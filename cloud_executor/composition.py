@@ -91,7 +91,8 @@ class Jobs:
 
     @property
     def external_workers(self) -> ExternalWorkers:
-        return ExternalWorkers(self.store, self.options, self.clock, self._lease_clock, self.label_jobs)
+        open_pools = frozenset(pool.name for pool in self.pools if pool.external_workers)
+        return ExternalWorkers(self.store, self.options, open_pools, self.clock, self._lease_clock, self.label_jobs)
 
     @property
     def dead_letters(self) -> DeadLetters:

@@ -216,6 +216,13 @@ class Settings:
     worker_labels: frozenset[str] = _setting(
         frozenset(), _names, "labels separated by commas", "Labels that our own workers offer."
     )
+    external_workers: bool | None = _setting(
+        None,
+        _switch,
+        "true or false",
+        "Whether external workers may run the jobs of every pool that has no `externalWorkers` of its own.",
+        shown_default="false; true without `EXECUTOR_POOLS`; `executor up` sets false, or true with `--slots 0`",
+    )
     lease: timedelta = _setting(
         timedelta(seconds=30),
         _seconds,
@@ -293,6 +300,7 @@ class Settings:
             memory_mib=self.job_memory,
             processes=self.job_processes,
             disk_mib=self.job_disk,
+            external_workers=self.external_workers is not False,
             env=self.job_env or {},
             max_retries=self.retries,
         )
@@ -324,7 +332,8 @@ class Settings:
             values["job_env"] = _parse_environment(values["job_env"])
         settings = cls(**values)
         if pools is not None:
-            settings = replace(settings, pools=_parse_pools(pools, settings._pool_of_settings()))
+            defaults = replace(settings._pool_of_settings(), external_workers=settings.external_workers is True)
+            settings = replace(settings, pools=_parse_pools(pools, defaults))
         _check(settings)
         if settings.objects == "gcs" and settings.inline_limit is None:
             return replace(settings, inline_limit=GCS_INLINE_LIMIT)

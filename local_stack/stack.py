@@ -109,6 +109,7 @@ def run_stack(options: Options) -> int:
         jobs = open_jobs(settings)
         upkeep = Upkeep(jobs.sweep, BlobUpkeep(open_blobs(settings)))
         pools = () if options.slots == 0 else settings.worker_pools
+        environment = {"EXECUTOR_EXTERNAL_WORKERS": str(not pools), **environment}
         server, workers = _services(options.slots, pools, options.host, listener, environment, log_level)
         services = [server, *workers]
         stack.callback(_stop, services)

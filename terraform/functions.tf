@@ -34,23 +34,25 @@ locals {
   pool_settings = {
     for name, pool in var.pools : name => {
       for key, value in {
-        name        = name
-        labels      = pool.labels
-        slots       = pool.slots
-        image       = pool.image
-        images      = pool.image_patterns
-        network     = pool.job_network
-        cpus        = pool.job_cpus
-        memoryMiB   = pool.job_memory_mib
-        processes   = pool.job_processes
-        diskMiB     = pool.job_disk_mib
-        env         = merge(var.job_env, pool.job_env)
-        gpus        = pool.accelerator_type == null ? null : pool.accelerator_count
-        timeout     = pool.job_timeout_seconds
-        maxTimeout  = coalesce(pool.job_max_timeout_seconds, var.longest_job_seconds)
-        maxRetries  = pool.job_max_retries
-        idleMinutes = pool.idle_minutes
-        minWorkers  = pool.min_workers
+        name       = name
+        labels     = pool.labels
+        slots      = pool.slots
+        image      = pool.image
+        images     = pool.image_patterns
+        network    = pool.job_network
+        cpus       = pool.job_cpus
+        memoryMiB  = pool.job_memory_mib
+        processes  = pool.job_processes
+        diskMiB    = pool.job_disk_mib
+        env        = merge(var.job_env, pool.job_env)
+        gpus       = pool.accelerator_type == null ? null : pool.accelerator_count
+        timeout    = pool.job_timeout_seconds
+        maxTimeout = coalesce(pool.job_max_timeout_seconds, var.longest_job_seconds)
+        maxRetries = pool.job_max_retries
+
+        externalWorkers = pool.external_workers ? true : null
+        idleMinutes     = pool.idle_minutes
+        minWorkers      = pool.min_workers
       } : key => value if value != null
     }
   }

@@ -349,6 +349,7 @@ variable "pools" {
     - `job_timeout_seconds`: time limit of a job that does not set one. Null: `job_max_timeout_seconds`.
     - `job_max_timeout_seconds`: maximum time limit of a job. Null: `longest_job_seconds`.
     - `job_max_retries`: maximum number of retries that a job can set. Null: 3.
+    - `external_workers`: whether external workers, such as WebGME's, may run the pool's jobs too.
     - `subnetwork`: a subnetwork of yours to use instead of the default one. It needs Private Google Access and outbound connectivity.
   EOT
   type = map(object({
@@ -376,6 +377,7 @@ variable "pools" {
     job_timeout_seconds     = optional(number)
     job_max_timeout_seconds = optional(number)
     job_max_retries         = optional(number)
+    external_workers        = optional(bool, false)
     subnetwork              = optional(string)
   }))
   default  = { default = {} }

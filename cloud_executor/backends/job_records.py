@@ -73,7 +73,7 @@ def awaits_publishing(job: Job) -> bool:
 
 def lease_end(job: Job) -> datetime | None:
     """Time at which a worker that runs the job has lost it unless it is heard of; None if there is none."""
-    return (job.lease_expires or job.start_by) if job.status == Status.RUNNING else None
+    return (job.lease_expires or job.start_by) if job.running else None
 
 
 def publish_recorded(job: Job, at: datetime) -> JobChange:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cloud_executor.clock import Clock
@@ -10,9 +11,14 @@ from cloud_executor.errors import Invalid
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.jobs.transact import existing, transact
 from cloud_executor.model import transitions
-from cloud_executor.model.job import GUEST, JobUpdate, NotClaimable, OutputSegment, Status
+from cloud_executor.model.job import GUEST, Job, JobUpdate, NotClaimable, OutputSegment, Status
+from cloud_executor.model.transitions import START_WITHIN
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobNotFound, JobStore
+
+
+class _JobOfOurWorkers(Exception):
+    """The report is about a job that only our own workers may change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class ExternalWorkers:
 
     store: JobStore
     options: JobOptions
+    open_pools: frozenset[str]
+    """Names of the pools whose jobs external workers may run too."""
     clock: Clock
     lease_clock: Clock
     """The clock by which workers count as vanished."""
@@ -58,16 +66,30 @@ class ExternalWorkers:
         return Orders(self._claim_for(worker, user_id), canceled)
 
     def update(self, job_hash: str, change: JobUpdate) -> None:
-        """Apply a worker's report. Late and repeated reports change nothing. Raises JobNotFound."""
+        """Apply a worker's report. Late and repeated reports, and those on jobs of our workers, change nothing.
+
+        Raises JobNotFound, and Invalid for a report that starts the job without naming a worker.
+        """
         now, after = self.clock(), self.options.clear_output_after
-        transact(self.store, job_hash, lambda job: transitions.update(job, change, now, after))
+        # The end of a worker that checks in is noticed. Any other worker has to go on reporting.
+        start_by = None if self._checks_in(change.worker) else self.lease_clock() + START_WITHIN
+
+        def apply(job: Job) -> Job | None:
+            return transitions.update(job, change, now, after, start_by) if self._may_have(job) else None
+
+        transact(self.store, job_hash, apply)
 
     def put_output(self, segment: OutputSegment) -> None:
-        """Store a segment of a job's output. Raises JobNotFound, and then stores nothing."""
-        now, after = self.clock(), self.options.clear_output_after
-        self.store.put_output(
-            segment, lambda job: transitions.receive_output(existing(job), segment.number, None, now, after)
-        )
+        """Store a segment of a job's output, unless it is a job of our workers. Raises JobNotFound."""
+        now, after, start_by = self.clock(), self.options.clear_output_after, self.lease_clock() + START_WITHIN
+
+        def receive(job: Job | None) -> Job:
+            if not self._may_have(existing(job)):
+                raise _JobOfOurWorkers
+            return transitions.receive_output(existing(job), segment.number, None, now, after, start_by)
+
+        with suppress(_JobOfOurWorkers):
+            self.store.put_output(segment, receive)
 
     def _claim_for(self, worker: CheckIn, user_id: str) -> tuple[str, ...]:
         """Claim waiting jobs for the worker's free slots, oldest first."""
@@ -79,17 +101,30 @@ class ExternalWorkers:
             for job in page.jobs:
                 if len(claimed) == worker.available_processes:
                     break
-                if offered.issuperset(job.labels) and self._claim(job.hash, worker.client_id):
+                if self._may_have(job) and offered.issuperset(job.labels) and self._claim(job.hash, worker.client_id):
                     claimed.append(job.hash)
             if page.next is None:
                 break
             after = page.next
         return tuple(claimed)
 
+    def _checks_in(self, client_id: str | None) -> bool:
+        return client_id is not None and any(worker.client_id == client_id for worker in self.store.workers())
+
+    def _may_have(self, job: Job) -> bool:
+        """Whether an external worker may get the job and report on it. Jobs of our own workers are theirs alone."""
+        return not job.of_own_worker and (job.pool is None or job.pool in self.open_pools)
+
     def _claim(self, job_hash: str, client_id: str) -> bool:
         now = self.lease_clock()
+
+        def claim(job: Job) -> Job:
+            if not self._may_have(job):
+                raise NotClaimable
+            return transitions.claim(job, client_id, now, None)
+
         try:
-            transact(self.store, job_hash, lambda stored: transitions.claim(stored, client_id, now, None))
+            transact(self.store, job_hash, claim)
         except (NotClaimable, JobNotFound):
             return False
         return True

@@ -119,7 +119,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     publishes: int = 0
     """Number of messages that were put into the queue since the last attempt."""
     start_by: datetime | None = None
-    """Time until which the external worker that claimed the job has to show that it knows; None: it has shown it."""
+    """Time until which the external worker has to report on the job, or name it when it checks in; None: it has."""
     output_expires: datetime | None = None
     """Time at which the output may be deleted."""
     trace: str | None = None
@@ -128,6 +128,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     @property
     def finished(self) -> bool:
         return self.status in FINISHED
+
+    @property
+    def running(self) -> bool:
+        """Whether a worker has the job. An external worker may give it a status of its own."""
+        return self.status != Status.CREATED and not self.finished
+
+    @property
+    def of_own_worker(self) -> bool:
+        """Whether one of our workers has the job, or had it when it ended."""
+        return self.lease_expires is not None or (self.finished and self.claim_token is not None)
 
     def document(self) -> dict[str, object]:
         """The job as the API shows it, without its secret."""

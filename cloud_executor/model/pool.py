@@ -17,6 +17,7 @@ from cloud_executor.model.json_fields import (
     MAX_TIMER,
     JsonFields,
     Reader,
+    boolean,
     duration,
     json_object,
     nonempty_string,
@@ -69,6 +70,8 @@ class WorkerPool:
     """Idle time after which a worker removes its machine, where it can; None: never."""
     min_workers: int = 0
     """Number of machines that are kept even when idle."""
+    external_workers: bool = False
+    """Whether external workers may run the jobs of the pool too."""
 
     def timeout_of(self, config: ExecutorConfig) -> timedelta | None:
         """Time limit of the job's command; None: unlimited."""
@@ -175,6 +178,7 @@ _FIELDS: dict[str, tuple[str, Reader[object]]] = {
     "timeout": ("timeout", _seconds),
     "maxTimeout": ("max_timeout", _seconds),
     "maxRetries": ("max_retries", partial(whole_number, least=0, most=MAX_TIMER)),
+    "externalWorkers": ("external_workers", boolean),
     "minWorkers": ("min_workers", partial(whole_number, least=0, most=MAX_TIMER)),
     "idleMinutes": ("idle", partial(duration, unit=timedelta(minutes=1))),
 }

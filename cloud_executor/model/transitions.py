@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from cloud_executor.errors import Forbidden
+from cloud_executor.errors import Forbidden, Invalid
 from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import Job, JobUpdate, NotClaimable, Outcome, OutputRemains, StaleAttempt, Status
 
@@ -28,7 +28,7 @@ worker, but a message can be lost, for example with a topic that was deleted."""
 MAX_DOUBLINGS = 7
 
 START_WITHIN = timedelta(minutes=10)
-"""Time in which an external worker has to report on a job that it was given."""
+"""Time in which an external worker has to report on a job that it has, or to name the job when it checks in."""
 
 MIN_BLAME = 1 / 16
 """Least part of a lost attempt that counts, so that a job which is never to blame ends as well."""
@@ -227,14 +227,22 @@ def lose(job: Job, now: datetime, retries: int, cause: str | None = None, blame:
     return _end(job, Status.FAILED_TO_EXECUTE, now, reason)
 
 
-def update(job: Job, change: JobUpdate, now: datetime, clear_output_after: timedelta | None) -> Job | None:
+def update(
+    job: Job, change: JobUpdate, now: datetime, clear_output_after: timedelta | None, start_by: datetime | None
+) -> Job | None:
     """Apply an external worker's report; None if it changes nothing.
 
-    A finished job stays as it is, and a report from a worker that has lost the job is ignored.
+    A finished job and a job of our own workers stay as they are, and a report from a worker that has lost the job is
+    ignored. `start_by` is when the
+    job is taken back if this is the last that is heard of it; None: the worker checks in.
+
+    Raises Invalid if the report starts the job without naming its worker.
     """
-    if job.finished or (change.worker and job.worker and change.worker != job.worker):
+    if job.finished or job.of_own_worker or (change.worker and job.worker and change.worker != job.worker):
         return None
     status = change.status or job.status
+    if status == Status.RUNNING and not job.running and not (change.worker or job.worker):
+        raise Invalid("worker is missing: a report that starts a job must name its worker.")
     changed = replace(
         job,
         status=status,
@@ -244,29 +252,31 @@ def update(job: Job, change: JobUpdate, now: datetime, clear_output_after: timed
         finish_time=change.finish_time or job.finish_time,
         worker=change.worker or job.worker,
         labels=change.labels or job.labels,
-        start_by=None,
+        claim_token=None,
         output_number=job.output_number if change.output_number is None else change.output_number,
     )
     if changed.finished:
-        changed = replace(changed, lease_expires=None, cancel_requested=False)
-    elif status == Status.CREATED and job.status != Status.CREATED:
-        changed = replace(changed, lease_expires=None, published_at=None)
+        changed = replace(changed, start_by=None, cancel_requested=False)
+    elif changed.running:
+        changed = replace(changed, start_by=_extended(job, start_by))
+    elif job.running:
+        changed = replace(changed, start_by=None, published_at=None)
     return _schedule_clearing(changed, now, clear_output_after)
 
 
 def confirm(job: Job, worker: str) -> Job | None:
     """Record that an external worker knows of a job that it was given; None if nothing changes."""
-    if job.status != Status.RUNNING or job.worker != worker or job.start_by is None:
+    if not job.running or job.worker != worker or job.start_by is None:
         return None
     return replace(job, start_by=None)
 
 
 def reclaim(job: Job, now: datetime) -> Job | None:
-    """Take a job back from an external worker that does not know of it: the response that named it was lost.
+    """Take a job back from an external worker that is not heard of, as after the response that named it was lost.
 
     The attempt does not count as lost. None if the worker knows of the job, or still has time.
     """
-    if job.status != Status.RUNNING or job.start_by is None or job.start_by > now:
+    if not job.running or job.start_by is None or job.start_by > now:
         return None
     return _end(job, Status.CANCELED, now, None) if job.cancel_requested else _wait_again(job)
 
@@ -288,15 +298,23 @@ def cancel(job: Job, secret: object, now: datetime) -> Job | None:
 
 
 def receive_output(
-    job: Job, number: int, attempt: int | None, now: datetime, clear_output_after: timedelta | None
+    job: Job,
+    number: int,
+    attempt: int | None,
+    now: datetime,
+    clear_output_after: timedelta | None,
+    start_by: datetime | None = None,
 ) -> Job:
     """Record the number of the last output segment, from an attempt or from an external worker (None).
+
+    `start_by` is when the job is taken back from an external worker if this is the last that is heard of it.
 
     Raises StaleAttempt.
     """
     if attempt is not None:
         _owned(job, attempt)
-    return _schedule_clearing(replace(job, output_number=number, start_by=None), now, clear_output_after)
+    received = replace(job, output_number=number, start_by=_extended(job, start_by) if job.running else None)
+    return _schedule_clearing(received, now, clear_output_after)
 
 
 def drop_output(job: Job) -> Job:
@@ -317,6 +335,11 @@ def expire_output(job: Job, now: datetime) -> Job | None:
     if job.output_expires is None or job.output_expires > now:
         return None
     return drop_output(job)
+
+
+def _extended(job: Job, start_by: datetime | None) -> datetime | None:
+    """None if the worker has named the job when it checked in: then the job is lost with the worker."""
+    return None if job.running and job.start_by is None else start_by
 
 
 def _owned(job: Job, attempt: int) -> Job:

@@ -458,7 +458,7 @@ def test_queries_agree_with_the_model_after_each_transition(job_store: JobStore)
     assert shown() == (["a"], [], [])
     job = step(transitions.claim(job, "w", NOW, None))
     assert shown() == ([], [], [])
-    job = step(transitions.update(job, JobUpdate(status="SUCCESS"), NOW, SECOND))
+    job = step(transitions.update(job, JobUpdate(status="SUCCESS"), NOW, SECOND, None))
     assert shown() == ([], [], ["a"])
     assert hashes(job_store.query(status="SUCCESS", user_id="me").jobs) == ["a"]
     step(transitions.expire_output(job, later))

@@ -40,6 +40,7 @@ def test_every_variable_is_read() -> None:
         "EXECUTOR_LABEL_JOBS": "/labels.json",
         "EXECUTOR_ALLOW_LIST_ALL": "FALSE",
         "EXECUTOR_WORKER_LABELS": "gpu, matlab ,,gpu",
+        "EXECUTOR_EXTERNAL_WORKERS": "true",
         "EXECUTOR_LEASE": "5",
         "EXECUTOR_RETRIES": "0",
         "EXECUTOR_STOP_SECONDS": "2.5",
@@ -73,6 +74,7 @@ def test_every_variable_is_read() -> None:
         label_jobs=Path("/labels.json"),
         allow_list_all=False,
         worker_labels=frozenset({"gpu", "matlab"}),
+        external_workers=True,
         lease=timedelta(seconds=5),
         retries=0,
         stop_seconds=2.5,
@@ -97,6 +99,7 @@ def test_every_variable_is_read() -> None:
                 disk_mib=20,
                 env={"NODE_PATH": "/modules"},
                 max_retries=0,
+                external_workers=True,
             ),
         ),
     )
@@ -257,9 +260,11 @@ def test_only_where_gcs_keeps_blobs_large_answers_are_redirects() -> None:
 
 
 def test_without_pools_there_is_one_of_the_other_settings() -> None:
-    assert Settings.from_env({}).worker_pools == (WorkerPool(DEFAULT_POOL, max_retries=3),)
+    assert Settings.from_env({}).worker_pools == (WorkerPool(DEFAULT_POOL, max_retries=3, external_workers=True),)
     environ = {"EXECUTOR_WORKER_LABELS": "gpu", "EXECUTOR_JOB_MEMORY": "7", "EXECUTOR_NETWORK": "bridge"}
-    expected = WorkerPool(DEFAULT_POOL, frozenset({"gpu"}), network="bridge", memory_mib=7, max_retries=3)
+    expected = WorkerPool(
+        DEFAULT_POOL, frozenset({"gpu"}), network="bridge", memory_mib=7, max_retries=3, external_workers=True
+    )
     assert Settings.from_env(environ).worker_pools == (expected,)
 
 

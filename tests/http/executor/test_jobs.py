@@ -147,7 +147,7 @@ def test_a_waiting_job_is_canceled_at_once_and_never_started(server: Server) -> 
 def test_only_canceled_jobs_are_recreated(server: Server, status: str) -> None:
     job = new_id()
     create(server, job)
-    update(server, job, status=status)
+    update(server, job, status=status, worker="w")
     again = create(server, job)
     assert "secret" not in again
     assert again["status"] == status

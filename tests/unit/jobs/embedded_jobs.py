@@ -32,7 +32,10 @@ OPTIONS = JobOptions(
     retries=2,
     clear_output_after=timedelta(seconds=60),
 )
-POOLS = (WorkerPool("plain"), WorkerPool("special", frozenset({"gpu", "matlab"})))
+POOLS = (
+    WorkerPool("plain", external_workers=True),
+    WorkerPool("special", frozenset({"gpu", "matlab"}), external_workers=True),
+)
 
 
 @dataclass

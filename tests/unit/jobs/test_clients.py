@@ -72,7 +72,7 @@ def test_simultaneous_creates_make_one_job(jobs: Jobs) -> None:
 @pytest.mark.parametrize("status", sorted(set(Status) - {Status.CANCELED}))
 def test_creating_a_finished_job_does_not_run_it_again(jobs: Jobs, status: Status) -> None:
     jobs.clients.create("j")
-    jobs.external_workers.update("j", JobUpdate(status=status))
+    jobs.external_workers.update("j", JobUpdate(status=status, worker="w"))
     _, created = jobs.clients.create("j")
     assert not created
     assert jobs.clients.get("j").status == status

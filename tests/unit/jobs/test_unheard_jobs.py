@@ -8,6 +8,7 @@ import pytest
 from embedded_jobs import Clock
 
 from cloud_executor.composition import Jobs
+from cloud_executor.errors import Invalid
 from cloud_executor.jobs.external_workers import CheckIn
 from cloud_executor.model.job import JobUpdate, OutputSegment, Status
 from cloud_executor.model.transitions import START_WITHIN
@@ -44,10 +45,31 @@ def test_a_worker_that_lists_the_job_keeps_it(jobs: Jobs, clock: Clock) -> None:
     assert jobs.clients.get("j").status == Status.RUNNING
 
 
-def test_a_worker_that_only_sends_output_keeps_the_job(jobs: Jobs, clock: Clock) -> None:
-    jobs.external_workers.put_output(OutputSegment("j", 0, "text"))
-    polls(jobs, clock)
+def test_a_worker_that_only_sends_output_keeps_the_job_while_it_does(jobs: Jobs, clock: Clock) -> None:
+    for number in range(3):
+        polls(jobs, clock, period=START_WITHIN - STEP)
+        jobs.external_workers.put_output(OutputSegment("j", number, "text"))
     assert jobs.clients.get("j").status == Status.RUNNING
+    polls(jobs, clock)
+    assert jobs.clients.get("j").status == Status.CREATED
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "a status of its own"])
+def test_a_worker_that_never_checks_in_keeps_the_job_while_it_reports(jobs: Jobs, clock: Clock, status: str) -> None:
+    jobs.clients.create("reported", ("x",))
+    for _ in range(3):
+        jobs.external_workers.update("reported", JobUpdate(status=status, worker="nobody"))
+        polls(jobs, clock, period=START_WITHIN - STEP)
+    assert (jobs.clients.get("reported").status, jobs.clients.get("reported").worker) == (status, "nobody")
+    polls(jobs, clock)
+    assert (jobs.clients.get("reported").status, jobs.clients.get("reported").worker) == (Status.CREATED, None)
+
+
+def test_a_report_that_starts_a_job_names_its_worker(jobs: Jobs) -> None:
+    jobs.clients.create("unnamed", ("x",))
+    with pytest.raises(Invalid, match="worker is missing"):
+        jobs.external_workers.update("unnamed", JobUpdate(status="RUNNING"))
+    assert jobs.clients.get("unnamed").status == Status.CREATED
 
 
 def test_a_worker_that_reports_on_the_job_keeps_it(jobs: Jobs, clock: Clock) -> None:

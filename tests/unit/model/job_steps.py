@@ -37,4 +37,4 @@ def finished(job: Job, status: Status = Status.SUCCESS, attempt: int | None = No
 
 
 def updated(job: Job, **fields: object) -> Job | None:
-    return transitions.update(job, msgspec.convert(fields, JobUpdate), NOON, KEEP)
+    return transitions.update(job, msgspec.convert(fields, JobUpdate), NOON, KEEP, None)

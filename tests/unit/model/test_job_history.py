@@ -69,6 +69,8 @@ class AnyHistory(RuleBasedStateMachine):
         worker=st.sampled_from([None, "w", "v"]),
     )
     def report_from_an_external_worker(self, status: str | None, worker: str | None) -> None:
+        if status == "RUNNING" and self.job.status == "CREATED":
+            worker = worker or "w"
         self.apply(lambda job: updated(job, status=status, worker=worker))
 
     @rule(secret=st.sampled_from([SECRET, "second secret", "wrong"]))

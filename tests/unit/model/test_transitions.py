@@ -42,7 +42,7 @@ STEPS: dict[str, Step] = {
     "cancel": lambda job: transitions.cancel(job, SECRET, NOON),
     "give up": lambda job: transitions.give_up(job, NOON),
     "report success": lambda job: updated(job, status="SUCCESS"),
-    "report running": lambda job: updated(job, status="RUNNING"),
+    "report running": lambda job: updated(job, status="RUNNING", worker="w"),
     "publish": lambda job: transitions.record_publish(job, NOON),
 }
 
@@ -60,8 +60,8 @@ NEXT_STATUS: dict[str, dict[str, str]] = {
     "hand over": {"CREATED": REJECTED, "RUNNING": "CREATED", "CANCELED": REJECTED, "finished": REJECTED},
     "cancel": {"CREATED": "CANCELED", "RUNNING": "RUNNING", "CANCELED": UNCHANGED, "finished": UNCHANGED},
     "give up": {"CREATED": "CREATED", "RUNNING": UNCHANGED, "CANCELED": UNCHANGED, "finished": UNCHANGED},
-    "report success": {"CREATED": "SUCCESS", "RUNNING": "SUCCESS", "CANCELED": UNCHANGED, "finished": UNCHANGED},
-    "report running": {"CREATED": "RUNNING", "RUNNING": "RUNNING", "CANCELED": UNCHANGED, "finished": UNCHANGED},
+    "report success": {"CREATED": "SUCCESS", "RUNNING": UNCHANGED, "CANCELED": UNCHANGED, "finished": UNCHANGED},
+    "report running": {"CREATED": "RUNNING", "RUNNING": UNCHANGED, "CANCELED": UNCHANGED, "finished": UNCHANGED},
     "publish": {"CREATED": "CREATED", "RUNNING": UNCHANGED, "CANCELED": UNCHANGED, "finished": UNCHANGED},
 }
 
@@ -309,7 +309,7 @@ def test_update_sets_the_given_fields() -> None:
 
 
 def test_update_without_fields_changes_nothing() -> None:
-    for job in (CREATED, RUNNING, EXTERNAL, replace(RUNNING, cancel_requested=True, output_number=0)):
+    for job in (CREATED, EXTERNAL, replace(EXTERNAL, cancel_requested=True, output_number=0)):
         assert updated(job) == replace(job, start_by=None)
 
 
@@ -328,9 +328,9 @@ def test_update_keeps_a_requested_cancel_until_the_job_has_finished() -> None:
 
 
 def test_job_that_an_update_returns_is_published_again() -> None:
-    job = updated(RUNNING, status="CREATED")
+    job = updated(EXTERNAL, status="CREATED")
     assert job is not None
-    assert (job.status, job.published_at, job.lease_expires) == ("CREATED", None, None)
+    assert (job.status, job.published_at, job.start_by) == ("CREATED", None, None)
 
 
 def test_output_expires_some_time_after_the_end() -> None:
