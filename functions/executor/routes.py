@@ -31,7 +31,7 @@ from functions.transport.target import Target, decoded
 LARGEST_PAGE = 1000
 """Largest number of jobs that a page may have."""
 
-_UNTYPED = "a JSON object without its type: send it with the header Content-Type: application/json."
+_UNTYPED = "is a JSON object without its type; send it with the header Content-Type: application/json."
 _EXPECTED_BODY = 'send {"secret": …}, from the response to create, with the header Content-Type: application/json.'
 
 _MEDIA_TYPE = ("X-WebGME-Media-Type", "webgme.v1")
@@ -69,7 +69,7 @@ class ExecutorRoutes:
                 return self._list(target.query)
             case "POST", ("create", job_hash):
                 if is_untyped_object(request):
-                    raise UnsupportedMediaType(f"The body is {_UNTYPED}")
+                    raise UnsupportedMediaType(f"The body {_UNTYPED}")
                 job_id = executor_fields.job_id(decoded(job_hash))
                 return self._create(job_id, json_fields(request), trace_of(request.environ))
             case "POST", ("update", job_hash):
@@ -101,7 +101,7 @@ class ExecutorRoutes:
         except Forbidden as error:
             if secret is not None:
                 raise
-            reason = f"the body is {_UNTYPED}" if is_untyped_object(request) else _EXPECTED_BODY
+            reason = f"the body {_UNTYPED}" if is_untyped_object(request) else _EXPECTED_BODY
             raise Forbidden(f"The job's secret is missing: {reason}") from error
         return responses.text("OK")
 

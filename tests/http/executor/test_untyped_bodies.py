@@ -18,7 +18,7 @@ def test_an_object_without_its_type_is_rejected_by_create(server: Server, header
     response = server.send("POST", f"/rest/executor/create/{job}", body, headers)
     assert (response.status, response.text) == (
         415,
-        "The body is a JSON object without its type: send it with the header Content-Type: application/json.",
+        "The body is a JSON object without its type; send it with the header Content-Type: application/json.",
     )
     assert server.get(f"/rest/executor/info/{job}").status == 404
 
@@ -52,7 +52,7 @@ def test_the_error_of_cancel_says_what_is_missing(server: Server) -> None:
     wrong = server.post(path, {"secret": "wrong"})
     assert [response.status for response in (untyped, none, wrong)] == [403, 403, 403]
     assert untyped.text == (
-        "The job's secret is missing: the body is a JSON object without its type: send it with the header "
+        "The job's secret is missing: the body is a JSON object without its type; send it with the header "
         "Content-Type: application/json."
     )
     assert none.text == (
