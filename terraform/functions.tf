@@ -44,7 +44,7 @@ locals {
         memoryMiB  = pool.job_memory_mib
         processes  = pool.job_processes
         diskMiB    = pool.job_disk_mib
-        env        = merge(var.job_env, pool.job_env)
+        env        = length(merge(var.job_env, pool.job_env)) == 0 ? null : merge(var.job_env, pool.job_env)
         gpus       = pool.accelerator_type == null ? null : pool.accelerator_count
         timeout    = pool.job_timeout_seconds
         maxTimeout = coalesce(pool.job_max_timeout_seconds, var.longest_job_seconds)

@@ -13,7 +13,8 @@ import hypothesis
 import pytest
 from memory_folders import memory_folder
 
-WHOLE_PROGRAMS = [Path(__file__).parent / folder for folder in ("e2e", "terraform", "worker")]
+ON_DISK = [Path(__file__).parent / folder for folder in ("e2e/faults", "terraform")]
+"""Tests whose files are on a disk, as in real use, or are too large for memory."""
 
 # The processes that tests start would compile the project each time.
 sys.dont_write_bytecode = False
@@ -34,8 +35,8 @@ pytest_plugins = ["distribution", "docker_engine", "emulators.shared", "function
 
 @pytest.fixture
 def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """The temporary folder of a test: on a disk for tests of whole programs, in memory for the others."""
-    if any(request.path.is_relative_to(folder) for folder in WHOLE_PROGRAMS):
+    """The temporary folder of a test."""
+    if any(request.path.is_relative_to(folder) for folder in ON_DISK):
         yield tmp_path
     else:
         with memory_folder() as folder:

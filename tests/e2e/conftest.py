@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from memory_folders import memory_folder
 from stack_process import StackProcess, StartStack
 
 
@@ -19,9 +20,9 @@ def kind(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, kind: tuple[str, ...]) -> Iterator[StackProcess]:
+def stack(kind: tuple[str, ...]) -> Iterator[StackProcess]:
     """A local stack with a worker, shared by tests that do not change it."""
-    with closing(StackProcess(tmp_path_factory.mktemp("stack") / "data", "--slots", "2", *kind)) as started:
+    with memory_folder() as folder, closing(StackProcess(folder / "data", "--slots", "2", *kind)) as started:
         yield started
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from memory_folders import memory_folder
 from node_packages import INSTALL_SECONDS, NODE, installed_modules
 from requirement import lacking
 from stack_process import ALL, StackProcess, job_folder, until
@@ -153,10 +154,14 @@ class ExternalStack:
 
 
 @pytest.fixture(scope="module")
-def external(modules: Path, tmp_path_factory: pytest.TempPathFactory, kind: tuple[str, ...]) -> Iterator[ExternalStack]:
+def external(modules: Path, kind: tuple[str, ...]) -> Iterator[ExternalStack]:
     if shutil.which("unzip") is None:
         lacking("node", "WebGME's worker needs unzip, which is not installed.")
-    folder = tmp_path_factory.mktemp("external")
+    with memory_folder() as folder:
+        yield from _external(folder, modules, kind)
+
+
+def _external(folder: Path, modules: Path, kind: tuple[str, ...]) -> Iterator[ExternalStack]:
     label_jobs = folder / "label_jobs.json"
     settings = {"EXECUTOR_WORKER_REFRESH_INTERVAL": "100", "EXECUTOR_LABEL_JOBS": str(label_jobs)}
     label_jobs.write_text("{}")

@@ -24,6 +24,7 @@ from terraform_program import REPOSITORY, Document, Terraform, of_type, worker_s
 from walkthrough import walk_through
 
 from cloud_executor.model.message import encode_message
+from cloud_executor.model.transitions import MAX_DEAD_LETTERS
 
 Settings = dict[str, str]
 
@@ -170,7 +171,8 @@ def test_dead_letter_ends_its_job(
             "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
         }
         message = {"message": {"data": base64.b64encode(encode_message(job_hash)).decode()}, "subscription": "s"}
-        dead_letter.post("/", json=message, headers=event).raise_for_status()
+        for _ in range(MAX_DEAD_LETTERS):
+            dead_letter.post("/", json=message, headers=event).raise_for_status()
         job = api.get(f"/rest/executor/info/{job_hash}").json()
     assert job["status"] == "FAILED_TO_EXECUTE"
     assert job["error"]

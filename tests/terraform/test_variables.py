@@ -32,6 +32,7 @@ INVALID = {
     "lease_seconds": "1",
     "max_delivery_attempts": "1",
     "worker_image": "worker",
+    "job_env": '{ORIGIN_URL="http://localhost"}',
     "pools": '"many"',
     "worker_subnet_range": "10.0.0.0/8",
     "alert_emails": '["jane"]',

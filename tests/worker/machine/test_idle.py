@@ -179,16 +179,17 @@ def test_a_worker_with_a_job_stays(stack: Stack, machine: GoogleMachine) -> None
 
 def test_a_worker_that_cannot_leave_takes_jobs_and_tries_again(stack: Stack, machine: GoogleMachine) -> None:
     refused = (HTTPStatus.FORBIDDEN, {"error": {"code": 403, "message": "no"}})
-    machine.answers += [refused] * 2
+    machine.answers += [refused] * 10_000
     with WorkerThread(
         runner_of(stack, stack.jobs), queue=stack.jobs.queue, slots=2, departure=departure(machine)
     ) as worker:
         until(lambda: machine.removals)
         job = stack.finished(stack.add_script("true"))
         assert job.status == Status.SUCCESS
+        machine.answers.clear()
         worker.join()
     assert worker.ended == [True]
-    assert len(machine.removals) == 3
+    assert len(machine.removals) > 1
 
 
 def test_an_idle_worker_stays_if_the_group_has_its_minimum_size(stack: Stack, machine: GoogleMachine) -> None:

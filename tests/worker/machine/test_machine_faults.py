@@ -38,7 +38,7 @@ SHORTAGES = {
 def test_a_job_runs_again_after_a_shortage(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, place: str, fault: Callable[[], Exception]
 ) -> None:
-    job = stack.add_script("echo x")
+    job = stack.add_script("echo x; head -c 20000 /dev/zero > large")
     with stack.worker() as worker:
         with monkeypatch.context() as patched:
 

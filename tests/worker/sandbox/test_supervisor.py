@@ -148,7 +148,8 @@ def test_commands_start_with_default_signal_dispositions(bench: Bench) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in before.items():
             signal.signal(number, handler)
-    assert [int(line.split()[1], 16) for line in status.splitlines()] == [0, 0]
+    settable = sum(1 << number - 1 for number in numbers)  # the C library keeps some signals to itself
+    assert [int(line.split()[1], 16) & settable for line in status.splitlines()] == [0, 0]
     assert codes == [7, 128 + signal.SIGKILL]
 
 
