@@ -337,8 +337,11 @@ class _Storm:
     def _freeze(self) -> bool:
         worker = self._idle_worker()
         if worker is not None:
+            seconds = LEASE_SECONDS + self._chance.uniform(0.5, 3)
             worker.freeze()
-            self._later(worker, LEASE_SECONDS + self._chance.uniform(0.5, 3), worker.thaw)
+            # In a thread: the worker may hold the database's lock, for which the thread of the storm then waits.
+            threading.Timer(seconds, worker.thaw).start()
+            self._later(worker, seconds + 0.1, lambda: None)
         return worker is not None
 
     def _cut(self) -> bool:
