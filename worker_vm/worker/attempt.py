@@ -23,6 +23,9 @@ RESUME_LEASE_SHARE = 1 / 3
 ARCHIVE_GRACE_SECONDS = 2.5
 """Time that a stopping worker spends on archiving the results of a command that has ended, in seconds."""
 
+CANCEL_GRACE_SECONDS = 60.0
+"""Time for which a canceled job's results are still looked for, in seconds."""
+
 
 class Interruption(IntEnum):
     """Why an attempt ends early. The highest value takes precedence."""
@@ -126,6 +129,12 @@ class Attempt:
         has_time = time.monotonic() < self._interrupted_at + ARCHIVE_GRACE_SECONDS
         if reason is Interruption.LOST or (reason is Interruption.RELEASED and not has_time):
             raise Interrupted(reason)
+
+    @property
+    def canceled_long_ago(self) -> bool:
+        """Whether the job was canceled, and the time for finding its results is over."""
+        grace_ends = self._interrupted_at + CANCEL_GRACE_SECONDS
+        return self._interruption is Interruption.CANCELED and time.monotonic() > grace_ends
 
     def fileno(self) -> int:
         return self._readable

@@ -9,20 +9,28 @@ minimatch's own steps: it expands braces, splits the pattern into segments, and 
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cloud_executor.errors import Invalid
 from cloud_executor.model.javascript import WHITE_SPACE, utf16_units
 from cloud_executor.model.patterns.braces import expand_braces
-from cloud_executor.model.patterns.regexp import Subject
+from cloud_executor.model.patterns.regexp import RegExp, Subject
 from cloud_executor.model.patterns.segment import Globstar, Wildcard, parse_segment
 
 MAX_PATTERN = 65_536
 """Maximum length of a pattern, in UTF-16 code units; minimatch throws an error for a longer one."""
 MAX_SIZE = 250_000
 """Maximum size of an artifact's patterns, in characters: the expanded patterns and their regular expressions."""
+
+MAX_CACHED_RESULTS = 200_000
+"""Maximum number of cached results of expressions, over all segments of the paths of one job."""
+STEPS_PER_PATH = 5
+"""Steps for splitting a path."""
+STEPS_BETWEEN_CHECKS = 20_000
+"""Interval between two calls of `check` while paths are matched, in steps: less than a tenth of a second."""
 
 _SLASHES = re.compile("/+")
 
@@ -41,20 +49,54 @@ class _Pattern:
         return any(_matches(segments, path) for segments in self.alternatives) != self.negated
 
 
+class TooMuchWork(Exception):
+    """Matching the paths would take more steps than the limit."""
+
+
+class Matching:
+    """The work of matching many paths. Not safe for use by threads."""
+
+    def __init__(self, max_steps: float = math.inf, check: Callable[[], None] = lambda: None) -> None:
+        """`check` is called at intervals; its exceptions end the work."""
+        self._steps_left = max_steps
+        self._check = check
+        self._steps_until_check = STEPS_BETWEEN_CHECKS
+        self._subjects: dict[str, Subject] = {}
+        self._cached = 0
+
+    def spend(self, steps: int) -> None:
+        """Count this many steps, of about a microsecond each. Raises TooMuchWork."""
+        self._steps_left -= steps
+        if self._steps_left < 0:
+            raise TooMuchWork
+        self._steps_until_check -= steps
+        if self._steps_until_check <= 0:
+            self._steps_until_check = STEPS_BETWEEN_CHECKS
+            self._check()
+
+    def matches(self, expression: RegExp, segment: str) -> bool:
+        """Whether the expression matches a segment. Paths have most of their segments in common, so it is cached."""
+        subject = self._subjects.get(segment)
+        if subject is None:
+            subject = self._subjects[segment] = Subject(segment, self.spend)
+            self._cached += 1
+        before = subject.cached
+        found = expression.matches(subject)
+        self._cached += subject.cached - before
+        if self._cached > MAX_CACHED_RESULTS:
+            self._subjects.clear()
+            self._cached = 0
+        return found
+
+
 class _Path:
     """A path, split into segments."""
 
-    __slots__ = ("_subjects", "segments")
+    __slots__ = ("matching", "segments")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, matching: Matching) -> None:
         self.segments = _SLASHES.split(utf16_units(path))
-        self._subjects: list[Subject | None] = [None] * len(self.segments)
-
-    def subject(self, position: int) -> Subject:
-        subject = self._subjects[position]
-        if subject is None:
-            subject = self._subjects[position] = Subject(self.segments[position])
-        return subject
+        self.matching = matching
 
 
 class ResultPatterns:
@@ -73,11 +115,12 @@ class ResultPatterns:
         for pattern in patterns:
             self._add(utf16_units(pattern), known)
 
-    def matches(self, path: str) -> bool:
-        """Whether the patterns select the file with this path, relative to the job's folder."""
+    def matches(self, path: str, matching: Matching | None = None) -> bool:
+        """Whether the patterns select the file with this path, relative to the job's folder. Raises TooMuchWork."""
         if self._match_all:
             return True
-        split = _Path(path)
+        split = _Path(path, matching or Matching())
+        split.matching.spend(STEPS_PER_PATH)
         name = "/".join(split.segments)
         # A slash at the end of a path is ignored, unless it is the whole path.
         if name in self._names or (len(name) > 1 and name.endswith("/") and name[:-1] in self._names):
@@ -133,9 +176,11 @@ def _matches(segments: _Segments, path: _Path) -> bool:
     end = len(path.segments)
     positions = {0}
     for number, segment in enumerate(segments):
+        path.matching.spend(len(positions))
         if isinstance(segment, Globstar):
             if number == len(segments) - 1:
                 return any(position < end and _next_hidden(path, position) == end for position in positions)
+            path.matching.spend(len(path.segments))
             positions = _reached_by_globstar(path, positions)
         else:
             positions = {
@@ -149,7 +194,7 @@ def _matches(segments: _Segments, path: _Path) -> bool:
 def _matches_segment(segment: str | Wildcard, path: _Path, position: int) -> bool:
     if isinstance(segment, str):
         return segment == path.segments[position]
-    return segment.expression is not None and segment.expression.matches(path.subject(position))
+    return segment.expression is not None and path.matching.matches(segment.expression, path.segments[position])
 
 
 def _reached_by_globstar(path: _Path, positions: Iterable[int]) -> set[int]:

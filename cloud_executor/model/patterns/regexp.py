@@ -9,6 +9,7 @@ square of the subject's length.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from heapq import heappop, heappush
@@ -59,24 +60,35 @@ class _State:
 
 _FINAL = -1
 
+STEPS_PER_RANGE = 10
+"""Steps for finding the characters of a range in a subject."""
+
 
 class Subject:
     """A string of UTF-16 code units that is matched with several expressions."""
 
-    __slots__ = ("_positions", "_text", "length", "matched")
+    __slots__ = ("_positions", "_text", "length", "matched", "spend")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, spend: Callable[[int], None] = lambda steps: None) -> None:
         self.length = len(text)
+        self.spend = spend
+        """Called with the number of steps of each part of the work."""
         self._text = text
         self._positions: dict[CharacterSet, int] = {}
         self.matched: dict[RegExp, bool] = {}
         """Cached results."""
+
+    @property
+    def cached(self) -> int:
+        """Number of cached results."""
+        return len(self._positions) + len(self.matched)
 
     def positions(self, characters: CharacterSet) -> int:
         """The positions before one of these characters."""
         found = self._positions.get(characters)
         if found is None:
             found = 0
+            self.spend(STEPS_PER_RANGE * len(characters.ranges))
             for first, last in characters.ranges:
                 for character in first if first == last else {c for c in self._text if first <= c <= last}:
                     found |= self._positions_of(character)
@@ -160,6 +172,7 @@ class RegExp:
         while order:
             # Except in loops, the next state has a lower number, so all positions of a state are processed together.
             number = -heappop(order)
+            subject.spend(1)
             positions = waiting.pop(number)
             if number == _FINAL:
                 return positions
@@ -186,7 +199,7 @@ class RegExp:
             case _Operation.STEP:
                 return positions >> 1 & subject.positions(state.characters)
             case _Operation.RUN:
-                return _move_back(positions, subject.positions(state.characters), subject.length)
+                return _move_back(positions, subject.positions(state.characters), subject)
             case _Operation.CHECK:
                 kept = subject.positions(state.characters)
             case _Operation.LOOKAHEAD:
@@ -203,12 +216,13 @@ class RegExp:
         return positions & ~kept if state.negated else positions & kept
 
 
-def _move_back(positions: int, allowed: int, length: int) -> int:
+def _move_back(positions: int, allowed: int, subject: Subject) -> int:
     """The positions that any number of steps back over the allowed positions can reach."""
-    if allowed == (1 << length) - 1:
+    if allowed == (1 << subject.length) - 1:
         return (1 << positions.bit_length()) - 1
     new = positions
     while new:
+        subject.spend(1)
         new = new >> 1 & allowed & ~positions
         positions |= new
     return positions

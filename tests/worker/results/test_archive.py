@@ -87,14 +87,14 @@ def test_unusual_names_are_results(stack: Stack) -> None:
 
 def test_an_unreadable_file_is_reported_and_the_others_are_kept(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     job = stack.add_script("mkdir made; echo 1 > made/good; echo 2 > made/bad", MADE)
-    real_open = Path.open
+    real_open = os.open
 
-    def refusing_open(path: Path, *arguments: object, **options: object) -> object:
-        if path.name == "bad":
-            raise PermissionError(13, "Permission denied", str(path))
-        return real_open(path, *arguments, **options)  # type: ignore[call-overload]
+    def refusing_open(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == "bad":
+            raise PermissionError(13, "Permission denied", path)
+        return real_open(path, flags, mode, dir_fd=dir_fd)
 
-    monkeypatch.setattr(Path, "open", refusing_open)
+    monkeypatch.setattr(os, "open", refusing_open)
     job = stack.run(job)
     assert job.status == Status.FAILED_TO_ARCHIVE_FILE
     assert job.error == "The result file 'made/bad' could not be read: permission denied."
@@ -104,7 +104,7 @@ def test_an_unreadable_file_is_reported_and_the_others_are_kept(stack: Stack, mo
 def test_the_commands_failure_takes_precedence_over_an_archiving_failure(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker_vm.worker.results.archive.MAX_FILES", 1)
+    monkeypatch.setattr("worker_vm.worker.results.wanted_files.MAX_FILES", 1)
     job = stack.run(stack.add_script("exit 3"))
     assert job.status == Status.FAILED_TO_EXECUTE
     error = "The command exited with code 3. The results have more than 1 files; select fewer, or pack them."
@@ -222,7 +222,7 @@ def test_a_result_that_cannot_be_stored_fails_the_job_with_a_reason(stack: Stack
 
 
 def test_an_artifact_that_cannot_be_stored_has_its_own_status(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker_vm.worker.results.archive._wanted_files", lambda *_: iter(()))
+    monkeypatch.setattr("worker_vm.worker.results.archive.wanted_files", lambda *_: iter(()))
     job = run_on(stack, BrokenStore(stack.data / "blobs", "wg-metadata", ObjectNotFound(), 99))
     assert job.status == Status.FAILED_TO_SAVE_ARTIFACT
     assert (job.error or "").startswith("The results were not stored: ")

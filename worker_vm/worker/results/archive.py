@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -19,15 +20,10 @@ from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.file_names import distinct_names, quoted_name
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.machine.faults import raise_if_machine_fault
-from worker_vm.worker.results.result_files import ResultFile, result_files
+from worker_vm.worker.results.result_files import ResultFile
 from worker_vm.worker.results.unmatched import UnmatchedPatterns
+from worker_vm.worker.results.wanted_files import WantedFile, wanted_files
 from worker_vm.worker.retry import retry_while_unavailable
-
-MAX_FILES = 100_000
-"""Limit of files in a job's results, counted once per artifact. Each one takes up to 1 KiB of memory."""
-
-MAX_NAMES_MIB = 10
-"""Limit of the total length of their paths, in MiB. Unusual names take up to eight times as much memory."""
 
 FILES_AT_ONCE = 1024
 """Number of files that are stored together: small ones in one call, the others in threads if the store benefits."""
@@ -67,12 +63,12 @@ def archive(
     unmatched = UnmatchedPatterns(artifacts)
     files: dict[str, dict[str, ArtifactFile]] = {artifact.name: {} for artifact in artifacts}  # by native path
 
-    def store(wanted: _Wanted) -> None:
+    def store(wanted: WantedFile) -> None:
         attempt.raise_if_archiving_must_stop()
         shown = quoted_name(wanted.file.path)
         try:
             stored = known.get(wanted.file.path) or retry_while_unavailable(
-                lambda: store_file(blobs, wanted.file, attempt), attempt
+                lambda: store_file(blobs, _base_name(wanted.file), wanted.file.open, attempt), attempt
             )
         except OSError as error:
             raise_if_machine_fault(error)
@@ -86,10 +82,10 @@ def archive(
             for name in wanted.takers:
                 files[name][wanted.file.native_path] = stored
 
-    def store_small(group: list[_Wanted]) -> list[_Wanted]:
+    def store_small(group: list[WantedFile]) -> list[WantedFile]:
         """Store the small files of a group together; the files that remain to be stored."""
-        small: list[tuple[_Wanted, bytes]] = []
-        left: list[_Wanted] = []
+        small: list[tuple[WantedFile, bytes]] = []
+        left: list[WantedFile] = []
         for wanted in group:
             attempt.raise_if_archiving_must_stop()
             try:
@@ -114,8 +110,8 @@ def archive(
         return left
 
     try:
-        wanted_files = _wanted_files(artifacts, job_folder, attempt, results, unmatched)
-        while group := list(islice(wanted_files, FILES_AT_ONCE)):
+        found = wanted_files(artifacts, job_folder, attempt, results.failed, unmatched)
+        while group := list(islice(found, FILES_AT_ONCE)):
             for _ in parallel_map(store, store_small(group), blobs.objects.concurrency):
                 pass
         # One table for all artifacts: a file has the same path in each of them.
@@ -131,46 +127,9 @@ def archive(
     return results
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A file, and the names of the artifacts that select it."""
-
-    file: ResultFile
-    takers: tuple[str, ...]
-
-
-def _wanted_files(
-    artifacts: tuple[ResultArtifact, ...],
-    job_folder: Path,
-    attempt: Attempt,
-    results: Results,
-    unmatched: UnmatchedPatterns,
-) -> Iterator[_Wanted]:
-    if not artifacts:
-        return
-    count = size = 0
-    for file in result_files(job_folder, results.failed):
-        attempt.raise_if_archiving_must_stop()
-        takers = tuple(artifact.name for artifact in artifacts if artifact.patterns.matches(file.path))
-        unmatched.note(file.path, takers)
-        if not takers:
-            continue
-        count += len(takers)
-        if count > MAX_FILES:
-            results.failed(_failure(f"The results have more than {MAX_FILES} files; select fewer, or pack them."))
-            return
-        size += len(file.path.encode())
-        if size > MAX_NAMES_MIB * 2**20:
-            results.failed(
-                _failure(f"The file names of the results take more than {MAX_NAMES_MIB} MiB; pack the files.")
-            )
-            return
-        yield _Wanted(file, takers)
-
-
 def _small_content(file: ResultFile) -> bytes | None:
     """The content of a small file; None for a large one. Raises OSError if it cannot be read."""
-    with Path(file.location).open("rb", buffering=0) as content:
+    with file.open() as content:
         parts: list[bytes] = []
         left = MAX_GROUPED_BYTES + 1
         while left and (part := content.read(left)):
@@ -183,10 +142,9 @@ def _base_name(file: ResultFile) -> str:
     return file.path.rpartition("/")[2]
 
 
-def store_file(blobs: BlobStore, file: ResultFile, attempt: Attempt) -> ArtifactFile:
+def store_file(blobs: BlobStore, name: str, opened: Callable[[], io.FileIO], attempt: Attempt) -> ArtifactFile:
     """Store a file, like `createFile`. Raises OSError if it cannot be read."""
-    name = _base_name(file)
-    with Path(file.location).open("rb", buffering=0) as content:
+    with opened() as content:
         size = 0
 
         def chunks() -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from functools import partial
 
@@ -11,7 +12,6 @@ from cloud_executor.model.metadata import ArtifactFile
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.command.output_files import OutputFiles
 from worker_vm.worker.results.archive import store_file
-from worker_vm.worker.results.result_files import ResultFile
 from worker_vm.worker.retry import retry_while_unavailable
 
 logger = logging.getLogger(__name__)
@@ -25,9 +25,9 @@ def store_logs(blobs: BlobStore, files: OutputFiles, attempt: Attempt) -> dict[s
     stored: dict[str, ArtifactFile] = {}
     for name, descriptor in files.by_name.items():
         # By descriptor, because the command may have deleted the file.
-        file = ResultFile(name, name, f"/dev/fd/{descriptor}")
+        opened = partial(io.FileIO, f"/dev/fd/{descriptor}")
         try:
-            stored[name] = retry_while_unavailable(partial(store_file, blobs, file, attempt), attempt)
+            stored[name] = retry_while_unavailable(partial(store_file, blobs, name, opened, attempt), attempt)
         except Unavailable:
             raise
         except (CloudExecutorError, OSError):
