@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent import futures
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 
 import msgspec
 
@@ -39,6 +41,12 @@ MAX_LINK_DEPTH = 64
 MAX_INNER_ZIP_BYTES = 2**40
 """Maximum size of the zip of a nested artifact, in bytes; a few artifacts that contain each other many times would
 exceed the size that a zip can have."""
+
+MAX_LOOKUPS = 400_000
+"""Maximum number of blobs and contents that one download looks up."""
+
+MAX_PREPARATIONS = 100
+"""Maximum number of new artifacts that wait for their manifests; the manifests of others are made when downloaded."""
 
 MANIFEST_DOCUMENT_BYTES = 16 * 1024
 """Size of the metadata document from which an artifact gets a manifest, in bytes: about 170 files."""
@@ -111,6 +119,25 @@ class _ListedMembers(Collection[ArtifactMember]):
         return any(member == listed for listed in self)
 
 
+@dataclass(slots=True)
+class _Known:
+    """What one download has looked up so far. Two threads may look up the same thing, which is harmless."""
+
+    members: dict[str, tuple[ArtifactMember, ...]] = field(default_factory=dict)
+    """Members by artifact hash: each artifact is resolved once, however many links lead to it."""
+    levels: dict[str, int] = field(default_factory=dict)
+    """Depth of nested artifacts by artifact hash: the longest chain, including the artifact itself."""
+    links: dict[str, Download] = field(default_factory=dict)
+    """What each soft link leads to."""
+    contents: dict[str, ObjectInfo] = field(default_factory=dict)
+    lookups: count[int] = field(default_factory=count)
+
+    def count_lookup(self) -> None:
+        """Raises TooManyLinks."""
+        if next(self.lookups) >= MAX_LOOKUPS:
+            raise TooManyLinks
+
+
 @dataclass(frozen=True, slots=True)
 class _Trail:
     """The links that led to a blob."""
@@ -118,14 +145,13 @@ class _Trail:
     followed: frozenset[str] = frozenset()
     outermost: bool = True
     """Whether the blob is outside of every artifact whose zip is being built."""
-    members: dict[str, tuple[ArtifactMember, ...]] = field(default_factory=dict)
-    """Members by artifact hash: each artifact is resolved once, however many links lead to it."""
+    known: _Known = field(default_factory=_Known)
 
     def follow(self, metadata_hash: str) -> _Trail:
         """The trail extended by one blob. Raises TooManyLinks."""
         if metadata_hash in self.followed or len(self.followed) >= MAX_LINK_DEPTH:
             raise TooManyLinks
-        return _Trail(self.followed | {metadata_hash}, self.outermost, self.members)
+        return _Trail(self.followed | {metadata_hash}, self.outermost, self.known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +161,19 @@ class Downloads:
     blobs: BlobStore
     background: futures.Executor | None = None
     """Creates the manifests of new artifacts; None: the first download creates them."""
+    _preparations: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(MAX_PREPARATIONS))
 
     def prepare(self, blob: StoredBlob) -> None:
         """Create the manifest of a new artifact in the background, so that its first download starts at once."""
         if self.background is not None and len(blob.canonical) >= MANIFEST_DOCUMENT_BYTES:
-            with suppress(RuntimeError):  # the process is shutting down
-                self.background.submit(self.resolve, blob.hash)
+            if not self._preparations.acquire(blocking=False):
+                return
+            try:
+                preparation = self.background.submit(self.resolve, blob.hash)
+            except RuntimeError:  # the process is shutting down
+                self._preparations.release()
+            else:
+                preparation.add_done_callback(lambda done: self._preparations.release())
 
     def resolve(self, metadata_hash: str, path: str | None = None) -> Download:
         """The download of a blob, or of the file at `path` in an artifact. Everything it needs is stored.
@@ -192,10 +225,23 @@ class Downloads:
 
     def _resolve_entry(self, entry: ContentEntry, path: str | None, name: str, trail: _Trail) -> Download:
         if entry.content_type == ContentType.OBJECT:
-            info = self._content_info(entry.content_hash, name)
+            info = trail.known.contents.get(entry.content_hash)
+            if info is None:
+                trail.known.count_lookup()
+                info = trail.known.contents[entry.content_hash] = self._content_info(entry.content_hash, name)
             return ContentDownload(name, info.size, entry.content_hash, info.crc32)
         if entry.content_type != ContentType.SOFT_LINK:
             raise ContentMissing.of(entry.content_hash, name)
+        if path is not None:
+            return self._follow(entry, path, name, trail)
+        found = trail.known.links.get(entry.content_hash)
+        if found is None:
+            found = trail.known.links[entry.content_hash] = self._follow(entry, None, name, trail)
+        return found if found.name == name else msgspec.structs.replace(found, name=name)
+
+    def _follow(self, entry: ContentEntry, path: str | None, name: str, trail: _Trail) -> Download:
+        """What a soft link leads to."""
+        trail.known.count_lookup()
         try:
             stored = self.blobs.metadata(entry.content_hash)
             content = read_content_entry(stored.canonical)
@@ -208,24 +254,29 @@ class Downloads:
         return self._resolve_entry(content, path, name, trail.follow(entry.content_hash))
 
     def _members(self, artifact_hash: str, blob: BlobMetadata, trail: _Trail) -> tuple[ArtifactMember, ...]:
+        known = trail.known
         inside = replace(trail, outermost=False)
 
         def member(path_and_name: tuple[str, str]) -> ArtifactMember:
             path, name = path_and_name
             found = self._resolve_entry(blob.files[path], None, path, inside)
             if isinstance(found, ZipDownload):
-                if found.size > MAX_INNER_ZIP_BYTES:
+                if found.size > MAX_INNER_ZIP_BYTES or known.levels[found.artifact_hash] >= MAX_LINK_DEPTH:
                     raise TooManyLinks
                 return ArtifactMember(name, found.size, found.chunks, found)
             read = partial(self._read_content, found.content_hash)
             return ArtifactMember(name, found.size, read, found)
 
-        if artifact_hash not in trail.members:
+        if artifact_hash not in known.members:
             # Only the outermost artifact uses several threads: nested artifacts would multiply them.
             named = list(zip(blob.files, zip_names(list(blob.files)), strict=True))
             concurrency = self.blobs.objects.concurrency if trail.outermost else 1
-            trail.members[artifact_hash] = tuple(parallel_map(member, named, concurrency))
-        return trail.members[artifact_hash]
+            members = tuple(parallel_map(member, named, concurrency))
+            zips = [found.source for found in members if isinstance(found.source, ZipDownload)]
+            inner = [known.levels[found.artifact_hash] for found in zips]
+            known.levels[artifact_hash] = 1 + max(inner, default=0)
+            known.members[artifact_hash] = members
+        return known.members[artifact_hash]
 
     def _content_info(self, content_hash: str, name: str) -> ObjectInfo:
         try:
