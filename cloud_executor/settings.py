@@ -37,6 +37,10 @@ GCS_INLINE_LIMIT = 8 * 2**20
 """Default inline limit with Cloud Storage, in bytes; a function can stream responses of about 10 MiB."""
 
 
+DEFAULT_LARGEST_ZIP = 50 * 2**30
+"""Default size of the largest zip that is composed in a bucket, in bytes."""
+
+
 class InvalidSetting(Invalid):
     """A setting in the environment is wrong."""
 
@@ -173,6 +177,13 @@ class Settings:
         "a whole number of bytes",
         "Size of the largest download that is served directly, with gcs. Larger downloads redirect to the bucket.",
         shown_default=f"none; with gcs, {GCS_INLINE_LIMIT}",
+    )
+    largest_zip: int = _setting(
+        DEFAULT_LARGEST_ZIP,
+        _at_least_one,
+        "a whole number of bytes above 0",
+        "Size of the largest zip that is composed in the bucket, with gcs. The files of larger artifacts are "
+        "downloaded one by one.",
     )
     nonce: str | None = _setting(
         None, str, "a string", "Shared secret that every request to the executor API must carry.", secret=True

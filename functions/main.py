@@ -73,7 +73,7 @@ def _blob_routes() -> Routes:
 
     blobs = composition.open_blobs(_settings)
     downloads = composition.open_downloads(_settings, blobs)
-    return BlobRoutes(blobs, downloads, _settings.allow_list_all, _settings.inline_limit)
+    return BlobRoutes(blobs, downloads, _settings.allow_list_all, _settings.inline_limit, _settings.largest_zip)
 
 
 def _executor_routes() -> Routes:

@@ -35,6 +35,12 @@ GLUE_BYTES = 8 * 1024 * 1024
 LARGEST_ZIP_BYTES = 5 * 2**40
 """Largest object that Cloud Storage can hold, in bytes."""
 
+MAX_COPIES = 2
+"""Maximum size of the composed zips of an artifact, per size of its distinct contents."""
+
+FREE_BYTES = 64 * 1024 * 1024
+"""Size of composed zips that is allowed beyond that, in bytes: for headers, and for small artifacts."""
+
 REUSE_AGE = timedelta(days=7)
 """Age up to which a zip is used again; an older zip might be deleted before a long download ends."""
 
@@ -54,11 +60,12 @@ class ZipComposer:
 
     blobs: BlobStore
     direct: DirectTransfers
+    largest_zip: int = LARGEST_ZIP_BYTES
+    """Size of the largest zip that is composed, in bytes."""
 
     def compose(self, archive: ZipDownload) -> str:
         """Compose the archive's zip unless it exists; its key. Raises ContentMissing, TooLarge."""
-        if archive.size > LARGEST_ZIP_BYTES:
-            raise TooLarge("The zip of this artifact would be larger than 5 TiB. Download its files one by one.")
+        _check_cost(archive, min(self.largest_zip, LARGEST_ZIP_BYTES))
         composition = _Composition(self.blobs, self.direct)
         try:
             if composition.reusable(archive) is None:
@@ -138,6 +145,23 @@ class _Composition:
         check_size(member, received)
         self.direct.record_crc32(content_key(content.content_hash), crc32)
         return crc32
+
+
+def _check_cost(archive: ZipDownload, largest_zip: int) -> None:
+    """Raises TooLarge if composing the zip would store far more than its contents: one document can name a large
+    content many times, and nested artifacts are composed too."""
+    contents: dict[str, int] = {}
+    zips = {archive.artifact_hash: archive.size}
+    waiting = [archive]
+    while waiting:
+        for member in waiting.pop().members:
+            if isinstance(member.source, ContentDownload):
+                contents[member.source.content_hash] = member.size
+            elif member.source.artifact_hash not in zips:
+                zips[member.source.artifact_hash] = member.size
+                waiting.append(member.source)
+    if archive.size > largest_zip or sum(zips.values()) > MAX_COPIES * sum(contents.values()) + FREE_BYTES:
+        raise TooLarge("The zip of this artifact would be too large. Download its files one by one.")
 
 
 def _inlined(archive: ZipDownload) -> list[bool]:

@@ -27,6 +27,8 @@ class LargeDownloads:
     direct: DirectTransfers
     inline_limit: int
     """Largest body that this program sends itself, in bytes."""
+    largest_zip: int
+    """Size of the largest zip that is composed, in bytes."""
 
     def applies_to(self, size: int) -> bool:
         return size > self.inline_limit
@@ -34,7 +36,7 @@ class LargeDownloads:
     def redirect(self, download: Download, content_type: str, *, attached: bool) -> Response:
         """A redirect to the download; a zip is composed first. Raises ContentMissing, TooLarge."""
         if isinstance(download, ZipDownload):
-            key = ZipComposer(self.blobs, self.direct).compose(download)
+            key = ZipComposer(self.blobs, self.direct, self.largest_zip).compose(download)
         else:
             key = content_key(download.content_hash)
         url = self.direct.download_url(

@@ -9,6 +9,7 @@ from flask import Request, Response
 from cloud_executor.blobs.downloads import Downloads
 from cloud_executor.blobs.store import BlobNotFound, BlobStore, StoredBlob
 from cloud_executor.model.metadata import BlobMetadata
+from cloud_executor.settings import DEFAULT_LARGEST_ZIP
 from functions.blob import upload_routes
 from functions.blob.downloads import download_response
 from functions.blob.large_downloads import LargeDownloads
@@ -29,6 +30,8 @@ class BlobRoutes:
 
     With None, or a store that clients cannot reach, this program sends every download.
     """
+    largest_zip: int = DEFAULT_LARGEST_ZIP
+    """Largest zip that is composed in the object store, in bytes."""
 
     def respond(self, request: Request, target: Target) -> Response | None:
         """None if the path is not below `/rest/blob`. Raises the errors of the use cases."""
@@ -77,7 +80,7 @@ class BlobRoutes:
     def _large_downloads(self) -> LargeDownloads | None:
         if self.blobs.direct is None or self.inline_limit is None:
             return None
-        return LargeDownloads(self.blobs, self.blobs.direct, self.inline_limit)
+        return LargeDownloads(self.blobs, self.blobs.direct, self.inline_limit, self.largest_zip)
 
     def _create_metadata(self, request: Request) -> Response:
         blob = self.blobs.create_metadata(BlobMetadata.parse(request_body.document(request)))

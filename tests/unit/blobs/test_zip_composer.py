@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -251,7 +252,7 @@ def test_sizes_beyond_4_gib_are_written_as_zip64(composer: ZipComposer, store: D
     for member in members:
         assert isinstance(member.source, ContentDownload)
         store.put(content_key(member.source.content_hash), [b""])
-    composer.compose(archive)
+    replace(composer, largest_zip=LARGEST_ZIP_BYTES).compose(archive)
     # The contents read as zeros, so the test reads the central directory without writing the contents.
     sizes = {
         content_key(member.source.content_hash): member.size
@@ -310,6 +311,42 @@ def test_a_zip_above_the_object_size_limit_is_rejected(composer: ZipComposer, st
     with pytest.raises(TooLarge, match="one by one"):
         composer.compose(archive)
     assert store.calls["compose"] == 0
+
+
+def test_a_zip_that_repeats_its_contents_is_rejected(composer: ZipComposer, store: DirectFileStore) -> None:
+    """One small document can name a large content thousands of times."""
+    one = huge("a", GIB)
+    for copies, accepted in ((2, True), (3, False)):
+        members = (one,) * copies
+        archive = ZipDownload("art.zip", str(copies) * 40, members, archive_size(members))
+        if accepted:
+            composed_zip._check_cost(archive, LARGEST_ZIP_BYTES)
+        else:
+            with pytest.raises(TooLarge, match="one by one"):
+                composer.compose(archive)
+    assert store.calls["compose"] == 0
+
+
+def test_nested_zips_count_as_composed(composer: ZipComposer) -> None:
+    archive = ZipDownload("0", "0" * 40, members := (huge("a", GIB),), archive_size(members))
+    accepted = []
+    for level in range(1, 4):
+        source = archive
+        members = (ArtifactMember(str(level), source.size, source.chunks, source),)
+        archive = ZipDownload(str(level), str(level) * 40, members, archive_size(members))
+        try:
+            composed_zip._check_cost(archive, LARGEST_ZIP_BYTES)
+            accepted.append(level)
+        except TooLarge:
+            pass
+    assert accepted == [1]
+
+
+def test_the_largest_zip_is_a_setting(composer: ZipComposer) -> None:
+    members = (huge("a", GIB),)
+    archive = ZipDownload("art.zip", "1" * 40, members, archive_size(members))
+    with pytest.raises(TooLarge):
+        replace(composer, largest_zip=GIB).compose(archive)
 
 
 @given(first=st.binary(max_size=300), second=st.binary(max_size=300))
