@@ -143,7 +143,10 @@ class JobStore(Protocol):
         after: str | None = None,
         limit: int = 500,
     ) -> JobPage:
-        """Return a page of the jobs that match all conditions, oldest first. `after` is an earlier page's `next`."""
+        """Return a page of the jobs that match all conditions, oldest first. `after` is an earlier page's `next`.
+
+        A page of large jobs is shorter than `limit`, as are the results of the queries below.
+        """
 
     def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
         """RUNNING jobs whose leases have expired, or that their external workers should have reported on."""

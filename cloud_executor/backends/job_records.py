@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TypeVar
 
@@ -23,6 +23,9 @@ SEGMENT_NUMBERS = range(-(2**63), 2**63)
 
 JOB = msgspec.json.Decoder(Job)
 WORKER = msgspec.json.Decoder(WorkerRecord)
+
+JOB_BYTES_PER_READ = 8 * 2**20
+"""Approximate size of the jobs that one query returns, in bytes: a job can have a megabyte, and more in SQLite."""
 
 _PAGE_MARK = b"page\0"
 
@@ -89,8 +92,22 @@ def position_of(job: Job) -> bytes:
     return encode_string(f"{job.create_time}\0{job.hash}")
 
 
-def page_of(jobs: tuple[Job, ...], limit: int, position: Callable[[Job], bytes]) -> JobPage:
-    """A page of up to `limit` jobs. `jobs` holds one more if there is a next page."""
+def read_jobs(records: Iterable[bytes]) -> tuple[tuple[Job, ...], bool]:
+    """Decode jobs until they have JOB_BYTES_PER_READ, but at least two, and return whether that limit was reached."""
+    jobs: list[Job] = []
+    size = 0
+    for record in records:
+        jobs.append(decode_record(JOB, record))
+        size += len(record)
+        if size >= JOB_BYTES_PER_READ and len(jobs) > 1:
+            return tuple(jobs), True
+    return tuple(jobs), False
+
+
+def page_of(read: tuple[tuple[Job, ...], bool], limit: int, position: Callable[[Job], bytes]) -> JobPage:
+    """A page of up to `limit` jobs. `read`, from `read_jobs`, holds one more if there is a next page."""
+    jobs, is_cut = read
+    limit = min(limit, len(jobs) - 1) if is_cut else limit
     if len(jobs) <= limit:
         return JobPage(jobs, None)
     token = base64.urlsafe_b64encode(_PAGE_MARK + position(jobs[limit - 1])).decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloud_executor.clock import Clock
 from cloud_executor.errors import Invalid
@@ -15,6 +15,12 @@ from cloud_executor.model.job import GUEST, Job, JobUpdate, NotClaimable, Output
 from cloud_executor.model.transitions import START_WITHIN
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobNotFound, JobStore
+
+PAGES_PER_POLL = 4
+"""Maximum number of pages of waiting jobs that one poll of a worker reads."""
+
+MAX_POSITIONS = 1000
+"""Maximum number of workers whose polls continue where the previous one stopped."""
 
 
 class _JobOfOurWorkers(Exception):
@@ -54,6 +60,8 @@ class ExternalWorkers:
     """The clock by which workers count as vanished."""
     label_jobs: Callable[[], Mapping[str, str]]
     """Returns label -> hash of the blob whose job gives a worker that label."""
+    _positions: dict[str, str] = field(default_factory=dict)
+    """Where the next poll of a worker continues to look for jobs, by worker."""
 
     def check_in(self, worker: CheckIn, user_id: str = GUEST) -> Orders:
         """Record a worker, claim jobs for its free slots, and name its jobs that were canceled."""
@@ -95,17 +103,23 @@ class ExternalWorkers:
         """Claim waiting jobs for the worker's free slots, oldest first."""
         claimed: list[str] = []
         offered = frozenset(worker.labels)
-        after: str | None = None
-        while len(claimed) < worker.available_processes:
+        after = self._positions.pop(worker.client_id, None)
+        for _ in range(PAGES_PER_POLL):
+            if len(claimed) == worker.available_processes:
+                return tuple(claimed)
             page = self.store.query(status=Status.CREATED, user_id=user_id, after=after)
             for job in page.jobs:
                 if len(claimed) == worker.available_processes:
                     break
                 if self._may_have(job) and offered.issuperset(job.labels) and self._claim(job.hash, worker.client_id):
                     claimed.append(job.hash)
-            if page.next is None:
-                break
             after = page.next
+            if after is None:
+                return tuple(claimed)
+        # The worker's next poll continues here. Each process of the server has positions of its own.
+        if len(self._positions) >= MAX_POSITIONS:
+            self._positions.clear()
+        self._positions[worker.client_id] = str(after)
         return tuple(claimed)
 
     def _checks_in(self, client_id: str | None) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 
 from cloud_executor.clock import Clock
 from cloud_executor.errors import Unavailable
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 JOBS_PER_SWEEP = 500
 """Maximum number of jobs of each kind that one sweep handles; the next sweep continues."""
+
+WORKERS_PER_SWEEP = 200
+"""Maximum number of lost workers that one sweep forgets; the next sweep continues."""
 
 MAX_PUBLISH_ERRORS = 2
 """Failed publishes to a pool after which a sweep skips it: each one may have used up all its retries."""
@@ -77,10 +81,11 @@ class Sweep:
         # After a jump, workers that slept as well first get the time to renew their leases and to check in.
         if not self.time_jumps.within(self.options.lease):
             self._return_expired(self.lease_clock(), report)
-        if not self.time_jumps.within(self.options.worker_timeout):
-            self._forget_lost_workers(self.lease_clock(), report)
         publish_errors = self._publish_again(now, report)
         self._clear_output(now, report)
+        # Last, because callers can create any number of workers.
+        if not self.time_jumps.within(self.options.worker_timeout):
+            self._forget_lost_workers(self.lease_clock(), report)
         if report != SweepReport():
             logger.info("sweep repaired something", extra={"action": "sweep", "report": str(report)})
         if publish_errors:
@@ -164,7 +169,8 @@ class Sweep:
 
     def _forget_lost_workers(self, now: datetime, report: SweepReport) -> None:
         lost_before = now - self.options.worker_timeout
-        lost = {worker.client_id for worker in self.store.workers() if worker.last_seen < lost_before}
+        unseen = (worker.client_id for worker in self.store.workers() if worker.last_seen < lost_before)
+        lost = set(islice(unseen, WORKERS_PER_SWEEP))
         if not lost:
             return
         # Requeue their jobs first: after a crash in between, no job may belong to a worker without a record.

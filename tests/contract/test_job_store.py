@@ -264,6 +264,18 @@ def test_pages_return_every_job_once(job_store: JobStore, limit: int, filters: d
     assert every_job(job_store, limit=limit, **filters) == [job.hash for job in ordered]
 
 
+def test_pages_of_large_jobs_are_shorter(job_store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [new_job(f"job {number:02}", 20 - number, worker="x" * 200) for number in range(12)]
+    insert(job_store, *jobs)
+    monkeypatch.setattr("cloud_executor.backends.job_records.JOB_BYTES_PER_READ", 1000)
+    page = job_store.query()
+    assert 1 <= len(page.jobs) <= 4
+    assert page.next is not None
+    assert every_job(job_store, limit=500) == [job.hash for job in jobs]
+    monkeypatch.setattr("cloud_executor.backends.job_records.JOB_BYTES_PER_READ", 1)
+    assert every_job(job_store, limit=500) == [job.hash for job in jobs]
+
+
 def test_the_last_page_has_no_next_page(job_store: JobStore) -> None:
     insert(job_store, new_job("a"), new_job("b"))
     assert job_store.query(limit=1).next is not None

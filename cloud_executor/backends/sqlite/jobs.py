@@ -23,6 +23,7 @@ from cloud_executor.backends.job_records import (
     position_after,
     position_of,
     publish_recorded,
+    read_jobs,
     segment_numbers,
 )
 from cloud_executor.backends.sqlite.database import SqliteDatabase, Value
@@ -112,7 +113,7 @@ class SqliteJobStore:
             conditions.append("(create_time, hash) > (?, ?)")
             values.extend(_create_time_and_hash(after))
         # The extra job shows whether there is a next page.
-        return page_of(self._select(conditions, values, "create_time, hash", limit + 1), limit, position_of)
+        return page_of(self._read(conditions, values, "create_time, hash", limit + 1), limit, position_of)
 
     def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._select(["lease_expires <= ?"], [encode_time(now)], "lease_expires", limit)
@@ -180,9 +181,19 @@ class SqliteJobStore:
         return deleted > 0
 
     def _select(self, conditions: Sequence[str], values: Sequence[Value], order: str, limit: int) -> tuple[Job, ...]:
+        return self._read(conditions, values, order, limit)[0]
+
+    def _read(
+        self, conditions: Sequence[str], values: Sequence[Value], order: str, limit: int
+    ) -> tuple[tuple[Job, ...], bool]:
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         query = f"SELECT body FROM jobs {where} ORDER BY {order} LIMIT ?"  # noqa: S608 - only constants of this file
-        return tuple(decode_record(JOB, body) for (body,) in self._database.rows(query, (*values, limit)))
+
+        def work(connection: sqlite3.Connection) -> tuple[tuple[Job, ...], bool]:
+            with closing(connection.execute(query, (*values, limit))) as rows:
+                return read_jobs(body for (body,) in rows)
+
+        return self._database.read(work)
 
     def _read_output(self, job_hash: str, numbers: range) -> list[OutputSegment]:
         """The first segments with these numbers, up to about OUTPUT_BYTES_PER_READ."""

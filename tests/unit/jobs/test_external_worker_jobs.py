@@ -31,6 +31,19 @@ def test_simultaneous_workers_never_share_a_job(jobs: Jobs) -> None:
     assert sorted(given) == sorted(f"{number}" for number in range(30))
 
 
+def test_a_poll_reads_few_pages_and_the_next_one_continues(
+    jobs: Jobs, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloud_executor.backends.job_records.JOB_BYTES_PER_READ", 1)  # a page has one job
+    for number in range(6):
+        jobs.clients.create(f"{number}", ("other",))
+    clock.advance(timedelta(seconds=1))
+    jobs.clients.create("mine", ("x",))
+    workers = jobs.external_workers
+    polls = [workers.check_in(CheckIn("w", 1, ("x",))).jobs_to_start for _ in range(3)]
+    assert polls == [(), ("mine",), ()]
+
+
 def test_a_worker_finds_its_job_behind_many_that_it_cannot_run(jobs: Jobs, clock: Clock) -> None:
     for number in range(600):  # more than a page
         jobs.clients.create(f"{number}", ("other",))

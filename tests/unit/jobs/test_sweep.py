@@ -383,3 +383,11 @@ def test_output_is_kept_forever_without_a_clear_timeout(jobs: Jobs, clock: Clock
     clock.advance(timedelta(days=365))
     assert keeping.sweep.run().outputs_cleared == 0
     assert output(keeping, "j") == ["j 0"]
+
+
+def test_a_sweep_forgets_a_limited_number_of_workers(jobs: Jobs, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud_executor.jobs.sweep.WORKERS_PER_SWEEP", 2)
+    for number in range(5):
+        jobs.external_workers.check_in(CheckIn(f"w{number}"))
+    clock.advance(timedelta(minutes=5))
+    assert [jobs.sweep.run().workers_forgotten for _ in range(4)] == [2, 2, 1, 0]

@@ -108,8 +108,13 @@ def worker_fields(worker: WorkerRecord) -> dict[str, object]:
 
 def decoded(decoder: msgspec.json.Decoder[T], snapshot: Any) -> T:  # noqa: ANN401 - the library's types are incomplete
     """The job or worker that a document holds."""
+    return decode_record(decoder, body_of(snapshot))
+
+
+def body_of(snapshot: Any) -> bytes:  # noqa: ANN401 - as above
+    """The encoded job or worker that a document holds."""
     body = snapshot.get("body")
-    return decode_record(decoder, body.encode() if isinstance(body, str) else body)
+    return body.encode() if isinstance(body, str) else body
 
 
 def marks_of(snapshot: Any) -> list[str]:  # noqa: ANN401 - as above

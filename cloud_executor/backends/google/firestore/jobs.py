@@ -16,6 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,6 +30,7 @@ from cloud_executor.backends.google.firestore.clock import ServerClock
 from cloud_executor.backends.google.firestore.documents import (
     GONE,
     Piece,
+    body_of,
     decoded,
     document_key,
     job_fields,
@@ -47,6 +49,7 @@ from cloud_executor.backends.job_records import (
     encode_string,
     page_of,
     publish_recorded,
+    read_jobs,
     segment_numbers,
 )
 from cloud_executor.backends.lazy import Lazy
@@ -190,7 +193,7 @@ class FirestoreJobStore:
         if after is not None:
             query = query.start_after({"position": list_position_after(after)})
         # The extra job shows whether there is a next page.
-        return page_of(_found(query, limit + 1), limit, list_position)
+        return page_of(_read(query, limit + 1), limit, list_position)
 
     def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._due("leaseExpires", "<=", now, limit)
@@ -292,7 +295,7 @@ class FirestoreJobStore:
         return snapshot
 
     def _due(self, field: str, relation: str, bound: object, limit: int) -> tuple[Job, ...]:
-        return _found(self._jobs.where(filter=FieldFilter(field, relation, bound)).order_by(field), limit)
+        return _read(self._jobs.where(filter=FieldFilter(field, relation, bound)).order_by(field), limit)[0]
 
     def _read_output(self, job_hash: str, numbers: range) -> Sequence[Any]:
         """The first pieces of segments with these numbers, up to PIECES_PER_READ."""
@@ -368,5 +371,6 @@ def _snapshots(query: Any) -> list[Any]:  # noqa: ANN401 - the library's types a
         return list(query.get(**_RETRIED))
 
 
-def _found(query: Any, limit: int) -> tuple[Job, ...]:  # noqa: ANN401 - as above
-    return tuple(decoded(JOB, snapshot) for snapshot in _snapshots(query.limit(limit)))
+def _read(query: Any, limit: int) -> tuple[tuple[Job, ...], bool]:  # noqa: ANN401 - as above
+    with google_errors(), closing(query.limit(limit).stream(**_RETRIED)) as snapshots:
+        return read_jobs(map(body_of, snapshots))
