@@ -25,6 +25,7 @@ from werkzeug.test import Client
 
 from cloud_executor.errors import CloudExecutorError
 from cloud_executor.model.mime import mime_type
+from cloud_executor.private_process import forbid_inspection
 from cloud_executor.stop_signals import reset_signals
 
 LONGEST_REQUEST_LINE = 128 * 1024
@@ -123,6 +124,7 @@ def _warm_up(worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
 def main(host: str, port: int, fd: int | None, workers: int) -> None:
     """Serve the entry point `api` until SIGTERM."""
     reset_signals()
+    forbid_inspection()
     allowed = os.environ.get("EXECUTOR_ALLOWED_HOSTS")
     os.environ["EXECUTOR_ALLOWED_HOSTS"] = host if not allowed else f"{allowed},{host}"
     try:

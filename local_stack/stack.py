@@ -30,6 +30,7 @@ from cloud_executor.blobs.upkeep import BlobUpkeep
 from cloud_executor.composition import create_in_emulators, open_blobs, open_jobs
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.model.pool import WorkerPool
+from cloud_executor.private_process import forbid_inspection
 from cloud_executor.settings import Settings
 from cloud_executor.stop_signals import set_on_signals
 from local_stack.data_folder import claimed
@@ -94,6 +95,7 @@ def run_stack(options: Options) -> int:
     stopping = threading.Event()
     set_on_signals(stopping, _stop_signals())
     data = options.data.absolute()
+    forbid_inspection()
     environment: Mapping[str, str] = {**os.environ, "EXECUTOR_DATA": str(data)}
     settings = Settings.from_env(environment)
     with ExitStack() as stack:
@@ -177,7 +179,7 @@ def _services(
             "worker",
             "worker_vm.worker.main",
             ["--pool", pool.name, *arguments],
-            environment,
+            {name: value for name, value in environment.items() if name != "EXECUTOR_NONCE"},  # workers do not use it
             log_level=log_level,
             longest_pause_seconds=LONGEST_WORKER_PAUSE_SECONDS,
         )

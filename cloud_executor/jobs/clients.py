@@ -7,11 +7,13 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from cloud_executor.clock import Clock
 from cloud_executor.jobs.publisher import Publisher
 from cloud_executor.jobs.transact import existing, transact
 from cloud_executor.model import transitions
-from cloud_executor.model.job import GUEST, Job, OutputRemains, OutputSegment, Status
+from cloud_executor.model.job import GUEST, Job, OutputRemains, OutputSegment, Status, hashed_secret
 from cloud_executor.model.pool import WorkerPool, pools_with
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobPage, JobStore
@@ -33,8 +35,9 @@ class JobClients:
     ) -> tuple[Job, bool]:
         """Create a job, unless it exists and was not canceled. The job, and whether this call created it.
 
-        Only the caller that created the job may learn its secret. Two simultaneous calls create one job. `trace` is the
-        request's trace id, which a new job keeps.
+        The job has the secret itself if this call created it, otherwise only the hash. Only the caller that created the
+        job may learn its secret. Two simultaneous calls create one job. `trace` is the request's trace id, which a new
+        job keeps.
 
         If the process dies before the publish, or before the publish is recorded, the sweep publishes the job (again);
         claiming makes a second message harmless.
@@ -42,11 +45,12 @@ class JobClients:
         # A pool need not offer labels that its workers can get from label jobs.
         pools = pools_with(frozenset(labels) - self.label_jobs().keys(), self.pools)
         secret = str(uuid.uuid4())
+        hashed = hashed_secret(secret)
         now = self.clock()
 
         def change(stored: Job | None) -> Job | None:
             return transitions.create(
-                stored, job_hash, user_id=user_id, labels=labels, pools=pools, secret=secret, now=now, trace=trace
+                stored, job_hash, user_id=user_id, labels=labels, pools=pools, secret=hashed, now=now, trace=trace
             )
 
         try:
@@ -56,11 +60,12 @@ class JobClients:
             # output of the old one.
             self.store.clear_output(job_hash, lambda stored: transitions.drop_canceled_output(existing(stored)))
             job = existing(self.store.transact(job_hash, change))
-        created = job.secret == secret
+        created = job.secret == hashed
         if created:
             # Ignore a failure: the job is stored, the sweep publishes it, and only this response has its secret.
             self.publisher.try_to_publish(job)
-        return job, created
+            return replace(job, secret=secret), True
+        return job, False
 
     def get(self, job_hash: str) -> Job:
         """Raises JobNotFound."""

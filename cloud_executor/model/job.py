@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,6 +64,14 @@ class Durations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Until the results are stored."""
 
 
+_HASHED = "sha256:"
+
+
+def hashed_secret(secret: str) -> str:
+    """What is stored of a job's secret: a reader of the database cannot cancel the job."""
+    return _HASHED + hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """One command to run. Times that clients see are strings, as they were received; internal times are datetimes."""
 
@@ -69,7 +79,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     """The job's id: normally the hash of the blob with its files, but any string is valid."""
     create_time: str
     secret: str
-    """Secret that allows its holder to cancel the job; shown once, by the create that made the job."""
+    """Hash of the secret that allows its holder to cancel the job (`hashed_secret`).
+
+    The create that made the job returns the secret itself, once. Jobs of earlier versions are stored with it.
+    """
     user_id: str = GUEST
     status: str = Status.CREATED
     labels: tuple[str, ...] = ()
@@ -138,6 +151,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     def of_own_worker(self) -> bool:
         """Whether one of our workers has the job, or had it when it ended."""
         return self.lease_expires is not None or (self.finished and self.claim_token is not None)
+
+    def has_secret(self, secret: str) -> bool:
+        """Whether this is the job's secret. The comparison takes constant time."""
+        given = hashed_secret(secret) if self.secret.startswith(_HASHED) else secret
+        return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self.secret.encode())
 
     def document(self) -> dict[str, object]:
         """The job as the API shows it, without its secret."""

@@ -12,7 +12,6 @@ A job never leaves a finished status, except that creating a canceled job again 
 
 from __future__ import annotations
 
-import hmac
 from datetime import datetime, timedelta
 
 from msgspec.structs import replace
@@ -286,9 +285,7 @@ def cancel(job: Job, secret: object, now: datetime) -> Job | None:
 
     A waiting job is canceled at once, a running job once its worker has received the request.
     """
-    if not isinstance(secret, str) or not hmac.compare_digest(
-        secret.encode("utf-8", "surrogatepass"), job.secret.encode()
-    ):
+    if not isinstance(secret, str) or not job.has_secret(secret):
         raise Forbidden("The job's secret is wrong; only the response to the create that made the job has it.")
     if job.finished:
         return None

@@ -16,6 +16,7 @@ PROCESS = (
     "cloud_executor.installation",
     "cloud_executor.version",
     "cloud_executor.json_logging",
+    "cloud_executor.private_process",
     "cloud_executor.stop_signals",
 )
 HELPERS = (
@@ -39,6 +40,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor.model": ("cloud_executor.errors",),
     "cloud_executor.ports": CORE,
     "cloud_executor.json_logging": CORE,
+    "cloud_executor.private_process": (),
     "cloud_executor.stop_signals": (),
     "cloud_executor.settings": CORE,
     "cloud_executor.blobs": USE_CASES,

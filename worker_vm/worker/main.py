@@ -23,6 +23,7 @@ from cloud_executor.errors import CloudExecutorError, os_reason
 from cloud_executor.installation import install_command
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.model.pool import WorkerPool
+from cloud_executor.private_process import forbid_inspection
 from cloud_executor.settings import InvalidSetting, Settings
 from cloud_executor.stop_signals import reset_signals, set_on_signals
 from worker_vm.worker.command.command_runner import CommandRunner
@@ -85,6 +86,7 @@ def main(
 ) -> None:
     """Run jobs until SIGTERM or SIGINT; running jobs then go to other workers."""
     reset_signals()
+    forbid_inspection()
     stopping = threading.Event()
     set_on_signals(stopping, (signal.SIGTERM, signal.SIGINT))
     try:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from embedded_jobs import Clock
+from msgspec.structs import replace
 
 from cloud_executor.composition import Jobs
 from cloud_executor.errors import Invalid
@@ -85,6 +86,6 @@ def test_another_worker_does_not_confirm_the_job(jobs: Jobs, clock: Clock) -> No
 
 
 def test_a_canceled_job_that_nobody_runs_is_canceled(jobs: Jobs, clock: Clock) -> None:
-    jobs.clients.cancel("j", jobs.clients.get("j").secret)
+    jobs.store.transact("j", lambda job: job and replace(job, cancel_requested=True))
     polls(jobs, clock)
     assert jobs.clients.get("j").status == Status.CANCELED
