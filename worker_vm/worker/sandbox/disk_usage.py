@@ -24,6 +24,9 @@ TOO_DEEP = f"The command created more than {LEVELS} levels of folders; their dis
 _BLOCK_BYTES = 512
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
+LEAST_BYTES = 4096
+"""Size for which each file and folder counts at least, in bytes."""
+
 
 class DiskUsage:
     """Disk usage of the files below a folder. It does not include deleted files that are still open."""
@@ -67,8 +70,9 @@ def _used(folder: int, limit: float, levels: int) -> float:
         for entry in entries:
             with suppress(OSError):
                 found, is_folder = entry.stat(follow_symlinks=False), entry.is_dir(follow_symlinks=False)
-                # A file with several hard links counts once in total.
-                used += found.st_blocks * _BLOCK_BYTES / (1 if is_folder else max(1, found.st_nlink))
+                # A file with several hard links counts once in total; an empty one takes an inode.
+                size = max(found.st_blocks * _BLOCK_BYTES, LEAST_BYTES)
+                used += size / (1 if is_folder else max(1, found.st_nlink))
                 if is_folder:
                     # Go from folder to folder, because a path has a maximum length.
                     inner = os.open(entry.name, _FOLDER, dir_fd=folder)

@@ -119,7 +119,8 @@ class ContainerEngine:
         """Create a container, not started yet. Raises ImageNotFound, and ImageMissing if its name is invalid."""
         limits = command.limits
         memory = None if limits.memory_mib is None else limits.memory_mib * MIB
-        ulimits = [Ulimit(name="core", soft=0, hard=0)]
+        # Open files that are deleted do not count as used disk, so their number must be small.
+        ulimits = [Ulimit(name="core", soft=0, hard=0), Ulimit(name="nofile", soft=1024, hard=4096)]
         if limits.disk_mib is not None:
             ulimits.append(Ulimit(name="fsize", soft=limits.disk_mib * MIB, hard=limits.disk_mib * MIB))
         owner = f"uid={isolation.user},gid={isolation.group}"
@@ -139,7 +140,7 @@ class ContainerEngine:
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges:true"],
                 read_only=True,
-                tmpfs={TEMPORARY_FOLDER: temporary},
+                tmpfs={TEMPORARY_FOLDER: temporary} | dict.fromkeys(self._volumes(image), temporary),
                 mounts=mounts,
                 devices=gpu_devices(isolation.gpus) if isolation.gpus else None,
                 mem_limit=memory,
@@ -172,6 +173,15 @@ class ContainerEngine:
                 host_config=host,
             )
             return str(created["Id"])
+
+    def _volumes(self, image: str) -> set[str]:
+        """Folders for which the engine would create volumes of unlimited size; none if the image is not pulled yet."""
+        try:
+            found: dict[str, Any] = self._client.inspect_image(image)  # type: ignore[no-untyped-call]
+        except APIError:
+            return set()
+        volumes = {volume.rstrip("/") for volume in found["Config"].get("Volumes") or ()}
+        return volumes - {"", JOB_FOLDER, HOME_FOLDER, TEMPORARY_FOLDER}
 
     def _gpu_environment(self, image: str) -> dict[str, str]:
         """Raises ImageNotFound."""

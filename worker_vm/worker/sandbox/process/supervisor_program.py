@@ -199,12 +199,23 @@ def _encoded(value: str) -> bytes:
     return value.encode("utf-8", "surrogateescape")
 
 
+OPEN_FILES = 1024
+"""Number of files that a process of a command can have open, unless it raises this limit."""
+
+MAX_OPEN_FILES = 4096
+"""Number to which it can raise the limit."""
+
+
 def _limit(pid: int, file_bytes: int | None) -> None:
     """Limit a command that has just started. Processes that it has already started are not limited."""
     if sys.platform != "linux":
         return
     with suppress(OSError):
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+        # Open files that are deleted do not count as used disk, so their number must be small.
+        hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
+        most = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(most, OPEN_FILES), most))
         if file_bytes is not None:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 
