@@ -108,7 +108,8 @@ def up(host: str, port: int, data: Path, slots: int | None, emulators: bool, ver
     multiple=True,
     help="Label that the worker must have; repeat it for more labels.",
 )
-def run(path: Path, url: str, nonce: str | None, out: Path | None, labels: tuple[str, ...]) -> int:
+@click.option("--rerun", is_flag=True, help="Run the job again if the same content has already run.")
+def run(path: Path, url: str, nonce: str | None, out: Path | None, labels: tuple[str, ...], rerun: bool) -> int:
     """Run the job in PATH and print its standard output.
 
     PATH is a folder or a zip with an executor_config.json at its top level. Ctrl-C, SIGTERM, and SIGHUP cancel the job;
@@ -119,7 +120,7 @@ def run(path: Path, url: str, nonce: str | None, out: Path | None, labels: tuple
     signal's number after a signal: 130 after Ctrl-C.
     """
     with Client(url, nonce) as client:
-        return run_job(client, path, labels, out)
+        return run_job(client, path, labels, out, rerun=rerun)
 
 
 def main() -> None:

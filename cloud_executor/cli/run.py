@@ -36,7 +36,7 @@ NO_WORKER_SECONDS = 3.0
 """Wait, in seconds, before checking whether any worker can run the job."""
 
 
-def run(client: Client, path: Path, labels: Sequence[str], out: Path | None) -> int:
+def run(client: Client, path: Path, labels: Sequence[str], out: Path | None, *, rerun: bool = False) -> int:
     """Run the job and return the exit code. Raises CloudExecutorError, and OSError for files on this machine."""
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def run(client: Client, path: Path, labels: Sequence[str], out: Path | None) -> 
     with interruptible():
         try:
             job_hash = _upload(client, path)
-            job = _create(client, job_hash, labels)
+            job = _create(client, job_hash, labels, rerun)
             finished = _wait(client, job)
             return _fetch(client, job, finished, out)
         except Interrupted as interrupt:
@@ -68,17 +68,20 @@ def _upload(client: Client, path: Path) -> str:
         return client.upload_file(source.content, source.name)
 
 
-def _create(client: Client, job_hash: str, labels: Sequence[str]) -> JobInfo:
+def _create(client: Client, job_hash: str, labels: Sequence[str], rerun: bool) -> JobInfo:
     try:
-        job = client.create_job(job_hash, labels)
+        job = client.create_job(job_hash, labels, rerun=rerun)
     except (TransferFailed, ServerTimeout):
         # The server may have created the job. The same request then returns it, but without its secret.
-        job = client.create_job(job_hash, labels)
+        try:
+            job = client.create_job(job_hash, labels, rerun=rerun)
+        except Conflict:
+            job = client.create_job(job_hash, labels)
     if not set(labels) <= set(job.labels):
         given = f"the labels {', '.join(job.labels)}" if job.labels else "no labels"
         raise Conflict(
             f"Job {job.hash} already exists with the same content and {given}. "
-            "To run it with other labels, change a file or rename the folder or zip."
+            "Add --rerun to run it again with these labels, once it has finished."
         )
     if job.secret is not None:
         say(f"Created job {job.hash}.")
@@ -210,7 +213,7 @@ def _explain(client: Client, job: JobInfo, *, known: bool) -> None:
         say(written)
     say("The job was canceled." if job.status == CANCELED else f"{job.status}: {job.error or 'no reason was given.'}")
     if known:
-        say("The same content runs only once. To run the job again, change a file or rename the folder or zip.")
+        say("The same content runs only once. Add --rerun to run the job again.")
 
 
 def _tail(client: Client, job: JobInfo, log: str, file: str) -> str:

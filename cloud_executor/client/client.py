@@ -103,14 +103,14 @@ class Client:
 
     # Jobs -----------------------------------------------------------------------------------------------------------
 
-    def create_job(self, job_hash: str, labels: Iterable[str] = ()) -> JobInfo:
+    def create_job(self, job_hash: str, labels: Iterable[str] = (), *, rerun: bool = False) -> JobInfo:
         """Create the job whose files are stored under this hash. Only a new job has a `secret`.
 
-        If the job exists, it is returned unchanged, whether finished or not. A canceled job is created again.
+        If the job exists, it is returned unchanged, whether finished or not. A canceled job is created again, and with
+        `rerun` any finished one. Raises Conflict for the `rerun` of a running job.
         """
-        response = self._transport.post_json(
-            f"/rest/executor/create/{path_segment(job_hash)}", {"labels": list(labels)}, repeatable=False
-        )
+        path = f"/rest/executor/create/{path_segment(job_hash)}{'?rerun=true' if rerun else ''}"
+        response = self._transport.post_json(path, {"labels": list(labels)}, repeatable=False)
         return JobInfo.from_wire(json_of(response))
 
     def job(self, job_hash: str) -> JobInfo:

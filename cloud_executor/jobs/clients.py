@@ -31,9 +31,18 @@ class JobClients:
     """Returns label -> hash of the blob whose job gives a worker that label."""
 
     def create(
-        self, job_hash: str, labels: tuple[str, ...] = (), user_id: str = GUEST, *, trace: str | None = None
+        self,
+        job_hash: str,
+        labels: tuple[str, ...] = (),
+        user_id: str = GUEST,
+        *,
+        trace: str | None = None,
+        rerun: bool = False,
     ) -> tuple[Job, bool]:
         """Create a job, unless it exists and was not canceled. The job, and whether this call created it.
+
+        A `rerun` also creates a finished job again, with its old labels if none are given. It raises JobRuns for a
+        running job.
 
         The job has the secret itself if this call created it, otherwise only the hash. Only the caller that created the
         job may learn its secret. Two simultaneous calls create one job. `trace` is the request's trace id, which a new
@@ -43,22 +52,31 @@ class JobClients:
         claiming makes a second message harmless.
         """
         # A pool need not offer labels that its workers can get from label jobs.
-        pools = pools_with(frozenset(labels) - self.label_jobs().keys(), self.pools)
+        obtainable = self.label_jobs().keys()
         secret = str(uuid.uuid4())
         hashed = hashed_secret(secret)
         now = self.clock()
 
         def change(stored: Job | None) -> Job | None:
+            wanted = stored.labels if rerun and stored is not None and not labels else labels
             return transitions.create(
-                stored, job_hash, user_id=user_id, labels=labels, pools=pools, secret=hashed, now=now, trace=trace
+                stored,
+                job_hash,
+                user_id=user_id,
+                labels=wanted,
+                pools=pools_with(frozenset(wanted) - obtainable, self.pools),
+                secret=hashed,
+                now=now,
+                trace=trace,
+                rerun=rerun,
             )
 
         try:
             job = existing(self.store.transact(job_hash, change))
         except OutputRemains:
-            # Delete the old output first: a crash here leaves a canceled job without output, never a new job with the
+            # Delete the old output first: a crash here leaves a finished job without output, never a new job with the
             # output of the old one.
-            self.store.clear_output(job_hash, lambda stored: transitions.drop_canceled_output(existing(stored)))
+            self.store.clear_output(job_hash, lambda stored: transitions.drop_finished_output(existing(stored)))
             job = existing(self.store.transact(job_hash, change))
         created = job.secret == hashed
         if created:

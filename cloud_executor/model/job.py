@@ -51,6 +51,10 @@ class NotClaimable(Conflict):
     """The job is finished, runs on another worker, or belongs to another pool."""
 
 
+class JobRuns(Conflict):
+    """The job runs; wait until it has finished, or cancel it, before you run it again."""
+
+
 class Durations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Duration of each step of the last attempt, in seconds; None for a step that it did not reach."""
 

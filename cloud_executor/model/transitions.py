@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from cloud_executor.errors import Forbidden, Invalid
 from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Job, JobUpdate, NotClaimable, Outcome, OutputRemains, StaleAttempt, Status
+from cloud_executor.model.job import Job, JobRuns, JobUpdate, NotClaimable, Outcome, OutputRemains, StaleAttempt, Status
 
 MESSAGE_LIFETIME = timedelta(hours=1)
 """Time after which the first message of a waiting job is published again; it doubles each time. Most jobs wait for a
@@ -46,14 +46,18 @@ def create(
     secret: str,
     now: datetime,
     trace: str | None = None,
+    rerun: bool = False,
 ) -> Job | None:
-    """Make a new job, or replace a canceled one; None if the stored job stays as it is.
+    """Make a new job, or replace a canceled one, or, for a `rerun`, any finished one; None if the job stays as it is.
 
-    `pools` are the pools that have all labels, in order of preference.
+    `pools` are the pools that have all labels, in order of preference. The results and logs of a job that runs again
+    stay in its document until its next outcome.
 
-    Raises OutputRemains if the canceled job's output has to be cleared first.
+    Raises OutputRemains if the old job's output has to be cleared first, and JobRuns for a rerun of a running job.
     """
-    if stored is not None and stored.status != Status.CANCELED:
+    if rerun and stored is not None and stored.running:
+        raise JobRuns
+    if stored is not None and stored.status != Status.CANCELED and not (rerun and stored.finished):
         return None
     if stored is not None and stored.output_number is not None:
         raise OutputRemains
@@ -65,8 +69,10 @@ def create(
         labels=labels,
         pool=pools[0] if pools else None,
         later_pools=pools[1:],
-        # The attempt count continues, so that a worker of the canceled job cannot write to the new one.
+        # The attempt count continues, so that a worker of the old job cannot write to the new one.
         attempt=stored.attempt if stored is not None else 0,
+        result_hashes=stored.result_hashes if rerun and stored is not None else None,
+        logs=stored.logs if rerun and stored is not None else None,
         trace=trace,
     )
 
@@ -319,12 +325,12 @@ def drop_output(job: Job) -> Job:
     return replace(job, output_number=None, output_expires=None)
 
 
-def drop_canceled_output(job: Job) -> Job | None:
-    """Record that the output of a canceled job is deleted, before it is created again; None if there is nothing to do.
+def drop_finished_output(job: Job) -> Job | None:
+    """Record that the output of a finished job is deleted, before it is created again; None if there is nothing to do.
 
-    None also if the job is no longer canceled: the output is a new run's.
+    None also if the job is no longer finished: the output is a new run's.
     """
-    return drop_output(job) if job.status == Status.CANCELED and job.output_number is not None else None
+    return drop_output(job) if job.finished and job.output_number is not None else None
 
 
 def expire_output(job: Job, now: datetime) -> Job | None:

@@ -82,6 +82,15 @@ def bound(text: str | None) -> int | None:
     return int(found[1]) if found else None
 
 
+def switch(name: str, text: str | None) -> bool:
+    """A query parameter that is true or false; false if it is absent. Raises Invalid."""
+    if text in (None, "", "false"):
+        return False
+    if text == "true":
+        return True
+    raise Invalid(f"{name} must be true or false.")
+
+
 def page_limit(text: str | None, largest: int) -> int | None:
     """Maximum number of jobs in a page; None if the request does not ask for pages."""
     if not text:

@@ -71,7 +71,7 @@ class ExecutorRoutes:
                 if is_untyped_object(request):
                     raise UnsupportedMediaType(f"The body {_UNTYPED}")
                 job_id = executor_fields.job_id(decoded(job_hash))
-                return self._create(job_id, json_fields(request), trace_of(request.environ))
+                return self._create(job_id, json_fields(request), trace_of(request.environ), target.query)
             case "POST", ("update", job_hash):
                 self.external_workers.update(decoded(job_hash), executor_fields.job_update(json_fields(request)))
                 return responses.text("OK")
@@ -90,8 +90,11 @@ class ExecutorRoutes:
                 return self._check_in(json_fields(request))
         raise no_such_route(request.environ, target)
 
-    def _create(self, job_hash: str, fields: Mapping[str, object], trace: str | None) -> Response:
-        job, created = self.clients.create(job_hash, executor_fields.labels(fields), trace=trace)
+    def _create(
+        self, job_hash: str, fields: Mapping[str, object], trace: str | None, query: Mapping[str, str]
+    ) -> Response:
+        rerun = executor_fields.switch("rerun", query.get("rerun"))
+        job, created = self.clients.create(job_hash, executor_fields.labels(fields), trace=trace, rerun=rerun)
         return _json({**job.document(), "secret": job.secret} if created else job.document())
 
     def _cancel(self, job_hash: str, request: Request) -> Response:

@@ -87,6 +87,8 @@ def test_running_the_same_folder_again_shows_the_existing_results(url: str, tmp_
     again = run("run", folder, "--url", url)
     assert (again.returncode, again.stdout) == (0, first.stdout)
     assert "has already run with the same content" in again.stderr.decode()
+    rerun = run("run", folder, "--url", url, "--rerun")
+    assert (rerun.returncode, rerun.stdout != first.stdout) == (0, True)
 
 
 def test_a_failed_job_exits_with_1_and_the_reason(url: str, tmp_path: Path) -> None:

@@ -405,3 +405,15 @@ def test_stored_fields_have_a_limited_size(server: Server, path: str, body: obje
 
 def test_a_request_with_fields_has_a_limited_size(server: Server) -> None:
     assert server.post("/rest/executor/create/x", {"other": "x" * 1024 * 1024}).status == 413
+
+
+def test_a_finished_job_runs_again_on_request(server: Server) -> None:
+    job = new_id()
+    create(server, job)
+    update(server, job, status="RUNNING", worker="w")
+    assert server.post(f"/rest/executor/create/{job}?rerun=true").status == 409
+    update(server, job, status="SUCCESS", worker="w")
+    again = server.post(f"/rest/executor/create/{job}?rerun=true")
+    assert (again.status, again.json["status"], again.json["labels"]) == (200, "CREATED", NO_WORKER["labels"])
+    assert again.json["secret"]
+    assert server.post(f"/rest/executor/create/{job}?rerun=perhaps").status == 400

@@ -185,8 +185,8 @@ def test_no_worker_is_reported_after_an_outage(
 @pytest.mark.parametrize(
     ("existing", "wanted", "sentence"),
     [
-        ([], ("gpu",), "Job h already exists with the same content and no labels. To run it with other labels, "),
-        (["a", "b"], ("gpu", "a"), "Job h already exists with the same content and the labels a, b. To run it with "),
+        ([], ("gpu",), "Job h already exists with the same content and no labels. Add --rerun to run it again "),
+        (["a", "b"], ("gpu", "a"), "Job h already exists with the same content and the labels a, b. Add --rerun to "),
         (["gpu", "a"], ("a", "gpu"), None),
         (["gpu"], (), None),
     ],

@@ -8,13 +8,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from embedded_jobs import Clock, Crash, crashing_store, output, put_output, queued
+from embedded_jobs import Clock, Crash, crashing_store, finish, output, put_output, queued
 from msgspec.structs import replace as replace_job
 
 from cloud_executor.composition import Jobs
 from cloud_executor.errors import Forbidden
 from cloud_executor.jobs.external_workers import CheckIn
-from cloud_executor.model.job import JobUpdate, NotClaimable, Outcome, Status
+from cloud_executor.model.job import JobRuns, JobUpdate, NotClaimable, Outcome, OutputSegment, StaleAttempt, Status
 from cloud_executor.ports import JobNotFound
 
 
@@ -96,6 +96,35 @@ def test_creating_a_finished_job_does_not_run_it_again(jobs: Jobs, status: Statu
     _, created = jobs.clients.create("j")
     assert not created
     assert jobs.clients.get("j").status == status
+
+
+@pytest.mark.parametrize("status", [Status.SUCCESS, Status.FAILED_TO_EXECUTE, Status.CANCELED])
+def test_a_finished_job_can_run_again(jobs: Jobs, status: Status) -> None:
+    first, _ = jobs.clients.create("j", ("gpu",))
+    attempt = jobs.attempts.claim("j", "w", token="t").attempt
+    put = OutputSegment("j", 0, "old")
+    jobs.attempts.put_output(put, attempt)
+    jobs.attempts.finish("j", attempt, Outcome(status, result_hashes={"all": "0" * 40}, error="it failed"))
+    job, created = jobs.clients.create("j", rerun=True)
+    assert created and job.secret != first.secret
+    assert (job.status, job.labels, job.pool, job.attempt, job.error) == ("CREATED", ("gpu",), "special", 1, None)
+    assert job.result_hashes == {"all": "0" * 40}
+    assert output(jobs, "j") == []
+    assert jobs.clients.create("j", rerun=True)[1] is False  # It waits already.
+    with pytest.raises(StaleAttempt):
+        jobs.attempts.finish("j", attempt, Outcome(Status.SUCCESS))
+    again = jobs.attempts.claim("j", "w", token="u")
+    with pytest.raises(JobRuns):
+        jobs.clients.create("j", rerun=True)
+    jobs.attempts.finish("j", again.attempt, Outcome(Status.SUCCESS))
+    assert (jobs.clients.get("j").attempt, jobs.clients.get("j").result_hashes) == (2, None)
+
+
+def test_a_rerun_can_have_other_labels_and_creates_a_job_that_does_not_exist(jobs: Jobs) -> None:
+    assert jobs.clients.create("j", rerun=True)[1]
+    finish(jobs, "j")
+    job, _ = jobs.clients.create("j", ("gpu", "matlab"), rerun=True)
+    assert (job.labels, job.pool) == (("gpu", "matlab"), "special")
 
 
 def test_creating_a_canceled_job_makes_a_new_job_without_output(jobs: Jobs) -> None:
