@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -75,6 +76,26 @@ def up(host: str, port: int, data: Path, slots: int | None, emulators: bool, ver
     from local_stack.stack import Options, run_stack
 
     return run_stack(Options(host=host, port=port, data=data, slots=slots, emulators=emulators, verbose=verbose))
+
+
+@executor.command("force-cancel")
+@click.argument("job")
+@click.option(
+    "--data", metavar="FOLDER", type=click.Path(file_okay=False, path_type=Path), help="The stack's data folder."
+)
+def force_cancel(job: str, data: Path | None) -> int:
+    """Cancel JOB without its secret, as the operator of the server.
+
+    This works on the server's job store itself, which the same settings name as for the server.
+    """
+    if importlib.util.find_spec("flask") is None:
+        raise click.UsageError(f"`executor force-cancel` needs the server's packages. Run: {install_command('server')}")
+    from cloud_executor.composition import open_jobs
+    from cloud_executor.settings import Settings
+
+    chosen = {} if data is None else {"EXECUTOR_DATA": str(data.absolute())}
+    open_jobs(Settings.from_env({**os.environ, **chosen})).clients.force_cancel(job)
+    return 0
 
 
 @executor.command()

@@ -102,6 +102,11 @@ class JobClients:
         now = self.clock()
         transact(self.store, job_hash, lambda job: transitions.cancel(job, secret, now))
 
+    def force_cancel(self, job_hash: str) -> None:
+        """Cancel a job without its secret, as its operator does. Raises JobNotFound."""
+        now = self.clock()
+        transact(self.store, job_hash, lambda job: transitions.force_cancel(job, now))
+
     def output(self, job_hash: str, start: int | None = None, end: int | None = None) -> Iterator[OutputSegment]:
         """Segments with start <= number < end. Raises JobNotFound."""
         segments = self.store.output(job_hash, start, end)

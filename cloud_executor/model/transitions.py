@@ -287,12 +287,17 @@ def reclaim(job: Job, now: datetime) -> Job | None:
 
 
 def cancel(job: Job, secret: object, now: datetime) -> Job | None:
-    """Cancel the job for a caller that has its secret; None if it is finished. Raises Forbidden.
+    """Cancel the job for a caller that has its secret; None if it is finished. Raises Forbidden."""
+    if not isinstance(secret, str) or not job.has_secret(secret):
+        raise Forbidden("The job's secret is wrong; only the response to the create that made the job has it.")
+    return force_cancel(job, now)
+
+
+def force_cancel(job: Job, now: datetime) -> Job | None:
+    """Cancel the job, for its operator; None if it is finished.
 
     A waiting job is canceled at once, a running job once its worker has received the request.
     """
-    if not isinstance(secret, str) or not job.has_secret(secret):
-        raise Forbidden("The job's secret is wrong; only the response to the create that made the job has it.")
     if job.finished:
         return None
     if job.status == Status.CREATED:

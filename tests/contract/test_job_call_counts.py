@@ -75,7 +75,7 @@ def test_info_is_one_read(jobs: Jobs, calls: Counter[str]) -> None:
 
 def test_a_poll_of_output_is_one_query(jobs: Jobs, calls: Counter[str]) -> None:
     jobs.clients.create("job")
-    jobs.external_workers.put_output(OutputSegment("job", 0, "line"))
+    jobs.attempts.put_output(OutputSegment("job", 0, "line"), jobs.attempts.claim("job", "w").attempt)
     calls.clear()
     assert len(list(jobs.clients.output("job"))) == 1
     assert calls == {"run_query": 1}

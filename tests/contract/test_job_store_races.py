@@ -34,7 +34,7 @@ def test_concurrent_changes_from_processes_are_all_kept(job_backend: JobBackend,
 
 def claim(store: JobStore, job_hash: str, worker: str) -> bool:
     try:
-        store.transact(job_hash, lambda job: transitions.claim(existing(job), worker, NOW, SECOND, 3))
+        store.transact(job_hash, lambda job: transitions.claim(existing(job), worker, NOW, SECOND))
     except NotClaimable:
         return False
     return True

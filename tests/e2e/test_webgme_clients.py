@@ -163,7 +163,7 @@ def external(modules: Path, kind: tuple[str, ...]) -> Iterator[ExternalStack]:
 
 def _external(folder: Path, modules: Path, kind: tuple[str, ...]) -> Iterator[ExternalStack]:
     label_jobs = folder / "label_jobs.json"
-    settings = {"EXECUTOR_WORKER_REFRESH_INTERVAL": "100", "EXECUTOR_LABEL_JOBS": str(label_jobs)}
+    settings = {"EXECUTOR_WORKER_REFRESH_INTERVAL": "400", "EXECUTOR_LABEL_JOBS": str(label_jobs)}
     label_jobs.write_text("{}")
     with (
         closing(StackProcess(folder / "data", "--slots", "0", *kind, settings=settings)) as stack,

@@ -55,11 +55,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "cloud_executor.zip_reader",
     ),
     # `executor up` starts the local stack, which is a sibling of the library. Nothing else points at it.
+    # `executor force-cancel` opens the job store.
     "cloud_executor.cli": (
         "cloud_executor.client",
+        "cloud_executor.composition",
         "cloud_executor.errors",
         "cloud_executor.installation",
         "cloud_executor.model",
+        "cloud_executor.settings",
         "cloud_executor.stop_signals",
         "cloud_executor.version",
         "local_stack.stack",

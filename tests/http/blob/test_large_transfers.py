@@ -101,10 +101,13 @@ def test_stored_bytes_need_not_be_sent_again(client: FlaskClient) -> None:
     assert (response.status_code, list(response.get_json())) == (200, [blob_hash])
 
 
-def test_a_page_from_another_origin_can_upload(client: FlaskClient, store: DirectFileStore) -> None:
-    client.post("/rest/blob/uploads", json={"name": "x", "size": 1}, headers={"Origin": "https://page.example"})
-    start_upload(client)
-    assert store.origins == ["https://page.example", None]
+def test_an_allowed_page_from_another_origin_can_upload(store: DirectFileStore, tmp_path: Path) -> None:
+    blobs = BlobStore(store, lambda: datetime.now(UTC), store)
+    page = "https://page.example"
+    with open_client(tmp_path, blobs=blobs, inline_limit=str(LIMIT), allowed_origins=page) as client:
+        client.post("/rest/blob/uploads", json={"name": "x", "size": 1}, headers={"Origin": page})
+        start_upload(client)
+    assert store.origins == [page, None]
 
 
 def test_bytes_that_do_not_match_the_hash_are_400_and_leave_nothing(
@@ -174,7 +177,9 @@ def test_an_unknown_upload_is_404(client: FlaskClient, upload_id: str) -> None:
     ],
 )
 def test_other_methods_and_paths_of_these_routes_are_404(client: FlaskClient, method: str, path: str) -> None:
-    assert is_sentence(client.open(f"/rest/blob/{path}", method=method), 404)
+    response = client.open(f"/rest/blob/{path}", method=method)
+    assert response.status_code == 404
+    assert response.text.startswith("Unknown path or method; the nearest route is ")
 
 
 @EMBEDDED

@@ -13,7 +13,7 @@ START, END = b"GET /rest/blob/metadata/x?", b" HTTP/1.1"
 
 def request(line_bytes: int) -> bytes:
     filler = b"a" * (line_bytes - len(START) - len(END))
-    return START + filler + END + b"\r\nHost: x\r\nConnection: close\r\n\r\n"
+    return START + filler + END + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @EMBEDDED

@@ -121,8 +121,8 @@ def test_an_endless_line_is_split_into_segments(stack: Stack) -> None:
 def test_segment_numbers_continue_after_a_lost_worker(stack: Stack) -> None:
     job = stack.add_script("echo again", outputSegmentSize=1)
     lost = stack.jobs.attempts.claim(job.hash, "lost")
-    stack.jobs.external_workers.put_output(OutputSegment(job.hash, 0, "first\n"))
-    stack.jobs.external_workers.put_output(OutputSegment(job.hash, 1, "second\n"))
+    for number, text in enumerate(("first\n", "second\n")):
+        stack.jobs.attempts.put_output(OutputSegment(job.hash, number, text), lost.attempt)
     stack.jobs.attempts.release(job.hash, lost.attempt)
     job = stack.run(job)
     assert stack.output(job) == [(0, "first\n"), (1, "second\n"), (2, "again\n")]
