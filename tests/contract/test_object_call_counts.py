@@ -81,8 +81,10 @@ def test_a_download_is_three_calls(blobs: BlobStore, calls: list[str]) -> None:
 
 
 def test_an_artifact_of_many_files_is_looked_up_once(blobs: BlobStore, calls: list[str]) -> None:
-    blob = blobs.create_file("a.txt", [b"some bytes"])
-    files = {f"{number}.txt": ArtifactFile(blob.hash, 10, ContentType.SOFT_LINK) for number in range(200)}
+    files = {
+        f"{number}.txt": ArtifactFile(blobs.create_file("a.txt", [b"%3d" % number]).hash, 3, ContentType.SOFT_LINK)
+        for number in range(200)
+    }
     artifact = blobs.create_metadata(BlobMetadata.for_artifact("art", files))
     calls.clear()
     first = Downloads(blobs).resolve(artifact.hash)

@@ -69,7 +69,7 @@ def test_a_lease_counts_only_while_the_job_runs() -> None:
 
 def test_a_page_token_is_the_position_of_the_last_job() -> None:
     jobs = tuple(changed(hash=job_hash) for job_hash in "abc")
-    page = page_of(jobs, 2, position_of)
+    page = page_of((jobs, False), 2, position_of)
     assert page.jobs == jobs[:2]
     assert page.next is not None
     assert position_after(page.next) == position_of(jobs[1])
@@ -78,7 +78,7 @@ def test_a_page_token_is_the_position_of_the_last_job() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_the_last_page_has_no_token(count: int) -> None:
     jobs = (WAITING,) * count
-    page = page_of(jobs, 2, position_of)
+    page = page_of((jobs, False), 2, position_of)
     assert (page.jobs, page.next) == (jobs, None)
 
 

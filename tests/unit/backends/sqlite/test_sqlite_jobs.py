@@ -19,6 +19,17 @@ from cloud_executor.model.job import Job, OutputSegment
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
+class ExplainedConnection:
+    def __init__(self, connection: sqlite3.Connection, plans: list[list[str]]) -> None:
+        self._connection = connection
+        self._plans = plans
+
+    def execute(self, query: str, values: Sequence[Value] = ()) -> sqlite3.Cursor:
+        plan = self._connection.execute(f"EXPLAIN QUERY PLAN {query}", values)
+        self._plans.append([detail for *_, detail in plan])
+        return self._connection.execute(query, values)
+
+
 class ExplainedDatabase(SqliteDatabase):
     """A database that records the plan of each query."""
 
@@ -26,10 +37,8 @@ class ExplainedDatabase(SqliteDatabase):
         super().__init__(path)
         self.plans: list[list[str]] = []
 
-    def rows(self, query: str, values: Sequence[Value] = ()) -> list[Any]:
-        plan = super().rows(f"EXPLAIN QUERY PLAN {query}", values)
-        self.plans.append([detail for *_, detail in plan])
-        return super().rows(query, values)
+    def read(self, work: Callable[[Any], Any]) -> Any:
+        return super().read(lambda connection: work(ExplainedConnection(connection, self.plans)))
 
 
 @pytest.fixture
