@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from cloud_executor.cli.interrupt import Interrupted
 from cloud_executor.cli.messages import say, sentence
 from cloud_executor.cli.run import run as run_job
 from cloud_executor.client.client import DEFAULT_URL, Client
@@ -133,8 +134,8 @@ def force_cancel(job: str, data: Path | None) -> int:
 def run(path: Path, url: str, nonce: str | None, out: Path | None, labels: tuple[str, ...], rerun: bool) -> int:
     """Run the job in PATH and print its standard output.
 
-    PATH is a folder or a zip with an executor_config.json at its top level. Ctrl-C, SIGTERM, and SIGHUP cancel the job;
-    `nohup` keeps it running when the terminal closes.
+    PATH is a folder or a zip with an executor_config.json at its top level. Ctrl-C, SIGTERM, and SIGHUP cancel a job
+    that this command has created; `nohup` keeps it running when the terminal closes.
 
     The exit code is 0 if the job succeeded, 1 if it failed or was canceled, 2 if the job could not be submitted or
     followed to its end, 3 if it succeeded but its output or results could not be fetched or stored, and 128 plus the
@@ -153,8 +154,9 @@ def main() -> None:
         _fail(error.format_message())
     except (CloudExecutorError, OSError) as error:
         _fail(sentence(error))
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(INTERRUPTED)
+    except (click.Abort, KeyboardInterrupt) as error:
+        signaled = error.__cause__ if isinstance(error, click.Abort) else error
+        sys.exit(signaled.exit_code if isinstance(signaled, Interrupted) else INTERRUPTED)
     else:
         sys.exit(code)
 

@@ -186,7 +186,7 @@ class Client:
         write_whole(destination, self.chunks(metadata_hash, path))
 
     def files(self, metadata_hash: str) -> list[str] | None:
-        """Return the paths of the files in an artifact, or None if the blob is no artifact. Raises NotFound."""
+        """Return the paths of the files in an artifact, or None if the blob is not an artifact. Raises NotFound."""
         document = json_of(self._transport.request("GET", f"/rest/blob/metadata/{path_segment(metadata_hash)}"))
         content = document.get("content") if isinstance(document, dict) else None
         return list(content) if isinstance(content, dict) else None
