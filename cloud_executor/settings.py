@@ -192,7 +192,8 @@ class Settings:
         frozenset(),
         _names,
         "host names separated by commas, or *",
-        "Names under which the server answers besides those of the loopback interface, if it has no nonce.",
+        "Names under which the server answers besides those of the loopback interface. "
+        "Requests that carry the nonce may use any name.",
         shown_default="the `--host` of `executor up`",
     )
     allowed_origins: frozenset[str] = _setting(

@@ -71,10 +71,12 @@ class OriginPolicy:
 
     def check(self, environ: dict[str, Any]) -> None:
         """Raises ForeignHost and ForeignOrigin."""
+        if self._has_nonce(environ):
+            return
         host = environ.get("HTTP_HOST")
-        if self._nonce is None and host is not None and not self._allows_host(host):
+        if host is not None and not self._allows_host(host):
             raise ForeignHost(host)
-        if environ["REQUEST_METHOD"] in _READING or self._has_nonce(environ):
+        if environ["REQUEST_METHOD"] in _READING:
             return
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None:

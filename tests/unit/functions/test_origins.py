@@ -67,8 +67,12 @@ def test_a_server_on_every_address_answers_for_addresses_and_for_the_name_of_its
         policy(wildcard).check(request(host="rebound.evil.example"))
 
 
-def test_a_nonce_replaces_the_check_of_the_host() -> None:
-    policy(nonce="secret").check(request("GET", "any.example"))
+def test_only_a_request_with_the_nonce_may_have_any_host() -> None:
+    """The blob API needs no nonce, so a page that rebinds its name could read all blobs."""
+    policy(nonce="secret").check(request("GET", "any.example", x_executor_nonce="secret"))
+    for headers in ({}, {"x_executor_nonce": "wrong"}):
+        with pytest.raises(ForeignHost):
+            policy(nonce="secret").check(request("GET", "any.example", **headers))
 
 
 @pytest.mark.parametrize(
