@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import islice
 
 FSYNC_THREADS = 32
 """Number of concurrent fsync calls, which the disk combines, where there is no syncfs."""
@@ -29,16 +30,19 @@ def sync_all(descriptors: Collection[int]) -> None:
 
 def sync_folders(folders: Collection[str]) -> None:
     """Sync the names in folders of one file system. Raises OSError."""
-    descriptors: list[int] = []
-    try:
-        for folder in folders:
-            descriptors.append(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
-            if _syncfs() is not None:
-                break  # one stands for all
-        sync_all(descriptors)
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
+    left = iter(folders)
+    # With syncfs, one folder stands for all.
+    while some := list(islice(left, FSYNC_THREADS if _syncfs() is None else 1)):
+        descriptors: list[int] = []
+        try:
+            for folder in some:
+                descriptors.append(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+            sync_all(descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        if _syncfs() is not None:
+            return
 
 
 @cache

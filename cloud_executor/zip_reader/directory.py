@@ -148,7 +148,7 @@ def _directory(source: BinaryIO, end: int, fields: tuple[int, ...]) -> ZipDirect
         raise SplitZip
     # Bytes before the archive shift all positions in it. Some packers put a signature after the directory instead.
     for start, shift in ((end - size, end - size - offset), (offset, 0)):
-        if start >= 0 and shift >= 0 and (_signature(source, start) == b"PK\1\2" or size == count == 0):
+        if 0 <= start <= end - size and shift >= 0 and (_signature(source, start) == b"PK\1\2" or size == count == 0):
             return ZipDirectory(source, start, size, count, shift)
     return None
 

@@ -57,7 +57,9 @@ class FileTree:
         with open(descriptor, "wb", buffering=0) as file:
             for chunk in chunks:
                 with _errors(name):
-                    file.write(chunk)
+                    left = memoryview(chunk)
+                    while left:  # a disk that becomes full takes a part first
+                        left = left[file.write(left) :]
             # Not on creation, because of the worker's umask. The owner must be able to read the file.
             os.fchmod(descriptor, mode & 0o777 | 0o400)
             _set_time(descriptor, self._now_ns if modified_ns is None else modified_ns)
