@@ -90,14 +90,14 @@ class Attempts:
         job = transact(self.store, job_hash, lambda job: transitions.release(job, attempt, now))
         self.publisher.try_to_publish(job)
 
-    def abandon(self, job_hash: str, attempt: int, cause: str) -> None:
+    def abandon(self, job_hash: str, attempt: int, cause: str, blame: float = 1.0) -> None:
         """Count an attempt as lost for a reason outside its job; its delivery can then be acked. Raises StaleAttempt.
 
         The job fails after too many lost attempts. Otherwise the next sweep publishes it, unless its store does so
-        at once; that gives the missing service time to return.
+        at once; that gives the missing service time to return. `blame` is how much the attempt counts.
         """
-        now = self.clock()
-        transact(self.store, job_hash, lambda job: transitions.abandon(job, attempt, now, self.options.retries, cause))
+        now, retries = self.clock(), self.options.retries
+        transact(self.store, job_hash, lambda job: transitions.abandon(job, attempt, now, retries, cause, blame))
 
     def hand_over(self, job_hash: str, attempt: int, pool: str | None) -> None:
         """Move a job to a later pool, or to external workers (None); its delivery can then be acked.

@@ -204,12 +204,12 @@ def hand_over(job: Job, attempt: int, pool: str | None, now: datetime) -> Job:
     return replace(waiting, pool=pool, later_pools=later)
 
 
-def abandon(job: Job, attempt: int, now: datetime, retries: int, cause: str) -> Job:
+def abandon(job: Job, attempt: int, now: datetime, retries: int, cause: str, blame: float = 1.0) -> Job:
     """Count the attempt as lost because something outside the job is missing; `cause` is a sentence that names it.
 
     Raises StaleAttempt.
     """
-    return lose(_owned(job, attempt), now, retries, cause)
+    return lose(_owned(job, attempt), now, retries, cause, blame)
 
 
 def lose(job: Job, now: datetime, retries: int, cause: str | None = None, blame: float = 1.0) -> Job:
@@ -374,6 +374,9 @@ def _end(job: Job, status: Status, now: datetime, error: str | None) -> Job:
         job,
         status=status,
         finish_time=iso_time(now),
+        # A job that runs again still has those of its previous run.
+        result_hashes=None,
+        logs=None,
         error=error,
         lease_expires=None,
         start_by=None,

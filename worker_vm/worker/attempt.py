@@ -88,7 +88,8 @@ class Attempt:
     def seconds_left(self) -> float:
         """Time in which the job certainly belongs to this attempt, in seconds.
 
-        After a sleep of the machine, the heartbeat gets some time to find out whether the job still belongs to it.
+        After a sleep of a machine that runs the sweep too, the heartbeat gets some time to find out whether the job
+        still belongs to it: the sweep waits for longer.
         """
         jumped_at = self._time_jumps.last
         if jumped_at > self._renewed_at and not self._resumed:

@@ -34,6 +34,7 @@ from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.json_logging import logged_with
 from cloud_executor.model.executor_config import ExecutorConfig
 from cloud_executor.model.job import Durations, Job, NotClaimable, Outcome, StaleAttempt, Status
+from cloud_executor.model.transitions import MIN_BLAME
 from cloud_executor.ports import Delivery, JobNotFound
 from cloud_executor.time_jumps import TimeJumps
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
@@ -110,7 +111,8 @@ class JobRunner:
     stopping: threading.Event
     label_jobs: Callable[[], Mapping[str, str]] = dict
     """Returns label -> hash of the blob whose job gives a worker that label."""
-    time_jumps: TimeJumps = field(default_factory=TimeJumps)
+    time_jumps: TimeJumps | None = None
+    """Jumps that the sweep notices as well, because it runs on the same machine; None: it runs on another."""
     faults: MachineFaults = field(default_factory=MachineFaults)
 
     def run(self, delivery: Delivery) -> None:
@@ -142,11 +144,15 @@ class JobRunner:
                 logger.warning("job belongs to another worker", extra=attempt.fields("finish"))
                 self._close_delivery(delivery.ack)
             except Unavailable as error:
+                blame = 1.0
                 if isinstance(error, MachineFault):
                     self.faults.note(error)
+                    blame = MIN_BLAME
                 logger.exception("job abandoned because a service is unavailable", extra=attempt.fields("abandon"))
                 # Another attempt begins, unless too many attempts have been lost.
-                self._let_go(attempt, delivery, "abandon", partial(self.attempts.abandon, cause=str(error)))
+                self._let_go(
+                    attempt, delivery, "abandon", partial(self.attempts.abandon, cause=str(error), blame=blame)
+                )
             else:
                 self._close_delivery(delivery.ack)
 

@@ -219,7 +219,7 @@ def open_worker(
         worker_id,
         stopping,
         jobs.label_jobs,
-        jobs.time_jumps,
+        jobs.time_jumps if settings.jobs == "sqlite" else None,
     )
     return Worker(
         jobs.queue, pool.name, slots, runner, heartbeat, worker_id, find_departure(pool), settings.stop_seconds

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 
 from cloud_executor.delays import delays
@@ -82,7 +82,7 @@ class Worker:
         """
         self._heartbeat.start()
         try:
-            with self._runner.time_jumps.watched():
+            with nullcontext() if self._runner.time_jumps is None else self._runner.time_jumps.watched():
                 self._acquire_labels()
                 while True:
                     all_ended = self._take_deliveries()
@@ -180,13 +180,15 @@ class Worker:
                 continue
             except Unavailable:
                 logger.warning("cannot reach the storage", extra=self._fields("slot"), exc_info=True)
-            except Exception:
+            except Exception as error:
+                self._faults.note_cause(error)
                 logger.exception("slot failed", extra=self._fields("slot"))
             self._slots.closed.wait(next(retry_delays))
 
     def _handle(self, slot: int, delivery: Delivery) -> None:
         with logged_with(job_hash=delivery.job_hash), self._slots.working(slot) as taken:
-            if taken:
+            # A fault may have happened while this slot waited for the delivery.
+            if taken and self._faults.current is None:
                 self._runner.run(delivery)
             else:
                 delivery.nack()

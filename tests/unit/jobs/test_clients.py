@@ -120,6 +120,21 @@ def test_a_finished_job_can_run_again(jobs: Jobs, status: Status) -> None:
     assert (jobs.clients.get("j").attempt, jobs.clients.get("j").result_hashes) == (2, None)
 
 
+@pytest.mark.parametrize("step", ["cancel", "lose"])
+def test_a_rerun_without_results_of_its_own_shows_none(jobs: Jobs, step: str) -> None:
+    jobs.clients.create("j")
+    outcome = Outcome(Status.SUCCESS, result_hashes={"all": "0" * 40}, logs={"stdout": "1" * 40})
+    jobs.attempts.finish("j", jobs.attempts.claim("j", "w").attempt, outcome)
+    rerun, _ = jobs.clients.create("j", rerun=True)
+    if step == "cancel":
+        jobs.clients.cancel("j", rerun.secret)
+    else:
+        while not jobs.clients.get("j").finished:
+            jobs.attempts.abandon("j", jobs.attempts.claim("j", "w").attempt, "The storage is unavailable.")
+    job = jobs.clients.get("j")
+    assert (job.finished, job.result_hashes, job.logs) == (True, None, None)
+
+
 def test_a_rerun_can_have_other_labels_and_creates_a_job_that_does_not_exist(jobs: Jobs) -> None:
     assert jobs.clients.create("j", rerun=True)[1]
     finish(jobs, "j")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +54,22 @@ def test_a_job_runs_again_after_a_shortage(
         worker.run_next()
     assert (stack.get(job).status, stack.get(job).attempt) == (Status.SUCCESS, 2)
     assert stack.results(job)["job_stdout.txt"] == b"x\n"
+
+
+def test_a_shortage_does_not_use_up_the_retries(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = stack.add({"executor_config.json": json.dumps({"cmd": "true", "resultArtifacts": [], "retries": 0})})
+    for _ in range(3):
+        with stack.worker() as worker, monkeypatch.context() as patched:
+            patched.setattr("worker_vm.worker.sandbox.process.supervisor.Supervisor.start", out_of_disk)
+            worker.run_next()
+        assert stack.get(job).status == Status.CREATED
+    with stack.worker() as worker:
+        worker.run_next()
+    assert (stack.get(job).status, stack.get(job).lost_attempts) == (Status.SUCCESS, 3)
+
+
+def out_of_disk(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_job_that_ends_by_itself_is_no_fault(stack: Stack) -> None:

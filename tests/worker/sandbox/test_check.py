@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from docker_engine import IMAGE
 
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.settings import InvalidSetting
+from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.sandbox import check
 from worker_vm.worker.sandbox.check import check_sandbox
 from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, Ending, Sandbox
@@ -54,3 +56,19 @@ def test_a_stopping_worker_ends_the_check(tmp_path: Path, monkeypatch: pytest.Mo
     stopping = threading.Event()
     threading.Timer(0.2, stopping.set).start()
     check_sandbox(Slow(), PROCESS, WorkFolder(tmp_path / "work"), stopping)  # type: ignore[arg-type]
+
+
+class Interruptible(NotFound):
+    """A sandbox that would stop a command whose attempt is interrupted."""
+
+    def run(self, command: Command, attempt: Attempt, *_: object) -> Ending:  # type: ignore[override]
+        assert attempt.interruption is None
+        return super().run(command)
+
+
+def test_the_check_has_time_on_a_machine_that_has_slept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The boot clock is then ahead of the monotonic clock, by more than the check may take."""
+    slept = time.monotonic() + 10 * check.CHECK_SECONDS
+    monkeypatch.setattr("worker_vm.worker.attempt.boot_seconds", lambda: slept)
+    monkeypatch.setattr(check, "boot_seconds", lambda: slept, raising=False)
+    check_sandbox(Interruptible(), CONTAINER, WorkFolder(tmp_path / "work"), threading.Event())  # type: ignore[arg-type]

@@ -63,6 +63,13 @@ class MachineFaults:
     def note(self, fault: MachineFault) -> None:
         self._last = str(fault), self._clock() + PAUSE_SECONDS
 
+    def note_cause(self, error: BaseException) -> None:
+        """Note the fault if one caused the error."""
+        try:
+            raise_if_machine_fault(error)
+        except MachineFault as fault:
+            self.note(fault)
+
     @property
     def current(self) -> str | None:
         """The fault, as a sentence, while the worker must not take jobs."""

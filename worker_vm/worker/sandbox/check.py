@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from contextlib import closing
 
+from cloud_executor.clock import boot_seconds
 from cloud_executor.errors import Unavailable
 from cloud_executor.model.job import Job
 from cloud_executor.model.pool import WorkerPool
@@ -21,7 +21,7 @@ CHECK_SECONDS = 1800.0
 
 def check_sandbox(sandbox: Sandbox, pool: WorkerPool, work: WorkFolder, stopping: threading.Event) -> None:
     """Start a command that does nothing. Raises InvalidSetting, and Unavailable if the sandbox does not work."""
-    attempt = Attempt(Job(hash="check", create_time="", secret=""), CHECK_SECONDS, time.monotonic())
+    attempt = Attempt(Job(hash="check", create_time="", secret=""), CHECK_SECONDS, boot_seconds())
 
     def interrupt_when_stopping() -> None:
         stopping.wait()

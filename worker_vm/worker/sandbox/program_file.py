@@ -48,7 +48,7 @@ class ProgramFile:
 
     @property
     def has_windows_line_ends(self) -> bool:
-        """Whether this is a text whose first line ends with CR LF."""
+        """Whether this is a text file whose first line ends with CR LF."""
         line, end, _ = self._head.partition(b"\n")
         return bool(end) and line.endswith(b"\r") and b"\0" not in self._head
 
