@@ -162,7 +162,7 @@ def test_a_lost_attempt_that_cannot_be_recorded_ends_with_its_lease(
     impatient(monkeypatch)
 
     class Unrecorded(Attempts):
-        def abandon(self, job_hash: str, attempt: int, cause: str) -> None:
+        def abandon(self, job_hash: str, attempt: int, cause: str, blame: float = 1.0) -> None:
             raise Unavailable
 
     jobs = stack.jobs_with(Unrecorded)
