@@ -116,6 +116,19 @@ class JobPage(msgspec.Struct, frozen=True):
     """An opaque token for the next page; None on the last page."""
 
 
+class JobWatch(Protocol):
+    """Notices changes of the status and the output number of one job, from the moment that it is opened."""
+
+    def wait(self, seconds: float) -> None:
+        """Return once the job may have changed since the last `wait`, after `seconds`, or once `stop` is called.
+
+        A change by a process that dies before it can tell is not noticed.
+        """
+
+    def stop(self) -> None:
+        """End the current `wait` and all later ones at once. Any thread or signal handler can call it."""
+
+
 class JobStore(Protocol):
     """Jobs by hash, the segments of their output, and worker records. A hash can be any string."""
 
@@ -124,6 +137,9 @@ class JobStore(Protocol):
 
     def require(self, job_hash: str) -> None:
         """Raises JobNotFound. The result can be cached for a minute: only an operator deletes jobs."""
+
+    def watch(self, job_hash: str) -> AbstractContextManager[JobWatch]:
+        """Watch a job, which need not exist. One thread can wait."""
 
     def transact(self, job_hash: str, change: JobChange, *, durable: bool = True) -> Job | None:
         """Apply `change` to the job, atomically with respect to all other writers. Returns the job as stored afterward.

@@ -78,9 +78,10 @@ def _blob_routes() -> Routes:
 
 def _executor_routes() -> Routes:
     from functions.executor.routes import ExecutorRoutes
+    from functions.transport.waits import WAITS
 
     jobs = _jobs()
-    return ExecutorRoutes(jobs.clients, jobs.external_workers, _settings.nonce, _settings.pools)
+    return ExecutorRoutes(jobs.clients, jobs.external_workers, _settings.nonce, _settings.pools, WAITS)
 
 
 def _sweep_route() -> Routes:

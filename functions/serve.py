@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -27,6 +28,8 @@ from cloud_executor.errors import CloudExecutorError
 from cloud_executor.model.mime import mime_type
 from cloud_executor.private_process import forbid_inspection
 from cloud_executor.stop_signals import reset_signals
+from functions.transport.waits import THREADS as THREADS_VARIABLE
+from functions.transport.waits import WAITS
 
 LONGEST_REQUEST_LINE = 128 * 1024
 """Longest request line, in bytes. The parser copies the line for each piece that arrives, so it must be bounded."""
@@ -78,6 +81,15 @@ class Server(BaseApplication):
 class FairWorker(ThreadWorker):
     """gunicorn's threaded worker, tuned for clients that send many requests on few connections."""
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End the waiting requests at once, so that the process can stop."""
+        super().handle_exit(sig, frame)
+        WAITS.stop()
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        WAITS.stop()
+        super().handle_quit(sig, frame)
+
     def accept(self, listener: socket.socket) -> None:
         """Let a process with fewer connections accept the next one.
 
@@ -126,6 +138,7 @@ def main(host: str, port: int, fd: int | None, workers: int) -> None:
     reset_signals()
     forbid_inspection()
     allowed = os.environ.get("EXECUTOR_ALLOWED_HOSTS")
+    os.environ[THREADS_VARIABLE] = str(THREADS)
     os.environ["EXECUTOR_ALLOWED_HOSTS"] = host if not allowed else f"{allowed},{host}"
     try:
         application = functions_framework.create_app("api", str(Path(__file__).with_name("main.py")))

@@ -39,6 +39,11 @@ MAX_ARTIFACTS = 10_000
 MAX_ARTIFACT_NAME = 512
 """Maximum length of an artifact's name and hash, in characters."""
 
+LONGEST_WAIT_SECONDS = 25
+"""Longest time that a request may wait, in seconds: less than the usual timeouts of clients and proxies."""
+
+_SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?", re.ASCII)
+
 _PARSE_INT = re.compile(r"\s*([+-]?[0-9]{1,18})")
 
 
@@ -89,6 +94,28 @@ def switch(name: str, text: str | None) -> bool:
     if text == "true":
         return True
     raise Invalid(f"{name} must be true or false.")
+
+
+def wait_seconds(text: str | None) -> float | None:
+    """The time that a request may wait; None if it does not ask to wait. Raises Invalid."""
+    if not text:
+        return None
+    if not _SECONDS.fullmatch(text) or float(text) > LONGEST_WAIT_SECONDS:
+        raise Invalid(f"wait must be a number of seconds from 0 to {LONGEST_WAIT_SECONDS}.")
+    return float(text)
+
+
+def known_output_number(query: Mapping[str, str]) -> tuple[int | None, ...]:
+    """The output number that the client knows, which can be None; empty if it names none. Raises Invalid."""
+    text = query.get("outputNumber")
+    if not text:
+        return ()
+    if text == "null":
+        return (None,)
+    number = bound(text)
+    if number is None or str(number) != text:
+        raise Invalid("outputNumber must be a whole number or null.")
+    return (number,)
 
 
 def page_limit(text: str | None, largest: int) -> int | None:

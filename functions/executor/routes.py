@@ -15,6 +15,7 @@ from flask import Request, Response
 from cloud_executor.errors import Forbidden, UnsupportedMediaType
 from cloud_executor.jobs.clients import JobClients
 from cloud_executor.jobs.external_workers import ExternalWorkers
+from cloud_executor.jobs.waits import Waits
 from cloud_executor.json_logging import logged_with
 from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.model.pool import WorkerPool
@@ -46,6 +47,7 @@ class ExecutorRoutes:
     nonce: str | None
     shown_pools: Sequence[WorkerPool]
     """Pools that the list of workers shows even while they have no workers."""
+    waits: Waits
 
     def respond(self, request: Request, target: Target) -> Response | None:
         """None if the path is not below `/rest/executor`. Errors become responses here and get the same header."""
@@ -64,7 +66,7 @@ class ExecutorRoutes:
     def _route(self, request: Request, target: Target, rest: tuple[str, ...]) -> Response:
         match request.method, rest:
             case "GET" | "HEAD", ("info", job_hash):
-                return _json(self.clients.get(decoded(job_hash)).document())
+                return self._info(decoded(job_hash), target.query)
             case "GET" | "HEAD", ():
                 return self._list(target.query)
             case "POST", ("create", job_hash):
@@ -89,6 +91,20 @@ class ExecutorRoutes:
             case "POST", ("worker",):
                 return self._check_in(json_fields(request))
         raise no_such_route(request.environ, target)
+
+    def _info(self, job_hash: str, query: Mapping[str, str]) -> Response:
+        seconds = executor_fields.wait_seconds(query.get("wait"))
+        if seconds is None:
+            return _json(self.clients.get(job_hash).document())
+        known_status, known_number = query.get("status"), executor_fields.known_output_number(query)
+
+        def is_news(first: Job, job: Job) -> bool:
+            status = known_status or first.status
+            number = known_number[0] if known_number else first.output_number
+            return job.finished or (job.status, job.output_number) != (status, number)
+
+        job, waits = self.waits.until(self.clients.store, job_hash, seconds, is_news)
+        return _json(job.document(), [_granted(seconds if waits else 0)])
 
     def _create(
         self, job_hash: str, fields: Mapping[str, object], trace: str | None, query: Mapping[str, str]
@@ -123,8 +139,18 @@ class ExecutorRoutes:
 
     def _output(self, job_hash: str, query: Mapping[str, str]) -> Response:
         start, end = executor_fields.bound(query.get("start")), executor_fields.bound(query.get("end"))
+        seconds = executor_fields.wait_seconds(query.get("wait"))
+        headers = []
+        if seconds is not None:
+
+            def has_output(_: Job, job: Job) -> bool:
+                number = job.output_number
+                return job.finished or (number is not None and (start is None or number >= start))
+
+            _, waits = self.waits.until(self.clients.store, job_hash, seconds, has_output)
+            headers.append(_granted(seconds if waits else 0))
         segments = self.clients.output(job_hash, start, end)
-        return responses.json_stream(b"[", map(_segment, segments), b"]", responses.EXECUTOR_JSON)
+        return responses.json_stream(b"[", map(_segment, segments), b"]", responses.EXECUTOR_JSON, headers)
 
     def _workers(self) -> Response:
         pools = map(self._pool_entry, self.shown_pools)
@@ -169,8 +195,13 @@ def _worker(worker: WorkerRecord, jobs: Sequence[Job]) -> dict[str, object]:
     return entry
 
 
-def _json(document: Mapping[str, object]) -> Response:
-    return responses.response(msgspec.json.encode(document), responses.EXECUTOR_JSON)
+def _json(document: Mapping[str, object], headers: Sequence[responses.Header] = ()) -> Response:
+    return responses.response(msgspec.json.encode(document), responses.EXECUTOR_JSON, headers=headers)
+
+
+def _granted(seconds: float) -> responses.Header:
+    """Tells a client that the server waits, so that the client need not pause between requests."""
+    return "X-Executor-Wait", f"{seconds:g}"
 
 
 def _member(job: Job) -> bytes:

@@ -66,6 +66,11 @@ class SqliteDatabase:
             after_in_child=lambda: _call(child()),
         )
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the file."""
+        return self._path.parent
+
     def _set_up(self) -> None:
         self._idle: list[sqlite3.Connection] = []
         self._writer: sqlite3.Connection | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from typing import Protocol
 
@@ -26,13 +26,15 @@ from cloud_executor.backends.job_records import (
     read_jobs,
     segment_numbers,
 )
+from cloud_executor.backends.os_errors import os_errors
 from cloud_executor.backends.sqlite.database import SqliteDatabase, Value
 from cloud_executor.backends.sqlite.schema import encode_time
+from cloud_executor.backends.sqlite.wake import Listener, WakeFolder
 from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.model.transitions import message_lost_at, record_publish
 from cloud_executor.model.worker import WorkerRecord
-from cloud_executor.ports import JobChange, JobNotFound, JobPage
+from cloud_executor.ports import JobChange, JobNotFound, JobPage, JobWatch
 
 OUTPUT_BYTES_PER_READ = 1 << 20
 """Amount of output after which a read ends, in bytes: a segment can be a few bytes or several megabytes."""
@@ -59,6 +61,8 @@ class SqliteJobStore:
     def __init__(self, database: SqliteDatabase, outbox: Outbox | None = None) -> None:
         self._database = database
         self._outbox = outbox
+        # Usually empty, so that a change costs little: only waiting requests have pipes in it.
+        self._wake = WakeFolder(database.folder / "wake" / "jobs")
 
     def get(self, job_hash: str) -> Job:
         job = self._database.read(lambda connection: _find(connection, job_hash))
@@ -69,15 +73,26 @@ class SqliteJobStore:
     def require(self, job_hash: str) -> None:
         self.get(job_hash)
 
+    @contextmanager
+    def watch(self, job_hash: str) -> Iterator[JobWatch]:
+        with os_errors():
+            listener = self._wake.listen(job_hash)
+        try:
+            yield _Watch(listener)
+        finally:
+            listener.close()
+
     def transact(self, job_hash: str, change: JobChange, *, durable: bool = True) -> Job | None:
         published_to: list[str] = []
 
-        def work(connection: sqlite3.Connection) -> Job | None:
+        def work(connection: sqlite3.Connection) -> tuple[Job | None, bool]:
             return _transact(
                 connection, job_hash, lambda stored: self._publish(connection, change(stored), published_to)
             )
 
-        job = self._database.write(work, durable=durable)
+        job, is_news = self._database.write(work, durable=durable)
+        if is_news:
+            self._call_watches(job_hash)
         if self._outbox is not None:
             for pool in published_to:
                 self._outbox.call(pool)
@@ -131,11 +146,14 @@ class SqliteJobStore:
         check_segment_number(segment.number)
         row = (encode_string(segment.job_hash), segment.number, encode_string(segment.output))
 
-        def work(connection: sqlite3.Connection) -> Job | None:
+        def work(connection: sqlite3.Connection) -> tuple[Job | None, bool]:
             connection.execute("INSERT OR REPLACE INTO output (job_hash, number, text) VALUES (?, ?, ?)", row)
             return _transact(connection, segment.job_hash, change)
 
-        return self._database.write(work)
+        job, is_news = self._database.write(work)
+        if is_news:
+            self._call_watches(segment.job_hash)
+        return job
 
     def output(self, job_hash: str, start: int | None = None, end: int | None = None) -> Iterator[OutputSegment]:
         numbers = segment_numbers(start, end)
@@ -180,6 +198,11 @@ class SqliteJobStore:
         )
         return deleted > 0
 
+    def _call_watches(self, job_hash: str) -> None:
+        # The change is stored: at worst, waiting requests notice it when their time is up.
+        with suppress(OSError):
+            self._wake.call(job_hash)
+
     def _select(self, conditions: Sequence[str], values: Sequence[Value], order: str, limit: int) -> tuple[Job, ...]:
         return self._read(conditions, values, order, limit)[0]
 
@@ -213,16 +236,36 @@ class SqliteJobStore:
         return self._database.read(work)
 
 
+class _Watch:
+    """A JobWatch that hears the calls of the processes that change the job."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._stopped = False
+
+    def wait(self, seconds: float) -> None:
+        if not self._stopped:
+            self._listener.wait(seconds)
+            # The caller reads the job after this.
+            self._listener.clear()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._listener.call()
+
+
 def _find(connection: sqlite3.Connection, job_hash: str) -> Job | None:
     row = connection.execute("SELECT body FROM jobs WHERE hash = ?", (encode_string(job_hash),)).fetchone()
     return None if row is None else decode_record(JOB, row[0])
 
 
-def _transact(connection: sqlite3.Connection, job_hash: str, change: JobChange) -> Job | None:
+def _transact(connection: sqlite3.Connection, job_hash: str, change: JobChange) -> tuple[Job | None, bool]:
+    """The job as it is stored then, and whether watches have to notice the change."""
     stored = _find(connection, job_hash)
     changed = change(stored)
     if changed is None:
-        return stored
+        return stored, False
+    is_news = stored is None or (stored.status, stored.output_number) != (changed.status, changed.output_number)
     columns = _columns(changed)
     if stored is None:
         names = ", ".join(columns)
@@ -232,11 +275,11 @@ def _transact(connection: sqlite3.Connection, job_hash: str, change: JobChange) 
         before = _columns(stored)
         columns = {name: value for name, value in columns.items() if value != before[name]}
         if not columns:
-            return changed
+            return changed, False
         assignments = ", ".join(f"{name} = ?" for name in columns)
         statement = f"UPDATE jobs SET {assignments} WHERE hash = ?"  # noqa: S608 - as above
     connection.execute(statement, (*columns.values(), encode_string(job_hash)))
-    return changed
+    return changed, is_news
 
 
 def _columns(job: Job) -> dict[str, Value]:

@@ -16,7 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -60,7 +60,7 @@ from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.model.transitions import record_publish
 from cloud_executor.model.worker import WorkerRecord
-from cloud_executor.ports import JobChange, JobNotFound, JobPage
+from cloud_executor.ports import JobChange, JobNotFound, JobPage, JobWatch
 
 CALL_SECONDS = 10.0
 """Timeout of a call, including its retries, in seconds."""
@@ -96,6 +96,10 @@ KNOWN_SECONDS = 60.0
 
 JOBS_KNOWN = 10_000
 """Number of jobs that are remembered to exist."""
+
+FIRST_LOOK_SECONDS = 1.0
+LONGEST_LOOK_SECONDS = 5.0
+"""Shortest and longest interval between the reads of a job that a request watches, in seconds."""
 
 _TRANSIENT = (exceptions.ServiceUnavailable, exceptions.InternalServerError, exceptions.DeadlineExceeded)
 """Errors after which a call is retried, although it can have taken effect."""
@@ -154,6 +158,11 @@ class FirestoreJobStore:
             seen_at = self._known.get(document_key(job_hash))
         if seen_at is None or time.monotonic() - seen_at > KNOWN_SECONDS:
             self.get(job_hash)
+
+    @contextmanager
+    def watch(self, job_hash: str) -> Iterator[JobWatch]:
+        """The watch hears of nothing: it returns at intervals, and its owner then reads the job."""
+        yield _Watch()
 
     def transact(self, job_hash: str, change: JobChange, *, durable: bool = True) -> Job | None:
         """All changes are durable."""
@@ -364,6 +373,20 @@ class FirestoreJobStore:
         with self._lock:
             remembered, version = self._versions.pop(job.hash, (None, None))
         return version if remembered == job else None
+
+
+class _Watch:
+    """A JobWatch that makes its owner read the job once a second at first, and then less often."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+        self._intervals = delays(FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS, factor=1.5)
+
+    def wait(self, seconds: float) -> None:
+        self._stopped.wait(min(seconds, next(self._intervals)))
+
+    def stop(self) -> None:
+        self._stopped.set()
 
 
 def _snapshots(query: Any) -> list[Any]:  # noqa: ANN401 - the library's types are incomplete
