@@ -38,11 +38,13 @@ class JobClients:
         *,
         trace: str | None = None,
         rerun: bool = False,
+        name: str | None = None,
+        tags: tuple[str, ...] = (),
     ) -> tuple[Job, bool]:
         """Create a job, unless it exists and was not canceled. The job, and whether this call created it.
 
-        A `rerun` also creates a finished job again, with its old labels if none are given. It raises JobRuns for a
-        running job.
+        A `rerun` also creates a finished job again, with its old labels, name, and tags if none are given. It raises
+        JobRuns for a running job.
 
         The job has the secret itself if this call created it, otherwise only the hash. Only the caller that created the
         job may learn its secret. Two simultaneous calls create one job. `trace` is the request's trace id, which a new
@@ -69,6 +71,8 @@ class JobClients:
                 now=now,
                 trace=trace,
                 rerun=rerun,
+                name=name,
+                tags=tags,
             )
 
         try:

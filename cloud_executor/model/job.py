@@ -91,6 +91,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     status: str = Status.CREATED
     labels: tuple[str, ...] = ()
     """Labels that a worker must offer to run the job."""
+    name: str | None = None
+    """Name that its owner gave the job."""
+    tags: tuple[str, ...] = ()
+    """Strings by which its owner finds the job."""
     result_hashes: dict[str, str] | None = None
     """Artifact name -> blob hash; None until there are results."""
     result_super_set: str | None = None
@@ -181,6 +185,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
         if self.error is not None:
             document["error"] = self.error
         # WebGME's documents lack the following fields; each is present once it has a value.
+        if self.name is not None:
+            document["name"] = self.name
+        if self.tags:
+            document["tags"] = self.tags
         if self.status == Status.CREATED and self.pool is None:
             document["waitingFor"] = self.labels
         if self.attempt:

@@ -47,11 +47,13 @@ def create(
     now: datetime,
     trace: str | None = None,
     rerun: bool = False,
+    name: str | None = None,
+    tags: tuple[str, ...] = (),
 ) -> Job | None:
     """Make a new job, or replace a canceled one, or, for a `rerun`, any finished one; None if the job stays as it is.
 
     `pools` are the pools that have all labels, in order of preference. The results and logs of a job that runs again
-    stay in its document until its next outcome.
+    stay in its document until its next outcome, and it keeps its name and its tags if none are given.
 
     Raises OutputRemains if the old job's output has to be cleared first, and JobRuns for a rerun of a running job.
     """
@@ -61,18 +63,21 @@ def create(
         return None
     if stored is not None and stored.output_number is not None:
         raise OutputRemains
+    old = stored if rerun else None
     return Job(
         hash=job_hash,
         create_time=iso_time(now),
         secret=secret,
         user_id=user_id,
         labels=labels,
+        name=name if name is not None or old is None else old.name,
+        tags=tags if tags or old is None else old.tags,
         pool=pools[0] if pools else None,
         later_pools=pools[1:],
         # The attempt count continues, so that a worker of the old job cannot write to the new one.
         attempt=stored.attempt if stored is not None else 0,
-        result_hashes=stored.result_hashes if rerun and stored is not None else None,
-        logs=stored.logs if rerun and stored is not None else None,
+        result_hashes=old.result_hashes if old is not None else None,
+        logs=old.logs if old is not None else None,
         trace=trace,
     )
 

@@ -31,7 +31,7 @@ MAX_STRING = 256
 MAX_JOB_ID = 1024
 """Maximum length of a job's id in UTF-8, in bytes; a key in Firestore may have 1,500."""
 MAX_LABELS = 64
-"""Maximum number of labels of a job or a worker."""
+"""Maximum number of labels of a job or a worker, and of tags of a job."""
 MAX_RUNNING_JOBS = 1000
 """Maximum number of jobs that a worker may report as running."""
 MAX_ARTIFACTS = 10_000
@@ -49,6 +49,14 @@ _PARSE_INT = re.compile(r"\s*([+-]?[0-9]{1,18})")
 
 def labels(fields: Fields) -> tuple[str, ...]:
     return _given(fields).optional("labels", _labels) or ()
+
+
+def name(fields: Fields) -> str | None:
+    return _given(fields).optional("name", _storable_string)
+
+
+def tags(fields: Fields) -> tuple[str, ...]:
+    return _given(fields).optional("tags", _labels) or ()
 
 
 def job_update(fields: Fields) -> JobUpdate:

@@ -110,7 +110,14 @@ class ExecutorRoutes:
         self, job_hash: str, fields: Mapping[str, object], trace: str | None, query: Mapping[str, str]
     ) -> Response:
         rerun = executor_fields.switch("rerun", query.get("rerun"))
-        job, created = self.clients.create(job_hash, executor_fields.labels(fields), trace=trace, rerun=rerun)
+        job, created = self.clients.create(
+            job_hash,
+            executor_fields.labels(fields),
+            trace=trace,
+            rerun=rerun,
+            name=executor_fields.name(fields),
+            tags=executor_fields.tags(fields),
+        )
         return _json({**job.document(), "secret": job.secret} if created else job.document())
 
     def _cancel(self, job_hash: str, request: Request) -> Response:

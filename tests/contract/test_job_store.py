@@ -150,6 +150,8 @@ def test_every_field_is_kept(job_store: JobStore) -> None:
         user_id="someone",
         status="any string",
         labels=("gpu", "big"),
+        name="a name",
+        tags=("sweep", "b"),
         result_hashes={"all": "1" * 40, "": "2" * 40},
         result_super_set="4" * 40,
         start_time="2026-01-31T12:00:01.000Z",

@@ -4,42 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from urllib.parse import quote
 
 import pytest
-from http_server import Response, Server, StartServer, until
+from http_server import Server, StartServer, until
+from job_requests import NO_WORKER, cancel, create, info, new_id, segments, update
 
-NO_WORKER = {"labels": ["no worker has this"]}
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-def new_id() -> str:
-    return uuid.uuid4().hex
-
-
-def create(server: Server, job: str, body: object = NO_WORKER) -> Any:
-    response = server.post(f"/rest/executor/create/{quote(job, safe='')}", body)
-    assert response.status == 200, response
-    return response.json
-
-
-def info(server: Server, job: str) -> Any:
-    return server.get(f"/rest/executor/info/{quote(job, safe='')}").json
-
-
-def cancel(server: Server, job: str, secret: object) -> Response:
-    return server.post(f"/rest/executor/cancel/{job}", {"secret": secret})
-
-
-def update(server: Server, job: str, **fields: object) -> Response:
-    return server.post(f"/rest/executor/update/{job}", fields)
-
-
-def segments(server: Server, job: str, query: str = "") -> list[Any]:
-    return list(server.get(f"/rest/executor/output/{quote(job, safe='')}{query}").json)
 
 
 @pytest.mark.parametrize(
@@ -412,8 +384,10 @@ def test_a_finished_job_runs_again_on_request(server: Server) -> None:
     create(server, job)
     update(server, job, status="RUNNING", worker="w")
     assert server.post(f"/rest/executor/create/{job}?rerun=true").status == 409
-    update(server, job, status="SUCCESS", worker="w")
+    results = {"all": "0" * 40}
+    update(server, job, status="SUCCESS", worker="w", resultHashes=results)
     again = server.post(f"/rest/executor/create/{job}?rerun=true")
+    assert info(server, job)["resultHashes"] == results
     assert (again.status, again.json["status"], again.json["labels"]) == (200, "CREATED", NO_WORKER["labels"])
     assert again.json["secret"]
     assert server.post(f"/rest/executor/create/{job}?rerun=perhaps").status == 400

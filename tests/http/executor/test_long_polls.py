@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 from http_server import EMBEDDED, PROCESSES, Response, Server, StartServer, until
+from job_requests import create, new_id, update
 from server_processes import processes_below
 
 from functions.serve import THREADS
@@ -22,17 +22,13 @@ LONG_SECONDS = 20
 
 @pytest.fixture
 def job(server: Server) -> str:
-    return create(server)
+    return new_job(server)
 
 
-def create(server: Server) -> str:
-    job = uuid.uuid4().hex
-    assert server.post(f"/rest/executor/create/{job}", {"labels": ["no worker has this"]}).status == 200
+def new_job(server: Server) -> str:
+    job = new_id()
+    create(server, job)
     return job
-
-
-def update(server: Server, job: str, **fields: object) -> None:
-    assert server.post(f"/rest/executor/update/{job}", {"worker": "w", **fields}).text == "OK"
 
 
 def put_output(server: Server, job: str, number: int) -> None:
@@ -60,7 +56,7 @@ def in_background(request: object, *arguments: object) -> Iterator[Future[Respon
 def test_info_returns_when_the_status_changes(server: Server, job: str) -> None:
     started = time.monotonic()
     with in_background(info, server, job, f"wait={LONG_SECONDS}") as response:
-        update(server, job, status="RUNNING")
+        update(server, job, worker="w", status="RUNNING")
         found = response.result()
     assert found.json["status"] == "RUNNING"
     assert found["X-Executor-Wait"] == str(LONG_SECONDS)
@@ -68,7 +64,7 @@ def test_info_returns_when_the_status_changes(server: Server, job: str) -> None:
 
 
 def test_info_returns_when_there_is_output(server: Server, job: str) -> None:
-    update(server, job, status="RUNNING")
+    update(server, job, worker="w", status="RUNNING")
     with in_background(info, server, job, f"wait={LONG_SECONDS}&status=RUNNING&outputNumber=null") as response:
         put_output(server, job, 0)
         assert response.result().json["outputNumber"] == 0
@@ -87,7 +83,7 @@ def test_info_returns_at_once_if_the_client_knows_another_state(server: Server, 
 
 
 def test_requests_for_a_finished_job_return_at_once(server: Server, job: str) -> None:
-    update(server, job, status="SUCCESS")
+    update(server, job, worker="w", status="SUCCESS")
     started = time.monotonic()
     assert info(server, job, f"wait={LONG_SECONDS}&status=SUCCESS").json["status"] == "SUCCESS"
     assert output(server, job, f"start=0&wait={LONG_SECONDS}").json == []
@@ -105,7 +101,7 @@ def test_a_job_that_does_not_change_is_returned_when_the_time_is_up(server: Serv
 
 
 def test_output_returns_when_there_is_more(server: Server, job: str) -> None:
-    update(server, job, status="RUNNING")
+    update(server, job, worker="w", status="RUNNING")
     put_output(server, job, 0)
     assert len(output(server, job, f"start=0&wait={LONG_SECONDS}").json) == 1
     with in_background(output, server, job, f"start=1&wait={LONG_SECONDS}") as response:
@@ -118,14 +114,14 @@ def test_output_returns_when_there_is_more(server: Server, job: str) -> None:
 def test_output_returns_when_the_job_ends(server: Server, job: str) -> None:
     started = time.monotonic()
     with in_background(output, server, job, f"start=0&wait={LONG_SECONDS}") as response:
-        update(server, job, status="FAILED_TO_EXECUTE")
+        update(server, job, worker="w", status="FAILED_TO_EXECUTE")
         assert response.result().json == []
     assert time.monotonic() - started < LONG_SECONDS
 
 
 def test_a_wait_for_an_unknown_job_is_404(server: Server) -> None:
-    assert info(server, uuid.uuid4().hex, "wait=9").status == 404
-    assert output(server, uuid.uuid4().hex, "wait=9").status == 404
+    assert info(server, new_id(), "wait=9").status == 404
+    assert output(server, new_id(), "wait=9").status == 404
 
 
 @pytest.mark.parametrize("wait", ["26", "25.001", "-1", "x", "1e1", "nan", "999999999999", "%C2%B2"])
@@ -142,7 +138,7 @@ def test_an_invalid_known_output_number_is_400(server: Server, job: str, number:
 @EMBEDDED
 def test_half_of_the_threads_wait_and_other_requests_are_answered(start_server: StartServer) -> None:
     server = start_server()
-    job = create(server)
+    job = new_job(server)
     most = PROCESSES * THREADS // 2
     started = time.monotonic()
     with ThreadPoolExecutor(2 * most) as threads:
@@ -150,7 +146,7 @@ def test_half_of_the_threads_wait_and_other_requests_are_answered(start_server: 
         # All threads of a process can be busy for a moment, but not until the end of the waits.
         until(lambda: sum(request.done() for request in waiting) >= most)
         assert info(server, job, "").status == 200
-        update(server, job, status="RUNNING")
+        update(server, job, worker="w", status="RUNNING")
         granted = [request.result()["X-Executor-Wait"] for request in waiting]
     assert granted.count(str(LONG_SECONDS)) <= most
     assert granted.count("0") >= most
@@ -160,7 +156,7 @@ def test_half_of_the_threads_wait_and_other_requests_are_answered(start_server: 
 @EMBEDDED
 def test_a_server_that_stops_ends_the_waits(start_server: StartServer) -> None:
     server = start_server()
-    job = create(server)
+    job = new_job(server)
     processes = processes_below(server.process_id) - {server.process_id}
     with in_background(info, server, job, f"wait={LONG_SECONDS}") as response:
         subprocess.run(["kill", f"-{signal.SIGTERM.value}", str(server.process_id)], check=True)
