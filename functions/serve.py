@@ -8,31 +8,23 @@ from __future__ import annotations
 
 import gc
 import os
-import select
-import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 import functions_framework
 from gunicorn.app.base import BaseApplication
 from gunicorn.http import message
-from gunicorn.workers.gthread import ThreadWorker
 from werkzeug.test import Client
 
 from cloud_executor.errors import CloudExecutorError
 from cloud_executor.model.mime import mime_type
 from cloud_executor.private_process import forbid_inspection
 from cloud_executor.stop_signals import reset_signals
+from functions.fair_worker import LONGEST_REQUEST_LINE, THREADS, FairWorker
 from functions.transport.waits import THREADS as THREADS_VARIABLE
-from functions.transport.waits import WAITS
-
-LONGEST_REQUEST_LINE = 128 * 1024
-"""Longest request line, in bytes. The parser copies the line for each piece that arrives, so it must be bounded."""
 
 # The upper limit of the option, otherwise 8 KiB.
 message.MAX_REQUEST_LINE = LONGEST_REQUEST_LINE  # type: ignore[misc]
@@ -49,18 +41,6 @@ STOP_SECONDS = 2
 PROCESSES = (os.cpu_count() or 1) + 1
 """Number of processes: one more than cores, because the threads of a process often wait for each other."""
 
-THREADS = 16
-"""Number of threads per process."""
-
-ACCEPT_DELAY_SECONDS = 0.0002
-"""Delay before a process accepts a connection, per connection that it already has, in seconds."""
-
-LONGEST_ACCEPT_DELAY_SECONDS = 0.002
-"""Upper limit of the delay before a process accepts a connection, in seconds."""
-
-LINGER_MILLISECONDS = 1
-"""Time that a thread with no other work waits for the next request on its connection, in milliseconds."""
-
 
 class Server(BaseApplication):
     """gunicorn, configured by these options instead of its command line."""
@@ -76,47 +56,6 @@ class Server(BaseApplication):
 
     def load(self) -> Callable[..., Any]:
         return self._application
-
-
-class FairWorker(ThreadWorker):
-    """gunicorn's threaded worker, tuned for clients that send many requests on few connections."""
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End the waiting requests at once, so that the process can stop."""
-        super().handle_exit(sig, frame)
-        WAITS.stop()
-
-    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        WAITS.stop()
-        super().handle_quit(sig, frame)
-
-    def accept(self, listener: socket.socket) -> None:
-        """Let a process with fewer connections accept the next one.
-
-        Otherwise the process that wakes first accepts nearly a whole burst of connections and keeps them, so one core
-        does the work of two.
-        """
-        time.sleep(min(self.nr_conns * ACCEPT_DELAY_SECONDS, LONGEST_ACCEPT_DELAY_SECONDS))
-        super().accept(listener)
-
-    def handle(self, conn: Any) -> bool:  # noqa: ANN401 - gunicorn has no types
-        """Keep serving a connection whose next request arrives at once.
-
-        Passing the connection to the poller and back takes as long as serving a request.
-        """
-        reusable = super().handle(conn)
-        while reusable is True and self._next_request_arrives(conn):
-            reusable = super().handle(conn)
-        return reusable
-
-    def _next_request_arrives(self, conn: Any) -> bool:  # noqa: ANN401 - gunicorn has no types
-        if not self.alive or self.tpool._work_queue.qsize():
-            return False
-        if conn.parser.unreader.buf.getvalue():
-            return True
-        readable = select.poll()
-        readable.register(conn.sock, select.POLLIN)
-        return bool(readable.poll(LINGER_MILLISECONDS))
 
 
 def _set_stall_timeout(_: object, request: Any) -> None:  # noqa: ANN401 - gunicorn has no types

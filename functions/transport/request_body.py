@@ -9,6 +9,7 @@ from flask import Request
 
 from cloud_executor.errors import Invalid, TooLarge
 from cloud_executor.model.javascript import parse_json
+from functions.transport.pace import keep_pace
 
 CHUNK_BYTES = 1024 * 1024
 """Largest chunk read at a time, in bytes."""
@@ -24,12 +25,16 @@ MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 
 
 class BrokenUpload(Invalid):
-    """The upload ended early and nothing was stored; send it again."""
+    """The upload ended early or was too slow, and nothing was stored; send it again."""
 
 
 def chunks(request: Request) -> Iterator[bytes]:
-    """The bytes, regardless of the content type. Raises BrokenUpload if they are fewer than the Content-Length."""
+    """The bytes, regardless of the content type.
+
+    Raises BrokenUpload if they are fewer than the Content-Length, or arrive too slowly.
+    """
     stream = request.stream
+    keep_pace(request.environ)
     expected = request.content_length
     received = 0
     while True:
@@ -100,6 +105,7 @@ def is_untyped_object(request: Request) -> bool:
 def discard(request: Request) -> None:
     """Read the rest of the body: many clients read the response only after they have sent the whole body."""
     left = MAX_DISCARDED_BYTES
+    keep_pace(request.environ)
     with suppress(Exception):  # each server has its own errors, and all mean that the client disconnected
         while left > 0 and (chunk := request.stream.read(CHUNK_BYTES)):
             left -= len(chunk)

@@ -11,7 +11,7 @@ from pathlib import Path
 from http_server import EMBEDDED, Server, StartServer, until
 from server_processes import processes_below
 
-from functions.serve import THREADS
+from functions.fair_worker import THREADS
 
 MIB = 1024 * 1024
 

@@ -6,7 +6,7 @@ import time
 
 from http_server import EMBEDDED, Server
 
-from functions.serve import LONGEST_REQUEST_LINE
+from functions.fair_worker import LONGEST_REQUEST_LINE
 
 START, END = b"GET /rest/blob/metadata/x?", b" HTTP/1.1"
 
