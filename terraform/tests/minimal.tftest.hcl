@@ -90,7 +90,7 @@ run "defaults" {
       slots       = 4
       image       = "mirror.gcr.io/library/python:3.12"
       images      = []
-      network     = "bridge"
+      network     = "none"
       maxTimeout  = 86400
       idleMinutes = 10
       minWorkers  = 0

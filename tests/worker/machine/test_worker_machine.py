@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -91,6 +92,15 @@ def test_the_worker_gets_its_variables_and_enough_time_to_stop(files: dict[str, 
     assert unit_command(files, "ExecStop")[-3:] == ["-t", "25", "cloud-executor-worker"]
     assert "EXECUTOR_STOP_SECONDS=20" in unit_command(files, "ExecStart"), "the worker must stop before it is killed"
     assert unit_command(files, "TimeoutStopSec") == ["30"]
+
+
+def test_memory_shortage_ends_jobs_before_the_worker(files: dict[str, str]) -> None:
+    command = unit_command(files, "ExecStart")
+    assert command[command.index("--oom-score-adj") + 1] == "-900"
+
+
+def test_containers_of_jobs_cannot_connect_to_each_other(files: dict[str, str]) -> None:
+    assert json.loads(files["/etc/docker/daemon.json"])["icc"] is False
 
 
 def test_jobs_can_run_their_own_programs(files: dict[str, str], tmp_path: Path) -> None:
