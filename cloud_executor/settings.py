@@ -30,6 +30,9 @@ _RENAMED = {"EXECUTOR_QUEUE": "EXECUTOR_JOBS", "EXECUTOR_MAX_LOSSES": "EXECUTOR_
 PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
 """Variable that names the project for Google's own libraries too; `EXECUTOR_PROJECT` takes precedence."""
 
+NONCES = ("EXECUTOR_NONCE", "EXECUTOR_WORKER_NONCE")
+"""Variables with the secrets of requests. Only the server needs them."""
+
 SHORT_NONCE = 16
 """Length of a nonce, in characters, below which guessing it may succeed."""
 
@@ -188,6 +191,15 @@ class Settings:
     nonce: str | None = _setting(
         None, str, "a string", "Shared secret that every request to the executor API must carry.", secret=True
     )
+    worker_nonce: str | None = _setting(
+        None,
+        str,
+        "a string",
+        "Shared secret that the requests of external workers must carry: `POST worker`, `update`, and `output`. It "
+        "gives no other right, except to read a job, and `EXECUTOR_NONCE` does not replace it.",
+        shown_default="`EXECUTOR_NONCE`",
+        secret=True,
+    )
     allowed_hosts: frozenset[str] = _setting(
         frozenset(),
         _names,
@@ -326,10 +338,11 @@ class Settings:
             wrong = f"{unknown[0]} is not a known setting{_likely_setting(unknown[0], known)}"
             raise InvalidSetting(f"{wrong}. Known settings: {', '.join(sorted(known))}.")
         values: dict[str, Any] = {}
-        if environ.get("EXECUTOR_NONCE") == "":
-            raise InvalidSetting(
-                "EXECUTOR_NONCE is empty, so it would protect nothing: set it to a secret, or unset it for no secret."
-            )
+        for name in NONCES:
+            if environ.get(name) == "":
+                raise InvalidSetting(
+                    f"{name} is empty, so it would protect nothing: set it to a secret, or unset it for no secret."
+                )
         for name, found in known.items():
             text = environ.get(name)
             if not text:
@@ -379,6 +392,11 @@ def _parse_environment(text: str) -> Mapping[str, str]:
 
 def _check(settings: Settings) -> None:
     """Check the settings against each other. Raises InvalidSetting."""
+    if settings.worker_nonce is not None and settings.worker_nonce == settings.nonce:
+        raise InvalidSetting(
+            "EXECUTOR_WORKER_NONCE is the same as EXECUTOR_NONCE, so every client would pass for a worker: set it to "
+            "another secret."
+        )
     if settings.objects != "files" and settings.bucket is None:
         raise InvalidSetting(
             f"EXECUTOR_OBJECTS is {settings.objects}, so EXECUTOR_BUCKET must be set to a bucket name."

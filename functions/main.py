@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
 _settings = Settings.from_env(os.environ)
 configure_logging("functions", _settings.project)
-if _settings.nonce is not None and len(_settings.nonce) < SHORT_NONCE:
-    logging.getLogger(__name__).warning(
-        "EXECUTOR_NONCE has fewer than %d characters, so it may be guessed; use a longer random secret", SHORT_NONCE
-    )
+for _variable, _nonce in (("EXECUTOR_NONCE", _settings.nonce), ("EXECUTOR_WORKER_NONCE", _settings.worker_nonce)):
+    if _nonce is not None and len(_nonce) < SHORT_NONCE:
+        logging.getLogger(__name__).warning(
+            "%s has fewer than %d characters, so it may be guessed; use a longer random secret", _variable, SHORT_NONCE
+        )
 
 
 def blob(request: Request) -> Response:
@@ -77,11 +78,12 @@ def _blob_routes() -> Routes:
 
 
 def _executor_routes() -> Routes:
+    from functions.executor.auth import Credentials
     from functions.executor.routes import ExecutorRoutes
     from functions.transport.waits import WAITS
 
-    jobs = _jobs()
-    return ExecutorRoutes(jobs.clients, jobs.external_workers, _settings.nonce, _settings.pools, WAITS)
+    jobs, credentials = _jobs(), Credentials(_settings.nonce, _settings.worker_nonce)
+    return ExecutorRoutes(jobs.clients, jobs.external_workers, credentials, _settings.pools, WAITS)
 
 
 def _sweep_route() -> Routes:
@@ -100,7 +102,7 @@ _ROUTES: dict[str, tuple[Callable[[], Routes], ...]] = {
 
 @cache
 def _application(entry_point: str) -> Application:
-    origins = OriginPolicy(_settings.allowed_hosts, _settings.allowed_origins, _settings.nonce)
+    origins = OriginPolicy(_settings.allowed_hosts, _settings.allowed_origins, _settings.nonce, _settings.worker_nonce)
     return Application(origins, *(open_routes() for open_routes in _ROUTES[entry_point]))
 
 

@@ -31,7 +31,7 @@ from cloud_executor.composition import create_in_emulators, open_blobs, open_job
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.private_process import forbid_inspection
-from cloud_executor.settings import Settings
+from cloud_executor.settings import NONCES, Settings
 from cloud_executor.stop_signals import set_on_signals
 from local_stack.data_folder import claimed
 from local_stack.dead_letters import DeadLetterReader
@@ -179,7 +179,7 @@ def _services(
             "worker",
             "worker_vm.worker.main",
             ["--pool", pool.name, *arguments],
-            {name: value for name, value in environment.items() if name != "EXECUTOR_NONCE"},  # workers do not use it
+            {name: value for name, value in environment.items() if name not in NONCES},  # workers do not use them
             log_level=log_level,
             longest_pause_seconds=LONGEST_WORKER_PAUSE_SECONDS,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,8 +24,8 @@ MAX_POSITIONS = 1000
 """Maximum number of workers whose polls continue where the previous one stopped."""
 
 
-class _JobOfOurWorkers(Exception):
-    """The report is about a job that only our own workers may change."""
+class _NotTheirJob(Exception):
+    """The report is about a job that only our own workers may change, or that another claim has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class Orders:
 
     jobs_to_start: tuple[str, ...]
     jobs_to_cancel: tuple[str, ...]
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    """Token of each claim, by the hash of the job to start: the worker may send it with its reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class ExternalWorkers:
         canceled = tuple(
             job_hash for job_hash in worker.running_jobs if self._cancel_requested(job_hash, worker.client_id)
         )
-        return Orders(self._claim_for(worker, user_id), canceled)
+        claimed = self._claim_for(worker, user_id)
+        return Orders(tuple(claimed), canceled, claimed)
 
     def update(self, job_hash: str, change: JobUpdate) -> None:
         """Apply a worker's report. Late and repeated reports, and those on jobs of our workers, change nothing.
@@ -87,40 +91,46 @@ class ExternalWorkers:
 
         transact(self.store, job_hash, apply)
 
-    def put_output(self, segment: OutputSegment) -> None:
-        """Store a segment of a job's output, unless it is a job of our workers. Raises JobNotFound."""
+    def put_output(self, segment: OutputSegment, token: str | None = None) -> None:
+        """Store a segment of a job's output, unless another claim, or one of our workers, has the job.
+
+        `token` is that of the worker's claim, if the worker sends it. Raises JobNotFound.
+        """
         now, after, start_by = self.clock(), self.options.clear_output_after, self.lease_clock() + START_WITHIN
 
         def receive(job: Job | None) -> Job:
-            if not self._may_have(existing(job)):
-                raise _JobOfOurWorkers
+            if not self._may_have(existing(job)) or not existing(job).is_claimed_with(token):
+                raise _NotTheirJob
             return transitions.receive_output(existing(job), segment.number, None, now, after, start_by)
 
-        with suppress(_JobOfOurWorkers):
+        with suppress(_NotTheirJob):
             self.store.put_output(segment, receive)
 
-    def _claim_for(self, worker: CheckIn, user_id: str) -> tuple[str, ...]:
-        """Claim waiting jobs for the worker's free slots, oldest first."""
-        claimed: list[str] = []
+    def _claim_for(self, worker: CheckIn, user_id: str) -> dict[str, str]:
+        """Claim waiting jobs for the worker's free slots, oldest first. Returns the token of each claim, by hash."""
+        claimed: dict[str, str] = {}
         offered = frozenset(worker.labels)
         after = self._positions.pop(worker.client_id, None)
         for _ in range(PAGES_PER_POLL):
             if len(claimed) == worker.available_processes:
-                return tuple(claimed)
+                return claimed
             page = self.store.query(status=Status.CREATED, user_id=user_id, after=after)
             for job in page.jobs:
                 if len(claimed) == worker.available_processes:
                     break
-                if self._may_have(job) and offered.issuperset(job.labels) and self._claim(job.hash, worker.client_id):
-                    claimed.append(job.hash)
+                if not self._may_have(job) or not offered.issuperset(job.labels):
+                    continue
+                token = secrets.token_urlsafe()
+                if self._claim(job.hash, worker.client_id, token):
+                    claimed[job.hash] = token
             after = page.next
             if after is None:
-                return tuple(claimed)
+                return claimed
         # The worker's next poll continues here. Each process of the server has positions of its own.
         if len(self._positions) >= MAX_POSITIONS:
             self._positions.clear()
         self._positions[worker.client_id] = str(after)
-        return tuple(claimed)
+        return claimed
 
     def _checks_in(self, client_id: str | None) -> bool:
         return client_id is not None and any(worker.client_id == client_id for worker in self.store.workers())
@@ -129,13 +139,13 @@ class ExternalWorkers:
         """Whether an external worker may get the job and report on it. Jobs of our own workers are theirs alone."""
         return not job.of_own_worker and (job.pool is None or job.pool in self.open_pools)
 
-    def _claim(self, job_hash: str, client_id: str) -> bool:
+    def _claim(self, job_hash: str, client_id: str, token: str) -> bool:
         now = self.lease_clock()
 
         def claim(job: Job) -> Job:
             if not self._may_have(job):
                 raise NotClaimable
-            return transitions.claim(job, client_id, now, None)
+            return transitions.claim(job, client_id, now, None, worker_token=token)
 
         try:
             transact(self.store, job_hash, claim)

@@ -129,6 +129,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     """Part of the lost attempts that does not count against the retries, because the job was probably not the cause."""
     claim_token: str | None = None
     """Token of the claim that began the last attempt: the same claim, made again, is the same attempt."""
+    worker_token: str | None = None
+    """Hash of the token that an external worker got with its claim (`hashed_secret`), for its reports."""
     dead_letters: int = 0
     """Number of messages that the queue gave up on since the last attempt."""
     retries: int | None = None
@@ -164,6 +166,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
         """Whether this is the job's secret. The comparison takes constant time."""
         given = hashed_secret(secret) if self.secret.startswith(_HASHED) else secret
         return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self.secret.encode())
+
+    def is_claimed_with(self, token: str | None) -> bool:
+        """Whether a report with this token belongs to the last claim. WebGME's workers send none."""
+        if token is None or self.worker_token is None:
+            return token is None
+        return hmac.compare_digest(hashed_secret(token), self.worker_token)
 
     def document(self) -> dict[str, object]:
         """The job as the API shows it, without its secret."""
@@ -208,6 +216,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
 
 class JobUpdate(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Fields that an external worker may change. None leaves a field unchanged, so no field can be unset."""
+
+    token: str | None = None
+    """Token of the claim that the report belongs to; None: the worker, such as WebGME's, sends none."""
 
     status: str | None = None
     result_hashes: dict[str, str] | None = None

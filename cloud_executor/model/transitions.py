@@ -18,7 +18,17 @@ from msgspec.structs import replace
 
 from cloud_executor.errors import Forbidden, Invalid
 from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Job, JobRuns, JobUpdate, NotClaimable, Outcome, OutputRemains, StaleAttempt, Status
+from cloud_executor.model.job import (
+    Job,
+    JobRuns,
+    JobUpdate,
+    NotClaimable,
+    Outcome,
+    OutputRemains,
+    StaleAttempt,
+    Status,
+    hashed_secret,
+)
 
 MESSAGE_LIFETIME = timedelta(hours=1)
 """Time after which the first message of a waiting job is published again; it doubles each time. Most jobs wait for a
@@ -128,13 +138,15 @@ def claim(
     lease: timedelta | None,
     pool: str | None = None,
     token: str | None = None,
+    worker_token: str | None = None,
 ) -> Job:
     """Give a waiting job to a worker. `lease` None: an external worker.
 
     `pool` is the pool whose message named the job (None: no message did); a job that has left that pool is not claimed.
     A job whose lease has expired is not claimed either: only the sweep takes it from its worker.
 
-    A worker repeats a claim, with the same `token`, if it does not know whether the claim took effect.
+    A worker repeats a claim, with the same `token`, if it does not know whether the claim took effect. An external
+    worker gets `worker_token` instead, and may send it with its reports.
 
     Raises NotClaimable.
     """
@@ -149,6 +161,7 @@ def claim(
         worker=worker,
         attempt=job.attempt + 1,
         claim_token=token,
+        worker_token=None if worker_token is None else hashed_secret(worker_token),
         start_by=now + START_WITHIN if lease is None else None,
         lease_expires=lease_expires,
         error=None,
@@ -243,12 +256,14 @@ def update(
     """Apply an external worker's report; None if it changes nothing.
 
     A finished job and a job of our own workers stay as they are, and a report from a worker that has lost the job is
-    ignored. `start_by` is when the
-    job is taken back if this is the last that is heard of it; None: the worker checks in.
+    ignored: one with another token, or without one in the name of another worker. `start_by` is when the job is taken
+    back if this is the last that is heard of it; None: the worker checks in.
 
     Raises Invalid if the report starts the job without naming its worker.
     """
-    if job.finished or job.of_own_worker or (change.worker and job.worker and change.worker != job.worker):
+    if job.finished or job.of_own_worker or not job.is_claimed_with(change.token):
+        return None
+    if change.worker and job.worker and change.worker != job.worker:
         return None
     status = change.status or job.status
     if status == Status.RUNNING and not job.running and not (change.worker or job.worker):
@@ -367,6 +382,7 @@ def _wait_again(job: Job) -> Job:
         status=Status.CREATED,
         worker=None,
         start_time=None,
+        worker_token=None,
         lease_expires=None,
         published_at=None,
         publishes=0,

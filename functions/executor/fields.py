@@ -62,6 +62,7 @@ def tags(fields: Fields) -> tuple[str, ...]:
 def job_update(fields: Fields) -> JobUpdate:
     given = _given(fields)
     return JobUpdate(
+        token=claim_token(fields),
         status=given.optional("status", _storable_string),
         result_hashes=given.optional("resultHashes", _result_hashes),
         result_super_set=given.optional("resultSuperSet", _storable_string),
@@ -71,6 +72,11 @@ def job_update(fields: Fields) -> JobUpdate:
         labels=given.optional("labels", _labels),
         output_number=given.optional("outputNumber", whole_number),
     )
+
+
+def claim_token(fields: Fields) -> str | None:
+    """Token of a worker's claim, from the response to its check-in."""
+    return _given(fields).optional("token", _storable_string)
 
 
 def output_segment(job_hash: str, fields: Fields) -> OutputSegment:

@@ -21,7 +21,7 @@ from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.model.worker import WorkerRecord
 from functions.executor import fields as executor_fields
-from functions.executor.auth import check_nonce
+from functions.executor.auth import Credentials
 from functions.transport import responses
 from functions.transport.errors import error_response
 from functions.transport.request_body import MAX_DOCUMENT_BYTES, is_untyped_object, json_fields
@@ -44,7 +44,7 @@ class ExecutorRoutes:
 
     clients: JobClients
     external_workers: ExternalWorkers
-    nonce: str | None
+    credentials: Credentials
     shown_pools: Sequence[WorkerPool]
     """Pools that the list of workers shows even while they have no workers."""
     waits: Waits
@@ -55,7 +55,7 @@ class ExecutorRoutes:
         if rest is None:
             return None
         try:
-            check_nonce(request, self.nonce)
+            self.credentials.check(request, rest)
             response = self._route(request, target, rest)
         except Exception as error:  # the edge of the service: error_response logs internal errors
             with logged_with(job_hash=_job_hash(rest)):
@@ -82,9 +82,9 @@ class ExecutorRoutes:
             case "GET" | "HEAD", ("output", job_hash):
                 return self._output(decoded(job_hash), target.query)
             case "POST", ("output", job_hash):
-                self.external_workers.put_output(
-                    executor_fields.output_segment(decoded(job_hash), json_fields(request, MAX_DOCUMENT_BYTES))
-                )
+                fields = json_fields(request, MAX_DOCUMENT_BYTES)
+                segment = executor_fields.output_segment(decoded(job_hash), fields)
+                self.external_workers.put_output(segment, executor_fields.claim_token(fields))
                 return responses.text("OK")
             case "GET" | "HEAD", ("worker",):
                 return self._workers()
@@ -172,14 +172,15 @@ class ExecutorRoutes:
 
     def _check_in(self, fields: Mapping[str, object]) -> Response:
         orders = self.external_workers.check_in(executor_fields.check_in(fields))
-        return _json(
-            {
-                "jobsToStart": orders.jobs_to_start,
-                "refreshPeriod": self.external_workers.options.refresh_period // timedelta(milliseconds=1),
-                "labelJobs": self.clients.label_jobs(),
-                "jobsToCancel": orders.jobs_to_cancel,
-            }
-        )
+        document: dict[str, object] = {
+            "jobsToStart": orders.jobs_to_start,
+            "refreshPeriod": self.external_workers.options.refresh_period // timedelta(milliseconds=1),
+            "labelJobs": self.clients.label_jobs(),
+            "jobsToCancel": orders.jobs_to_cancel,
+        }
+        if orders.tokens:
+            document["tokens"] = orders.tokens
+        return _json(document)
 
 
 def _job_hash(rest: tuple[str, ...]) -> str | None:

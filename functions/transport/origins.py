@@ -59,14 +59,14 @@ class OriginPolicy:
     """Decides which requests are answered, and what the pages of an origin may read.
 
     `hosts` are the server's names besides those of the loopback interface, and `origins` are the origins of pages that
-    may use it, as in `https://webgme.example.org`; `*` allows all. A page that sends the server's `nonce` has the
-    permission of its user.
+    may use it, as in `https://webgme.example.org`; `*` allows all. A page that sends one of the server's `nonces` has
+    the permission of its user.
     """
 
-    def __init__(self, hosts: Iterable[str], origins: Iterable[str], nonce: str | None) -> None:
+    def __init__(self, hosts: Iterable[str], origins: Iterable[str], *nonces: str | None) -> None:
         self._hosts = frozenset(host.lower().strip("[]") for host in hosts)
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
-        self._nonce = nonce
+        self._nonces = tuple(nonce.encode() for nonce in nonces if nonce is not None)
         self._allows_host = lru_cache(maxsize=1000)(self._host_is_allowed)
 
     def check(self, environ: dict[str, Any]) -> None:
@@ -134,8 +134,8 @@ class OriginPolicy:
             return False
 
     def _has_nonce(self, environ: dict[str, Any]) -> bool:
-        given = environ.get("HTTP_X_EXECUTOR_NONCE", "")
-        return self._nonce is not None and hmac.compare_digest(given.encode("utf-8", "replace"), self._nonce.encode())
+        given = environ.get("HTTP_X_EXECUTOR_NONCE", "").encode("utf-8", "replace")
+        return any(hmac.compare_digest(given, nonce) for nonce in self._nonces)
 
 
 def _server_name(netloc: str) -> tuple[str | None, int | None]:

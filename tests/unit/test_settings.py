@@ -8,7 +8,7 @@ import pytest
 
 from cloud_executor.composition import open_jobs
 from cloud_executor.model.pool import WorkerPool
-from cloud_executor.settings import DEFAULT_POOL, InvalidSetting, Settings
+from cloud_executor.settings import DEFAULT_POOL, NONCES, InvalidSetting, Settings
 
 NAMES = {f"EXECUTOR_{field.name.upper()}" for field in fields(Settings)}
 
@@ -16,7 +16,7 @@ NAMES = {f"EXECUTOR_{field.name.upper()}" for field in fields(Settings)}
 def test_without_variables_everything_has_its_default() -> None:
     assert Settings.from_env({}) == Settings()
     assert Settings.from_env({"PATH": "/bin", "executor_data": "x", "EXECUTOR": "y"}) == Settings()
-    empty = {f"EXECUTOR_{field.name.upper()}": "" for field in fields(Settings) if field.name != "nonce"}
+    empty = {f"EXECUTOR_{field.name.upper()}": "" for field in fields(Settings) if "nonce" not in field.name}
     assert Settings.from_env(empty) == Settings()
 
 
@@ -34,6 +34,7 @@ def test_every_variable_is_read() -> None:
         "EXECUTOR_INLINE_LIMIT": "1000",
         "EXECUTOR_LARGEST_ZIP": "5000",
         "EXECUTOR_NONCE": "hush",
+        "EXECUTOR_WORKER_NONCE": "hushed",
         "EXECUTOR_ALLOWED_HOSTS": "jobs.example.org, *",
         "EXECUTOR_ALLOWED_ORIGINS": "https://webgme.example.org,http://localhost:3000/",
         "EXECUTOR_WORKER_REFRESH_INTERVAL": "1500",
@@ -69,6 +70,7 @@ def test_every_variable_is_read() -> None:
         inline_limit=1000,
         largest_zip=5000,
         nonce="hush",
+        worker_nonce="hushed",
         allowed_hosts=frozenset({"jobs.example.org", "*"}),
         allowed_origins=frozenset({"https://webgme.example.org", "http://localhost:3000/"}),
         worker_refresh_interval=timedelta(milliseconds=1500),
@@ -198,9 +200,15 @@ def test_an_unknown_variable_is_refused_by_name(name: str, hint: str) -> None:
     assert "EXECUTOR_NONCE" in str(caught.value)
 
 
-def test_an_empty_nonce_is_rejected() -> None:
-    with pytest.raises(InvalidSetting, match="EXECUTOR_NONCE is empty"):
-        Settings.from_env({"EXECUTOR_NONCE": ""})
+@pytest.mark.parametrize("name", NONCES)
+def test_an_empty_nonce_is_rejected(name: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"{name} is empty"):
+        Settings.from_env({name: ""})
+
+
+def test_workers_and_clients_must_have_different_secrets() -> None:
+    with pytest.raises(InvalidSetting, match="EXECUTOR_WORKER_NONCE is the same as EXECUTOR_NONCE"):
+        Settings.from_env(dict.fromkeys(NONCES, "hush"))
     assert Settings.from_env({"EXECUTOR_DATA": ""}) == Settings()
 
 

@@ -22,7 +22,8 @@ def check_in(server: Server, client_id: str, free: object = 0, labels: object = 
     body = {"clientId": client_id, "availableProcesses": free, "labels": labels, "runningJobs": running}
     response = server.post("/rest/executor/worker", body)
     assert response.status == 200, response
-    assert response.json.keys() == {"jobsToStart", "refreshPeriod", "labelJobs", "jobsToCancel"}
+    assert response.json.keys() - {"tokens"} == {"jobsToStart", "refreshPeriod", "labelJobs", "jobsToCancel"}
+    assert list(response.json.get("tokens", ())) == response.json["jobsToStart"]
     return response.json
 
 
