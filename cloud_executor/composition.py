@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cloud_executor.blobs.downloads import Downloads
@@ -19,12 +20,13 @@ from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.clients import JobClients
 from cloud_executor.jobs.dead_letters import DeadLetters
 from cloud_executor.jobs.external_workers import ExternalWorkers
+from cloud_executor.jobs.fleet import FleetRequests
 from cloud_executor.jobs.label_jobs import LabelJobs
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.jobs.publisher import Publisher
 from cloud_executor.jobs.sweep import Sweep
 from cloud_executor.model.pool import WorkerPool
-from cloud_executor.ports import JobQueue, JobStore
+from cloud_executor.ports import JobQueue, JobStore, WorkerFleet
 from cloud_executor.settings import InvalidSetting, Settings
 from cloud_executor.time_jumps import TimeJumps
 
@@ -35,6 +37,7 @@ GAPS_PER_LEASE = 6
 """A shorter pause than this share of a lease does not make a worker lose its lease."""
 
 if TYPE_CHECKING:
+    from cloud_executor.backends.google.instance_groups import InstanceGroups
     from cloud_executor.backends.google.pubsub import PubSubJobQueue
 
 
@@ -65,7 +68,7 @@ def open_downloads(settings: Settings, blobs: BlobStore) -> Downloads:
     return Downloads(blobs, background)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Jobs:
     """The use cases of jobs on one job store and queue. Each process uses the ones that it needs."""
 
@@ -78,6 +81,8 @@ class Jobs:
     """Returns a map from labels to hashes of the blobs whose jobs give a worker that label."""
     lease_clock: Clock | None = None
     """The clock by which leases are judged, the same in all processes; None: `clock`."""
+    fleet: WorkerFleet | None = None
+    """Grows the pools when jobs wait; None: others start the workers."""
     time_jumps: TimeJumps = field(default_factory=TimeJumps)
     """Watched by long-running processes: those with a sweep or with leases."""
 
@@ -117,7 +122,11 @@ class Jobs:
 
     @property
     def _publisher(self) -> Publisher:
-        return Publisher(self.store, self.queue, self.clock)
+        return Publisher(self.store, self.queue, self.clock, self._fleet_requests)
+
+    @cached_property
+    def _fleet_requests(self) -> FleetRequests | None:
+        return None if self.fleet is None else FleetRequests(self.fleet, self.store, self.pools)
 
 
 def open_jobs(settings: Settings) -> Jobs:
@@ -135,6 +144,7 @@ def open_jobs(settings: Settings) -> Jobs:
         ),
         label_jobs=LabelJobs(settings.label_jobs).current,
         lease_clock=lease_clock,
+        fleet=open_instance_groups(settings),
         time_jumps=TimeJumps(max(MIN_GAP, settings.lease / GAPS_PER_LEASE)),
     )
 
@@ -159,6 +169,16 @@ def _open_google(settings: Settings) -> tuple[JobStore, JobQueue, Clock]:
     lifetime = None if settings.clear_output_timeout is None else OUTPUT_LIFETIME
     store = FirestoreJobStore(settings.project, settings.firestore_database, lifetime)
     return store, _open_pubsub(settings), store.now
+
+
+def open_instance_groups(settings: Settings) -> InstanceGroups | None:
+    """The instance groups of the worker pools; None if the settings name no region."""
+    if settings.worker_region is None:
+        return None
+    from cloud_executor.backends.google.instance_groups import InstanceGroups
+
+    least = {pool.name: pool.min_workers for pool in settings.worker_pools}
+    return InstanceGroups(settings.project or "", settings.worker_region, settings.topic_prefix, least)
 
 
 def create_in_emulators(settings: Settings, max_deliveries: int) -> JobQueue:

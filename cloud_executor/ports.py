@@ -1,4 +1,4 @@
-"""The three ports: the operations that the use cases need from storage, in domain terms.
+"""The ports: the operations that the use cases need from storage and from the fleet of workers, in domain terms.
 
 Each method is one atomic step, safe for concurrent use by threads and processes. Implementations are in `backends/`;
 one contract suite (`tests/contract/`) runs unchanged against all of them. Implementations translate vendor errors: a
@@ -173,6 +173,9 @@ class JobStore(Protocol):
     def with_lost_message(self, now: datetime, limit: int) -> tuple[Job, ...]:
         """CREATED jobs that were published so long ago that their messages count as lost (`message_lost_at`)."""
 
+    def backlog(self, pool: str, limit: int) -> int:
+        """Number of jobs that wait for the pool or run on its workers, counted up to `limit`."""
+
     def with_expired_output(self, now: datetime, limit: int) -> tuple[Job, ...]:
         """Jobs whose output is due to be cleared."""
 
@@ -237,4 +240,15 @@ class JobQueue(Protocol):
         """Receive up to `slots` of the pool's messages at once; all others stay available to other workers.
 
         The messages of a dead process are redelivered within about a minute.
+        """
+
+
+class WorkerFleet(Protocol):
+    """The workers of the pools, where this program can add some. Workers leave by themselves when they are idle."""
+
+    def ensure(self, pool: str, wanted: int) -> None:
+        """Grow the pool to at least `wanted` workers, or to its maximum if that is less. Never shrinks it.
+
+        The workers start after the call. Repeating a call changes nothing. It is called regularly for every pool, so
+        an implementation can also complete here what an earlier call has begun. Raises Unavailable.
         """

@@ -167,6 +167,14 @@ class Settings:
         "3 to 200 letters, digits, dots, or hyphens, starting with a letter but not goog",
         "Prefix for the names of Pub/Sub topics and subscriptions.",
     )
+    worker_region: str | None = _setting(
+        None,
+        str,
+        "a Google Cloud region",
+        "Region of the worker pools' instance groups and autoscalers, `<EXECUTOR_TOPIC_PREFIX>-<pool>`. A new job then "
+        "requests a machine at once.",
+        shown_default="none; only the autoscalers add machines",
+    )
     longest_job: timedelta = _setting(
         timedelta(days=1),
         _seconds,
@@ -413,6 +421,8 @@ def _check(settings: Settings) -> None:
         raise InvalidSetting("EXECUTOR_S3_ENDPOINT must be a URL that starts with http:// or https://.")
     if settings.jobs == "google" and settings.project is None:
         raise InvalidSetting("EXECUTOR_JOBS is google, so EXECUTOR_PROJECT must be set to a Google Cloud project.")
+    if settings.jobs != "google" and settings.worker_region is not None:
+        raise InvalidSetting("EXECUTOR_WORKER_REGION is set, but EXECUTOR_JOBS is sqlite. Set EXECUTOR_JOBS to google.")
     if settings.jobs == "google" and settings.objects == "files":
         raise InvalidSetting(
             "EXECUTOR_OBJECTS must be gcs or s3, because EXECUTOR_JOBS is google: workers on other machines cannot "

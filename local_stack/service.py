@@ -55,7 +55,9 @@ class Service:
         log_level: int,
         longest_pause_seconds: float,
         file_descriptors: Sequence[int] = (),
+        may_end: bool = False,
     ) -> None:
+        """`may_end`: the process is not restarted after it ends successfully."""
         self._name = name
         self._command = [sys.executable, "-P", str(Path(child.__file__)), str(log_level), module, *arguments]
         self._environment = environment
@@ -66,6 +68,9 @@ class Service:
         self._longest_pause_seconds = longest_pause_seconds
         self._pauses = delays(FIRST_PAUSE_SECONDS, longest_pause_seconds)
         self._restart_at = 0.0
+        self._may_end = may_end
+        self.ended = False
+        """Whether the process ended successfully and will not be restarted."""
 
     @property
     def pid(self) -> int | None:
@@ -88,6 +93,8 @@ class Service:
 
         Raises ServiceNotStarted and ServiceFailed if `starting`, but never later: a job can kill its worker repeatedly.
         """
+        if self.ended:
+            return
         if self._process is None:
             if time.monotonic() >= self._restart_at:
                 self.start()
@@ -96,6 +103,9 @@ class Service:
         if code is None:
             return
         self._clean_up()
+        if self._may_end and code == 0:
+            self.ended = True
+            return
         if starting and code == _NOT_STARTED:
             raise ServiceNotStarted
         if time.monotonic() - self._started >= STABLE_SECONDS:

@@ -2,7 +2,7 @@
 
     executor up          this process: owns the listening socket, does the upkeep, and supervises
       functions.serve    the HTTP server on that socket
-      worker_vm.worker   one worker per pool, unless there are no slots
+      worker_vm.worker   one worker per pool, and further ones with `--slots 0..4` while there are jobs for them
       emulators          with --emulators: Cloud Storage, Firestore, and Pub/Sub
 
 A server or worker that is killed is restarted, and all of them stop if the supervisor ends. If an emulator ends, the
@@ -20,7 +20,9 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import click
@@ -36,6 +38,7 @@ from cloud_executor.stop_signals import set_on_signals
 from local_stack.data_folder import claimed
 from local_stack.dead_letters import DeadLetterReader
 from local_stack.emulated_cloud import emulated_cloud
+from local_stack.fleet import LocalFleet
 from local_stack.listener import Listener, open_listener
 from local_stack.service import Service, ServiceFailed, ServiceNotStarted
 from local_stack.upkeep import Upkeep
@@ -71,6 +74,9 @@ LONGEST_WORKER_PAUSE_SECONDS = 60.0
 WAITING_FOR_WORKERS_SECONDS = 5.0
 """Time, in seconds, after which a message says that the stack waits for containers."""
 
+IDLE = timedelta(minutes=1)
+"""Idle time after which a worker that was started for a job ends, unless its pool has `idleMinutes`."""
+
 STOP_SECONDS = 8.0
 """Time, in seconds, for the processes to stop before they are killed."""
 
@@ -83,7 +89,9 @@ class Options:
     port: int
     data: Path
     slots: int | None
-    """Slots of each worker: 0 for no workers, None for the number in the settings."""
+    """Slots of each pool: 0 for no workers, None for the number in the settings."""
+    least_slots: int | None = None
+    """Slots of each pool while there are no jobs; None: `slots`."""
     emulators: bool
     """Whether to start emulators and use Google's client libraries with them."""
     verbose: bool
@@ -108,13 +116,20 @@ def run_stack(options: Options) -> int:
             settings = Settings.from_env(environment)
         configure_logging("supervisor", settings.project, log_level)
         emulated_queue = create_in_emulators(settings, MAX_DELIVERIES) if _uses_emulators(settings) else None
-        jobs = open_jobs(settings)
-        upkeep = Upkeep(jobs.sweep, BlobUpkeep(open_blobs(settings)))
         pools = () if options.slots == 0 else settings.worker_pools
         environment = {"EXECUTOR_EXTERNAL_WORKERS": str(not pools), **environment}
-        server, workers = _services(options.slots, pools, options.host, listener, environment, log_level)
+        start = _Start(listener, environment, log_level)
+        server = start.server(options.host)
+        least = options.slots if options.least_slots is None else options.least_slots
+        workers = [] if least == 0 else [start.worker(pool.name, least) for pool in pools]
         services = [server, *workers]
-        stack.callback(_stop, services)
+        jobs = open_jobs(settings)
+        fleet: LocalFleet | None = None
+        if options.slots is not None and least is not None and least < options.slots:
+            fleet = LocalFleet(least, options.slots, partial(start.elastic_worker, settings.worker_pools))
+            jobs = replace(jobs, fleet=fleet, pools=[replace(pool, slots=1) for pool in pools])
+        stack.callback(lambda: _stop([*services, *([] if fleet is None else fleet.close())]))
+        upkeep = Upkeep(jobs.sweep, BlobUpkeep(open_blobs(settings)))
         for service in services:
             service.start()
         upkeep.start()
@@ -131,6 +146,8 @@ def run_stack(options: Options) -> int:
                 while not stopping.wait(CHECK_SECONDS):
                     for service in services:
                         service.check(starting=False)
+                    if fleet is not None:
+                        fleet.check()
                     if cloud is not None:
                         cloud.check()
             if sys.stderr.isatty():
@@ -154,37 +171,47 @@ def _stop_signals() -> list[signal.Signals]:
     return [signal.SIGINT, signal.SIGTERM, *hang_up]
 
 
-def _services(
-    slots: int | None,
-    pools: Sequence[WorkerPool],
-    host: str,
-    listener: Listener,
-    environment: Mapping[str, str],
-    log_level: int,
-) -> tuple[Service, list[Service]]:
-    """Return the server and the workers."""
-    descriptor = listener.socket.fileno()
-    server = Service(
-        "server",
-        "functions.serve",
-        ["--host", host, "--fd", str(descriptor)],
-        environment,
-        log_level=log_level,
-        longest_pause_seconds=LONGEST_SERVER_PAUSE_SECONDS,
-        file_descriptors=[descriptor],
-    )
-    arguments = ["--check", "--origin-url", listener.url, *([] if slots is None else ["--slots", str(slots)])]
-    return server, [
-        Service(
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Creates the processes of the stack."""
+
+    listener: Listener
+    environment: Mapping[str, str]
+    log_level: int
+
+    def server(self, host: str) -> Service:
+        descriptor = self.listener.socket.fileno()
+        return Service(
+            "server",
+            "functions.serve",
+            ["--host", host, "--fd", str(descriptor)],
+            self.environment,
+            log_level=self.log_level,
+            longest_pause_seconds=LONGEST_SERVER_PAUSE_SECONDS,
+            file_descriptors=[descriptor],
+        )
+
+    def worker(self, pool: str, slots: int | None, *options: str) -> Service:
+        return Service(
             "worker",
             "worker_vm.worker.main",
-            ["--pool", pool.name, *arguments],
-            {name: value for name, value in environment.items() if name not in NONCES},  # workers do not use them
-            log_level=log_level,
+            [
+                *("--pool", pool, "--check", "--origin-url", self.listener.url),
+                *([] if slots is None else ["--slots", str(slots)]),
+                *options,
+            ],
+            # Workers do not use the nonces.
+            {name: value for name, value in self.environment.items() if name not in NONCES},
+            log_level=self.log_level,
             longest_pause_seconds=LONGEST_WORKER_PAUSE_SECONDS,
+            may_end=bool(options),
         )
-        for pool in pools
-    ]
+
+    def elastic_worker(self, pools: Sequence[WorkerPool], name: str) -> Service:
+        """A worker with one slot that ends when it has been idle for too long."""
+        (idle,) = (pool.idle for pool in pools if pool.name == name)
+        minutes = (IDLE if idle is None else idle) / timedelta(minutes=1)
+        return self.worker(name, 1, "--idle-minutes", str(minutes), "--end-when-idle")
 
 
 def _wait_until_ready(
@@ -225,6 +252,8 @@ def _workers(server: httpx.Client) -> set[str] | None:
 def _ready_line(options: Options, pools: Sequence[WorkerPool], data: Path, url: str) -> str:
     count = sum(options.slots or pool.slots or os.cpu_count() or 1 for pool in pools)
     workers = "no worker" if not count else "1 slot" if count == 1 else f"{count} slots"
+    if options.least_slots is not None and options.least_slots != options.slots:
+        workers = f"{options.least_slots * len(pools)} to {workers}"
     if len(pools) > 1:
         workers += f" in {len(pools)} pools"
     kept = f"emulators, blobs in {data}" if options.emulators else f"data in {data}"

@@ -74,6 +74,11 @@ def awaits_publishing(job: Job) -> bool:
     return job.status == Status.CREATED and job.pool is not None and job.published_at is None
 
 
+def awaits_own_worker(job: Job) -> bool:
+    """Whether the job waits, or runs on one of our workers: with a pool, it is part of that pool's backlog."""
+    return job.status == Status.CREATED or (job.running and job.lease_expires is not None)
+
+
 def lease_end(job: Job) -> datetime | None:
     """Time at which a worker that runs the job has lost it unless it is heard of; None if there is none."""
     return (job.lease_expires or job.start_by) if job.running else None

@@ -12,6 +12,7 @@ import click
 from cloud_executor.cli.interrupt import Interrupted
 from cloud_executor.cli.messages import say, sentence
 from cloud_executor.cli.run import run as run_job
+from cloud_executor.cli.slots_option import SlotRange, SlotsOption
 from cloud_executor.client.client import DEFAULT_URL, Client
 from cloud_executor.errors import CloudExecutorError
 from cloud_executor.installation import install_command
@@ -57,15 +58,16 @@ def executor(context: click.Context) -> None:
 )
 @click.option(
     "--slots",
-    metavar="NUMBER",
-    type=click.IntRange(0),
-    help="Concurrent jobs in each worker pool; 0 for no worker.  [default: the pool's slots or the CPU count]",
+    metavar="NUMBER|MIN..MAX",
+    type=SlotsOption(),
+    help="Concurrent jobs in each worker pool; 0 for no worker. With a range, workers start when jobs wait and end "
+    "when they are idle.  [default: the pool's slots or the CPU count]",
 )
 @click.option(
     "--emulators", is_flag=True, help="Use emulators of Google Cloud's services. Stopping the stack deletes the jobs."
 )
 @click.option("--verbose", is_flag=True, help="Log normal events, not only warnings and errors.")
-def up(host: str, port: int, data: Path, slots: int | None, emulators: bool, verbose: bool) -> int:
+def up(host: str, port: int, data: Path, slots: SlotRange | None, emulators: bool, verbose: bool) -> int:
     """Start the local stack: the server and its workers.
 
     Ctrl-C stops it. Restart it and it resumes where it left off.
@@ -76,7 +78,17 @@ def up(host: str, port: int, data: Path, slots: int | None, emulators: bool, ver
         )
     from local_stack.stack import Options, run_stack
 
-    return run_stack(Options(host=host, port=port, data=data, slots=slots, emulators=emulators, verbose=verbose))
+    return run_stack(
+        Options(
+            host=host,
+            port=port,
+            data=data,
+            slots=None if slots is None else slots.most,
+            least_slots=None if slots is None else slots.least,
+            emulators=emulators,
+            verbose=verbose,
+        )
+    )
 
 
 @executor.command("force-cancel")

@@ -30,6 +30,7 @@ def test_every_variable_is_read() -> None:
         "EXECUTOR_S3_ENDPOINT": "http://localhost:9000",
         "EXECUTOR_FIRESTORE_DATABASE": "my-database",
         "EXECUTOR_TOPIC_PREFIX": "my-topics",
+        "EXECUTOR_WORKER_REGION": "us-central1",
         "EXECUTOR_LONGEST_JOB": "3600",
         "EXECUTOR_INLINE_LIMIT": "1000",
         "EXECUTOR_LARGEST_ZIP": "5000",
@@ -66,6 +67,7 @@ def test_every_variable_is_read() -> None:
         s3_endpoint="http://localhost:9000",
         firestore_database="my-database",
         topic_prefix="my-topics",
+        worker_region="us-central1",
         longest_job=timedelta(hours=1),
         inline_limit=1000,
         largest_zip=5000,
@@ -256,6 +258,7 @@ def test_settings_reach_what_they_are_for(tmp_path: Path) -> None:
         ({"EXECUTOR_OBJECTS": "gcs", "EXECUTOR_BUCKET": "b", "EXECUTOR_S3_ENDPOINT": "http://a"}, "EXECUTOR_OBJECTS"),
         ({"EXECUTOR_OBJECTS": "s3", "EXECUTOR_BUCKET": "b", "EXECUTOR_S3_ENDPOINT": "a"}, "EXECUTOR_S3_ENDPOINT"),
         ({"EXECUTOR_JOBS": "google"}, "EXECUTOR_PROJECT"),
+        ({"EXECUTOR_WORKER_REGION": "us-central1"}, "EXECUTOR_WORKER_REGION is set, but EXECUTOR_JOBS is sqlite"),
         ({"EXECUTOR_JOBS": "google", "EXECUTOR_PROJECT": "p"}, "EXECUTOR_OBJECTS must be gcs or s3"),
     ],
 )

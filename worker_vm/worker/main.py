@@ -74,6 +74,7 @@ MAX_CLOCK_ERROR_SECONDS = 5.0
     type=click.FloatRange(0, min_open=True),
     help="Idle time after which the worker removes its machine from its managed instance group.  [default: the pool's]",
 )
+@click.option("--end-when-idle", is_flag=True, help="End after the idle time, rather than remove the machine.")
 @click.option("--check", is_flag=True, help="Check that commands can be started before taking the first job.")
 def main(
     slots: int | None,
@@ -82,6 +83,7 @@ def main(
     work: Path | None,
     health_port: int,
     idle_minutes: float | None,
+    end_when_idle: bool,
     check: bool,
 ) -> None:
     """Run jobs until SIGTERM or SIGINT; running jobs then go to other workers."""
@@ -101,7 +103,10 @@ def main(
             check_sandbox(sandbox, own, folder, stopping)
         if idle_minutes is not None:
             own = replace(own, idle=timedelta(minutes=idle_minutes))
-        worker = open_worker(settings, folder, sandbox, stopping, pool=own, slots=slots, origin_url=origin_url)
+        departure = Departure.end_after(own.idle) if end_when_idle else find_departure(own)
+        worker = open_worker(
+            settings, folder, sandbox, stopping, pool=own, slots=slots, origin_url=origin_url, departure=departure
+        )
         with open_health_page(health_port, worker):
             all_ended = worker.run()
     except CloudExecutorError as error:
@@ -200,6 +205,7 @@ def open_worker(
     pool: WorkerPool,
     slots: int | None,
     origin_url: str,
+    departure: Departure | None,
 ) -> Worker:
     """Create a worker that uses the configured backends."""
     jobs = open_jobs(settings)
@@ -221,9 +227,7 @@ def open_worker(
         jobs.label_jobs,
         jobs.time_jumps if settings.jobs == "sqlite" else None,
     )
-    return Worker(
-        jobs.queue, pool.name, slots, runner, heartbeat, worker_id, find_departure(pool), settings.stop_seconds
-    )
+    return Worker(jobs.queue, pool.name, slots, runner, heartbeat, worker_id, departure, settings.stop_seconds)
 
 
 if __name__ == "__main__":

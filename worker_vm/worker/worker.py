@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 
 from cloud_executor.delays import delays
 from cloud_executor.errors import Unavailable
@@ -47,6 +48,11 @@ class Departure:
     idle_seconds: float
     leave: Callable[[], bool]
     """Gives up the machine. If it returns False or raises, the worker continues, and tries again later."""
+
+    @classmethod
+    def end_after(cls, idle: timedelta | None) -> Departure | None:
+        """The worker just ends. None without an idle time: it stays."""
+        return None if idle is None else cls(idle.total_seconds(), lambda: True)
 
 
 class Worker:

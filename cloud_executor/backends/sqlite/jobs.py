@@ -31,7 +31,7 @@ from cloud_executor.backends.sqlite.database import SqliteDatabase, Value
 from cloud_executor.backends.sqlite.schema import encode_time
 from cloud_executor.backends.sqlite.wake import Listener, WakeFolder
 from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.job import Job, OutputSegment, Status
 from cloud_executor.model.transitions import message_lost_at, record_publish
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobChange, JobNotFound, JobPage, JobWatch
@@ -138,6 +138,19 @@ class SqliteJobStore:
 
     def with_lost_message(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._select(["message_lost_at <= ?"], [encode_time(now)], "message_lost_at", limit)
+
+    def backlog(self, pool: str, limit: int) -> int:
+        # The index skips finished jobs. Few jobs wait or run on one machine, so `pool` needs no column of its own.
+        query = """
+            SELECT COUNT(*) FROM (
+                SELECT json_extract(CAST(body AS TEXT), '$.leaseExpires') AS lease FROM jobs
+                WHERE status IN (?, ?) AND (status = ? OR lease IS NOT NULL)
+                AND json_extract(CAST(body AS TEXT), '$.pool') = CAST(? AS TEXT) LIMIT ?
+            )
+        """
+        created, running = encode_string(Status.CREATED), encode_string(Status.RUNNING)
+        ((count,),) = self._database.rows(query, (created, running, created, encode_string(pool), limit))
+        return int(count)
 
     def with_expired_output(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._select(["output_expires <= ?"], [encode_time(now)], "output_expires", limit)

@@ -14,6 +14,7 @@ from google.cloud import firestore
 from cloud_executor.backends.job_records import (
     SEGMENT_NUMBERS,
     InvalidPage,
+    awaits_own_worker,
     awaits_publishing,
     decode_record,
     decode_string,
@@ -94,6 +95,7 @@ def job_fields(job: Job) -> dict[str, object]:
         "position": list_position(job),
         "status": document_key(job.status),
         "userId": document_key(job.user_id),
+        "activePool": document_key(job.pool) if job.pool is not None and awaits_own_worker(job) else GONE,
         "leaseExpires": GONE if lease_expires is None else lease_expires,
         "unpublished": job.create_time if awaits_publishing(job) else GONE,
         "messageLostAt": GONE if lost_at is None else lost_at,

@@ -213,6 +213,12 @@ class FirestoreJobStore:
     def with_lost_message(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._due("messageLostAt", "<=", now, limit)
 
+    @with_google_errors
+    def backlog(self, pool: str, limit: int) -> int:
+        jobs = self._jobs.where(filter=FieldFilter("activePool", "==", document_key(pool))).limit(limit)
+        ((count,),) = jobs.count().get(**_RETRIED)
+        return int(count.value)
+
     def with_expired_output(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._due("outputExpires", "<=", now, limit)
 
