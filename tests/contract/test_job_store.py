@@ -171,6 +171,7 @@ def test_every_field_is_kept(job_store: JobStore) -> None:
         lost_attempts=2,
         excused=0.75,
         claim_token="5" * 16,
+        worker_token="6" * 16,
         dead_letters=2,
         publishes=3,
         start_by=NOW + timedelta(minutes=9),
