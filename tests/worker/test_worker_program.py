@@ -8,18 +8,24 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from worker_harness import PROJECT, WAIT_SECONDS, Stack, WorkerProgram, config, is_running, parent_of, until, zip_of
 
 from cloud_executor.composition import Jobs
-from cloud_executor.jobs.options import JobOptions
 from cloud_executor.model.job import Job, Status
 from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
 
 WAITS = "echo $$ > pid; (setsid sleep 60 & echo $! >> pid); touch ready; trap '' INT; while :; do sleep 60; done"
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    """A stack that soon notices that a worker has vanished: it waits for a lease if the worker was seen lately."""
+    return Stack(tmp_path, EXECUTOR_LEASE="3")
 
 
 def until_ready(stack: Stack) -> list[int]:
@@ -129,12 +135,12 @@ def test_a_cancel_reaches_a_job_of_the_program(stack: Stack) -> None:
 
 def test_a_killed_workers_job_runs_again_and_has_one_outcome(stack: Stack) -> None:
     job = stack.add_script(f"echo ran >> {stack.work}/runs; test -e {stack.work}/again && exit 4; {WAITS}")
-    with stack.program("--slots", "1", EXECUTOR_LEASE="1") as worker:
+    with stack.program("--slots", "1") as worker:
         pids = until_ready(stack)
         kill_with_supervisor(worker, pids[0])
         (stack.work / "again").touch()
         assert all(map(is_running, pids))
-    with stack.program("--slots", "1", EXECUTOR_LEASE="1") as worker:
+    with stack.program("--slots", "1") as worker:
         job = finished_by_another(stack, job)
         # The start removed the dead worker's leftovers.
         assert not any(map(is_running, pids))
@@ -155,10 +161,10 @@ def test_a_command_ends_with_its_killed_worker(stack: Stack) -> None:
 def test_a_worker_that_was_frozen_past_its_lease_records_nothing(stack: Stack) -> None:
     """It resumes when another worker has finished its job."""
     job = stack.add_script(f"test -e {stack.work}/again && exit; touch {stack.work}/again; {WAITS}")
-    with stack.program("--slots", "1", EXECUTOR_LEASE="1") as frozen:
+    with stack.program("--slots", "1") as frozen:
         pids = until_ready(stack)
         frozen.process.send_signal(signal.SIGSTOP)
-        with stack.program("--slots", "1", EXECUTOR_LEASE="1") as worker:
+        with stack.program("--slots", "1") as worker:
             expected = finished_by_another(stack, job)
             assert (expected.status, expected.worker) == (Status.SUCCESS, worker.id)
         frozen.process.send_signal(signal.SIGCONT)
@@ -169,10 +175,10 @@ def test_a_worker_that_was_frozen_past_its_lease_records_nothing(stack: Stack) -
 
 
 def test_a_job_that_kills_its_workers_fails(stack: Stack) -> None:
-    jobs = Jobs(stack.jobs.store, stack.jobs.queue, stack.jobs.pools, JobOptions(retries=1))
+    jobs = Jobs(stack.jobs.store, stack.jobs.queue, stack.jobs.pools, replace(stack.jobs.options, retries=1))
     job = stack.add_script("kill -9 $(cut -d' ' -f4 /proc/$PPID/stat); sleep 60")
     for losses in (1, 1):
-        with stack.program("--slots", "1", EXECUTOR_LEASE="1") as worker:
+        with stack.program("--slots", "1") as worker:
             assert worker.wait() == -signal.SIGKILL
         until(lambda: jobs.sweep.run().returned)
         assert stack.get(job).lost_attempts == losses
