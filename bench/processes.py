@@ -54,8 +54,9 @@ def tree(pid: int) -> list[int]:
     while waiting:
         pid = waiting.pop()
         found.append(pid)
-        for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-            waiting += map(int, _read(listing).split())
+        with contextlib.suppress(OSError):  # the process has ended
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                waiting += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
     return found
 
 

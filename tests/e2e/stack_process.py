@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from cloud_executor import Client
 
@@ -46,6 +47,28 @@ def run(*arguments: str | Path, cwd: Path | None = None, **settings: str) -> sub
     )
 
 
+@contextmanager
+def started(*command: str | Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command inside the block, and kill it at the end if the block has failed before it ended."""
+    options = {"env": environment(), "stdin": subprocess.DEVNULL, **options}
+    with subprocess.Popen([*map(str, command)], **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line_that_starts(output: IO[bytes] | None, start: str) -> str:
+    """Read the output of a process up to a line that starts like this; return that line."""
+    assert output is not None
+    lines = []
+    for line in output:
+        lines.append(line.decode())
+        if lines[-1].startswith(start):
+            return lines[-1]
+    raise AssertionError(f"The output has no line that starts with {start!r}: {lines}")
+
+
 def job_folder(folder: Path, script: str, artifacts: list[dict[str, Any]] | None = None, **fields: object) -> Path:
     """Write a job that runs a shell script into the folder, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +87,27 @@ def processes_of(data: Path) -> dict[int, str]:
                 if str(data).encode() in command + b"\0" + variables:
                     found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace")
     return found
+
+
+def signal_all(processes: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to those of these processes that have not ended."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
+@contextmanager
+def asleep(data: Path) -> Iterator[None]:
+    """Stop all processes of the stack with this data inside the block, including its jobs."""
+    stopped: set[int] = set()
+    try:
+        # A process that is not stopped yet may start another one.
+        while awake := processes_of(data).keys() - stopped:
+            stopped |= awake
+            signal_all(awake, signal.SIGSTOP)
+        yield
+    finally:
+        signal_all(stopped, signal.SIGCONT)
 
 
 class StackProcess:
@@ -114,12 +158,13 @@ class StackProcess:
         return self.wait()
 
     def close(self) -> None:
-        """Stop the stack, with SIGKILL if it does not stop in time."""
+        """Stop the stack, with SIGKILL if it does not stop in time; then nothing of it is left."""
         try:
             self.stop()
         finally:
             self.process.kill()
             self.process.wait()
+            signal_all(processes_of(self.data), signal.SIGKILL)
             if self.process.stdout is not None:
                 self.process.stdout.close()
 

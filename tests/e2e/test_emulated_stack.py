@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,19 @@ from typing import Any
 import pytest
 import yaml
 from emulators.projects import new_project
-from stack_process import PROJECT, StackProcess, StartStack, environment, job_folder, processes_of, run, until
+from stack_process import (
+    PROJECT,
+    StackProcess,
+    StartStack,
+    environment,
+    job_folder,
+    processes_of,
+    run,
+    signal_all,
+    until,
+)
+
+from bench.processes import tree
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +47,9 @@ def test_the_demo_runs_on_emulators(tmp_path: Path) -> None:
 def test_the_emulators_end_with_the_stack(start_stack: StartStack, number: signal.Signals) -> None:
     stack = start_stack("--emulators", "--slots", "1")
     assert len([command for command in processes_of(stack.data).values() if "fake-gcs" in command]) > 0
-    started = descendants(stack.process.pid)
-    assert len(started) > 3
-    os.kill(stack.process.pid, number)
+    started = tree(stack.process.pid)
+    assert len(started) > 4
+    stack.process.send_signal(number)
     until(lambda: not any(is_running(process) for process in started))
 
 
@@ -55,9 +66,10 @@ def test_blobs_survive_a_restart_of_the_stack(start_stack: StartStack, tmp_path:
 
 def test_the_stack_stops_when_an_emulator_ends(start_stack: StartStack) -> None:
     stack = start_stack("--emulators", "--slots", "1")
-    started = descendants(stack.process.pid)
-    emulator = next(process for process in started if "fake-gcs" in command_of(process).split(" ")[0])
-    os.kill(emulator, signal.SIGKILL)
+    started = tree(stack.process.pid)
+    emulators = [process for process, command in processes_of(stack.data).items() if "fake-gcs" in command.split()[0]]
+    assert set(emulators) <= set(started)
+    signal_all(emulators, signal.SIGKILL)
     assert stack.wait() == 1
     last = stack.errors.read_text().splitlines()[-1]
     assert last == "Error: The Cloud Storage emulator has ended; stopping the stack."
@@ -117,19 +129,8 @@ def test_the_composed_stack_depends_on_its_emulators_and_names_their_hosts_and_p
         assert port in services[host]["command"].replace("=", ":").replace(" ", ":").split(":")
 
 
-def descendants(process: int) -> set[int]:
-    found = set()
-    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-        found |= {int(child)} | descendants(int(child))
-    return found
-
-
-def command_of(process: int) -> str:
-    return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-
-
 def is_running(process: int) -> bool:
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
         return False

@@ -17,7 +17,18 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from stack_process import COMMAND, PROJECT, StackProcess, environment, job_folder, run, until
+from stack_process import (
+    COMMAND,
+    PROJECT,
+    WAIT_SECONDS,
+    StackProcess,
+    environment,
+    job_folder,
+    line_that_starts,
+    run,
+    started,
+    until,
+)
 
 from cloud_executor.version import VERSION
 
@@ -141,14 +152,13 @@ def test_output_is_printed_even_if_no_artifact_keeps_it(url: str, tmp_path: Path
 
 def test_ctrl_c_cancels_the_job(stack: StackProcess, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "long", f"touch {tmp_path}/started; sleep 600")
-    command = [*COMMAND, "run", str(folder), "--url", stack.url]
-    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE) as process:
+    with started(*COMMAND, "run", folder, "--url", stack.url, stderr=subprocess.PIPE) as process:
+        # The job may start before the command knows that it has created it.
+        created = line_that_starts(process.stderr, "Created job ").split()[2].removesuffix(".")
         until((tmp_path / "started").exists)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert lines(errors)[-1] == "Canceled the job."
-    created = lines(errors)[1].removeprefix("Created job ").removesuffix(".")
+        line_that_starts(process.stderr, "Canceled the job.")
+        assert process.wait(WAIT_SECONDS) == 130
     with stack.client as client:
         assert client.wait(created, 30).status == "CANCELED"
 
@@ -159,15 +169,11 @@ def test_ctrl_c_does_not_cancel_another_users_job(stack: StackProcess, tmp_path:
         job = client.create_job(client.upload_folder(folder))
         assert job.secret is not None
         until((tmp_path / "started").exists)
-        command = [*COMMAND, "run", str(folder), "--url", stack.url]
-        with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE) as process:
-            assert process.stderr is not None
-            while not process.stderr.readline().startswith(b"RUNNING on "):
-                pass
+        with started(*COMMAND, "run", folder, "--url", stack.url, stderr=subprocess.PIPE) as process:
+            line_that_starts(process.stderr, "RUNNING on ")
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
-        assert process.returncode == 130
-        assert lines(errors)[-1].startswith("Stopped waiting. The job continues")
+            line_that_starts(process.stderr, "Stopped waiting. The job continues")
+            assert process.wait(WAIT_SECONDS) == 130
         assert client.job(job.hash).status == "RUNNING"
         client.cancel(job.hash, job.secret)
         assert client.wait(job.hash, 30).status == "CANCELED"
@@ -175,24 +181,22 @@ def test_ctrl_c_does_not_cancel_another_users_job(stack: StackProcess, tmp_path:
 
 def test_a_message_says_that_no_worker_has_the_labels(stack: StackProcess, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "labels", "echo")
-    command = [*COMMAND, "run", str(folder), "--url", stack.url, "--label", "gpu", "--label", "matlab"]
-    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE) as process:
+    labels = ("--label", "gpu", "--label", "matlab")
+    with started(*COMMAND, "run", folder, "--url", stack.url, *labels, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         seen = [process.stderr.readline().decode() for _ in range(4)]
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        assert process.wait(WAIT_SECONDS) == 130
     assert seen[2:] == [
         "CREATED, waiting for a worker\n",
         "No worker with the labels gpu, matlab is available, so the job waits until one starts. Ctrl-C cancels it.\n",
     ]
-    assert process.returncode == 130
 
 
 def test_on_a_terminal_the_status_updates_in_one_line(url: str, tmp_path: Path) -> None:
     terminal, end = pty.openpty()
     folder = job_folder(tmp_path / "tty", "sleep 0.3; echo done")
-    command = [*COMMAND, "run", str(folder), "--url", url]
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=end) as process:
+    with started(*COMMAND, "run", folder, "--url", url, stdout=subprocess.PIPE, stderr=end) as process:
         os.close(end)
         output, _ = process.communicate(timeout=30)
     shown = os.read(terminal, 65536).decode()

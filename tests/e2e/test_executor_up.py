@@ -14,7 +14,19 @@ from pathlib import Path
 
 import httpx
 import pytest
-from stack_process import COMMAND, PROJECT, StackProcess, StartStack, environment, job_folder, processes_of, run, until
+from stack_process import (
+    COMMAND,
+    PROJECT,
+    StackProcess,
+    StartStack,
+    asleep,
+    job_folder,
+    processes_of,
+    run,
+    signal_all,
+    started,
+    until,
+)
 
 from cloud_executor import JobInfo
 from cloud_executor.errors import CloudExecutorError
@@ -53,18 +65,14 @@ def test_it_prints_its_address_in_one_line(stack: StackProcess, kind: tuple[str,
 
 
 def test_a_sleep_of_the_machine_does_not_restart_a_job(start_stack: StartStack, tmp_path: Path) -> None:
-    stack = start_stack("--slots", "1", EXECUTOR_LEASE="3")
+    stack = start_stack("--slots", "1", EXECUTOR_LEASE="5")
     marker = tmp_path / "go"
     job = start_job(stack, tmp_path / "job", f"until test -e {marker}; do sleep 0.1; done")
     for _ in range(2):
         # A real sleep stops the jobs, too.
-        asleep = list(processes_of(stack.data))
-        for pid in asleep:
-            os.kill(pid, signal.SIGSTOP)
-        time.sleep(5)
-        for pid in asleep:
-            os.kill(pid, signal.SIGCONT)
-        time.sleep(4)
+        with asleep(stack.data):
+            time.sleep(7)
+        time.sleep(6)
     marker.touch()
     with stack.client as client:
         until(lambda: client.job(job.hash).finished)
@@ -156,8 +164,8 @@ def test_a_signal_stops_the_stack_and_its_jobs_and_a_restart_resumes_them(
 
 def test_a_signal_during_startup_stops_the_stack(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    command = [*COMMAND, "up", "--port", "0", "--data", str(data), "--slots", "1"]
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as process:
+    command = (*COMMAND, "up", "--port", "0", "--data", data, "--slots", "1")
+    with started(*command, stdout=subprocess.PIPE) as process:
         until(lambda: any("functions.serve" in command for command in processes_of(data).values()))
         process.terminate()
         assert process.wait(30) == 0
@@ -197,7 +205,7 @@ def test_a_killed_worker_is_replaced_and_its_job_runs_again(start_stack: StartSt
     until(marker.exists)
     worker = stack.pid_of("worker_vm.worker.main")
     assert worker is not None
-    os.kill(worker, signal.SIGKILL)
+    signal_all([worker], signal.SIGKILL)
     with stack.client as client:
         finished = client.wait(job.hash, 30)
         assert finished.status == "SUCCESS"
@@ -210,7 +218,7 @@ def test_a_killed_server_is_replaced_at_the_same_address(start_stack: StartStack
     stack = start_stack("--slots", "0")
     server = stack.pid_of("functions.serve")
     assert server is not None
-    os.kill(server, signal.SIGKILL)
+    signal_all([server], signal.SIGKILL)
     until(lambda: stack.pid_of("functions.serve") not in (server, None))
 
     def responds() -> bool:
@@ -234,7 +242,7 @@ def test_a_worker_that_keeps_ending_is_restarted_and_the_server_continues(start_
         worker = stack.pid_of("worker_vm.worker.main")
         if worker is not None and worker not in killed:
             killed.add(worker)
-            os.kill(worker, signal.SIGKILL)
+            signal_all([worker], signal.SIGKILL)
         return len(killed) == 6
 
     until(kill_worker, 60)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import venv
@@ -15,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from requirement import lacking
-from stack_process import PROJECT, StartStack, environment, job_folder
+from stack_process import PROJECT, StartStack, environment, job_folder, line_that_starts, started
 
 PACKAGES = ("cloud_executor", "functions", "local_stack", "worker_vm")
 NOT_SHIPPED = {"worker_vm/Dockerfile", "worker_vm/cloud-init.yaml", "worker_vm/requirements.txt"}
@@ -96,11 +94,10 @@ def test_the_client_and_then_the_server_work_in_an_empty_environment(
     assert installed.returncode == 0, installed.stderr
 
     up = [executor, "up", "--port", "0", "--data", tmp_path / "wheel-data", "--slots", "1"]
-    with subprocess.Popen(up, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, text=True) as stack:
-        assert stack.stdout is not None
-        address = re.search(r"http://\S+", stack.stdout.readline())
+    with started(*up, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE) as stack:
+        address = re.search(r"http://\S+", line_that_starts(stack.stdout, "Cloud Executor is ready"))
         assert address is not None
         ran = command(executor, "run", folder, "--url", address[0], cwd=tmp_path)
         assert (ran.returncode, ran.stdout) == (0, "from the wheel\n"), ran.stderr
-        os.kill(stack.pid, signal.SIGTERM)
+        stack.terminate()
         assert stack.wait(SECONDS) == 0

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from stat import S_IWUSR
 
-
-def processes_below(root: int) -> set[int]:
-    found = {root}
-    for child in Path(f"/proc/{root}/task/{root}/children").read_text().split():
-        found |= processes_below(int(child))
-    return found
+from bench.processes import tree
 
 
 def resident_bytes(process: int) -> int:
@@ -20,13 +17,18 @@ def resident_bytes(process: int) -> int:
 
 def files_being_written(root: int, folder: Path) -> set[Path]:
     """Files below the folder that the process or its descendants have open for writing."""
-    found = set()
-    for process in processes_below(root):
-        for opened in Path(f"/proc/{process}/fd").iterdir():
-            try:
-                path = opened.readlink()
-            except FileNotFoundError:
-                continue  # it has been closed in the meantime
-            if path.is_relative_to(folder) and opened.lstat().st_mode & S_IWUSR:
-                found.add(path)
-    return found
+    return {path for path, mode in _open_files(root) if path.is_relative_to(folder) and mode & S_IWUSR}
+
+
+def open_files(root: int, folder: Path) -> list[Path]:
+    """Files below the folder that the process and its descendants have open."""
+    return [path for path, _ in _open_files(root) if path.is_relative_to(folder)]
+
+
+def _open_files(root: int) -> Iterator[tuple[Path, int]]:
+    """Path and mode of each open file."""
+    for process in tree(root):
+        with suppress(OSError):  # the process has ended in the meantime
+            for opened in Path(f"/proc/{process}/fd").iterdir():
+                with suppress(OSError):  # the file has been closed in the meantime
+                    yield opened.readlink(), opened.lstat().st_mode

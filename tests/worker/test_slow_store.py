@@ -69,7 +69,7 @@ def test_the_lease_grows_with_the_latency_and_shrinks_again(stack: Stack, monkey
     heartbeat = Heartbeat(jobs.attempts, "worker", ())
     assert heartbeat.lease == timedelta(seconds=1)
     heartbeat.record()
-    assert timedelta(seconds=3) <= heartbeat.lease < timedelta(seconds=6)
+    assert timedelta(seconds=3) <= heartbeat.lease
     slow = False
     for _ in range(40):
         heartbeat.record()

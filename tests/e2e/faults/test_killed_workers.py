@@ -30,7 +30,7 @@ POOLS = '[{"name": "small", "memoryMiB": 100}, {"name": "large", "memoryMiB": 20
 def test_a_job_whose_worker_is_killed_at_any_step_finishes_once_with_the_correct_result(
     deploy: NewDeployment, tmp_path: Path
 ) -> None:
-    deployment = deploy(EXECUTOR_LEASE="3", EXECUTOR_POOLS=POOLS)
+    deployment = deploy(EXECUTOR_LEASE="6", EXECUTOR_POOLS=POOLS)
     log = tmp_path / "workers.log"
     with deployment.here() as here:
         deployment.create()

@@ -9,28 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from http_server import EMBEDDED, Server, StartServer, until
-from server_processes import processes_below
+from server_processes import open_files
 
+from bench.processes import tree
 from functions.fair_worker import THREADS
 
 MIB = 1024 * 1024
 
 
-def open_files(server: Server) -> list[str]:
-    """Files below the blobs' folder that the server's processes have open."""
-    links = [link for process in processes_below(server.process_id) for link in Path(f"/proc/{process}/fd").iterdir()]
-    targets = []
-    for link in links:
-        try:
-            targets.append(str(link.readlink()))
-        except FileNotFoundError:
-            continue  # it has been closed in the meantime
-    return [target for target in targets if target.startswith(str(server.blobs))]
-
-
 def threads(server: Server) -> int:
     """Number of threads of the process that has the most."""
-    return max(len(list(Path(f"/proc/{process}/task").iterdir())) for process in processes_below(server.process_id))
+    return max(len(list(Path(f"/proc/{process}/task").iterdir())) for process in tree(server.process_id))
 
 
 def cut_off(server: Server, *pieces: bytes) -> None:
@@ -66,5 +55,5 @@ def test_no_file_stays_open_and_no_thread_keeps_running(start_server: StartServe
     with ThreadPoolExecutor(6) as clients:
         for _ in clients.map(lambda request: request(), requests * 5):
             pass
-    until(lambda: not open_files(server))
+    until(lambda: not open_files(server.process_id, server.blobs))
     until(lambda: threads(server) <= THREADS + 3)  # plus the main thread and those that monitor it

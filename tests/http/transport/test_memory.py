@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from http_server import EMBEDDED, Server, StartServer
-from server_processes import processes_below, resident_bytes
+from server_processes import resident_bytes
+
+from bench.processes import tree
 
 pytestmark = EMBEDDED
 
@@ -20,7 +22,7 @@ SAMPLE_EVERY_SECONDS = 0.02
 @contextmanager
 def bounded_memory(server: Server) -> Iterator[None]:
     """Fail if one of the server's processes exceeds the memory limit inside the block."""
-    processes = processes_below(server.process_id)
+    processes = tree(server.process_id)
     assert len(processes) > 1
     largest = 0
     stop = threading.Event()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import pytest
 from worker_harness import Stack, is_running, until
 
+from bench.processes import tree
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.model.job import Job, Status
 
@@ -150,9 +151,7 @@ def test_the_processes_of_another_job_keep_running(stack: Stack) -> None:
 
 def test_no_zombie_is_left(stack: Stack) -> None:
     stack.run(stack.add_script("for i in 1 2 3 4 5; do (setsid true &) ; done; sleep 0.1"))
-    children = Path("/proc/self/task").glob("*/children")
-    mine = [int(pid) for file in children for pid in file.read_text().split()]
-    assert [pid for pid in mine if not is_running(pid)] == []
+    until(lambda: all(map(is_running, tree(os.getpid()))))
 
 
 def test_a_system_without_process_descriptors_waits_by_a_thread(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -48,10 +47,9 @@ def test_a_command_waits_for_an_unavailable_engine(way: TcpProxy, far_bench: Ben
 def test_waiting_for_the_engine_can_be_interrupted(way: TcpProxy, far_bench: Bench) -> None:
     way.cut()
     interrupt = threading.Timer(AWAY_SECONDS, far_bench.attempt.interrupt, [Interruption.RELEASED])
-    start = time.monotonic()
     interrupt.start()
+    # The engine stays away, so only the interruption ends the wait.
     assert far_bench.script("true").ending.interrupted
-    assert time.monotonic() - start < 2 * AWAY_SECONDS
     interrupt.join()
 
 
@@ -70,8 +68,10 @@ def broken(way: TcpProxy, *, back: bool) -> Iterator[None]:
     way.when_sent(b"/stats?", 0, running.set)
     thread = threading.Thread(target=breaks)
     thread.start()
-    yield
-    thread.join(WAIT_SECONDS)
+    try:
+        yield
+    finally:
+        thread.join(WAIT_SECONDS)
 
 
 def test_a_broken_connection_does_not_count_as_the_end_of_the_command(way: TcpProxy, far_bench: Bench) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ def unrelated_child() -> Iterator[subprocess.Popen[bytes]]:
             assert is_running(grandchild)
         finally:
             process.kill()
-            os.kill(grandchild, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(grandchild, signal.SIGKILL)
 
 
 def pids_in(file: Path) -> list[int]:
