@@ -20,6 +20,9 @@ ON_DISK = [Path(__file__).parent / folder for folder in ("e2e/faults", "terrafor
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# Emulators live for minutes at most: optimizing their code takes more time than it saves.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
 # Those processes inherit ignored signals, for example under nohup, and could then not be interrupted.
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD):
     if signal.getsignal(number) is signal.SIG_IGN:

@@ -29,7 +29,7 @@ def _group(item: pytest.Item) -> str | None:
     """Name of the group of tests that run in one process; None if the test may run in any."""
     fixtures = set(getattr(item, "fixturenames", ()))
     callspec = getattr(item, "callspec", None)
-    parameters = set(map(str, callspec.params.values())) if callspec else set()
+    parameters = {value for value in callspec.params.values() if isinstance(value, str)} if callspec else set()
     backends = "emulated" if "emulated" in parameters else "embedded"
     folder, file = _folder(item), item.path.stem
     if folder == "unit":

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import compute_v1
 from google_machine import REMOVE, GoogleMachine, google_machine
 from worker_harness import Stack, until
 from worker_thread import WorkerThread, runner_of
@@ -29,6 +28,8 @@ from worker_vm.worker.worker import Departure
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleMachine]:
     """A fake machine for the test's process."""
+    from google.cloud import compute_v1  # takes seconds, which every test process would spend
+
     with google_machine() as found:
         monkeypatch.setenv(HOST_VARIABLE, found.address)
         client = partial(
