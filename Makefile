@@ -65,7 +65,8 @@ lock: $(VENV)/dev ## regenerate every requirements.txt from pyproject.toml
 deploy: $(VENV)/server ## deploy to Google Cloud: make deploy PROJECT=my-project (docs/deployment.md)
 	@test -n "$(PROJECT)" || { echo "PROJECT is not set. Run: make deploy PROJECT=my-project"; exit 2; }
 	@$(BIN)/python -m deploy --project "$(PROJECT)" $(if $(REGION),--region "$(REGION)") $(if $(NAME),--name "$(NAME)") \
-		$(if $(STATE_BUCKET),--state-bucket "$(STATE_BUCKET)") $(if $(filter yes,$(CONFIRM)),--yes)
+		$(if $(STATE_BUCKET),--state-bucket "$(STATE_BUCKET)") \
+		$(foreach address,$(DESTROY),--destroy '$(address)') $(if $(filter yes,$(CONFIRM)),--yes)
 
 bench: $(VENV)/dev ## measure speed, compared with the limits of this machine
 	@$(BIN)/python -m bench $(BENCH)

@@ -1,8 +1,8 @@
 """Deploys to a Google Cloud project: `make deploy PROJECT=my-project`.
 
-This command does manually what cloudbuild.yaml does for a push: build the worker's image, plan, and apply with the
-image's digest. It prints the estimated cost and asks for confirmation. Until then, it only enables the APIs that
-planning needs.
+This command does manually what cloudbuild.yaml does for a push: build the images, plan, and apply with the images'
+digests. It rejects a plan that would destroy data, prints the estimated cost, and asks for confirmation. Until then, it
+only enables the APIs that planning needs.
 """
 
 from __future__ import annotations
@@ -10,18 +10,23 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from cloud_executor.stop_signals import reset_signals
-from deploy import costs
+from deploy import costs, plan_guard
+from deploy.plan_guard import Deployment, Plan
+from deploy.state import Backend
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGURATION = REPOSITORY / "terraform"
-BACKEND = CONFIGURATION / "backend_override.tf"
+
+DEFAULT_REGION = "us-central1"
+DEFAULT_NAME = "cloud-executor"
 
 PROGRAMS = {
     "terraform": "Terraform creates the resources: https://developer.hashicorp.com/terraform/install",
@@ -57,23 +62,57 @@ class NotReady(click.ClickException):
     "--state-bucket", help="Bucket for Terraform's state. Required if Cloud Build deploys too.  [default: a local file]"
 )
 @click.option("--name", help="Name that all resource names start with.  [default: cloud-executor]")
-@click.option("--yes", is_flag=True, help="Skip the confirmation.")
-def main(project: str, region: str | None, state_bucket: str | None, name: str | None, yes: bool) -> None:
+@click.option(
+    "--destroy",
+    "destroyable",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Address of a bucket, database, secret, topic, registry, or account that the plan may delete.",
+)
+@click.option(
+    "--retry-after",
+    type=click.IntRange(0),
+    default=60,
+    show_default=True,
+    help="Time to wait before the last step is retried, in seconds: new permissions take minutes to become effective.",
+)
+@click.option("--yes", is_flag=True, help="Skip the confirmation. A plan that destroys data is rejected nevertheless.")
+def main(
+    project: str,
+    region: str | None,
+    state_bucket: str | None,
+    name: str | None,
+    destroyable: tuple[str, ...],
+    retry_after: int,
+    yes: bool,
+) -> None:
     """Deploy the code in this folder to Google Cloud."""
     reset_signals()
     _check_programs()
     given = {"project_id": project, "region": region, "name": name}
     variables = [f"-var={variable}={value}" for variable, value in given.items() if value is not None]
+    deployment = _deployment(project, variables)
+
+    def plan(file: str, *options: str) -> Plan:
+        return _plan(deployment, destroyable, file, [*options, *variables])
+
     _run(["gcloud", "services", "enable", *APIS, f"--project={project}"])
-    _init(state_bucket, name or "cloud-executor")
-    plan = _plan(variables)
-    _print_costs(plan["planned_values"]["root_module"]["resources"])
+    _terraform("init", "-input=false", "-reconfigure", *Backend(CONFIGURATION, deployment, state_bucket).prepare())
+    whole = plan("plan")
+    _print_costs(whole["planned_values"]["root_module"]["resources"])
+    click.echo(f"The plan for {deployment}: {plan_guard.counts(whole)}.")
     if not yes:
         click.confirm(f"Deploy to the project {project}?", abort=True)
-    _terraform("apply", "-auto-approve", "-input=false", *(f"-target={target}" for target in FIRST_TARGETS), *variables)
-    image = _push_image(plan["planned_values"]["outputs"]["registry"]["value"])
-    _plan([*variables, f"-var=worker_image={image}"])
-    _terraform("apply", "-input=false", "plan")
+    plan("first-plan", *(f"-target={target}" for target in FIRST_TARGETS))
+    _terraform("apply", "-input=false", "first-plan")
+    image = _push_image(whole["planned_values"]["outputs"]["registry"]["value"])
+    final = f"-var=worker_image={image}"
+    plan("plan", final)
+    if _exit_code(["terraform", "apply", "-input=false", "plan"], CONFIGURATION) != 0:
+        click.echo(f"\nSome permissions may not be effective yet. Retrying once in {retry_after} seconds ...\n")
+        time.sleep(retry_after)
+        plan("plan", final)
+        _terraform("apply", "-input=false", "plan")
     click.echo("\nThe deployment is ready. Run a first job:\n")
     click.echo(_output(["terraform", "output", "-raw", "try_it"], CONFIGURATION))
 
@@ -87,17 +126,28 @@ def _check_programs() -> None:
             raise NotReady(sentence)
 
 
-def _init(state_bucket: str | None, name: str) -> None:
-    options = []
-    if state_bucket is not None:
-        BACKEND.write_text('terraform {\n  backend "gcs" {}\n}\n')
-        options = [f"-backend-config=bucket={state_bucket}", f"-backend-config=prefix={name}"]
-    _terraform("init", "-input=false", *options)
+def _deployment(project: str, variables: Sequence[str]) -> Deployment:
+    """The deployment that the options and Terraform's variable files select.
+
+    Terraform evaluates only the variables, in a copy, because this must work before the backend is known.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for pattern in ("variables*.tf", "*.tfvars", "*.tfvars.json"):
+            for file in CONFIGURATION.glob(pattern):
+                shutil.copy(file, folder)
+        command = ["terraform", "console", *variables]
+        expression = "jsonencode({ region = var.region, name = var.name })\n"
+        found = json.loads(json.loads(_output(command, Path(folder), expression)))
+    return Deployment(project, found["region"] or DEFAULT_REGION, found["name"] or DEFAULT_NAME)
 
 
-def _plan(variables: Sequence[str]) -> dict[str, Any]:
-    _terraform("plan", "-input=false", "-out=plan", *variables)
-    plan: dict[str, Any] = json.loads(_output(["terraform", "show", "-json", "plan"], CONFIGURATION))
+def _plan(deployment: Deployment, destroyable: Sequence[str], file: str, options: Sequence[str]) -> Plan:
+    """Plan, and reject a plan that must not be applied."""
+    _terraform("plan", "-input=false", f"-out={file}", *options)
+    plan: Plan = json.loads(_output(["terraform", "show", "-json", file], CONFIGURATION))
+    problem = plan_guard.problem(plan, deployment, destroyable)
+    if problem is not None:
+        raise click.ClickException(f"{problem} Nothing was changed by this plan.")
     return plan
 
 
@@ -145,12 +195,16 @@ def _terraform(*arguments: str) -> None:
 
 
 def _run(command: Sequence[str], folder: Path = REPOSITORY) -> None:
-    if subprocess.run(command, cwd=folder, check=False).returncode != 0:
+    if _exit_code(command, folder) != 0:
         raise _failure(command)
 
 
-def _output(command: Sequence[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=False)
+def _exit_code(command: Sequence[str], folder: Path) -> int:
+    return subprocess.run(command, cwd=folder, check=False).returncode
+
+
+def _output(command: Sequence[str], folder: Path, standard_input: str | None = None) -> str:
+    done = subprocess.run(command, cwd=folder, input=standard_input, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise _failure(command)
     return done.stdout.strip()

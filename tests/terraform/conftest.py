@@ -7,9 +7,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from fake_programs import write_programs
+from fake_programs import Deployment, write_programs
 from requirement import lacking
 from terraform_program import REPOSITORY, Document, Terraform, copy_repository
 
@@ -27,6 +28,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if f"{deployment}_deployment" in fixtures or ("example" in fixtures and f"[{deployment}]" in item.name):
                 item.add_marker(pytest.mark.xdist_group(f"terraform-{deployment}"))
                 item.add_marker(pytest.mark.timeout(600))
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Deployment:
+    return Deployment(tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -54,16 +60,22 @@ def terraform(make_terraform: Callable[[], Terraform]) -> Terraform:
 
 
 @pytest.fixture(scope="session")
-def minimal_deployment(make_terraform: Callable[[], Terraform], tmp_path_factory: pytest.TempPathFactory) -> Terraform:
+def deployed_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment in which `python -m deploy` runs, with the real terraform."""
+    programs = tmp_path_factory.mktemp("programs")
+    write_programs(programs, "gcloud", "docker")
+    return {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "CALLS": f"{programs}/calls", "FAILS": ""}
+
+
+@pytest.fixture(scope="session")
+def minimal_deployment(make_terraform: Callable[[], Terraform], deployed_environment: dict[str, str]) -> Terraform:
     """A deployment by `make deploy` with only a project. `deploy.log` has its output."""
     terraform = make_terraform()
     shutil.copytree(REPOSITORY / "deploy", terraform.repository / "deploy")
-    programs = tmp_path_factory.mktemp("programs")
-    write_programs(programs, "gcloud", "docker")
     done = subprocess.run(
         [sys.executable, "-m", "deploy", "--project", "my-project", "--yes"],
         cwd=terraform.repository,
-        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "CALLS": f"{programs}/calls", "FAILS": ""},
+        env=deployed_environment,
         capture_output=True,
         text=True,
         timeout=500,

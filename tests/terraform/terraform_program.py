@@ -48,7 +48,7 @@ class Terraform:
 def copy_repository(folder: Path) -> None:
     """Copy the files that Terraform reads, without the files that it writes."""
     for name in ("terraform", "functions", "cloud_executor", "worker_vm"):
-        ignored = shutil.ignore_patterns("__pycache__", ".terraform*", "*.tfstate*", "*_override.tf")
+        ignored = shutil.ignore_patterns("__pycache__", ".terraform*", "*.tfstate*", "*_override.tf", "states")
         shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
     shutil.copy(REPOSITORY / "requirements.txt", folder)
 

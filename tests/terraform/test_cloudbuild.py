@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ def steps() -> dict[str, Build]:
 
 
 def test_file_is_valid(steps: dict[str, Any]) -> None:
-    assert list(steps) == ["test", "build", "push", "variables", "deploy"]
+    assert list(steps) == ["test", "build", "push", "variables", "plan", "guard", "deploy"]
     assert all(step.name for step in steps.values())
     assert parsed(FILE).timeout.total_seconds() == 3600
 
@@ -69,7 +71,7 @@ def test_push_and_deploy_wait_for_the_tests(steps: dict[str, Any]) -> None:
         return direct.union(*(before(other) for other in direct))
 
     assert "test" in before("push")
-    assert {"test", "push", "variables"} <= before("deploy")
+    assert {"test", "push", "variables", "plan", "guard"} <= before("deploy")
 
 
 def test_each_substitution_is_declared_used_and_documented() -> None:
@@ -87,6 +89,18 @@ def test_trigger_sets_the_substitutions_and_requires_approval(production: list[D
     assert trigger["values"]["approval_config"] == [{"approval_required": True}]
 
 
+def test_guard_rejects_a_plan_that_deletes_data(steps: dict[str, Any], tmp_path: Path) -> None:
+    """The step runs as written, with a plan of this deployment that deletes its bucket."""
+    (tmp_path / "terraform").mkdir()
+    change = {"type": "google_storage_bucket", "address": "x", "change": {"actions": ["delete"]}}
+    (tmp_path / "terraform/plan.json").write_text(json.dumps({"resource_changes": [change]}))
+    shutil.copytree(REPOSITORY / "deploy", tmp_path / "deploy")
+    command = [substituted(argument) for argument in steps["guard"].args]
+    done = subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert (command[0], done.returncode) == ("python", 1)
+    assert "The plan would delete or replace x." in done.stderr
+
+
 def test_images_have_provenance_and_the_commit_as_tag() -> None:
     build = parsed(FILE)
     assert build.options.requested_verify_option == BuildOptions.VerifyOption.VERIFIED
@@ -97,7 +111,7 @@ def test_images_have_provenance_and_the_commit_as_tag() -> None:
 
 def test_scripts_have_valid_syntax(steps: dict[str, Any]) -> None:
     scripts = [step for step in steps.values() if step.entrypoint]
-    assert len(scripts) == 4
+    assert len(scripts) == 5
     for step in scripts:
         command = [step.entrypoint, "-n", "-c", substituted(step.args[-1])]
         assert subprocess.run(command, capture_output=True, timeout=10).stderr == b"", step.id
@@ -116,7 +130,7 @@ def test_pushed_digest_is_deployed(steps: dict[str, Any], tmp_path: Path) -> Non
             '[ "$1" != inspect ] || echo r-docker.pkg.dev/p/x/worker@sha256:5678\n'
         )
         (programs / program).chmod(0o755)
-    for name in ("build", "push", "deploy"):
+    for name in ("build", "push", "plan", "deploy"):
         script = substituted(steps[name].args[-1]).replace("/workspace", str(workspace))
         subprocess.run(
             [steps[name].entrypoint, *steps[name].args[:-1], script],
@@ -133,12 +147,13 @@ def test_pushed_digest_is_deployed(steps: dict[str, Any], tmp_path: Path) -> Non
         ["docker", "inspect"],
         ["terraform", "init"],
         ["terraform", "plan"],
+        ["terraform", "show"],
         ["terraform", "apply"],
     ]
     for call in calls[:2]:
         assert "--cache-from=r-docker.pkg.dev/p/x/worker-build:latest" in call
     assert "--target=build --tag=r-docker.pkg.dev/p/x/worker-build:latest" in calls[0]
     assert "--tag=r-docker.pkg.dev/p/x/worker:0123abc" in calls[1]
-    assert calls[4].endswith("-backend-config=bucket=state -backend-config=prefix=x")
+    assert calls[4].endswith("-reconfigure -backend-config=bucket=state -backend-config=prefix=p/r/x")
     assert calls[5].endswith("-var=worker_image=r-docker.pkg.dev/p/x/worker@sha256:5678")
     assert 'backend "gcs"' in (workspace / "terraform/backend_override.tf").read_text()

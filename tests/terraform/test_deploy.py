@@ -2,66 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from fake_programs import DIGEST, REGISTRY, write_programs
+from fake_programs import DIGEST, REGISTRY, Deployment
 from terraform_program import REPOSITORY, Document, Terraform
-
-PLAN = {
-    "planned_values": {
-        "root_module": {"resources": [{"type": "google_compute_global_forwarding_rule", "values": {}}]},
-        "outputs": {"registry": {"value": REGISTRY}},
-    }
-}
-
-
-class Deployment:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.programs = folder / "programs"
-        self.programs.mkdir()
-        write_programs(self.programs, "terraform", "gcloud", "docker")
-        (self.programs / "cat").symlink_to(shutil.which("cat") or "cat")
-        (folder / "plan.json").write_text(json.dumps(PLAN))
-        for name in ("deploy", "terraform"):
-            shutil.copytree(
-                REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".terraform")
-            )
-        self.backend = folder / "terraform/backend_override.tf"
-        self.backend.unlink(missing_ok=True)
-
-    def run(self, *options: str, answer: str = "", fails: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "deploy", "--project", "my-project", *options],
-            cwd=self.folder,
-            env={
-                "PATH": str(self.programs),
-                "CALLS": str(self.folder / "calls"),
-                "PLAN": str(self.folder / "plan.json"),
-                "FAILS": fails,
-            },
-            input=answer,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    @property
-    def calls(self) -> list[str]:
-        """The calls of programs, except those that check the requirements."""
-        found = (self.folder / "calls").read_text().splitlines()
-        return [call for call in found if call != "docker info" and "print-access-token" not in call]
-
-
-@pytest.fixture
-def deployment(tmp_path: Path) -> Deployment:
-    return Deployment(tmp_path)
 
 
 def test_prints_costs_asks_builds_and_applies(deployment: Deployment) -> None:
@@ -69,22 +16,27 @@ def test_prints_costs_asks_builds_and_applies(deployment: Deployment) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.index("load balancer") < done.stdout.index("Deploy to the project my-project?")
     assert "18.25" in done.stdout
+    counted = "The plan for my-project/us-central1/cloud-executor: 3 to add, 1 to change, 1 to destroy."
+    assert done.stdout.index(counted) < done.stdout.index("Deploy to the project my-project?")
     assert done.stdout.endswith("curl https://api.example\n")
     image = f"{REGISTRY}/worker"
     assert deployment.calls == [
         "gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com --project=my-project",
-        "terraform init -input=false",
+        "terraform init -input=false -reconfigure"
+        " -backend-config=path=states/my-project/us-central1/cloud-executor/terraform.tfstate",
         "terraform plan -input=false -out=plan -var=project_id=my-project",
         "terraform show -json plan",
-        "terraform apply -auto-approve -input=false -target=google_artifact_registry_repository.images"
+        "terraform plan -input=false -out=first-plan -target=google_artifact_registry_repository.images"
         " -target=google_project_service_identity.agent -var=project_id=my-project",
+        "terraform show -json first-plan",
+        "terraform apply -input=false first-plan",
         "gcloud auth configure-docker us-central1-docker.pkg.dev --quiet",
         "docker build --platform=linux/amd64 --file=worker_vm/Dockerfile --build-arg=REVISION=unknown"
         f" --tag={image}:unknown --tag={image}:latest .",
         f"docker push --quiet {image}:unknown",
         f"docker push --quiet {image}:latest",
         f"docker inspect --format={{{{json .RepoDigests}}}} {image}:unknown",
-        f"terraform plan -input=false -out=plan -var=project_id=my-project -var=worker_image={DIGEST}",
+        f"terraform plan -input=false -out=plan -var=worker_image={DIGEST} -var=project_id=my-project",
         "terraform show -json plan",
         "terraform apply -input=false plan",
         "terraform output -raw try_it",
@@ -105,18 +57,6 @@ def test_yes_skips_the_confirmation(deployment: Deployment) -> None:
     assert "Deploy to" not in done.stdout
     applied = next(call for call in deployment.calls if "-target" in call)
     assert applied.endswith("-var=project_id=my-project -var=region=europe-west4 -var=name=mine")
-
-
-def test_state_bucket_configures_the_backend(deployment: Deployment) -> None:
-    assert deployment.run("--yes", "--state-bucket", "states").returncode == 0
-    init = deployment.calls[1]
-    assert init == "terraform init -input=false -backend-config=bucket=states -backend-config=prefix=cloud-executor"
-    assert 'backend "gcs"' in deployment.backend.read_text()
-
-
-def test_without_state_bucket_there_is_no_backend(deployment: Deployment) -> None:
-    assert deployment.run("--yes").returncode == 0
-    assert not deployment.backend.exists()
 
 
 @pytest.mark.parametrize("program", ["terraform", "gcloud", "docker"])
@@ -151,7 +91,8 @@ def test_unmet_requirement_is_reported_before_any_change(deployment: Deployment,
         "gcloud services*",
         "terraform init*",
         "terraform plan*",
-        "terraform apply*-target*",
+        "terraform plan*-target*",
+        "terraform apply*",
         "docker build*",
         "docker push*",
     ],
@@ -161,7 +102,22 @@ def test_failing_step_is_the_last_one(deployment: Deployment, fails: str) -> Non
     assert done.returncode == 1
     command = " ".join(fails.rstrip("*").split("*")[0].split()[:2])
     assert f"Error: `{command}` failed. Fix what it reports above" in done.stderr
-    assert "terraform apply -input=false plan" not in deployment.calls
+    assert "terraform output -raw try_it" not in deployment.calls
+
+
+def test_last_step_is_retried_once_with_a_new_plan(deployment: Deployment) -> None:
+    """Google's permissions can take minutes to become effective, and an applied plan cannot be applied again."""
+    done = deployment.run("--yes", "--retry-after=0", fails="terraform apply -input=false plan", once=True)
+    assert done.returncode == 0, done.stderr
+    assert "Retrying once in 0 seconds" in done.stdout
+    steps = [call.partition(" -")[0] for call in deployment.calls]
+    assert steps[-5:] == [f"terraform {step}" for step in ("apply", "plan", "show", "apply", "output")]
+
+
+def test_last_step_is_retried_only_once(deployment: Deployment) -> None:
+    done = deployment.run("--yes", "--retry-after=0", fails="terraform apply -input=false plan")
+    assert done.returncode == 1
+    assert deployment.calls.count("terraform apply -input=false plan") == 2
 
 
 def test_deploys_with_the_real_terraform(minimal_deployment: Terraform, minimal: list[Document]) -> None:
