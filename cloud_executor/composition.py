@@ -37,6 +37,7 @@ GAPS_PER_LEASE = 6
 """A shorter pause than this share of a lease does not make a worker lose its lease."""
 
 if TYPE_CHECKING:
+    from cloud_executor.backends.google.identity import IdentityTokens
     from cloud_executor.backends.google.instance_groups import InstanceGroups
     from cloud_executor.backends.google.pubsub import PubSubJobQueue
 
@@ -179,6 +180,17 @@ def open_instance_groups(settings: Settings) -> InstanceGroups | None:
 
     least = {pool.name: pool.min_workers for pool in settings.worker_pools}
     return InstanceGroups(settings.project or "", settings.worker_region, settings.topic_prefix, least)
+
+
+def open_identity_tokens(audience: str) -> IdentityTokens:
+    """The verification of Google's identity tokens for this audience."""
+    try:
+        from cloud_executor.backends.google.identity import IdentityTokens
+    except ModuleNotFoundError as error:
+        raise InvalidSetting(
+            f"Identity tokens need libraries that are not installed: run `{install_command('google')}`."
+        ) from error
+    return IdentityTokens(audience)
 
 
 def create_in_emulators(settings: Settings, max_deliveries: int) -> JobQueue:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from cloud_executor import setting_values as forms
 from cloud_executor.errors import Invalid
 from cloud_executor.model.environment import environment
 from cloud_executor.model.javascript import parse_json
@@ -48,69 +48,11 @@ class InvalidSetting(Invalid):
     """A setting in the environment is wrong."""
 
 
-def _path(text: str) -> Path:
-    return Path(text).expanduser().absolute()
+class Push(NamedTuple):
+    """Who may push dead letters, and the audience of the tokens that prove it."""
 
-
-def _milliseconds(text: str) -> timedelta:
-    value = timedelta(milliseconds=int(text))
-    if value <= timedelta():
-        raise ValueError
-    return value
-
-
-def _milliseconds_or_never(text: str) -> timedelta | None:
-    return None if text == "-1" else _milliseconds(text)
-
-
-def _seconds(text: str) -> timedelta:
-    return _milliseconds(str(int(text) * 1000))
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError
-    return value
-
-
-def _at_least_one(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError
-    return value
-
-
-def _one_of(*names: str) -> Callable[[str], str]:
-    return {name: name for name in names}.__getitem__
-
-
-def _topic_prefix(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9.-]{2,199}", text) or text.startswith("goog"):
-        raise ValueError
-    return text
-
-
-def _switch(text: str) -> bool:
-    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(name for name in (part.strip() for part in text.split(",")) if name)
-
-
-def _origins(text: str) -> frozenset[str]:
-    origins = _names(text)
-    if not all(origin == "*" or re.fullmatch(r"https?://[^/?#@\s]+/?", origin) for origin in origins):
-        raise ValueError
-    return origins
+    account: str
+    audience: str
 
 
 def _setting(
@@ -135,17 +77,17 @@ class Settings:
     """Each field is the environment variable `EXECUTOR_<FIELD IN CAPITALS>`."""
 
     data: Path = _setting(
-        Path("executor-data"), _path, "a folder", "Folder of the embedded backends: blobs, jobs, and the queue."
+        Path("executor-data"), forms.path, "a folder", "Folder of the embedded backends: blobs, jobs, and the queue."
     )
     objects: str = _setting(
         "files",
-        _one_of("files", "gcs", "s3"),
+        forms.one_of("files", "gcs", "s3"),
         "files, gcs, or s3",
         "Object store for blobs: local files, Cloud Storage, or an S3 service.",
     )
     jobs: str = _setting(
         "sqlite",
-        _one_of("sqlite", "google"),
+        forms.one_of("sqlite", "google"),
         "sqlite or google",
         "Store for jobs, their output, and workers, and the queue: SQLite, or Firestore and Pub/Sub.",
     )
@@ -163,7 +105,7 @@ class Settings:
     firestore_database: str = _setting("(default)", str, "a database id", "Firestore database for jobs.")
     topic_prefix: str = _setting(
         "cloud-executor",
-        _topic_prefix,
+        forms.topic_prefix,
         "3 to 200 letters, digits, dots, or hyphens, starting with a letter but not goog",
         "Prefix for the names of Pub/Sub topics and subscriptions.",
     )
@@ -177,21 +119,36 @@ class Settings:
     )
     longest_job: timedelta = _setting(
         timedelta(days=1),
-        _seconds,
+        forms.seconds,
         "a whole number of seconds",
         "Time that Pub/Sub keeps a running job's message from other workers. A job may run longer, but a fleet that "
         "scales with the backlog then no longer counts it.",
     )
+    push_account: str | None = _setting(
+        None,
+        str,
+        "an e-mail address",
+        "Service account as which Pub/Sub pushes dead letters to the function `dead_letter`.",
+    )
+    push_audience: str | None = _setting(
+        None, str, "a string", "Audience of the identity tokens with which Pub/Sub pushes dead letters."
+    )
+    push_unverified: bool = _setting(
+        False,
+        forms.switch,
+        "true or false",
+        "Whether anyone may push dead letters, for the Pub/Sub emulator, which sends no tokens.",
+    )
     inline_limit: int | None = _setting(
         None,
-        _count,
+        forms.count,
         "a whole number of bytes",
         "Size of the largest download that is served directly, with gcs. Larger downloads redirect to the bucket.",
         shown_default=f"none; with gcs, {GCS_INLINE_LIMIT}",
     )
     largest_zip: int = _setting(
         DEFAULT_LARGEST_ZIP,
-        _at_least_one,
+        forms.at_least_one,
         "a whole number of bytes above 0",
         "Size of the largest zip that is composed in the bucket, with gcs. The files of larger artifacts are "
         "downloaded one by one.",
@@ -210,7 +167,7 @@ class Settings:
     )
     allowed_hosts: frozenset[str] = _setting(
         frozenset(),
-        _names,
+        forms.names,
         "host names separated by commas, or *",
         "Names under which the server answers besides those of the loopback interface. "
         "Requests that carry the nonce may use any name.",
@@ -218,52 +175,52 @@ class Settings:
     )
     allowed_origins: frozenset[str] = _setting(
         frozenset(),
-        _origins,
+        forms.origins,
         "origins separated by commas, such as https://webgme.example.org, or *",
         "Origins of the web pages that may use the server from a browser.",
         shown_default="the server's own",
     )
     worker_refresh_interval: timedelta = _setting(
         timedelta(seconds=5),
-        _milliseconds,
+        forms.milliseconds,
         "a whole number of milliseconds",
         "Interval between the check-ins of an external worker. A worker not seen for five intervals is lost.",
     )
     clear_output_timeout: timedelta | None = _setting(
         timedelta(seconds=60),
-        _milliseconds_or_never,
+        forms.milliseconds_or_never,
         "a whole number of milliseconds, or -1 for never",
         "Time between the end of a job and the deletion of its output segments.",
     )
     label_jobs: Path | None = _setting(
         None,
-        _path,
+        forms.path,
         "a JSON file",
         "File that maps each label to the hash of the blob whose job gives a worker that label. It is reread when it "
         "changes.",
     )
     allow_list_all: bool = _setting(
-        True, _switch, "true or false", "Whether `GET /rest/blob/metadata?all=1` lists blobs that are not public."
+        True, forms.switch, "true or false", "Whether `GET /rest/blob/metadata?all=1` lists blobs that are not public."
     )
     worker_labels: frozenset[str] = _setting(
-        frozenset(), _names, "labels separated by commas", "Labels that our own workers offer."
+        frozenset(), forms.names, "labels separated by commas", "Labels that our own workers offer."
     )
     external_workers: bool | None = _setting(
         None,
-        _switch,
+        forms.switch,
         "true or false",
         "Whether external workers may run the jobs of every pool that has no `externalWorkers` of its own.",
         shown_default="false; true without `EXECUTOR_POOLS`; `executor up` sets false, or true with `--slots 0`",
     )
     lease: timedelta = _setting(
         timedelta(seconds=30),
-        _seconds,
+        forms.seconds,
         "a whole number of seconds",
         "Time that a worker may be silent before its job goes to another worker.",
     )
     retries: int = _setting(
         3,
-        _count,
+        forms.count,
         "a whole number",
         "Number of times that a job is run again after a lost attempt: its worker vanished, or a service that it "
         "needed stayed unreachable.",
@@ -271,7 +228,7 @@ class Settings:
 
     stop_seconds: float = _setting(
         4.5,
-        _positive,
+        forms.positive,
         "a number of seconds above 0",
         "Time that a worker that is told to stop has to interrupt its commands and return its jobs. It must be less "
         "than the time after which the worker is killed.",
@@ -279,22 +236,22 @@ class Settings:
 
     sandbox: str = _setting(
         "process",
-        _one_of("process", "container"),
+        forms.one_of("process", "container"),
         "process or container",
         "Isolation of each job's command: a process with a clean environment, or a container.",
     )
     image: str | None = _setting(None, str, "an image name", "Image for the containers of jobs.")
-    network: str = _setting("none", _one_of(*NETWORKS), "none or bridge", "Network of the containers of jobs.")
-    job_cpus: float = _setting(1.0, _positive, "a number above 0", "Processors that a job's container may use.")
+    network: str = _setting("none", forms.one_of(*NETWORKS), "none or bridge", "Network of the containers of jobs.")
+    job_cpus: float = _setting(1.0, forms.positive, "a number above 0", "Processors that a job's container may use.")
     job_memory: int = _setting(
-        2048, _at_least_one, "a whole number of MiB above 0", "Memory limit of a job's container."
+        2048, forms.at_least_one, "a whole number of MiB above 0", "Memory limit of a job's container."
     )
     job_processes: int = _setting(
-        1024, _at_least_one, "a whole number above 0", "Limit of processes and threads in a job's container."
+        1024, forms.at_least_one, "a whole number above 0", "Limit of processes and threads in a job's container."
     )
     job_disk: int = _setting(
         10240,
-        _at_least_one,
+        forms.at_least_one,
         "a whole number of MiB above 0",
         "Disk limit of a job's folder, with or without a container. A command that exceeds it is stopped, and a larger "
         "source is not fetched.",
@@ -313,6 +270,18 @@ class Settings:
         "Worker pools, in order of preference: see [Worker pools](#worker-pools).",
         shown_default=f"one pool, `{DEFAULT_POOL}`, from the settings above",
     )
+
+    @property
+    def push(self) -> Push | None:
+        """Who may push dead letters; None: anyone. Raises InvalidSetting if nothing says so."""
+        if self.push_unverified:
+            return None
+        if self.push_account is None or self.push_audience is None:
+            raise InvalidSetting(
+                "EXECUTOR_PUSH_ACCOUNT and EXECUTOR_PUSH_AUDIENCE must be set, because anyone could push dead letters "
+                "otherwise. With an emulator, set EXECUTOR_PUSH_UNVERIFIED=true."
+            )
+        return Push(self.push_account, self.push_audience)
 
     @property
     def worker_pools(self) -> tuple[WorkerPool, ...]:

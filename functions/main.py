@@ -1,8 +1,8 @@
 """Entry points of the functions: `functions-framework --source functions/main.py --target NAME` serves one of them.
 
-The framework loads this module and gets a WSGI application that bypasses its own router and hooks (see `Application`);
-only `dead_letter` runs inside the framework. The stores that the target needs are opened while the module loads, by one
-thread; what the target does not need is not imported.
+The framework loads this module and gets a WSGI application that bypasses its own router and hooks (see `Application`).
+The stores that the target needs are opened while the module loads, by one thread; what the target does not need is not
+imported.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import logging
 import os
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
 
 import flask
-import functions_framework
 from flask import Request, Response
 
 from cloud_executor import composition
@@ -23,9 +21,6 @@ from cloud_executor.settings import SHORT_NONCE, Settings
 from functions.application import Application, Routes
 from functions.transport.origins import OriginPolicy
 from functions.transport.request_trace import traced
-
-if TYPE_CHECKING:
-    from cloudevents.http import CloudEvent
 
 _settings = Settings.from_env(os.environ)
 configure_logging("functions", _settings.project)
@@ -56,12 +51,9 @@ def sweep(request: Request) -> Response:
     return _application("sweep").respond(request)
 
 
-@functions_framework.cloud_event
-def dead_letter(event: CloudEvent) -> None:
-    """Fail the job of a message that was delivered too often."""
-    from functions.dead_letters import record_dead_letter
-
-    record_dead_letter(_jobs().dead_letters, event.get_data())
+def dead_letter(request: Request) -> Response:
+    """Record a message that was delivered too often; called by a push subscription."""
+    return _application("dead_letter").respond(request)
 
 
 @cache
@@ -92,11 +84,20 @@ def _sweep_route() -> Routes:
     return SweepRoute(_jobs().sweep)
 
 
+def _dead_letter_route() -> Routes:
+    from functions.dead_letters import DeadLetterRoute, Pusher
+
+    push = _settings.push
+    pusher = None if push is None else Pusher(push.account, composition.open_identity_tokens(push.audience).verified)
+    return DeadLetterRoute(_jobs().dead_letters, pusher)
+
+
 _ROUTES: dict[str, tuple[Callable[[], Routes], ...]] = {
     "blob": (_blob_routes,),
     "executor": (_executor_routes,),
     "api": (_blob_routes, _executor_routes),
     "sweep": (_sweep_route,),
+    "dead_letter": (_dead_letter_route,),
 }
 
 
@@ -107,7 +108,5 @@ def _application(entry_point: str) -> Application:
 
 
 _target = flask.current_app.name
-if _target == "dead_letter":
-    _jobs()
 _wsgi = _application(_target) if _target in _ROUTES else flask.current_app.wsgi_app
 flask.current_app.wsgi_app = traced(_wsgi)  # type: ignore[assignment, method-assign]  # Flask documents this assignment
