@@ -7,7 +7,7 @@ port raises the documented errors, or `Unavailable` and its subclasses, such as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import BinaryIO, Protocol
@@ -60,8 +60,12 @@ class ObjectStore(Protocol):
         the object exists already, it stays unchanged and the call succeeds.
         """
 
-    def put_all(self, objects: Mapping[str, bytes]) -> None:
-        """Put small objects, in much less time than one by one. If the call fails, some of them may be stored."""
+    def put_all(self, objects: Mapping[str, bytes]) -> Collection[str]:
+        """Put small objects, in much less time than one by one. If the call fails, some of them may be stored.
+
+        Returns the keys of objects that existed already, whose bytes may be other ones. Repeated steps of this call
+        may count as well.
+        """
 
     def open(self, key: str, start: int = 0) -> AbstractContextManager[BinaryIO]:
         """Open a stream of the object's bytes from offset `start` on. Raises ObjectNotFound."""
@@ -75,8 +79,12 @@ class ObjectStore(Protocol):
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield all objects whose keys start with `prefix`, ordered by key. Pages are fetched as needed."""
 
-    def move(self, source: str, destination: str) -> None:
-        """Rename durably. If the destination exists, drop the source. Raises ObjectNotFound if both are missing."""
+    def move(self, source: str, destination: str) -> bool:
+        """Rename durably. If both exist, nothing changes; the result is whether the destination is what was moved.
+
+        Safe to repeat: if only the destination exists, the object counts as moved. Raises ObjectNotFound if both are
+        missing. A call that is interrupted may leave both.
+        """
 
     def delete(self, key: str) -> None:
         """Delete the object. Succeeds if there is none."""

@@ -44,9 +44,11 @@ class DirectFileStore(FileObjectStore):
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return map(self._known, super().list(prefix))
 
-    def move(self, source: str, destination: str) -> None:
-        super().move(source, destination)
-        self.notes.pop(source, None)
+    def move(self, source: str, destination: str) -> bool:
+        moved = super().move(source, destination)
+        if moved:
+            self.notes.pop(source, None)
+        return moved
 
     def upload_url(self, key: str, size: int, note: str, origin: str | None) -> str:
         url = f"https://storage.example/session/{uuid4()}"

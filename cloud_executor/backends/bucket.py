@@ -23,31 +23,26 @@ class BucketStore(ABC):
     concurrency = 16
 
     def put(self, key: str, chunks: Iterable[bytes]) -> None:
-        pieces = self._pieces(chunks)
-        first = next(pieces)
-        second = next(pieces, None)
-        if second is None:
-            self._put_small(key, first)
-        # The check spares the transfer of an object that exists. Also, some emulators ignore the condition.
-        elif not self._has(key):
-            self._put_large(key, chain((first, second), pieces))
+        self._put(key, chunks)
 
-    def put_all(self, objects: Mapping[str, bytes]) -> None:
-        list(parallel_map(lambda item: self.put(item[0], (item[1],)), objects.items(), self.concurrency))
+    def put_all(self, objects: Mapping[str, bytes]) -> list[str]:
+        stored = parallel_map(lambda item: self._put(item[0], (item[1],)), objects.items(), self.concurrency)
+        return [key for key, is_new in zip(objects, stored, strict=True) if not is_new]
 
     @abstractmethod
     def stat(self, key: str) -> ObjectInfo: ...
 
-    def move(self, source: str, destination: str) -> None:
+    def move(self, source: str, destination: str) -> bool:
         try:
             found = self.stat(source)
-            # Checked for the same reasons as in `put`.
-            if not self._has(destination):
-                self._copy(found, destination)
+            # Checked for the same reasons as in `_put`.
+            if self._has(destination) or not self._copy(found, destination):
+                return False
         except ObjectNotFound:
             if not self._has(destination):
                 raise
         self.delete(source)
+        return True
 
     @abstractmethod
     def delete(self, key: str) -> None: ...
@@ -59,15 +54,26 @@ class BucketStore(ABC):
         """The size of a piece of an upload, numbered from 0. A smaller object is sent in one request."""
 
     @abstractmethod
-    def _put_small(self, key: str, content: bytes) -> None: ...
+    def _put_small(self, key: str, content: bytes) -> bool:
+        """Store an object. Returns False if it exists."""
 
     @abstractmethod
-    def _put_large(self, key: str, pieces: Iterator[bytes]) -> None:
-        """Store the joined pieces, of which there are at least two."""
+    def _put_large(self, key: str, pieces: Iterator[bytes]) -> bool:
+        """Store the joined pieces, of which there are at least two. Returns False if the object exists."""
 
     @abstractmethod
-    def _copy(self, source: ObjectInfo, destination: str) -> None:
-        """Copy an object inside the service, without its note. Raises ObjectNotFound."""
+    def _copy(self, source: ObjectInfo, destination: str) -> bool:
+        """Copy an object inside the service, without its note. Returns False if it exists. Raises ObjectNotFound."""
+
+    def _put(self, key: str, chunks: Iterable[bytes]) -> bool:
+        """Put an object. Returns False if it exists."""
+        pieces = self._pieces(chunks)
+        first = next(pieces)
+        second = next(pieces, None)
+        if second is None:
+            return self._put_small(key, first)
+        # The check spares the transfer of an object that exists. Also, some emulators ignore the condition.
+        return not self._has(key) and self._put_large(key, chain((first, second), pieces))
 
     def _has(self, key: str) -> bool:
         try:

@@ -104,22 +104,28 @@ class FileObjectStore:
             finally:
                 new.discard()
 
-    def put_all(self, objects: Mapping[str, bytes]) -> None:
+    def put_all(self, objects: Mapping[str, bytes]) -> list[str]:
+        paths = {self._path(key): key for key in objects}
         if len(objects) < GROUP_OBJECTS:
-            self._put_few(objects)
-            return
-        waiting = iter([(self._path(key), data) for key, data in objects.items()])
+            return [paths[path] for path in self._put_few(objects)]
+        existing: list[str] = []
+        waiting = iter([(path, objects[key]) for path, key in paths.items()])
         while group := dict(islice(waiting, MAX_OPEN_FILES)):
-            self._put_group(group)
+            existing += self._put_group(group)
         # Also the names of existing objects, because their writers may not have synced them yet.
         folders = {_folder(self._path(key)) for key in objects}
         with os_errors():
             for folder in folders:
                 self._make(folder)
             sync_folders(folders)
+        return [paths[path] for path in existing]
 
-    def _put_group(self, objects: Mapping[str, bytes]) -> None:
-        """Put objects with one sync, before they get their names. The next one makes the names durable."""
+    def _put_group(self, objects: Mapping[str, bytes]) -> Iterable[str]:
+        """Put objects with one sync, before they get their names. The next one makes the names durable.
+
+        Returns the paths of those that existed.
+        """
+        named: set[str] = set()
         files: dict[str, _NewFile] = {}
         try:
             with os_errors():
@@ -129,13 +135,15 @@ class FileObjectStore:
                         _write_batch(files[path].descriptor, [data])
                 if files:
                     sync_all([new.descriptor for new in files.values()])
-                for path, new in files.items():
-                    self._name(path, new.link)
+                named.update(path for path, new in files.items() if self._name(path, new.link))
         finally:
             for new in files.values():
                 new.discard()
+        return objects.keys() - named
 
-    def _put_few(self, objects: Mapping[str, bytes]) -> None:
+    def _put_few(self, objects: Mapping[str, bytes]) -> Iterable[str]:
+        """Returns the paths of those that existed."""
+        named: set[str] = set()
         missing = {path: data for key, data in objects.items() if not self._settled(path := self._path(key))}
         # Each step is done for all objects, so that one flush can cover several of them. The context managers of `put`
         # are avoided: for small objects they cost as much as the system calls.
@@ -148,12 +156,14 @@ class FileObjectStore:
                 for new in files:
                     os.fsync(new.descriptor)
                 for new, path in zip(files, missing, strict=True):
-                    self._name(path, new.link)
+                    if self._name(path, new.link):
+                        named.add(path)
                 for folder in {_folder(path) for path in missing}:
                     _sync(folder)
         finally:
             for new in files:
                 new.discard()
+        return [path for path in map(self._path, objects) if path not in named]
 
     def open(self, key: str, start: int = 0) -> FileIO:
         """Open the file. Its descriptor is positioned at `start`, ready for sendfile."""
@@ -193,18 +203,21 @@ class FileObjectStore:
             self._path(folder)
         return self._walk(folder + slash, start)
 
-    def move(self, source: str, destination: str) -> None:
+    def move(self, source: str, destination: str) -> bool:
         source_path, path = self._path(source), self._path(destination)
         with os_errors():
             try:
-                self._name(path, partial(os.link, source_path))
+                moved = self._name(path, partial(os.link, source_path))
                 _sync(_folder(path))
+                if not moved and not os.path.samefile(source_path, path):
+                    return False
             except FileNotFoundError:
                 if not self._settled(path):
                     raise ObjectNotFound from None
             # A crash can restore the source. The copy is harmless, and is cleaned up like an abandoned upload.
             with suppress(FileNotFoundError):
                 os.unlink(source_path)
+            return True
 
     def delete(self, key: str) -> None:
         with os_errors(), suppress(FileNotFoundError):
@@ -241,11 +254,14 @@ class FileObjectStore:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         return _NewFile(self._inside(folder, lambda: os.open(path, flags, 0o666)), path)
 
-    def _name(self, path: str, link: Callable[[str], None]) -> None:
-        """Give a file this path with `link`, unless the path is taken."""
+    def _name(self, path: str, link: Callable[[str], None]) -> bool:
+        """Give a file this path with `link`. Returns False if the path is taken."""
         # A rename would replace an object that another writer has stored in the meantime.
-        with suppress(FileExistsError):
+        try:
             self._inside(_folder(path), lambda: link(path))
+        except FileExistsError:
+            return False
+        return True
 
     def _inside(self, folder: str, action: Callable[[], T]) -> T:
         """Create the folder, and call `action`, which needs it. Do so again if the folder was removed in between."""

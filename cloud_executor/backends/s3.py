@@ -97,14 +97,14 @@ class S3ObjectStore(BucketStore):
     def _piece_bytes(self, number: int) -> int:
         return PIECE_BYTES * (1 + number // LARGER_EVERY)
 
-    def _put_small(self, key: str, content: bytes) -> None:
+    def _put_small(self, key: str, content: bytes) -> bool:
         def put() -> None:
             with _errors(Unavailable):
                 self._client.get().put_object(Bucket=self._bucket, Key=key, Body=content, **self._condition)
 
-        self._write(key, put)
+        return self._write(key, put)
 
-    def _put_large(self, key: str, pieces: Iterator[bytes]) -> None:
+    def _put_large(self, key: str, pieces: Iterator[bytes]) -> bool:
         def parts(upload: str) -> Iterator[CompletedPartTypeDef]:
             for number, piece in enumerate(pieces, 1):
                 with _errors(Unavailable):
@@ -113,9 +113,9 @@ class S3ObjectStore(BucketStore):
                     )
                 yield {"PartNumber": number, "ETag": part["ETag"]}
 
-        self._assemble(key, parts)
+        return self._assemble(key, parts)
 
-    def _copy(self, source: ObjectInfo, destination: str) -> None:
+    def _copy(self, source: ObjectInfo, destination: str) -> bool:
         # In parts: assembling parts is the only way to copy on a condition that every service supports.
         def parts(upload: str) -> Iterator[CompletedPartTypeDef]:
             for number, start in enumerate(range(0, source.size, COPIED_BYTES), 1):
@@ -130,18 +130,18 @@ class S3ObjectStore(BucketStore):
                     )
                 yield {"PartNumber": number, "ETag": part["CopyPartResult"]["ETag"]}
 
-        if source.size:
-            self._assemble(destination, parts)
-        else:
-            self.put(destination, ())
+        return self._assemble(destination, parts) if source.size else self._put_small(destination, b"")
 
-    def _assemble(self, key: str, parts: Callable[[str], Iterator[CompletedPartTypeDef]]) -> None:
-        """Store an object as a multipart upload. `parts` sends the parts, given the upload's id."""
+    def _assemble(self, key: str, parts: Callable[[str], Iterator[CompletedPartTypeDef]]) -> bool:
+        """Store an object as a multipart upload. `parts` sends the parts, given the upload's id.
+
+        Returns False if the object exists.
+        """
         with _errors(Unavailable):
             upload = self._client.get().create_multipart_upload(Bucket=self._bucket, Key=key)["UploadId"]
         try:
             sent = list(parts(upload))
-            self._write(key, lambda: self._complete(key, upload, sent))
+            return self._write(key, lambda: self._complete(key, upload, sent))
         except BaseException:
             self._abort(key, upload)
             raise
@@ -158,21 +158,24 @@ class S3ObjectStore(BucketStore):
                 )
         except _ObjectExists:
             self._abort(key, upload)
+            raise
 
     def _abort(self, key: str, upload: str) -> None:
         with suppress(CloudExecutorError), _errors():
             self._client.get().abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload)
 
-    def _write(self, key: str, write: Callable[[], None]) -> None:
-        """Call `write`, which writes an object on the condition that it does not exist."""
+    def _write(self, key: str, write: Callable[[], None]) -> bool:
+        """Call `write`, which writes an object on the condition that it does not exist. Returns False if it does."""
         try:
             write()
         except _ObjectExists:
-            pass
+            return False
         except _ConditionUnknown:
             self._condition = {}
-            if not self._has(key):
-                write()
+            if self._has(key):
+                return False
+            write()
+        return True
 
     def _connect(self) -> S3Client:
         with _errors(Unavailable):

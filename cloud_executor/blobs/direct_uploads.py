@@ -13,7 +13,7 @@ import zlib
 from dataclasses import dataclass
 
 from cloud_executor.blobs.keys import content_key, temporary_key
-from cloud_executor.blobs.store import READ_BYTES, BlobStore, StoredBlob
+from cloud_executor.blobs.store import READ_BYTES, BlobStore, ContentDiffers, StoredBlob
 from cloud_executor.errors import Invalid, NotFound, TooLarge
 from cloud_executor.model.metadata import BlobMetadata
 from cloud_executor.ports import DirectTransfers, ObjectInfo, ObjectNotFound
@@ -91,7 +91,7 @@ class DirectUploads:
     def complete(self, upload_id: str) -> StoredBlob:
         """Verify all the bytes and store them durably as a blob. Safe to repeat.
 
-        Raises UploadNotFound, or UploadDiffers, in which case the bytes are deleted.
+        Raises UploadNotFound, or UploadDiffers or ContentDiffers, in which case the bytes are deleted.
         """
         if not _is_upload_id(upload_id):
             raise UploadNotFound
@@ -120,7 +120,11 @@ class DirectUploads:
             raise UploadDiffers
         verified = _Description(announced.name, announced.size, sha1)
         self.blobs.objects.put(_verified_key(key), (verified.note().encode(),))
-        self.blobs.objects.move(key, content_key(sha1))
+        try:
+            self.blobs.settle(key, sha1, crc32)
+        except ContentDiffers:
+            self.blobs.objects.delete(_verified_key(key))
+            raise
         self.direct.record_crc32(content_key(sha1), crc32)
         return announced.name, announced.size, sha1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from cloud_executor.blobs.keys import METADATA_PREFIX, content_key, metadata_key, temporary_key
-from cloud_executor.errors import NotFound, TooLarge
+from cloud_executor.blobs.keys import CONTENT_PREFIX, METADATA_PREFIX, content_key, metadata_key, temporary_key
+from cloud_executor.errors import Conflict, NotFound, TooLarge
 from cloud_executor.model.metadata import BlobMetadata, parse_hash, response_document
 from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import DirectTransfers, ObjectNotFound, ObjectStore
@@ -41,6 +41,10 @@ class ContentMissing(NotFound):
         """The error for the part with this hash, of the file with this name."""
         part = f"{content_hash[:_SHOWN]!r} of {name[:_SHOWN]!r}" if name else f"{content_hash[:_SHOWN]!r}"
         return cls(f"The content {part}, a part of this blob, is not stored. Upload it first.")
+
+
+class ContentDiffers(Conflict):
+    """Another content with the same SHA-1 is already stored, so this one cannot be; change the file."""
 
 
 _SHOWN = 100
@@ -74,7 +78,10 @@ class BlobStore:
     """The direct transfers of `objects`, if it has any."""
 
     def create_file(self, name: str, chunks: Iterable[bytes]) -> StoredBlob:
-        """Store a file durably. If `chunks` raises, because an upload broke off, no blob is stored."""
+        """Store a file durably. If `chunks` raises, because an upload broke off, no blob is stored.
+
+        Raises ContentDiffers.
+        """
         incoming = iter(chunks)
         head: list[bytes] = []
         size = 0
@@ -87,11 +94,14 @@ class BlobStore:
         content = b"".join(head)
         content_hash = hashlib.sha1(content, usedforsecurity=False).hexdigest()
         blob = self._new(BlobMetadata.for_file(name, size, content_hash))
-        self.objects.put_all({content_key(content_hash): content, metadata_key(blob.hash): blob.canonical})
+        self._put_all({content_key(content_hash): content, metadata_key(blob.hash): blob.canonical})
         return blob
 
     def create_files(self, files: Sequence[tuple[str, bytes]]) -> list[StoredBlob]:
-        """Store small files, given by name and content, durably and in much less time than one by one."""
+        """Store small files, given by name and content, durably and in much less time than one by one.
+
+        Raises ContentDiffers.
+        """
         objects: dict[str, bytes] = {}
         blobs = []
         for name, content in files:
@@ -100,7 +110,7 @@ class BlobStore:
             objects[content_key(content_hash)] = content
             objects[metadata_key(blob.hash)] = blob.canonical
             blobs.append(blob)
-        self.objects.put_all(objects)
+        self._put_all(objects)
         return blobs
 
     def create_metadata(self, metadata: BlobMetadata) -> StoredBlob:
@@ -143,6 +153,51 @@ class BlobStore:
             return False
         return True
 
+    def has_same_content(
+        self, content_hash: str, size: int, crc32: int | None, chunks: Callable[[], Iterable[bytes]]
+    ) -> bool:
+        """Whether the content with this hash, size, CRC-32 (None: unknown), and these bytes is stored.
+
+        It is read only if the store has no CRC-32 of it: two files with the same SHA-1 differ in their CRC-32, unless
+        their author made dozens of collisions to choose it. Raises ContentDiffers if other bytes have the hash.
+        """
+        try:
+            stored = self.objects.stat(content_key(content_hash))
+        except ObjectNotFound:
+            return False
+        if stored.size != size:
+            raise ContentDiffers
+        if stored.crc32 is not None and crc32 is not None:
+            if stored.crc32 != crc32:
+                raise ContentDiffers
+            return True
+        with self.open_content(content_hash) as content:
+            for chunk in chunks():
+                if _read_exactly(content, len(chunk)) != chunk:
+                    raise ContentDiffers
+        return True
+
+    def settle(self, temporary: str, content_hash: str, crc32: int | None = None) -> None:
+        """Move an uploaded object to the key of its content. Safe to repeat.
+
+        Raises ObjectNotFound, and ContentDiffers, after which the uploaded object is deleted.
+        """
+        if self.objects.move(temporary, content_key(content_hash)):
+            return
+
+        def chunks() -> Iterator[bytes]:
+            with self.objects.open(temporary) as content:
+                while chunk := content.read(READ_BYTES):
+                    yield chunk
+
+        info = self.objects.stat(temporary)
+        try:
+            self.has_same_content(content_hash, info.size, info.crc32 if crc32 is None else crc32, chunks)
+        except ContentDiffers:
+            self.objects.delete(temporary)
+            raise
+        self.objects.delete(temporary)
+
     def missing(self, content_hashes: Collection[str]) -> list[str]:
         """The contents that are not stored, each once, in the given order. Raises TooLarge."""
         if len(content_hashes) > MAX_CONTENTS_PER_QUERY:
@@ -165,8 +220,27 @@ class BlobStore:
         temporary = temporary_key(str(uuid.uuid4()))
         self.objects.put(temporary, hashed())
         content_hash = digest.hexdigest()
-        self.objects.move(temporary, content_key(content_hash))
+        self.settle(temporary, content_hash)
         return content_hash, size
+
+    def _put_all(self, objects: Mapping[str, bytes]) -> None:
+        """Put small contents and metadata documents. Raises ContentDiffers."""
+        existing = [key for key in self.objects.put_all(objects) if key.startswith(CONTENT_PREFIX)]
+
+        def compare(key: str) -> None:
+            if self.objects.read(key)[0] != objects[key]:
+                raise ContentDiffers
+
+        for _ in parallel_map(compare, existing, self.objects.concurrency):
+            pass
 
     def _new(self, metadata: BlobMetadata) -> StoredBlob:
         return StoredBlob(metadata.hash, metadata.canonical, self.clock())
+
+
+def _read_exactly(content: BinaryIO, size: int) -> bytes:
+    """The next bytes; fewer at the end."""
+    data = content.read(size)
+    while 0 < len(data) < size and (more := content.read(size - len(data))):
+        data += more
+    return data

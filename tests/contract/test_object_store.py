@@ -110,10 +110,16 @@ def test_put_all_stores_each_object(object_store: ObjectStore) -> None:
     assert {key: content(object_store, key) for key in keys(object_store, "")} == objects
 
 
+def test_put_all_names_the_existing_objects_of_a_large_group(object_store: ObjectStore) -> None:
+    object_store.put("wg-content/ab/7", [b"the first"])
+    assert list(object_store.put_all({f"wg-content/ab/{number}": b"x" for number in range(40)})) == ["wg-content/ab/7"]
+    assert content(object_store, "wg-content/ab/7") == b"the first"
+
+
 def test_put_all_leaves_existing_objects_unchanged(object_store: ObjectStore) -> None:
     object_store.put("b", [b"the first"])
-    object_store.put_all({"a": b"1", "b": b"another", "c": b"3"})
-    object_store.put_all({"a": b"x", "b": b"x", "c": b"x"})
+    assert list(object_store.put_all({"a": b"1", "b": b"another", "c": b"3"})) == ["b"]
+    assert sorted(object_store.put_all({"a": b"x", "b": b"x", "c": b"x"})) == ["a", "b", "c"]
     assert [content(object_store, key) for key in "abc"] == [b"1", b"the first", b"3"]
     assert keys(object_store, "") == ["a", "b", "c"]
 
@@ -219,23 +225,23 @@ def test_list_continues_while_objects_are_added_and_deleted(object_store: Object
 
 def test_move_gives_the_object_another_key(object_store: ObjectStore) -> None:
     object_store.put("wg-temp/upload", [b"bytes"])
-    object_store.move("wg-temp/upload", KEY)
+    assert object_store.move("wg-temp/upload", KEY)
     assert content(object_store, KEY) == b"bytes"
     assert keys(object_store, "") == [KEY]
 
 
-def test_move_onto_an_existing_key_drops_the_source(object_store: ObjectStore) -> None:
+def test_move_onto_an_existing_key_changes_nothing(object_store: ObjectStore) -> None:
     object_store.put(KEY, [b"the first"])
     object_store.put("wg-temp/upload", [b"another"])
-    object_store.move("wg-temp/upload", KEY)
+    assert not object_store.move("wg-temp/upload", KEY)
     assert content(object_store, KEY) == b"the first"
-    assert keys(object_store, "") == [KEY]
+    assert content(object_store, "wg-temp/upload") == b"another"
 
 
 def test_a_repeated_move_succeeds(object_store: ObjectStore) -> None:
     object_store.put("wg-temp/upload", [b"bytes"])
-    object_store.move("wg-temp/upload", KEY)
-    object_store.move("wg-temp/upload", KEY)
+    assert object_store.move("wg-temp/upload", KEY)
+    assert object_store.move("wg-temp/upload", KEY)
     assert content(object_store, KEY) == b"bytes"
 
 
@@ -332,7 +338,8 @@ def test_threads_that_move_to_one_key_all_succeed(object_backend: ObjectBackend,
 
     def move(number: int) -> bytes:
         start.wait(TIMEOUT_SECONDS)
-        object_store.move(f"wg-temp/{number % 4}", KEY)
+        if not object_store.move(f"wg-temp/{number % 4}", KEY):
+            object_store.delete(f"wg-temp/{number % 4}")
         return content(object_store, KEY)
 
     with ThreadPoolExecutor(8) as pool:

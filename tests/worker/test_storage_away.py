@@ -52,9 +52,9 @@ class AwayStore(FileObjectStore):
         self._refuse("put")
         super().put(key, chunks)
 
-    def put_all(self, objects: Mapping[str, bytes]) -> None:
+    def put_all(self, objects: Mapping[str, bytes]) -> list[str]:
         self._refuse("put_all")
-        super().put_all(objects)
+        return super().put_all(objects)
 
     def _refuse(self, call: str) -> None:
         if call in self._calls and self.times:

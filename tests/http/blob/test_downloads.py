@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 from http_server import Response, Server
+from shattered import colliding_contents
 
 CONTENT = bytes(range(256)) * 4
 SIZE = len(CONTENT)
@@ -183,3 +184,15 @@ def test_a_missing_content_is_404(server: Server) -> None:
 def test_a_path_in_a_single_file_changes_only_its_headers(server: Server, path: str) -> None:
     response = server.get(f"{path}/dir/other.html")
     assert (response.body, response["Content-Type"]) == (CONTENT, "text/html")
+
+
+def test_a_file_with_the_sha1_of_another_file_is_rejected(server: Server) -> None:
+    first, second = colliding_contents()
+    found = server.create_file("first", first)
+    response = server.send("POST", "/rest/blob/createFile/second", second)
+    assert (response.status, response.text) == (
+        409,
+        "Another content with the same SHA-1 is already stored, so this one cannot be; change the file.",
+    )
+    assert server.create_file("first", first) == found
+    assert server.get(f"/rest/blob/view/{found}").body == first

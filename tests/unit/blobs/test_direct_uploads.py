@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from direct_store import DirectFileStore
+from shattered import colliding_contents
 
 from cloud_executor.blobs.direct_uploads import (
     LARGEST_UPLOAD_BYTES,
@@ -23,7 +24,7 @@ from cloud_executor.blobs.direct_uploads import (
     UploadSession,
 )
 from cloud_executor.blobs.keys import content_key, metadata_key
-from cloud_executor.blobs.store import MAX_CONTENTS_PER_QUERY, BlobStore, StoredBlob
+from cloud_executor.blobs.store import MAX_CONTENTS_PER_QUERY, BlobStore, ContentDiffers, StoredBlob
 from cloud_executor.blobs.upkeep import TEMPORARY_LIFETIME, BlobUpkeep
 from cloud_executor.errors import Invalid, TooLarge, Unavailable
 from cloud_executor.model.metadata import BlobMetadata
@@ -251,3 +252,17 @@ def test_missing_accepts_a_limited_number_of_contents(uploads: DirectUploads, st
     with pytest.raises(TooLarge):
         uploads.blobs.missing([f"{number:040}" for number in range(MAX_CONTENTS_PER_QUERY + 1)])
     assert store.calls["stat"] == 0
+
+
+def test_an_upload_with_the_sha1_of_another_content_is_rejected(uploads: DirectUploads, store: DirectFileStore) -> None:
+    first, second = colliding_contents()
+    uploads.blobs.create_file("first", [first])
+    before = store.keys()
+    session = begin(uploads, None, len(second))
+    store.send(session.url, second)
+    with pytest.raises(ContentDiffers):
+        uploads.complete(session.id)
+    assert store.keys() == before
+    with pytest.raises(UploadNotFound):
+        uploads.complete(session.id)
+    assert store.content(content_key(hashlib.sha1(first).hexdigest())) == first

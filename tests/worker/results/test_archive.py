@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
+from shattered import colliding_contents
 from worker_harness import ALL, Stack, zip_of
 
 from cloud_executor.backends.files import FileObjectStore
-from cloud_executor.blobs.store import BlobStore
+from cloud_executor.blobs.store import SMALL_CONTENT_BYTES, BlobStore
 from cloud_executor.clock import system_clock
 from cloud_executor.model.job import Job, Status
 from cloud_executor.ports import ObjectNotFound
@@ -152,6 +154,18 @@ def test_large_content_that_is_already_stored_is_not_sent_again(stack: Stack) ->
     assert CountingStore.received < 10_000
 
 
+@pytest.mark.parametrize("size", [320, SMALL_CONTENT_BYTES + 1])
+def test_a_result_with_the_sha1_of_another_content_fails_the_job(stack: Stack, size: int) -> None:
+    first, second = colliding_contents(size)
+    stack.blobs.create_file("first", [first])
+    config = {"cmd": "true", "resultArtifacts": [{"name": "all", "resultPatterns": ["second.bin"]}]}
+    job = stack.add_zip(zip_of({"executor_config.json": json.dumps(config), "second.bin": second}))
+    with stack.worker() as worker:
+        worker.run_next()
+    assert stack.get(job).status == Status.FAILED_TO_ARCHIVE_FILE
+    assert "Another content with the same SHA-1 is already stored" in (stack.get(job).error or "")
+
+
 def test_a_concurrent_store_gets_files_from_several_threads(stack: Stack) -> None:
     job = stack.add_script(
         "for i in $(seq 300); do echo $i > $i; done", [{"name": "all", "resultPatterns": ["[0-9]*"]}]
@@ -167,9 +181,9 @@ class GroupCountingStore(FileObjectStore):
 
     groups = 0
 
-    def put_all(self, objects: Mapping[str, bytes]) -> None:
+    def put_all(self, objects: Mapping[str, bytes]) -> list[str]:
         self.groups += 1
-        super().put_all(objects)
+        return super().put_all(objects)
 
 
 def test_small_files_are_stored_in_groups(stack: Stack) -> None:
@@ -198,9 +212,9 @@ class BrokenStore(FileObjectStore):
         self._refuse(key)
         super().put(key, chunks)
 
-    def put_all(self, objects: Mapping[str, bytes]) -> None:
+    def put_all(self, objects: Mapping[str, bytes]) -> list[str]:
         self._refuse(*objects)
-        super().put_all(objects)
+        return super().put_all(objects)
 
     def _refuse(self, *keys: str) -> None:
         if self._times and any(key.startswith(self._prefix) for key in keys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -157,10 +158,11 @@ def store_file(blobs: BlobStore, name: str, opened: Callable[[], io.FileIO], att
 
         if os.fstat(content.fileno()).st_size > SMALL_CONTENT_BYTES:
             # Reading it twice costs less than sending content that is already stored, such as the job's own input.
-            digest = hashlib.sha1(usedforsecurity=False)
+            digest, crc32 = hashlib.sha1(usedforsecurity=False), 0
             for chunk in chunks():
                 digest.update(chunk)
-            if blobs.has_content(digest.hexdigest()):
+                crc32 = zlib.crc32(chunk, crc32)
+            if blobs.has_same_content(digest.hexdigest(), size, crc32, chunks):
                 blob = blobs.create_metadata(BlobMetadata.for_file(name, size, digest.hexdigest()))
                 return ArtifactFile(blob.hash, size, ContentType.SOFT_LINK)
         blob = blobs.create_file(name, chunks())

@@ -165,13 +165,17 @@ class GcsObjectStore(BucketStore):
     def _piece_bytes(self, number: int) -> int:
         return PIECE_BYTES
 
-    def _put_small(self, key: str, content: bytes) -> None:
+    def _put_small(self, key: str, content: bytes) -> bool:
         blob = self._blob(key)
         blob.metadata = {"crc32": str(zlib.crc32(content))}
-        with storage_errors(), suppress(PreconditionFailed):
-            blob.upload_from_string(content, CONTENT_TYPE, if_generation_match=0, checksum="crc32c", **CALL)
+        with storage_errors():
+            try:
+                blob.upload_from_string(content, CONTENT_TYPE, if_generation_match=0, checksum="crc32c", **CALL)
+            except PreconditionFailed:
+                return False
+        return True
 
-    def _put_large(self, key: str, pieces: Iterator[bytes]) -> None:
+    def _put_large(self, key: str, pieces: Iterator[bytes]) -> bool:
         with storage_errors():
             url = self._blob(key).create_resumable_upload_session(
                 content_type=CONTENT_TYPE, if_generation_match=0, checksum=None, **CALL
@@ -189,7 +193,7 @@ class GcsObjectStore(BucketStore):
                 try:
                     upload.finish(piece)
                 except PreconditionFailed:
-                    return
+                    return False
                 except DataCorruption:
                     self._blob(key).delete(**CALL)
                     raise
@@ -200,18 +204,22 @@ class GcsObjectStore(BucketStore):
         # The CRC-32 is optional: it is computed again where it is needed and missing.
         with suppress(CloudExecutorError):
             self.record_crc32(key, zlib.crc32(piece, crc32))
+        return True
 
-    def _copy(self, source: ObjectInfo, destination: str) -> None:
+    def _copy(self, source: ObjectInfo, destination: str) -> bool:
         blob = self._blob(destination)
         blob.content_type = CONTENT_TYPE
         # Never empty: an object without metadata would get the metadata of the source.
         blob.metadata = {"crc32": "" if source.crc32 is None else str(source.crc32)}
         token: str | None = None
-        with storage_errors(ObjectNotFound), suppress(PreconditionFailed):
-            while True:
-                token, _, _ = blob.rewrite(self._blob(source.key), token, if_generation_match=0, **CALL)
-                if not token:
-                    return
+        with storage_errors(ObjectNotFound):
+            try:
+                while True:
+                    token, _, _ = blob.rewrite(self._blob(source.key), token, if_generation_match=0, **CALL)
+                    if not token:
+                        return True
+            except PreconditionFailed:
+                return False
 
     def _join(self, key: str, parts: Sequence[str]) -> None:
         blob = self._blob(key)
