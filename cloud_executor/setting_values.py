@@ -71,3 +71,9 @@ def origins(text: str) -> frozenset[str]:
     if not all(origin == "*" or re.fullmatch(r"https?://[^/?#@\s]+/?", origin) for origin in origins):
         raise ValueError
     return origins
+
+
+def url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/?#@\s]+[^?#\s]*", text):
+        raise ValueError
+    return text

@@ -124,6 +124,13 @@ class Settings:
         "Time that Pub/Sub keeps a running job's message from other workers. A job may run longer, but a fleet that "
         "scales with the backlog then no longer counts it.",
     )
+    sweep_url: str | None = _setting(
+        None,
+        forms.url,
+        "a URL that starts with https:// or http://",
+        "URL of the function `sweep`, which removes the machine of an idle worker.",
+        shown_default="none; idle machines stay",
+    )
     push_account: str | None = _setting(
         None,
         str,
@@ -270,6 +277,11 @@ class Settings:
         "Worker pools, in order of preference: see [Worker pools](#worker-pools).",
         shown_default=f"one pool, `{DEFAULT_POOL}`, from the settings above",
     )
+
+    @property
+    def leave_audience(self) -> str:
+        """Audience of the identity tokens with which machines leave: another deployment's tokens are worthless here."""
+        return f"https://cloud-executor.invalid/{self.project}/{self.topic_prefix}/leave"
 
     @property
     def push(self) -> Push | None:

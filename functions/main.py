@@ -47,7 +47,7 @@ def api(request: Request) -> Response:
 
 
 def sweep(request: Request) -> Response:
-    """Run the sweep; called by a scheduler."""
+    """Run the sweep; called by a scheduler. `POST /leave` removes the machine of an idle worker."""
     return _application("sweep").respond(request)
 
 
@@ -84,6 +84,16 @@ def _sweep_route() -> Routes:
     return SweepRoute(_jobs().sweep)
 
 
+def _leave_route() -> Routes:
+    from functions.leave_route import LeaveRoute, Leaving
+
+    groups = composition.open_instance_groups(_settings)
+    if groups is None:
+        return LeaveRoute(None)
+    tokens = composition.open_identity_tokens(_settings.leave_audience)
+    return LeaveRoute(Leaving(groups, _settings.project or "", _settings.worker_region or "", tokens.verified))
+
+
 def _dead_letter_route() -> Routes:
     from functions.dead_letters import DeadLetterRoute, Pusher
 
@@ -96,7 +106,7 @@ _ROUTES: dict[str, tuple[Callable[[], Routes], ...]] = {
     "blob": (_blob_routes,),
     "executor": (_executor_routes,),
     "api": (_blob_routes, _executor_routes),
-    "sweep": (_sweep_route,),
+    "sweep": (_leave_route, _sweep_route),
     "dead_letter": (_dead_letter_route,),
 }
 

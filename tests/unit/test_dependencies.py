@@ -30,10 +30,9 @@ SCOPES: dict[str, tuple[set[str], ...]] = {
     "cloud_executor/backends/s3.py": ({"server", "s3"}, {"vm", "s3"}),
     "functions": ({"server"},),
     "local_stack": ({"server"},),
-    # A local stack runs the worker with the server's packages only, without containers and instance groups.
+    # A local stack runs the worker with the server's packages only, without containers.
     "worker_vm": ({"server"}, {"vm"}),
     "worker_vm/worker/sandbox/container": ({"vm"},),
-    "worker_vm/worker/machine/instance_group.py": ({"vm"},),
     "deploy": ({"server"},),
     "bench": ({"dev"},),
     "docs": ({"dev"},),
@@ -45,7 +44,6 @@ IMPORTED_AS = {
     "google-api-core": ("google.api_core",),
     "google-auth": ("google.auth", "google.oauth2"),
     "google-cloud-build": ("google.cloud.devtools",),
-    "google-cloud-compute": ("google.cloud.compute_v1",),
     "google-cloud-firestore": ("google.cloud.firestore", "google.cloud.firestore_v1"),
     "google-cloud-pubsub": ("google.cloud.pubsub_v1", "google.pubsub_v1"),
     "google-cloud-storage": ("google.cloud.storage",),

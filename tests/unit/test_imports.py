@@ -126,7 +126,7 @@ def package_of(module: str) -> str:
 def allowed(importer: str, imported: str) -> bool:
     package = package_of(importer)
     if is_below(imported, ("google",)):
-        return is_below(importer, ("cloud_executor.backends.google", "worker_vm.worker.machine.instance_group"))
+        return is_below(importer, ("cloud_executor.backends.google",))
     if is_below(imported, ("docker",)):
         return is_below(importer, ("worker_vm.worker.sandbox.container",))
     if imported.partition(".")[0] not in TOPS:

@@ -1,18 +1,18 @@
-"""A fake Google Cloud VM, as a program on it sees it: the metadata server and the Compute API."""
+"""A fake Google Cloud VM, as a program on it sees it: the metadata server and the service `sweep`."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
-GROUP = "/compute/v1/projects/our-project/regions/us-central1/instanceGroupManagers/our-pool"
-REMOVE = f"{GROUP}/deleteInstances"
+IDENTITY = "instance/service-accounts/default/identity"
 
 
 @dataclass
@@ -27,13 +27,17 @@ class GoogleMachine:
         }
     )
     answers: list[tuple[HTTPStatus, dict[str, Any]]] = field(default_factory=list)
-    """Responses of the Compute API, in order. After them it accepts everything."""
-    target_size: int = 1
-    """Target size of the group."""
-    asked: int = 0
-    """Number of reads of the group."""
+    """Responses of the service, in order. After them it lets the machine leave."""
     removals: list[tuple[str, Any]] = field(default_factory=list)
-    """Path and body of each request to the API."""
+    """Path and body of each request to the service."""
+    tokens: list[tuple[str, str]] = field(default_factory=list)
+    """Headers Authorization and X-Serverless-Authorization of each request to the service."""
+    identity: Callable[[str], str] = "token for {}".format
+    """Returns the identity token for an audience."""
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
 
 
 @contextmanager
@@ -42,11 +46,12 @@ def google_machine() -> Iterator[GoogleMachine]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path.partition("?")[0] == GROUP:
-                machine.asked += 1
-                self._answer(HTTPStatus.OK, json.dumps({"targetSize": machine.target_size}).encode())
-                return
-            value = machine.metadata.get(self.path.removeprefix("/computeMetadata/v1/"))
+            path, _, query = self.path.removeprefix("/computeMetadata/v1/").partition("?")
+            value = machine.metadata.get(path)
+            if path == IDENTITY:
+                options = parse_qs(query)
+                assert options["format"] == ["full"]
+                value = machine.identity(options["audience"][0])
             if self.headers["Metadata-Flavor"] != "Google":
                 self._answer(HTTPStatus.FORBIDDEN, b"")
             elif value is None:
@@ -57,7 +62,8 @@ def google_machine() -> Iterator[GoogleMachine]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             machine.removals.append((self.path.partition("?")[0], body))
-            status, answer = machine.answers.pop(0) if machine.answers else (HTTPStatus.OK, {"status": "RUNNING"})
+            machine.tokens.append((self.headers["Authorization"], self.headers["X-Serverless-Authorization"]))
+            status, answer = machine.answers.pop(0) if machine.answers else (HTTPStatus.OK, {"leaving": True})
             self._answer(status, json.dumps(answer).encode())
 
         def _answer(self, status: HTTPStatus, content: bytes) -> None:

@@ -30,7 +30,7 @@ from worker_vm.worker.command.command_runner import CommandRunner
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.job_runner import JobRunner
 from worker_vm.worker.machine.health import health_page
-from worker_vm.worker.machine.instance_group import own_instance_group
+from worker_vm.worker.machine.leave import SweepService, is_in_instance_group
 from worker_vm.worker.sandbox.check import check_sandbox
 from worker_vm.worker.sandbox.interface import Sandbox
 from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
@@ -103,7 +103,7 @@ def main(
             check_sandbox(sandbox, own, folder, stopping)
         if idle_minutes is not None:
             own = replace(own, idle=timedelta(minutes=idle_minutes))
-        departure = Departure.end_after(own.idle) if end_when_idle else find_departure(own)
+        departure = Departure.end_after(own.idle) if end_when_idle else find_departure(settings, own)
         worker = open_worker(
             settings, folder, sandbox, stopping, pool=own, slots=slots, origin_url=origin_url, departure=departure
         )
@@ -188,12 +188,12 @@ def open_health_page(port: int, worker: Worker) -> Iterator[None]:
         yield
 
 
-def find_departure(pool: WorkerPool) -> Departure | None:
+def find_departure(settings: Settings, pool: WorkerPool) -> Departure | None:
     """How an idle worker of the pool leaves; None if it stays."""
-    group = None if pool.idle is None else own_instance_group()
-    if pool.idle is None or group is None:
+    if pool.idle is None or settings.sweep_url is None or not is_in_instance_group():
         return None
-    return Departure(pool.idle.total_seconds(), partial(group.remove_this_machine, pool.min_workers))
+    service = SweepService(settings.sweep_url, settings.leave_audience)
+    return Departure(pool.idle.total_seconds(), partial(service.remove_this_machine, pool.name))
 
 
 def open_worker(

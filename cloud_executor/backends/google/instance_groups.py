@@ -82,7 +82,8 @@ class InstanceGroups:
         the autoscaler then adds some. As on every shutdown, the VM's programs get a signal. Raises Unavailable, and
         NotFound if the VM is not a member of the pool's group.
         """
-        url = next((url for member, url in self._members(pool) if member == instance_id), None)
+        members = self._members(pool) if pool in self._least else ()
+        url = next((url for member, url in members if member == instance_id), None)
         if url is None:
             raise NotFound("The machine is not a member of the group of its worker pool.")
         least = self._least.get(pool, 0)

@@ -10,16 +10,14 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
-from google.api_core.client_options import ClientOptions
-from google.auth.credentials import AnonymousCredentials
-from google_machine import REMOVE, GoogleMachine, google_machine
+from google_machine import GoogleMachine, google_machine
 from worker_harness import Stack, until
 from worker_thread import WorkerThread, runner_of
 
 from cloud_executor.errors import Unavailable
 from cloud_executor.model.job import Job, Status
 from cloud_executor.ports import Delivery, Subscription
-from worker_vm.worker.machine.instance_group import InstanceGroup, own_instance_group
+from worker_vm.worker.machine.leave import SweepService, is_in_instance_group
 from worker_vm.worker.machine.metadata_server import HOST_VARIABLE
 from worker_vm.worker.slots import Slots
 from worker_vm.worker.worker import Departure
@@ -28,16 +26,8 @@ from worker_vm.worker.worker import Departure
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleMachine]:
     """A fake machine for the test's process."""
-    from google.cloud import compute_v1  # takes seconds, which every test process would spend
-
     with google_machine() as found:
         monkeypatch.setenv(HOST_VARIABLE, found.address)
-        client = partial(
-            compute_v1.RegionInstanceGroupManagersClient,
-            credentials=AnonymousCredentials(),
-            client_options=ClientOptions(api_endpoint=f"http://{found.address}"),
-        )
-        monkeypatch.setattr(compute_v1, "RegionInstanceGroupManagersClient", client)
         yield found
 
 
@@ -101,11 +91,11 @@ def test_the_longest_polling_slot_is_known_and_is_not_a_working_one() -> None:
 
 # The machine --------------------------------------------------------------------------------------------------------
 
+AUDIENCE = "https://cloud-executor.invalid/our-project/our/leave"
 
-def test_a_machine_knows_its_group(machine: GoogleMachine) -> None:
-    assert own_instance_group() == InstanceGroup(
-        "our-project", "us-central1", "our-pool", "zones/us-central1-b/instances/our-pool-x1y2"
-    )
+
+def test_a_machine_knows_whether_it_is_in_a_group(machine: GoogleMachine) -> None:
+    assert is_in_instance_group()
 
 
 @pytest.mark.parametrize(
@@ -115,43 +105,55 @@ def test_a_machine_outside_a_regional_group_has_no_group(machine: GoogleMachine,
     del machine.metadata["instance/attributes/created-by"]
     if created_by is not None:
         machine.metadata["instance/attributes/created-by"] = created_by
-    assert own_instance_group() is None
+    assert not is_in_instance_group()
 
 
 def test_a_machine_outside_google_cloud_has_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(HOST_VARIABLE, "127.0.0.1:1")
-    assert own_instance_group() is None
+    assert not is_in_instance_group()
 
 
-def test_a_machine_is_removed_by_its_name(machine: GoogleMachine) -> None:
-    group = own_instance_group()
-    assert group is not None
-    group.remove_this_machine(0)
-    assert machine.removals == [(REMOVE, {"instances": ["zones/us-central1-b/instances/our-pool-x1y2"]})]
+def test_a_machine_proves_who_it_is_to_the_platform_and_to_the_service(machine: GoogleMachine) -> None:
+    assert SweepService(machine.url + "/", AUDIENCE).remove_this_machine("default")
+    assert machine.removals == [("/leave", {"pool": "default"})]
+    assert machine.tokens == [(f"Bearer token for {AUDIENCE}", f"Bearer token for {machine.url}/")]
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "message"),
     [
-        (HTTPStatus.FORBIDDEN, {"error": {"code": 403, "message": "Required 'compute.instanceGroupManagers.update'"}}),
-        (HTTPStatus.OK, {"status": "DONE", "error": {"errors": [{"code": "X", "message": "no such instance"}]}}),
+        ((HTTPStatus.FORBIDDEN, {"error": "a reason"}), "cannot leave its instance group: .*a reason"),
+        ((HTTPStatus.FOUND, {}), "cannot leave its instance group"),
+        ((HTTPStatus.OK, {"republished": 0}), "invalid response"),
+        ((HTTPStatus.OK, {"leaving": 1}), "invalid response"),
     ],
 )
-def test_a_rejected_removal_raises_an_error(machine: GoogleMachine, answer: tuple[HTTPStatus, dict[str, Any]]) -> None:
+def test_a_rejected_removal_raises_an_error(
+    machine: GoogleMachine, answer: tuple[HTTPStatus, dict[str, Any]], message: str
+) -> None:
     machine.answers.append(answer)
-    group = own_instance_group()
-    assert group is not None
-    with pytest.raises(Unavailable, match="its instance group"):
-        group.remove_this_machine(0)
+    with pytest.raises(Unavailable, match=message):
+        SweepService(machine.url, AUDIENCE).remove_this_machine("default")
+
+
+def test_a_service_that_cannot_be_reached_raises_an_error(machine: GoogleMachine) -> None:
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        SweepService("http://127.0.0.1:1", AUDIENCE).remove_this_machine("default")
+
+
+def test_a_machine_without_a_token_asks_nobody(machine: GoogleMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HOST_VARIABLE, "127.0.0.1:1")
+    with pytest.raises(Unavailable, match="no identity token"):
+        SweepService(machine.url, AUDIENCE).remove_this_machine("default")
+    assert machine.removals == []
 
 
 # The worker ---------------------------------------------------------------------------------------------------------
 
 
-def departure(machine: GoogleMachine, seconds: float = 0.5, least: int = 0) -> Departure:
-    group = own_instance_group()
-    assert group is not None
-    return Departure(seconds, partial(group.remove_this_machine, least))
+def departure(machine: GoogleMachine, seconds: float = 0.5) -> Departure:
+    service = SweepService(machine.url, AUDIENCE)
+    return Departure(seconds, partial(service.remove_this_machine, "default"))
 
 
 def test_an_idle_worker_removes_its_machine_and_takes_no_more_jobs(stack: Stack, machine: GoogleMachine) -> None:
@@ -163,7 +165,7 @@ def test_an_idle_worker_removes_its_machine_and_takes_no_more_jobs(stack: Stack,
         worker.join()
         late = stack.add_script("true # late")
     assert worker.ended == [True]
-    assert [path for path, _ in machine.removals] == [REMOVE]
+    assert [path for path, _ in machine.removals] == ["/leave"]
     assert (job.status, stack.get(late).status) == (Status.SUCCESS, Status.CREATED)
 
 
@@ -193,18 +195,16 @@ def test_a_worker_that_cannot_leave_takes_jobs_and_tries_again(stack: Stack, mac
     assert len(machine.removals) > 1
 
 
-def test_an_idle_worker_stays_if_the_group_has_its_minimum_size(stack: Stack, machine: GoogleMachine) -> None:
-    machine.target_size = 2
+def test_an_idle_worker_stays_if_its_pool_must_keep_the_machine(stack: Stack, machine: GoogleMachine) -> None:
+    machine.answers += [(HTTPStatus.OK, {"leaving": False})] * 10_000
     with WorkerThread(
-        runner_of(stack, stack.jobs), queue=stack.jobs.queue, departure=departure(machine, 0.05, least=2)
+        runner_of(stack, stack.jobs), queue=stack.jobs.queue, departure=departure(machine, 0.05)
     ) as worker:
-        until(lambda: machine.asked > 1)
+        until(lambda: len(machine.removals) > 1)
         assert stack.finished(stack.add_script("true")).status == Status.SUCCESS
-        assert machine.removals == []
-        machine.target_size = 3
+        machine.answers.clear()
         worker.join()
     assert worker.ended == [True]
-    assert [path for path, _ in machine.removals] == [REMOVE]
 
 
 def test_a_worker_that_gets_a_delivery_while_it_leaves_stays(stack: Stack) -> None:
@@ -267,19 +267,31 @@ def test_a_signal_to_stop_ends_an_idle_worker_that_cannot_leave(stack: Stack) ->
     assert worker.ended == [True]
 
 
-def test_the_program_stays_if_there_is_no_group(stack: Stack) -> None:
+@pytest.mark.parametrize("settings", [{HOST_VARIABLE: "127.0.0.1:1", "EXECUTOR_SWEEP_URL": "http://127.0.0.1:1"}, {}])
+def test_the_program_stays_without_a_group_or_a_service(
+    stack: Stack, machine: GoogleMachine, settings: dict[str, str]
+) -> None:
     options = ("--slots", "1", "--idle-minutes", "0.001")
-    with stack.program(*options, **{HOST_VARIABLE: "127.0.0.1:1"}) as worker:
-        job = stack.finished(stack.add_script("sleep 2"))
+    with stack.program(*options, **{HOST_VARIABLE: machine.address, **settings}) as worker:
+        job = stack.finished(stack.add_script("sleep 1"))
         assert job.status == Status.SUCCESS
         worker.process.terminate()
         assert worker.wait() == 0
+    assert machine.removals == []
 
 
 def test_a_program_without_permission_to_leave_logs_it_and_continues(stack: Stack, machine: GoogleMachine) -> None:
-    nobody = {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}
-    with stack.program("--slots", "1", "--idle-minutes", "0.001", **nobody) as worker:
+    machine.answers += [(HTTPStatus.FORBIDDEN, {"error": "no"})] * 10_000
+    options = ("--slots", "1", "--idle-minutes", "0.001")
+    with stack.program(*options, EXECUTOR_SWEEP_URL=machine.url, EXECUTOR_PROJECT="our-project") as worker:
         until(lambda: "idle worker cannot leave; it continues" in stack.log.read_text())
         assert stack.finished(stack.add_script("true")).status == Status.SUCCESS
-        worker.process.terminate()
+        machine.answers.clear()
         assert worker.wait() == 0
+    assert machine.tokens[-1][0] == "Bearer token for https://cloud-executor.invalid/our-project/cloud-executor/leave"
+
+
+def test_a_program_that_ends_when_idle_ends(stack: Stack, machine: GoogleMachine) -> None:
+    with stack.program("--slots", "1", "--idle-minutes", "0.001", "--end-when-idle") as worker:
+        assert worker.wait() == 0
+    assert machine.removals == []
