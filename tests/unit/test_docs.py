@@ -14,7 +14,11 @@ PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
 API = (PROJECT / "docs" / "api.md").read_text()
 
 FOLDERS = {folder.name for folder in PROJECT.iterdir() if folder.is_dir()}
-GENERATED = {"terraform/terraform.tfstate", "terraform/terraform.tfvars"}
+GENERATED = {
+    "terraform/terraform.tfvars",
+    "terraform/states/",
+    "terraform/states/PROJECT/REGION/NAME/",
+}
 """Paths that exist only after a deployment."""
 
 

@@ -82,6 +82,7 @@ def test_the_worker_accepts_its_command_line(files: dict[str, str]) -> None:
         "work": Path("/var/lib/cloud-executor/work"),
         "idle_minutes": None,
         "check": False,
+        "end_when_idle": False,
     }
 
 
