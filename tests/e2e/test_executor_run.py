@@ -30,6 +30,7 @@ from stack_process import (
     until,
 )
 
+from cloud_executor.cli.main import main
 from cloud_executor.version import VERSION
 
 
@@ -215,7 +216,9 @@ def test_a_closed_output_pipe_causes_no_traceback(url: str, tmp_path: Path) -> N
     assert b"Traceback" not in finished.stderr
 
 
-def test_invalid_usage_exits_with_2_and_one_sentence(url: str, tmp_path: Path) -> None:
+def test_invalid_usage_exits_with_2_and_one_sentence(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     good = job_folder(tmp_path / "good", "echo")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("not a zip")
@@ -254,12 +257,16 @@ def test_invalid_usage_exits_with_2_and_one_sentence(url: str, tmp_path: Path) -
     ]
     for arguments, sentence in cases:
         chosen = [] if "--url" in arguments else ["--url", url]
-        finished = run("run", *arguments, *chosen)
-        assert (finished.returncode, finished.stdout) == (2, b""), (arguments, finished)
-        last = lines(finished.stderr)[-1]
-        assert last.startswith("Error: "), finished.stderr
+        # In this process: each program would take half a second to start.
+        monkeypatch.setattr(sys, "argv", ["executor", "run", *map(str, (*arguments, *chosen))])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        written = capfdbinary.readouterr()
+        assert (ended.value.code, written.out) == (2, b""), (arguments, written)
+        last = lines(written.err)[-1]
+        assert last.startswith("Error: "), written.err
         assert sentence in last
-        assert len([line for line in lines(finished.stderr) if not line.startswith("Uploading ")]) == 1
+        assert len([line for line in lines(written.err) if not line.startswith("Uploading ")]) == 1
 
 
 def test_a_missing_or_unknown_command_exits_with_2(tmp_path: Path) -> None:
