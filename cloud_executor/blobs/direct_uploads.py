@@ -18,8 +18,8 @@ from cloud_executor.errors import Invalid, NotFound, TooLarge
 from cloud_executor.model.metadata import BlobMetadata
 from cloud_executor.ports import DirectTransfers, ObjectInfo, ObjectNotFound
 
-LARGEST_UPLOAD_BYTES = 5 * 2**40
-"""Largest object that Cloud Storage can hold, in bytes."""
+LARGEST_UPLOAD_BYTES = 256 * 2**30
+"""Largest upload, in bytes: a function has an hour to read and hash it, so 75 MiB per second are enough."""
 
 MAX_NOTE_LENGTH = 4096
 """Maximum length of an upload's note, in characters: Cloud Storage allows 8 KiB for all metadata of an object."""
@@ -72,16 +72,16 @@ class DirectUploads:
         `origin` is the origin of the web page that will send them. Raises Invalid, TooLarge.
         """
         if size > LARGEST_UPLOAD_BYTES:
-            raise TooLarge("The file must not be larger than 5 TiB.")
+            raise TooLarge(f"The file must not be larger than {LARGEST_UPLOAD_BYTES // 2**30} GiB.")
         if sha1 is not None:
             try:
                 stored = self.blobs.objects.stat(content_key(sha1))
             except ObjectNotFound:
                 pass
             else:
-                if stored.size != size:
-                    raise Invalid(f"size must be {stored.size}, the size of the stored file with this sha1.")
-                return self.blobs.create_metadata(BlobMetadata.for_file(name, size, sha1))
+                # With another size, the upload fails when it is complete: the caller need not learn the size.
+                if stored.size == size:
+                    return self.blobs.create_metadata(BlobMetadata.for_file(name, size, sha1))
         upload_id = str(uuid.uuid4())
         note = _Description(name, size, sha1).note()
         if len(note) > MAX_NOTE_LENGTH:

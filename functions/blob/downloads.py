@@ -12,6 +12,7 @@ from werkzeug.http import is_resource_modified
 
 from cloud_executor.blobs.downloads import ContentDownload, Download
 from cloud_executor.blobs.store import READ_BYTES, BlobStore
+from cloud_executor.errors import Forbidden
 from cloud_executor.model.mime import OCTET_STREAM, mime_type
 from functions.blob.content_disposition import attachment
 from functions.blob.large_downloads import LargeDownloads
@@ -26,7 +27,19 @@ _CACHE_FOREVER = ("Cache-Control", "public, max-age=31536000, immutable")
 _UNTRUSTED = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox"))
 """Headers that keep a stored page from acting in the name of this origin."""
 
+_ACTIVE_TYPES = frozenset({"text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml"})
+"""Types of documents that can act in a browser. The object store sends them without our headers, so as attachments."""
+
+_SCRIPT_DESTINATIONS = frozenset(
+    {"audioworklet", "embed", "object", "paintworklet", "script", "serviceworker", "sharedworker", "worker", "xslt"}
+)
+"""Values of Sec-Fetch-Dest by which a browser says that it will run the file in the name of the page that names it."""
+
 _SINGLE_RANGE = re.compile("bytes=([0-9]{0,4000})-([0-9]{0,4000})", re.IGNORECASE)
+
+
+class RunByPage(Forbidden):
+    """A web page may not run a stored file as its script; serve the script from the page's own files."""
 
 
 def download_response(
@@ -39,8 +52,10 @@ def download_response(
 ) -> Response:
     """All bytes (200), the requested range (206), or only a confirmation that they are unchanged (304).
 
-    With `large_downloads`, a body above its limit becomes a redirect to the object store.
+    With `large_downloads`, a body above its limit becomes a redirect to the object store. Raises RunByPage.
     """
+    if request.headers.get("Sec-Fetch-Dest") in _SCRIPT_DESTINATIONS:
+        raise RunByPage
     content_type = mime_type(download.name)
     attached = attached or content_type in _ALWAYS_ATTACHED
     etag = f'"{download.identity}"'
@@ -59,7 +74,7 @@ def download_response(
     length = end - start
     has_body = request.method != "HEAD" and length > 0
     if has_body and large_downloads is not None and large_downloads.applies_to(length):
-        return large_downloads.redirect(download, content_type, attached=attached)
+        return large_downloads.redirect(download, content_type, attached=attached or content_type in _ACTIVE_TYPES)
     headers.append(("Content-Length", str(length)))
     response = responses.response((), content_type, status, headers)
     if not has_body:

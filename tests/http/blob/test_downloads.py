@@ -196,3 +196,15 @@ def test_a_file_with_the_sha1_of_another_file_is_rejected(server: Server) -> Non
     )
     assert server.create_file("first", first) == found
     assert server.get(f"/rest/blob/view/{found}").body == first
+
+
+@pytest.mark.parametrize("destination", ["script", "worker", "serviceworker", "object"])
+def test_a_page_cannot_run_a_stored_file(server: Server, destination: str) -> None:
+    script = server.create_file("script.js", b"alert()")
+    artifact = server.create_artifact("all", {"script.js": ("softLink", script)})
+    for path in (f"view/{script}", f"view/{artifact}/script.js", f"download/{script}"):
+        response = server.get(f"/rest/blob/{path}", {"Sec-Fetch-Dest": destination})
+        assert response.status == 403
+        assert response.text.startswith("A web page may not run a stored file")
+        for shown in ({}, {"Sec-Fetch-Dest": "document"}, {"Sec-Fetch-Dest": "image"}):
+            assert server.get(f"/rest/blob/{path}", shown).body == b"alert()"

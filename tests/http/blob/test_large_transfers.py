@@ -236,6 +236,13 @@ def test_a_file_above_the_limit_is_redirected_and_a_smaller_one_is_not(client: F
     assert redirected(response) == (content_key(SHA1), "text/plain", disposition)
 
 
+@pytest.mark.parametrize("name", ["page.html", "drawing.svg", "data.xml"])
+def test_a_redirected_document_is_an_attachment(client: FlaskClient, name: str) -> None:
+    """The bucket sends it without the header that keeps a page from running scripts."""
+    response = get(client, f"/rest/blob/view/{create_file(client, name, LARGE)}")
+    assert redirected(response)[2] == f'attachment; filename="{name}"'
+
+
 @pytest.mark.parametrize(
     ("name", "content_type", "disposition"),
     [
