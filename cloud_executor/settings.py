@@ -249,6 +249,13 @@ class Settings:
     )
     image: str | None = _setting(None, str, "an image name", "Image for the containers of jobs.")
     network: str = _setting("none", forms.one_of(*NETWORKS), "none or bridge", "Network of the containers of jobs.")
+    container_runtime: str | None = _setting(
+        None,
+        str,
+        "a runtime of the container engine",
+        "Runtime of the containers of jobs, such as gVisor's `runsc`.",
+        shown_default="the engine's default",
+    )
     job_cpus: float = _setting(1.0, forms.positive, "a number above 0", "Processors that a job's container may use.")
     job_memory: int = _setting(
         2048, forms.at_least_one, "a whole number of MiB above 0", "Memory limit of a job's container."
@@ -309,6 +316,7 @@ class Settings:
             labels=self.worker_labels,
             image=self.image,
             network=self.network,
+            runtime=self.container_runtime,
             cpus=self.job_cpus,
             memory_mib=self.job_memory,
             processes=self.job_processes,

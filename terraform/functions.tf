@@ -40,6 +40,7 @@ locals {
         image      = pool.image
         images     = pool.image_patterns
         network    = pool.job_network
+        runtime    = pool.job_runtime
         cpus       = pool.job_cpus
         memoryMiB  = pool.job_memory_mib
         processes  = pool.job_processes

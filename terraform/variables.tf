@@ -342,8 +342,9 @@ variable "pools" {
     - `accelerator_type`, `accelerator_count`: GPUs of each VM. Each job gets all of them, so with several `slots` jobs share them.
     - `zones`: zones for the VMs, if not every zone of the region has the machine type. Empty: all zones.
     - `image`: default container image of the pool's jobs.
-    - `image_patterns`: patterns of other images that a job may choose.
+    - `image_patterns`: patterns of other images that a job may choose: `*` matches within a part of the name, `**` also `/`.
     - `job_network`: network of the jobs: `none` (the default), or `bridge`, which excludes the VM's metadata server and other jobs.
+    - `job_runtime`: runtime of the jobs' containers, which the VM's container engine must have. Null: its default.
     - `job_cpus`, `job_memory_mib`, `job_processes`, `job_disk_mib`: limits of one job. Null: the worker's default.
     - `job_env`: variables for the commands of the pool's jobs, in addition to those of the variable `job_env`.
     - `job_timeout_seconds`: time limit of a job that does not set one. Null: `job_max_timeout_seconds`.
@@ -369,6 +370,7 @@ variable "pools" {
     image                   = optional(string, "mirror.gcr.io/library/python:3.12")
     image_patterns          = optional(list(string), [])
     job_network             = optional(string, "none")
+    job_runtime             = optional(string)
     job_cpus                = optional(number)
     job_memory_mib          = optional(number)
     job_processes           = optional(number)

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cloud_executor.errors import Invalid
 from cloud_executor.model.environment import environment
+from cloud_executor.model.image_patterns import image_matches
 from cloud_executor.model.javascript import parse_json
 from cloud_executor.model.json_fields import (
     MAX_TIMER,
@@ -49,9 +49,11 @@ class WorkerPool:
     image: str | None = None
     """Image of the jobs' containers."""
     images: tuple[str, ...] = ()
-    """Patterns of other images that a job may choose; `*` matches any string."""
+    """Patterns of other images that a job may choose (`image_matches`)."""
     network: str = "none"
     """Network of the containers: `none` or `bridge`."""
+    runtime: str | None = None
+    """The engine's runtime for the containers, such as gVisor's `runsc`; None: the engine's default."""
     cpus: float = 1.0
     memory_mib: int = 2048
     processes: int = 1024
@@ -90,7 +92,7 @@ class WorkerPool:
             return self._too_much("retries", config.retries, self.max_retries)
         if config.image is None or config.image == self.image:
             return None
-        if not any(fnmatchcase(config.image, pattern) for pattern in self.images):
+        if not any(image_matches(config.image, pattern) for pattern in self.images):
             return f"executor_config.json: the worker pool {self.name} does not allow the image {config.image}."
         return None
 
@@ -169,6 +171,7 @@ _FIELDS: dict[str, tuple[str, Reader[object]]] = {
     "image": ("image", nonempty_string),
     "images": ("images", _nonempty_strings),
     "network": ("network", _network),
+    "runtime": ("runtime", nonempty_string),
     "cpus": ("cpus", positive_number),
     "memoryMiB": ("memory_mib", _count),
     "processes": ("processes", _count),

@@ -41,7 +41,7 @@ pools = {
     slots          = 16
     max_workers    = 200
     job_env        = { R_LIBS_SITE = "/usr/local/lib/R/shared" }
-    image_patterns = ["europe-west4-docker.pkg.dev/my-project/*"]
+    image_patterns = ["europe-west4-docker.pkg.dev/my-project/**"]
     job_network    = "bridge" # the jobs get their licenses over it
   }
 }

@@ -298,7 +298,7 @@ def test_settings_contain_the_limits_of_pools(production: list[Document]) -> Non
         assert (pools["gpu"].cpus, pools["gpu"].memory_mib, pools["gpu"].disk_mib) == (8, 26624, 102400)
         assert (pools["gpu"].slots, pools["gpu"].network) == (1, "none")
         assert (pools["gpu"].gpus, pools["default"].gpus) == (1, 0)
-        assert pools["spot"].images == ("europe-west4-docker.pkg.dev/my-project/*",)
+        assert pools["spot"].images == ("europe-west4-docker.pkg.dev/my-project/**",)
         license_server = {"LM_LICENSE_FILE": "27000@licenses.example.com"}
         assert pools["spot"].env == {**license_server, "R_LIBS_SITE": "/usr/local/lib/R/shared"}
         assert pools["default"].env == license_server

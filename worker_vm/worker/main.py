@@ -154,7 +154,13 @@ def open_sandbox(pool: WorkerPool, work: Path) -> Sandbox:
             f"EXECUTOR_SANDBOX=container needs a library that is not installed: run `{install_command('vm')}`."
         ) from error
 
-    sandbox = ContainerSandbox(ContainerEngine(), pool.image, pool.network, pool.gpus)
+    engine = ContainerEngine()
+    if pool.runtime is not None and pool.runtime not in (runtimes := engine.runtimes()):
+        raise InvalidSetting(
+            f"The runtime of the worker pool {pool.name} is {pool.runtime}, but the container engine has only "
+            f"{', '.join(runtimes)}: install it, or change EXECUTOR_CONTAINER_RUNTIME or the pool's runtime."
+        )
+    sandbox = ContainerSandbox(engine, pool.image, pool.network, pool.gpus, pool.runtime)
     sandbox.end_strays(work)
     return sandbox
 

@@ -28,6 +28,7 @@ def test_all_fields_are_parsed() -> None:
         "image": "registry/image:tag",
         "images": ["registry/*"],
         "network": "bridge",
+        "runtime": "runsc",
         "cpus": 1.5,
         "memoryMiB": 100,
         "processes": 10,
@@ -47,6 +48,7 @@ def test_all_fields_are_parsed() -> None:
             image="registry/image:tag",
             images=("registry/*",),
             network="bridge",
+            runtime="runsc",
             cpus=1.5,
             memory_mib=100,
             processes=10,
@@ -82,6 +84,7 @@ def test_absent_fields_have_the_default_values() -> None:
         ("image", ["", 5]),
         ("images", ["x", [5], [""]]),
         ("network", ["host", "", 5, []]),
+        ("runtime", ["", 5]),
         ("cpus", [0, -1, True, "1"]),
         ("memoryMiB", [0, 1.5, "1g"]),
         ("processes", [0]),
@@ -178,14 +181,14 @@ def config(**fields: object) -> ExecutorConfig:
             {"timeout": 60.5},
             "executor_config.json: timeout is 60.5 seconds, but the worker pool slow allows at most 60 seconds.",
         ),
-        *((SMALL, {"image": image}, None) for image in ("own", "lab/a", "lab/a/b:c", "tool:1")),
+        *((SMALL, {"image": image}, None) for image in ("own", "lab/a", "lab/a:c", "tool:1")),
         *(
             (
                 SMALL,
                 {"image": image},
                 f"executor_config.json: the worker pool small does not allow the image {image}.",
             )
-            for image in ("lab", "Lab/a", "tool:12", "evil/lab/a")
+            for image in ("lab", "Lab/a", "lab/a/b", "tool:12", "evil/lab/a")
         ),
         (
             LARGE,

@@ -21,7 +21,10 @@ from worker_harness import PROJECT, Stack, until
 
 from cloud_executor.errors import Unavailable
 from cloud_executor.model.job import Status
+from cloud_executor.model.pool import WorkerPool
+from cloud_executor.settings import InvalidSetting
 from worker_vm.worker.attempt import Interruption
+from worker_vm.worker.main import open_sandbox
 from worker_vm.worker.sandbox.command_output import CommandOutput
 from worker_vm.worker.sandbox.container.engine import FOLDER_LABEL
 from worker_vm.worker.sandbox.container.output import READ_BYTES, ContainerOutput
@@ -294,3 +297,19 @@ def demultiplexed(folder: Path, chunks: Iterable[bytes]) -> tuple[list[bytes], l
                 engines.sendall(chunk)
         assert select.select([output], [], [], 30)[0]
     return [path.read_bytes() for path in paths], sizes
+
+
+def test_the_machine_ends_commands_first_if_memory_is_short(container_bench: Bench) -> None:
+    assert container_bench.run("cat", "/proc/self/oom_score_adj").stdout == b"500\n"
+
+
+def test_a_pool_chooses_the_runtime(tmp_path: Path, engine: docker.APIClient) -> None:
+    pool = WorkerPool("p", image=IMAGE, runtime="runc")
+    with Bench(Stack(tmp_path), open_sandbox(pool, tmp_path / "work")) as bench:
+        with bench.running("until [ -e stop ]; do sleep 0.05; done") as ran:
+            (container,) = [found["Id"] for found in until(engine.containers)]
+            assert engine.inspect_container(container)["HostConfig"]["Runtime"] == "runc"
+            (bench.folder.job / "stop").touch()
+        assert ran[0].ending.exit_code == 0
+    with pytest.raises(InvalidSetting, match=r"runtime of the worker pool p is runsc, but .* only .*runc.*: install"):
+        open_sandbox(replace(pool, runtime="runsc"), tmp_path / "work")

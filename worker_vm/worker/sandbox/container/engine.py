@@ -91,6 +91,9 @@ JOB_USER = 65532
 SYSTEM_USERS = ("root:x:0:0:root:/root:/bin/sh", "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin")
 """Entries in the container's /etc/passwd besides the command's user. No command can become one of these users."""
 
+JOB_OOM_SCORE = 500
+"""Adjustment by which the kernel ends commands before other programs if the machine runs out of memory."""
+
 KILLED = 128 + signal.SIGKILL
 """Exit code of a killed container."""
 
@@ -105,6 +108,8 @@ class Isolation:
     group: int
     gpus: int
     """Number of the machine's GPUs; each command gets all of them."""
+    runtime: str | None = None
+    """The engine's runtime for containers; None: its default."""
 
 
 class ContainerEngine:
@@ -114,6 +119,11 @@ class ContainerEngine:
         with _errors():
             self._client = docker.APIClient(version="auto", timeout=int(ENGINE_SECONDS), **kwargs_from_env())
         self._pulling = threading.Lock()
+
+    def runtimes(self) -> list[str]:
+        """The runtimes that containers can have."""
+        with _errors():
+            return sorted(self._client.info()["Runtimes"])
 
     def create(self, image: str, command: Command, isolation: Isolation) -> str:
         """Create a container, not started yet. Raises ImageNotFound, and ImageMissing if its name is invalid."""
@@ -151,6 +161,8 @@ class ContainerEngine:
                 ulimits=ulimits,
                 log_config=LogConfig(type="none"),
                 privileged=False,
+                runtime=isolation.runtime,
+                oom_score_adj=JOB_OOM_SCORE,
             )
             created = self._created(
                 image,

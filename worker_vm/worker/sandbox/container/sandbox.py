@@ -65,11 +65,13 @@ class ContainerSandbox:
     with it, immediately.
     """
 
-    def __init__(self, engine: ContainerEngine, image: str, network: str, gpus: int) -> None:
+    def __init__(
+        self, engine: ContainerEngine, image: str, network: str, gpus: int, runtime: str | None = None
+    ) -> None:
         """`image` is the default image. `gpus` is the machine's number of GPUs; each command gets all of them."""
         self._engine = engine
         self._image = image
-        self._isolation = Isolation(network, *job_user(), gpus)
+        self._isolation = Isolation(network, *job_user(), gpus, runtime)
         self._lock = threading.Lock()
         self._running: set[str] = set()
         self._strays = False
