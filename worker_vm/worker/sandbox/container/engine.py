@@ -28,6 +28,7 @@ from docker.utils import kwargs_from_env
 from cloud_executor.errors import Unavailable, os_reason
 from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.sandbox.container.gpus import driver_folders, gpu_devices, library_path
+from worker_vm.worker.sandbox.container.images import PulledImages, free_share
 from worker_vm.worker.sandbox.container.registry_credentials import credentials_for
 from worker_vm.worker.sandbox.interface import (
     COMMON_ENVIRONMENT,
@@ -82,6 +83,9 @@ _BUSY = re.compile(r"toomanyrequests|too many requests|http 429")
 _SERVER_ERROR = re.compile(r": 5\d\d ")
 """Status of an error in the registry itself, whatever else its message says."""
 
+NO_SPACE = "no space left"
+"""Part of the engine's error for a full disk."""
+
 PULL_POLL_SECONDS = 0.1
 """Interval between two checks of whether another pull has ended, in seconds."""
 
@@ -119,6 +123,7 @@ class ContainerEngine:
         with _errors():
             self._client = docker.APIClient(version="auto", timeout=int(ENGINE_SECONDS), **kwargs_from_env())
         self._pulling = threading.Lock()
+        self._images = PulledImages(self._remove_image, self._free_share)
 
     def runtimes(self) -> list[str]:
         """The runtimes that containers can have."""
@@ -184,6 +189,7 @@ class ContainerEngine:
                 healthcheck={"test": ["NONE"]},
                 host_config=host,
             )
+            self._images.use(image)
             return str(created["Id"])
 
     def _volumes(self, image: str) -> set[str]:
@@ -286,19 +292,41 @@ class ContainerEngine:
             with suppress(ImageNotFound), _errors():
                 self._client.inspect_image(image)  # type: ignore[no-untyped-call]
                 return
+            self._images.make_room()
             start = time.monotonic()
             for event in self._client.pull(name, tag, stream=True, decode=True, auth_config=credentials_for(image)):
                 check()
                 if "error" in event:
-                    raise _not_pulled(image, str(event["error"]))
+                    raise self._not_pulled(image, str(event["error"]))
                 if time.monotonic() > start + PULL_SECONDS:
                     raise _not_pulled(image, "it takes too long")
             seconds = round(time.monotonic() - start, 3)
+            self._images.add(image)
             logger.info("image pulled", extra={"action": "pull", "image": image, "seconds": seconds})
         except (DockerException, requests.RequestException, OSError) as error:
-            raise _not_pulled(image, str(getattr(error, "explanation", None) or error)) from error
+            raise self._not_pulled(image, str(getattr(error, "explanation", None) or error)) from error
         finally:
             self._pulling.release()
+
+    def _not_pulled(self, image: str, reason: str) -> ImageMissing | Unavailable:
+        if NO_SPACE in reason.lower():
+            self._images.make_room(full=True)
+        return _not_pulled(image, reason)
+
+    def _remove_image(self, image: str) -> bool:
+        try:
+            with _errors():
+                self._client.remove_image(image)
+        except ImageNotFound:
+            return True
+        except Unavailable:  # a container uses it
+            return False
+        return True
+
+    def _free_share(self) -> float:
+        """Free share of the disk with the images. The engine's folder may be hidden from this container."""
+        with _errors():
+            return free_share(Path(self._client.info()["DockerRootDir"]))
 
 
 def _passwd(folder: AttemptFolder, isolation: Isolation) -> Path:
@@ -333,7 +361,7 @@ def _not_pulled(image: str, reason: str) -> ImageMissing | Unavailable:
         why = "its registry limits the request rate; try again later"
     elif _has_one_of(_NOT_FOUND, reason) and not _SERVER_ERROR.search(reason):
         kind, why = ImageMissing, "it does not exist, or the worker may not read it"
-    elif "no space left" in reason:
+    elif NO_SPACE in reason:
         why = "the worker's disk is full"
     elif "too long" in reason:
         why = "it took too long"

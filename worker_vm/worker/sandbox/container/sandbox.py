@@ -126,7 +126,12 @@ class ContainerSandbox:
                 attempt,
                 longest_delay_seconds=LONGEST_PULL_DELAY_SECONDS,
             )
-            container = self._create(image, command, attempt)
+            try:
+                container = self._create(image, command, attempt)
+            except ImageNotFound as error:  # another pull needed its space
+                raise Unavailable(
+                    "The worker's disk has no room for the images of its jobs; use smaller images, or a larger disk."
+                ) from error
         with self._lock:
             self._running.add(container)
         try:
