@@ -84,7 +84,10 @@ def json_fields(request: Request, max_bytes: int = MAX_FIELDS_BYTES) -> Mapping[
 
 
 def is_untyped_object(request: Request) -> bool:
-    """Whether the body is a JSON object that `json_fields` ignores because of its type. This reads the body."""
+    """Whether the body is a JSON object that `json_fields` ignores because of its type; false if it is too large.
+
+    This reads the body.
+    """
     if request.mimetype == "application/json":
         return False
     try:
@@ -95,7 +98,8 @@ def is_untyped_object(request: Request) -> bool:
         body = bytearray(first)
         for chunk in stream:
             body += chunk
-            if len(body) > MAX_DOCUMENT_BYTES:
+            if len(body) > MAX_FIELDS_BYTES:
+                discard(request)
                 return False
         return isinstance(parse_json(bytes(body)), dict)
     except Invalid:

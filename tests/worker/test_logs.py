@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +74,15 @@ def test_the_logs_of_a_job_that_is_created_again_are_gone(stack: Stack) -> None:
     job = stack.run(stack.add_script("exit 130"))
     assert job.logs is not None
     assert "logs" not in stack.create(job.hash).document()
+
+
+def test_a_log_that_cannot_be_stored_is_a_warning(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("worker_vm.worker.results.logs.store_file", fail)
+    job = stack.run(stack.add_script("echo out", []))
+    assert (job.status, job.logs) == (Status.SUCCESS, {})
+    assert job.warnings == tuple(
+        f"The log {name} was not stored: input/output error." for name in ("job_stdout.txt", "job_stderr.txt")
+    )

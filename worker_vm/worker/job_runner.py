@@ -31,6 +31,7 @@ from cloud_executor.blobs.store import BlobStore
 from cloud_executor.clock import boot_seconds
 from cloud_executor.errors import CloudExecutorError, Unavailable, os_reason
 from cloud_executor.jobs.attempts import Attempts
+from cloud_executor.jobs.log_fields import log_fields
 from cloud_executor.json_logging import logged_with
 from cloud_executor.model.executor_config import ExecutorConfig
 from cloud_executor.model.job import Durations, Job, NotClaimable, Outcome, StaleAttempt, Status
@@ -163,7 +164,11 @@ class JobRunner:
             before, lease = boot_seconds(), self.heartbeat.lease
             with self.heartbeat.measured():
                 job = self.attempts.claim(delivery.job_hash, self.worker_id, self.commands.pool.name, token, lease)
-            return Attempt(job, lease.total_seconds(), before, self.time_jumps)
+            try:
+                return Attempt(job, lease.total_seconds(), before, self.time_jumps)
+            except OSError as error:
+                self._return_at_once(job, delivery, error)
+                raise
 
         try:
             # Keep the delivery meanwhile: giving it back counts as a delivery, and no other worker could do better.
@@ -177,6 +182,17 @@ class JobRunner:
             raise
         logger.info("job claimed", extra=attempt.fields("claim"))
         return attempt
+
+    def _return_at_once(self, job: Job, delivery: Delivery, error: OSError) -> None:
+        """Give up a job that was claimed although this machine lacks what an attempt needs, such as descriptors."""
+        cause = f"The worker could not begin: {os_reason(error)}."
+        try:
+            self.attempts.abandon(job.hash, job.attempt, cause, MIN_BLAME)
+        except (CloudExecutorError, OSError):
+            # Another worker gets the job when the lease expires.
+            logger.warning("cannot give the job back", extra=log_fields(job, "abandon"), exc_info=True)
+        else:
+            self._close_delivery(delivery.ack)
 
     def _outcome(self, attempt: Attempt, folders: ExitStack) -> Outcome:
         progress = _Progress(durations={"queued": self._seconds_queued(attempt.job)})
@@ -240,13 +256,13 @@ class JobRunner:
                 command = self.commands.run(config, files, attempt)
             progress.finish_time, progress.ending = command.finish_time, command.ending
             with progress.timed("archive"):
-                stored = store_logs(self.blobs, files, attempt)
+                stored, unstored = store_logs(self.blobs, files, attempt)
                 progress.logs = {LOGS[name]: file.content_hash for name, file in stored.items()}
                 moved, warnings = files.move_to_job()
                 known = {name: file for name, file in stored.items() if name in moved}
                 results = archive(self.blobs, config.result_artifacts, folder.job, attempt, known)
         progress.result_hashes = results.hashes
-        progress.warnings = (*warnings, *results.warnings)
+        progress.warnings = (*unstored, *warnings, *results.warnings)
         if results.failure is None:
             return command.status, command.error
         _raise_if_given_back(attempt)

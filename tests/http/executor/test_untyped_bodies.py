@@ -8,6 +8,8 @@ import uuid
 import pytest
 from http_server import Server
 
+from functions.transport.request_body import MAX_FIELDS_BYTES
+
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -61,3 +63,11 @@ def test_the_error_of_cancel_says_what_is_missing(server: Server) -> None:
     )
     assert wrong.text == "The job's secret is wrong; only the response to the create that made the job has it."
     assert server.post(path, {"secret": secret}).status == 200
+
+
+def test_a_body_that_is_too_large_for_an_object_is_not_read_as_one(server: Server) -> None:
+    job = uuid.uuid4().hex
+    body = b'{"labels": ["' + b"x" * (MAX_FIELDS_BYTES + 1) + b'"]}'
+    response = server.send("POST", f"/rest/executor/create/{job}", body, FORM)
+    assert response.status == 200
+    assert server.post(f"/rest/executor/cancel/{job}", {"secret": response.json["secret"]}).status == 200

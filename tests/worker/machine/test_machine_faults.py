@@ -13,8 +13,10 @@ from worker_harness import Stack, until
 from worker_thread import WorkerThread, runner_of
 
 from cloud_executor.model.job import Status
+from cloud_executor.ports import Delivery
 from worker_vm.worker.sandbox.interface import Ending
 from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
+from worker_vm.worker.worker import Worker
 
 FAULTS: list[Callable[[], Exception]] = [
     lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
@@ -115,3 +117,48 @@ def test_output_that_cannot_be_written_is_a_fault(stack: Stack, monkeypatch: pyt
         worker.run_next()
         assert worker.runner.faults.current == "The worker's machine has run out of disk space."
     assert (stack.get(job).status, stack.get(job).lost_attempts) == (Status.CREATED, 1)
+
+
+def test_a_job_that_the_worker_cannot_begin_is_given_back_at_once(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = stack.add_script("echo x")
+    with stack.worker() as worker:
+        with monkeypatch.context() as patched:
+
+            def fail(*arguments: object) -> None:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+            patched.setattr("worker_vm.worker.job_runner.Attempt", fail)
+            with pytest.raises(OSError, match="Too many open files"):
+                worker.run_next()
+        found = stack.get(job)
+        assert (found.status, found.lost_attempts, found.lease_expires) == (Status.CREATED, 1, None)
+        worker.run_next()
+    assert (stack.get(job).status, stack.get(job).attempt) == (Status.SUCCESS, 2)
+
+
+class Delivered(Delivery):
+    """A delivery that records what becomes of it."""
+
+    def __init__(self, job_hash: str) -> None:
+        self.job_hash = job_hash
+        self.settled: list[str] = []
+
+    def ack(self) -> None:
+        self.settled.append("ack")
+
+    def nack(self) -> None:
+        self.settled.append("nack")
+
+
+def test_a_delivery_that_arrives_after_a_shortage_goes_to_another_worker(stack: Stack) -> None:
+    """The slot polled before the fault, which another slot had."""
+    runner = runner_of(stack, stack.jobs)
+    worker = Worker(stack.jobs.queue, "default", 2, runner, runner.heartbeat, runner.worker_id)
+    job = stack.add_script("echo x")
+    runner.faults.note_cause(FAULTS[0]())
+    delivered = Delivered(job.hash)
+    worker._handle(1, delivered)
+    assert delivered.settled == ["nack"]
+    assert (stack.get(job).status, stack.get(job).attempt) == (Status.CREATED, 0)

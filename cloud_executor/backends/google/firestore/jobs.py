@@ -202,7 +202,7 @@ class FirestoreJobStore:
         if after is not None:
             query = query.start_after({"position": list_position_after(after)})
         # The extra job shows whether there is a next page.
-        return page_of(_read(query, limit + 1), limit, list_position)
+        return page_of(_run(query, limit + 1), limit, list_position)
 
     def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._due("leaseExpires", "<=", now, limit)
@@ -310,7 +310,7 @@ class FirestoreJobStore:
         return snapshot
 
     def _due(self, field: str, relation: str, bound: object, limit: int) -> tuple[Job, ...]:
-        return _read(self._jobs.where(filter=FieldFilter(field, relation, bound)).order_by(field), limit)[0]
+        return _run(self._jobs.where(filter=FieldFilter(field, relation, bound)).order_by(field), limit)[0]
 
     def _read_output(self, job_hash: str, numbers: range) -> Sequence[Any]:
         """The first pieces of segments with these numbers, up to PIECES_PER_READ."""
@@ -400,6 +400,6 @@ def _snapshots(query: Any) -> list[Any]:  # noqa: ANN401 - the library's types a
         return list(query.get(**_RETRIED))
 
 
-def _read(query: Any, limit: int) -> tuple[tuple[Job, ...], bool]:  # noqa: ANN401 - as above
+def _run(query: Any, limit: int) -> tuple[tuple[Job, ...], bool]:  # noqa: ANN401 - as above
     with google_errors(), closing(query.limit(limit).stream(**_RETRIED)) as snapshots:
         return read_jobs(map(body_of, snapshots))
