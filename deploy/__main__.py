@@ -31,7 +31,7 @@ DEFAULT_NAME = "cloud-executor"
 PROGRAMS = {
     "terraform": "Terraform creates the resources: https://developer.hashicorp.com/terraform/install",
     "gcloud": "The Google Cloud CLI provides your credentials: https://cloud.google.com/sdk/docs/install",
-    "docker": "Docker builds the worker's image: https://docs.docker.com/engine/install",
+    "docker": "Docker builds the images: https://docs.docker.com/engine/install",
 }
 
 SIGN_IN = "You are not signed in. Run `gcloud auth login` and `gcloud auth application-default login`."
@@ -44,8 +44,10 @@ REQUIREMENTS = (
 # Terraform needs these APIs to read the project and to enable the other APIs.
 APIS = ("cloudresourcemanager.googleapis.com", "serviceusage.googleapis.com")
 
-# The image needs the registry. Google's service accounts are created here too: their permissions take a few minutes to
-# become effective, and the image takes about as long.
+IMAGES = {"worker": "worker_vm/Dockerfile", "functions": "functions/Dockerfile"}
+
+# The images need the registry. Google's service accounts are created here too: they take a few minutes to exist
+# everywhere, and the images take about as long.
 FIRST_TARGETS = ("google_artifact_registry_repository.images", "google_project_service_identity.agent")
 
 
@@ -105,13 +107,14 @@ def main(
         click.confirm(f"Deploy to the project {project}?", abort=True)
     plan("first-plan", *(f"-target={target}" for target in FIRST_TARGETS))
     _terraform("apply", "-input=false", "first-plan")
-    image = _push_image(whole["planned_values"]["outputs"]["registry"]["value"])
-    final = f"-var=worker_image={image}"
-    plan("plan", final)
+    registry = whole["planned_values"]["outputs"]["registry"]["value"]
+    _run(["gcloud", "auth", "configure-docker", registry.partition("/")[0], "--quiet"])
+    final = [f"-var={name}_image={_push_image(f'{registry}/{name}', file)}" for name, file in IMAGES.items()]
+    plan("plan", *final)
     if _exit_code(["terraform", "apply", "-input=false", "plan"], CONFIGURATION) != 0:
         click.echo(f"\nSome permissions may not be effective yet. Retrying once in {retry_after} seconds ...\n")
         time.sleep(retry_after)
-        plan("plan", final)
+        plan("plan", *final)
         _terraform("apply", "-input=false", "plan")
     click.echo("\nThe deployment is ready. Run a first job:\n")
     click.echo(_output(["terraform", "output", "-raw", "try_it"], CONFIGURATION))
@@ -169,14 +172,12 @@ def _print_items(items: Sequence[costs.Cost]) -> None:
         click.echo(f"  {item.name:<56} {price}")
 
 
-def _push_image(registry: str) -> str:
-    """Build and push the worker's image, and return its name with its digest."""
-    _run(["gcloud", "auth", "configure-docker", registry.partition("/")[0], "--quiet"])
+def _push_image(image: str, file: str) -> str:
+    """Build and push an image, and return its name with its digest."""
     revision = _revision()
-    image = f"{registry}/worker"
     tags = [f"{image}:{revision}", f"{image}:latest"]
-    # The VMs are x86, even if this machine is not.
-    build = ["docker", "build", "--platform=linux/amd64", "--file=worker_vm/Dockerfile"]
+    # The VMs are x86, and Cloud Run runs nothing else, even if this machine is not.
+    build = ["docker", "build", "--platform=linux/amd64", f"--file={file}"]
     _run([*build, f"--build-arg=REVISION={revision}", *(f"--tag={tag}" for tag in tags), "."])
     for tag in tags:
         _run(["docker", "push", "--quiet", tag])

@@ -79,7 +79,7 @@ def idle(resources: Sequence[Resource]) -> list[Cost]:
         Cost(f"{len(conditions)} alerts, where Google charges for alerts", len(conditions) * ALERT_CONDITION),
         Cost("load balancer", HOURS * FORWARDING_RULES_HOUR if rules else 0.0),
         Cost("Cloud Armor", sum(SECURITY_POLICY + SECURITY_RULE * len(policy["rule"]) for policy in policies)),
-        Cost("warm function instances", sum(map(_warm, _values(resources, "google_cloudfunctions2_function")))),
+        Cost("warm function instances", sum(map(_warm, _values(resources, "google_cloud_run_v2_service")))),
     ]
     for pool, scaler in sorted(_by_pool(resources, "google_compute_region_autoscaler").items()):
         kept = scaler["autoscaling_policy"][0]["min_replicas"]
@@ -116,13 +116,15 @@ def _by_pool(resources: Iterable[Resource], kind: str) -> dict[str, Resource]:
     return {resource["index"]: resource["values"] for resource in resources if resource["type"] == kind}
 
 
-def _warm(function: Resource) -> float:
-    (service,) = function["service_config"]
-    kept = service.get("min_instance_count") or 0
+def _warm(service: Resource) -> float:
+    (template,) = service["template"]
+    (scaling,) = template["scaling"]
+    kept = scaling.get("min_instance_count") or 0
     if not kept:
         return 0.0
-    gib = float(service["available_memory"].removesuffix("Mi")) / 1024
-    second = float(service["available_cpu"]) * IDLE_VCPU_SECOND + gib * IDLE_GIB_SECOND
+    limits = template["containers"][0]["resources"][0]["limits"]
+    gib = float(limits["memory"].removesuffix("Mi")) / 1024
+    second = float(limits["cpu"]) * IDLE_VCPU_SECOND + gib * IDLE_GIB_SECOND
     return float(kept * second * 3600 * HOURS)
 
 

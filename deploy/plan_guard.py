@@ -31,6 +31,9 @@ PROTECTED_TYPES = frozenset(
 )
 """Types of resources that hold data or are named by others. Replacing an account, for example, voids its roles."""
 
+RETIRED = frozenset({'google_service_account.this["builder"]'})
+"""Addresses of protected resources that earlier versions created and this one no longer needs."""
+
 REGISTRY_TYPE = "google_artifact_registry_repository"
 
 
@@ -78,7 +81,7 @@ def problem(plan: Plan, deployment: Deployment, destroyable: Collection[str] = (
         for change in plan.get("resource_changes", [])
         if change["type"] in PROTECTED_TYPES
         and "delete" in change["change"]["actions"]
-        and change["address"] not in destroyable
+        and change["address"] not in {*destroyable, *RETIRED}
     ]
     if not lost:
         return None

@@ -1,4 +1,4 @@
-"""Serve the functions on one machine with gunicorn, which is also the server of functions-framework.
+"""Serve the functions with gunicorn, which is also the server of functions-framework.
 
 The framework's own command has no option for how long idle connections stay open; clients of the protocol rely on at
 least 20 seconds (docs/protocol.md: Client timeouts).
@@ -38,6 +38,9 @@ STALL_SECONDS = 120
 STOP_SECONDS = 2
 """Time that requests in flight get to finish after SIGTERM, in seconds."""
 
+HEALTH_PATH = "/healthz"
+"""Path of the startup probe. Cloud Run itself answers it for callers from outside."""
+
 PROCESSES = (os.cpu_count() or 1) + 1
 """Number of processes: one more than cores, because the threads of a process often wait for each other."""
 
@@ -67,20 +70,39 @@ def _warm_up(worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
     Client(worker.wsgi).get("/rest/blob/metadata/none")
 
 
+def _no_warm_up(_: object) -> None:
+    """The other entry points do not serve that path."""
+
+
+class HealthCheck:
+    """The application, with a path that responds as soon as the server accepts requests."""
+
+    def __init__(self, application: Callable[..., Any]) -> None:
+        self._application = application
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:  # noqa: ANN401 - WSGI
+        if environ["PATH_INFO"] != HEALTH_PATH:
+            return self._application(environ, start_response)
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
+        return [b"ok"]
+
+
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on, which clients may name.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8888, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8888, show_default=True, envvar="PORT")
 @click.option("--fd", type=click.IntRange(0), help="Inherited listening socket to use instead of host and port.")
 @click.option("--workers", type=click.IntRange(1), default=PROCESSES, show_default=True, help="Number of processes.")
-def main(host: str, port: int, fd: int | None, workers: int) -> None:
-    """Serve the entry point `api` until SIGTERM."""
+@click.option("--threads", type=click.IntRange(1), default=THREADS, show_default=True, help="Threads per process.")
+@click.option("--target", default="api", show_default=True, help="Entry point to serve.")
+def main(host: str, port: int, fd: int | None, workers: int, threads: int, target: str) -> None:
+    """Serve an entry point of main.py until SIGTERM."""
     reset_signals()
     forbid_inspection()
     allowed = os.environ.get("EXECUTOR_ALLOWED_HOSTS")
-    os.environ[THREADS_VARIABLE] = str(THREADS)
+    os.environ[THREADS_VARIABLE] = str(threads)
     os.environ["EXECUTOR_ALLOWED_HOSTS"] = host if not allowed else f"{allowed},{host}"
     try:
-        application = functions_framework.create_app("api", str(Path(__file__).with_name("main.py")))
+        application = functions_framework.create_app(target, str(Path(__file__).with_name("main.py")))
     except CloudExecutorError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
@@ -91,18 +113,18 @@ def main(host: str, port: int, fd: int | None, workers: int) -> None:
     gc.freeze()
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     Server(
-        application,
+        HealthCheck(application),
         bind=address if fd is None else f"fd://{fd}",
         worker_class=FairWorker,
         workers=workers,
-        threads=THREADS,
+        threads=threads,
         keepalive=KEEP_ALIVE_SECONDS,
         graceful_timeout=STOP_SECONDS,
         timeout=0,
         loglevel="error",
         limit_request_line=LONGEST_REQUEST_LINE,
         pre_request=_set_stall_timeout,
-        post_worker_init=_warm_up,
+        post_worker_init=_warm_up if target == "api" else _no_warm_up,
         control_socket_disable=True,  # the servers of a user would all share one socket file
     ).run()
 

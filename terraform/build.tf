@@ -69,7 +69,7 @@ locals {
   deployer_project_roles = toset(var.build == null ? [] : [
     "roles/browser",
     "roles/cloudbuild.builds.viewer",
-    "roles/cloudfunctions.developer",
+    "roles/run.developer",
     "roles/cloudscheduler.viewer",
     "roles/compute.instanceAdmin.v1",
     "roles/compute.viewer",
@@ -82,10 +82,8 @@ locals {
   ])
 
   deployer_bucket_roles = var.build == null ? {} : {
-    "blobs/reads"  = { bucket = google_storage_bucket.blobs.name, role = "roles/storage.legacyBucketReader" }
-    "source/reads" = { bucket = google_storage_bucket.source.name, role = "roles/storage.legacyBucketReader" }
-    "source/puts"  = { bucket = google_storage_bucket.source.name, role = "roles/storage.objectUser" }
-    "state"        = { bucket = var.build.state_bucket, role = "roles/storage.objectUser" }
+    "blobs/reads" = { bucket = google_storage_bucket.blobs.name, role = "roles/storage.legacyBucketReader" }
+    "state"       = { bucket = var.build.state_bucket, role = "roles/storage.objectUser" }
   }
 }
 
@@ -103,7 +101,7 @@ resource "google_project_iam_custom_role" "manage_queues" {
   count = var.build == null ? 0 : 1
 
   project     = var.project_id
-  role_id     = "${replace(var.name, "-", "_")}_manage_queues"
+  role_id     = "${replace(var.name, "-", "_")}_manage_queues_${random_id.roles.hex}"
   title       = "Cloud Executor: manage topics and subscriptions"
   description = "Lets a push change the queues of the worker pools"
   permissions = concat(

@@ -1,17 +1,17 @@
 locals {
   repository = abspath("${path.module}/..")
 
-  # The deployed source: the functions, the library that they share with the workers, and the requirements.
-  source_files = setunion(
-    ["requirements.txt"],
-    fileset(local.repository, "functions/**/*.{py,json,html,css,js,svg}"),
-    fileset(local.repository, "cloud_executor/**/*.{py,json}"),
-  )
-
   # The functions that serve the API: one at its own URL, or one each for blobs and jobs behind a load balancer.
   services = var.domain == null ? toset(["api"]) : toset(["blob", "executor"])
 
-  url = var.domain == null ? google_cloudfunctions2_function.this["api"].service_config[0].uri : "https://${var.domain}"
+  url = var.domain == null ? google_cloud_run_v2_service.this["api"].uri : "https://${var.domain}"
+
+  # Cloud Run's second URL of each service is known before the service exists, so other services can be told it.
+  internal_urls = {
+    for function in ["sweep", "dead-letter"] : function => "https://${var.name}-${function}-${data.google_project.this.number}.${var.region}.run.app"
+  }
+
+  functions_image = coalesce(var.functions_image, "${local.registry}/functions:latest")
 
   cors_origins = concat(var.cors_origins, var.domain == null ? [] : ["https://${var.domain}"])
 
@@ -60,17 +60,20 @@ locals {
 
   function_settings = merge(local.settings, {
     EXECUTOR_ALLOW_LIST_ALL = tostring(var.list_all_blobs)
-    THREADS                 = tostring(var.function_limits.concurrency)
+
+    # A new job asks the pool's autoscaler for a VM at once.
+    EXECUTOR_WORKER_REGION = var.region
 
     # Cloud Run passes only requests for names of the service.
     EXECUTOR_ALLOWED_HOSTS   = "*"
     EXECUTOR_ALLOWED_ORIGINS = join(",", local.cors_origins)
 
-    # The folder of the extracted archive. functions-framework adds only the folder of main.py to the path.
-    PYTHONPATH = "/workspace"
+    # Only this account may push dead letters.
+    EXECUTOR_PUSH_ACCOUNT  = google_service_account.this["events"].email
+    EXECUTOR_PUSH_AUDIENCE = local.internal_urls["dead-letter"]
   })
 
-  # The differences between the functions, by the suffix of their names. Cloud Functions has defaults for omitted values.
+  # The differences between the functions, by the suffix of their names.
   functions = merge(
     {
       for service in local.services : service => {
@@ -81,8 +84,11 @@ locals {
         max_instances   = var.function_limits.max_instances
         min_instances   = var.function_limits.min_instances
         timeout_seconds = 3600 # the time that a slow upload may take
-        ingress         = var.domain == null ? "ALLOW_ALL" : "ALLOW_INTERNAL_AND_GCLB"
+        ingress         = var.domain == null ? "INGRESS_TRAFFIC_ALL" : "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
+        audiences       = var.domain == null ? [] : ["https://${var.domain}"]
         nonce           = var.require_nonce && service != "blob"
+        public          = var.allow_unauthenticated
+        iap             = local.iap == "service"
       }
     },
     {
@@ -90,129 +96,136 @@ locals {
         description     = "Cloud Executor: repairs what crashes left behind and deletes expired data, once per minute"
         memory_mib      = 512
         cpus            = 1
-        concurrency     = 1
+        concurrency     = 16 # idle workers call it too, to leave their groups
         max_instances   = 1
+        min_instances   = 0
         timeout_seconds = 300
-        ingress         = "ALLOW_ALL"
+        ingress         = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+        audiences       = []
+        nonce           = false
+        public          = false
+        iap             = false
       }
       dead-letter = {
         description     = "Cloud Executor: records the failure of jobs that were delivered too often"
         memory_mib      = 512
+        cpus            = 1
+        concurrency     = 4
         max_instances   = 3
+        min_instances   = 0
         timeout_seconds = 60
-        ingress         = "ALLOW_INTERNAL_ONLY"
-        settings        = { THREADS = "1" } # it gets one event at a time
-        dead_letters    = true
+        ingress         = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+        audiences       = []
+        nonce           = false
+        public          = false
+        iap             = false
       }
     },
   )
 }
 
-data "archive_file" "source" {
-  type             = "zip"
-  output_path      = "${path.root}/.terraform/${var.name}-functions.zip"
-  output_file_mode = "0644" # makes the archive identical on every machine
-
-  dynamic "source" {
-    for_each = local.source_files
-    content {
-      filename = source.value
-      content  = file("${local.repository}/${source.value}")
-    }
-  }
-}
-
-resource "google_storage_bucket_object" "source" {
-  name   = "functions-${data.archive_file.source.output_sha256}.zip"
-  bucket = google_storage_bucket.source.name
-  source = data.archive_file.source.output_path
-}
-
-resource "google_cloudfunctions2_function" "this" {
-  #checkov:skip=CKV_GCP_124:Cloud Scheduler calls from outside the network; every caller needs the role run.invoker
+# The provider's block `build_config` records how an image was built, but starts no build (hashicorp/
+# terraform-provider-google#22263 and #23057), so `make deploy` and Cloud Build build the image.
+resource "google_cloud_run_v2_service" "this" {
   for_each = local.functions
 
-  project     = var.project_id
-  name        = "${var.name}-${each.key}"
-  location    = var.region
-  description = each.value.description
-  labels      = local.labels
+  project              = var.project_id
+  name                 = "${var.name}-${each.key}"
+  location             = var.region
+  description          = each.value.description
+  labels               = local.labels
+  ingress              = each.value.ingress
+  custom_audiences     = each.value.audiences
+  invoker_iam_disabled = each.value.public # organizations may forbid roles for allUsers
+  iap_enabled          = each.value.iap
+  deletion_protection  = false # a service holds no data
 
-  build_config {
-    runtime     = "python312"
-    entry_point = replace(each.key, "-", "_")
-    environment_variables = {
-      GOOGLE_FUNCTION_SOURCE = "functions/main.py"
+  template {
+    service_account                  = google_service_account.this[each.key].email
+    timeout                          = "${each.value.timeout_seconds}s"
+    max_instance_request_concurrency = each.value.concurrency
+
+    scaling {
+      min_instance_count = each.value.min_instances
+      max_instance_count = each.value.max_instances
     }
-    docker_repository = google_artifact_registry_repository.images.id
-    service_account   = google_service_account.this["builder"].id
-    source {
-      storage_source {
-        bucket = google_storage_bucket.source.name
-        object = google_storage_bucket_object.source.name
+
+    containers {
+      image = local.functions_image
+      args  = ["--target=${replace(each.key, "-", "_")}", "--threads=${each.value.concurrency}"]
+
+      resources {
+        cpu_idle          = true # CPUs cost money only during requests
+        startup_cpu_boost = true
+        limits = {
+          cpu    = tostring(each.value.cpus)
+          memory = "${each.value.memory_mib}Mi"
+        }
       }
-    }
-  }
 
-  service_config {
-    available_memory                 = "${each.value.memory_mib}Mi"
-    available_cpu                    = try(each.value.cpus, null)
-    max_instance_request_concurrency = try(each.value.concurrency, null)
-    max_instance_count               = each.value.max_instances
-    min_instance_count               = try(each.value.min_instances, null)
-    timeout_seconds                  = each.value.timeout_seconds
-    ingress_settings                 = each.value.ingress
-    all_traffic_on_latest_revision   = true
-    service_account_email            = google_service_account.this[each.key].email
-    environment_variables            = merge(local.function_settings, try(each.value.settings, {}))
-
-    dynamic "secret_environment_variables" {
-      for_each = try(each.value.nonce, false) ? [google_secret_manager_secret_version.nonce[0]] : []
-      content {
-        key        = "EXECUTOR_NONCE"
-        project_id = var.project_id
-        secret     = google_secret_manager_secret.nonce[0].secret_id
-        version    = secret_environment_variables.value.version
+      # There is no liveness probe: it would end an instance whose threads are all busy with slow uploads.
+      startup_probe {
+        period_seconds    = 2
+        timeout_seconds   = 2
+        failure_threshold = 60
+        http_get {
+          path = "/healthz"
+        }
       }
-    }
-  }
 
-  dynamic "event_trigger" {
-    for_each = try(each.value.dead_letters, false) ? [google_pubsub_topic.dead_letter.id] : []
-    content {
-      trigger_region        = var.region
-      event_type            = "google.cloud.pubsub.topic.v1.messagePublished"
-      pubsub_topic          = event_trigger.value
-      retry_policy          = "RETRY_POLICY_RETRY"
-      service_account_email = google_service_account.this["events"].email
+      dynamic "env" {
+        for_each = local.function_settings
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      dynamic "env" {
+        for_each = each.value.nonce ? [google_secret_manager_secret_version.nonce[0].version] : []
+        content {
+          name = "EXECUTOR_NONCE"
+          value_source {
+            secret_key_ref {
+              secret  = google_secret_manager_secret.nonce[0].secret_id
+              version = env.value
+            }
+          }
+        }
+      }
     }
   }
 
   # A function must not start before its account has its roles. It may publish to every pool that its settings name.
   depends_on = [
-    google_artifact_registry_repository_iam_member.this,
     google_project_iam_member.this,
-    google_project_service_identity.agent,
     google_pubsub_topic_iam_member.publisher,
     google_secret_manager_secret_iam_member.nonce,
     google_storage_bucket_iam_member.this,
   ]
 }
 
-# These functions used to be separate resources.
-moved {
-  from = google_cloudfunctions2_function.service
-  to   = google_cloudfunctions2_function.this
+# Earlier versions deployed these functions with Cloud Functions, from an archive in a bucket. They are not destroyed:
+# docs/deployment.md says how to take over the functions, and to delete the bucket.
+removed {
+  from = google_cloudfunctions2_function.this
+  lifecycle {
+    destroy = false
+  }
 }
 
-moved {
-  from = google_cloudfunctions2_function.sweep
-  to   = google_cloudfunctions2_function.this["sweep"]
+removed {
+  from = google_storage_bucket.source
+  lifecycle {
+    destroy = false
+  }
 }
 
-moved {
-  from = google_cloudfunctions2_function.dead_letter
-  to   = google_cloudfunctions2_function.this["dead-letter"]
+removed {
+  from = google_storage_bucket_object.source
+  lifecycle {
+    destroy = false
+  }
 }
 
 resource "google_cloud_scheduler_job" "sweep" {
@@ -226,10 +239,10 @@ resource "google_cloud_scheduler_job" "sweep" {
 
   http_target {
     http_method = "POST"
-    uri         = google_cloudfunctions2_function.this["sweep"].service_config[0].uri
+    uri         = google_cloud_run_v2_service.this["sweep"].uri
     oidc_token {
       service_account_email = google_service_account.this["scheduler"].email
-      audience              = google_cloudfunctions2_function.this["sweep"].service_config[0].uri
+      audience              = google_cloud_run_v2_service.this["sweep"].uri
     }
   }
 

@@ -9,7 +9,6 @@ locals {
       scheduler   = "Cloud Executor: calls sweep"
       events      = "Cloud Executor: delivers dead letters to the function dead_letter"
       worker      = "Cloud Executor: worker VMs"
-      builder     = "Cloud Executor: builds the functions"
     },
     var.build == null ? {} : { deployer = "Cloud Executor: tests, builds, and deploys each push" },
   )
@@ -26,27 +25,19 @@ locals {
     }
   }
 
-  # Cloud Functions copies the source to this bucket, which it creates with the first function, and builds from there.
-  build_bucket = "projects/_/buckets/gcf-v2-sources-${data.google_project.this.number}-${var.region}"
-
   project_roles = merge(local.database_roles, {
-    # The logging, metric, and event roles cannot be granted on anything smaller than the project.
+    # The logging and metric roles cannot be granted on anything smaller than the project.
     "worker/logs"    = { account = "worker", role = "roles/logging.logWriter", condition = null }
     "worker/metrics" = { account = "worker", role = "roles/monitoring.metricWriter", condition = null }
-    "builder/logs"   = { account = "builder", role = "roles/logging.logWriter", condition = null }
-    "builder/copies" = { account = "builder", role = "roles/storage.objectViewer", condition = "resource.name.startsWith(\"${local.build_bucket}\")" }
-    "events/receive" = { account = "events", role = "roles/eventarc.eventReceiver", condition = null }
   })
 
   bucket_roles = {
     "${local.serve_blobs}/blobs" = { account = local.serve_blobs, role = "roles/storage.objectUser", bucket = google_storage_bucket.blobs.name }
     "worker/blobs"               = { account = "worker", role = "roles/storage.objectUser", bucket = google_storage_bucket.blobs.name }
-    "builder/source"             = { account = "builder", role = "roles/storage.objectViewer", bucket = google_storage_bucket.source.name }
   }
 
   registry_roles = {
-    builder = "roles/artifactregistry.writer"
-    worker  = "roles/artifactregistry.reader"
+    worker = "roles/artifactregistry.reader"
   }
 }
 
@@ -134,6 +125,16 @@ resource "google_service_account_iam_member" "sign_urls" {
   member             = google_service_account.this[local.serve_blobs].member
 }
 
+# Pub/Sub's own service account signs the tokens that prove to the function dead_letter who pushes. Google grants it no
+# role for that, because Terraform creates it.
+resource "google_service_account_iam_member" "push_tokens" {
+  service_account_id = google_service_account.this["events"].name
+  role               = "roles/iam.serviceAccountOpenIdTokenCreator"
+  member             = local.service_agents.pubsub
+
+  depends_on = [google_project_service_identity.agent]
+}
+
 resource "google_artifact_registry_repository_iam_member" "this" {
   for_each = local.registry_roles
 
@@ -144,37 +145,71 @@ resource "google_artifact_registry_repository_iam_member" "this" {
   member     = google_service_account.this[each.key].member
 }
 
-# An idle worker removes its own VM from its group.
-resource "google_project_iam_custom_role" "leave_group" {
+# A deleted role blocks its ID for weeks, so a redeployment needs another one.
+resource "random_id" "roles" {
+  byte_length = 4
+}
+
+# The worker has no permission on its group, because a permission cannot be limited to one group: a job that escapes from
+# its container could rewrite every group of the project. It asks the function sweep, which checks which VM asks.
+resource "google_project_iam_custom_role" "manage_groups" {
+  for_each = {
+    grow = {
+      title       = "Cloud Executor: grow worker groups"
+      description = "Lets the functions ask the autoscaler of a pool for VMs"
+      permissions = [
+        "compute.autoscalers.get", "compute.autoscalers.update", "compute.instanceGroupManagers.get", "compute.instanceGroupManagers.use",
+      ]
+    }
+    shrink = {
+      title       = "Cloud Executor: shrink worker groups"
+      description = "Lets the function sweep delete the VM of an idle worker"
+      # This permission reaches only VMs in a group: the group deletes the VM, using Google's own service account.
+      permissions = ["compute.instanceGroupManagers.update"]
+    }
+  }
+
   project     = var.project_id
-  role_id     = "${replace(var.name, "-", "_")}_leave_group"
-  title       = "Cloud Executor: leave the worker group"
-  description = "Lets a worker remove its own VM from its managed instance group"
-  # These permissions reach only VMs in a group: the group deletes the VM, using Google's own service account.
-  permissions = ["compute.instanceGroupManagers.get", "compute.instanceGroupManagers.update"]
+  role_id     = "${replace(var.name, "-", "_")}_${each.key}_${random_id.roles.hex}"
+  title       = each.value.title
+  description = each.value.description
+  permissions = each.value.permissions
 }
 
 # Roles cannot be granted on an instance group, and IAM conditions do not support groups.
-resource "google_project_iam_member" "leave_group" {
+resource "google_project_iam_member" "manage_groups" {
+  for_each = {
+    "${local.serve_jobs}/grow" = { account = local.serve_jobs, role = "grow" }
+    "sweep/grow"               = { account = "sweep", role = "grow" }
+    "sweep/shrink"             = { account = "sweep", role = "shrink" }
+  }
+
   project = var.project_id
-  role    = google_project_iam_custom_role.leave_group.name
-  member  = google_service_account.this["worker"].member
+  role    = google_project_iam_custom_role.manage_groups[each.value.role].name
+  member  = google_service_account.this[each.value.account].member
 }
 
 # Callers of the functions --------------------------------------------------------------------------------------------
 
 resource "google_cloud_run_v2_service_iam_member" "sweep" {
+  for_each = toset(["scheduler", "worker"])
+
   project  = var.project_id
   location = var.region
-  name     = google_cloudfunctions2_function.this["sweep"].name
+  name     = google_cloud_run_v2_service.this["sweep"].name
   role     = "roles/run.invoker"
-  member   = google_service_account.this["scheduler"].member
+  member   = google_service_account.this[each.key].member
+}
+
+moved {
+  from = google_cloud_run_v2_service_iam_member.sweep
+  to   = google_cloud_run_v2_service_iam_member.sweep["scheduler"]
 }
 
 resource "google_cloud_run_v2_service_iam_member" "dead_letter" {
   project  = var.project_id
   location = var.region
-  name     = google_cloudfunctions2_function.this["dead-letter"].name
+  name     = google_cloud_run_v2_service.this["dead-letter"].name
   role     = "roles/run.invoker"
   member   = google_service_account.this["events"].member
 }
@@ -186,17 +221,14 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
 
   project  = var.project_id
   location = var.region
-  name     = google_cloudfunctions2_function.this[each.value.service].name
+  name     = google_cloud_run_v2_service.this[each.value.service].name
   role     = "roles/run.invoker"
   member   = each.value.member
 }
 
 locals {
-  invokers = setunion(
-    var.invokers,
-    var.allow_unauthenticated ? ["allUsers"] : [],
-    nonsensitive(var.iap != null) ? [local.service_agents.iap] : [],
-  )
+  # With Identity-Aware Proxy, only the proxy calls the functions. With invoker_iam_disabled, nobody needs the role.
+  invokers = var.allow_unauthenticated ? [] : local.iap != null ? [local.service_agents.iap] : var.invokers
 }
 
 # Customer-managed encryption key -------------------------------------------------------------------------------------

@@ -90,8 +90,12 @@ resource "google_compute_firewall" "health_checks" {
 # Load balancer, with a domain only -----------------------------------------------------------------------------------
 
 locals {
-  load_balancer   = var.domain == null ? 0 : 1
-  backends        = var.domain == null ? toset([]) : local.services
+  load_balancer = var.domain == null ? 0 : 1
+  backends      = var.domain == null ? toset([]) : local.services
+
+  # Where Identity-Aware Proxy signs people in: at the load balancer's backends, or at the Cloud Run service itself.
+  iap = nonsensitive(var.iap == null) ? null : var.domain == null ? "service" : "backend"
+
   certificate_tag = var.domain == null ? "" : substr(sha256(var.domain), 0, 8)
 }
 
@@ -120,7 +124,7 @@ resource "google_compute_region_network_endpoint_group" "api" {
   network_endpoint_type = "SERVERLESS"
 
   cloud_run {
-    service = google_cloudfunctions2_function.this[each.key].name
+    service = google_cloud_run_v2_service.this[each.key].name
   }
 }
 
@@ -143,7 +147,7 @@ resource "google_compute_backend_service" "api" {
   }
 
   dynamic "iap" {
-    for_each = nonsensitive(var.iap != null) ? [true] : []
+    for_each = local.iap == "backend" ? [true] : []
     content {
       enabled              = true
       oauth2_client_id     = var.iap.client_id
@@ -154,7 +158,7 @@ resource "google_compute_backend_service" "api" {
 
 # The people that Identity-Aware Proxy lets through. It calls the functions as its own service account.
 resource "google_iap_web_backend_service_iam_member" "api" {
-  for_each = nonsensitive(var.iap != null) ? {
+  for_each = local.iap == "backend" ? {
     for pair in setproduct(local.backends, var.invokers) : "${pair[0]}/${pair[1]}" => { service = pair[0], member = pair[1] }
   } : {}
 
@@ -162,6 +166,16 @@ resource "google_iap_web_backend_service_iam_member" "api" {
   web_backend_service = google_compute_backend_service.api[each.value.service].name
   role                = "roles/iap.httpsResourceAccessor"
   member              = each.value.member
+}
+
+resource "google_iap_web_cloud_run_service_iam_member" "api" {
+  for_each = local.iap == "service" ? var.invokers : []
+
+  project                = var.project_id
+  location               = var.region
+  cloud_run_service_name = google_cloud_run_v2_service.this["api"].name
+  role                   = "roles/iap.httpsResourceAccessor"
+  member                 = each.key
 }
 
 resource "google_compute_url_map" "api" {
@@ -279,6 +293,7 @@ resource "google_compute_security_policy" "api" {
   project     = var.project_id
   name        = "${var.name}-api"
   description = "Cloud Executor: limits the request rate per address and blocks known attacks"
+  labels      = local.labels
 
   rule {
     priority    = 1000

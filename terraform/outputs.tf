@@ -18,6 +18,36 @@ output "worker_image" {
   value       = local.worker_image
 }
 
+output "functions_image" {
+  description = "The image that the functions run."
+  value       = local.functions_image
+}
+
+output "audience" {
+  description = "The audience of identity tokens that callers of the API send. The client sends them with --google-identity."
+  value       = local.url
+}
+
+output "function_urls" {
+  description = "The URL of each function."
+  value       = { for name, service in google_cloud_run_v2_service.this : name => service.uri }
+}
+
+output "accounts" {
+  description = "The e-mail address of each service account."
+  value       = { for name, account in google_service_account.this : name => account.email }
+}
+
+output "topics" {
+  description = "The Pub/Sub topic of each worker pool."
+  value       = { for name, topic in google_pubsub_topic.pool : name => topic.name }
+}
+
+output "groups" {
+  description = "The instance group of each worker pool."
+  value       = { for name, group in google_compute_region_instance_group_manager.pool : name => group.name }
+}
+
 output "address" {
   description = "The address for the domain's A record. Null without a domain."
   value       = one(google_compute_global_address.api[*].address)
@@ -37,12 +67,19 @@ locals {
   try_it = <<-EOT
     export EXECUTOR_URL=${local.url}
     headers=()
-    %{if nonsensitive(var.iap != null)~}
+    %{if local.iap == "service"~}
+    : "$${ACCOUNT:?Set ACCOUNT to a service account that is one of the invokers and that you may impersonate.}"
+    printf '{"iss": "%s", "sub": "%s", "aud": "%s/*", "iat": %d, "exp": %d}' "$ACCOUNT" "$ACCOUNT" "$EXECUTOR_URL" "$(date +%s)" "$(($(date +%s) + 3600))" >claims.json
+    gcloud iam service-accounts sign-jwt --iam-account="$ACCOUNT" claims.json token.jwt
+    headers+=(--header "Authorization: Bearer $(cat token.jwt)")
+    %{else~}
+    %{if local.iap == "backend"~}
     : "$${ACCOUNT:?Set ACCOUNT to a service account that is one of the invokers and that you may impersonate.}"
     headers+=(--header "Authorization: Bearer $(gcloud auth print-identity-token --impersonate-service-account="$ACCOUNT" --audiences=${nonsensitive(try(var.iap.client_id, ""))} --include-email)")
     %{else~}
     %{if !var.allow_unauthenticated~}
     headers+=(--header "Authorization: Bearer $(gcloud auth print-identity-token)")
+    %{endif~}
     %{endif~}
     %{endif~}
     %{if var.require_nonce~}

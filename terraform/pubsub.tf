@@ -65,3 +65,36 @@ resource "google_pubsub_subscription" "dead_letter" {
     ttl = ""
   }
 }
+
+# Delivers each dead letter to the function. The function checks the token too.
+resource "google_pubsub_subscription" "dead_letter_push" {
+  project                    = var.project_id
+  name                       = "${var.name}-dead-letter-push"
+  topic                      = google_pubsub_topic.dead_letter.id
+  ack_deadline_seconds       = 60
+  message_retention_duration = local.retained
+  labels                     = local.labels
+
+  push_config {
+    push_endpoint = local.internal_urls["dead-letter"]
+    oidc_token {
+      service_account_email = google_service_account.this["events"].email
+      audience              = local.internal_urls["dead-letter"]
+    }
+  }
+
+  expiration_policy {
+    ttl = ""
+  }
+
+  retry_policy {
+    minimum_backoff = "10s"
+    maximum_backoff = "600s"
+  }
+
+  depends_on = [
+    google_cloud_run_v2_service.this,
+    google_cloud_run_v2_service_iam_member.dead_letter,
+    google_service_account_iam_member.push_tokens,
+  ]
+}

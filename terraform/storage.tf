@@ -71,26 +71,3 @@ resource "google_storage_bucket" "blobs" {
 
   depends_on = [google_project_service.required, google_kms_crypto_key_iam_member.service_agents]
 }
-
-# The functions' source archives.
-resource "google_storage_bucket" "source" {
-  #checkov:skip=CKV_GCP_62:Only deployments write to this bucket, and Cloud Audit Logs record them
-  #checkov:skip=CKV_GCP_78:The name of an archive contains its checksum, so no older versions exist
-  project                     = var.project_id
-  name                        = "${var.project_id}-${var.name}-source"
-  location                    = var.region
-  storage_class               = "STANDARD"
-  uniform_bucket_level_access = true
-  public_access_prevention    = "enforced"
-  force_destroy               = true # every archive can be rebuilt
-  labels                      = local.labels
-
-  dynamic "encryption" {
-    for_each = var.kms_key == null ? [] : [var.kms_key]
-    content {
-      default_kms_key_name = encryption.value
-    }
-  }
-
-  depends_on = [google_project_service.required, google_kms_crypto_key_iam_member.service_agents]
-}

@@ -21,6 +21,19 @@ variable "region" {
     condition     = can(regex("^[a-z]+-[a-z]+[0-9]{1,2}$", var.region))
     error_message = "region must be a region such as \"us-central1\", not a zone or a multi-region."
   }
+  validation {
+    # https://cloud.google.com/firestore/docs/reference/rest/v1/projects.locations/get
+    condition = !can(regex("^[a-z]+-[a-z]+[0-9]{1,2}$", var.region)) || contains([
+      "africa-south1", "asia-east1", "asia-east2", "asia-northeast1", "asia-northeast2", "asia-northeast3", "asia-south1",
+      "asia-south2", "asia-southeast1", "asia-southeast2", "asia-southeast3", "australia-southeast1",
+      "australia-southeast2", "europe-central2", "europe-north1", "europe-north2", "europe-southwest1", "europe-west1",
+      "europe-west10", "europe-west12", "europe-west15", "europe-west2", "europe-west3", "europe-west4", "europe-west6",
+      "europe-west8", "europe-west9", "me-central1", "me-central2", "me-west1", "northamerica-northeast1",
+      "northamerica-northeast2", "northamerica-south1", "southamerica-east1", "southamerica-west1", "us-central1",
+      "us-east1", "us-east4", "us-east5", "us-south1", "us-west1", "us-west2", "us-west3", "us-west4",
+    ], var.region)
+    error_message = "region must be a region that has Firestore: https://cloud.google.com/firestore/docs/locations lists them."
+  }
 }
 
 # Names ---------------------------------------------------------------------------------------------------------------
@@ -35,6 +48,11 @@ variable "name" {
     # A service account ID has up to 30 characters, of which our suffix takes up to 12.
     condition     = can(regex("^[a-z][a-z0-9-]{1,16}[a-z0-9]$", var.name))
     error_message = "name must have 3 to 18 lowercase letters, digits, and hyphens, starting with a letter."
+  }
+  validation {
+    # Google reserves such names for topics and buckets.
+    condition     = !strcontains(var.name, "goog")
+    error_message = "name must not contain \"goog\", which Google reserves."
   }
 }
 
@@ -105,17 +123,21 @@ variable "domain" {
 }
 
 variable "iap" {
-  description = "With `domain`: the OAuth client that Identity-Aware Proxy uses to sign people in before they reach the API. Null: no proxy."
+  description = "Whether Identity-Aware Proxy signs people in before they reach the API: `{}` without `domain`, or with `domain` the OAuth client that it uses. Null: no proxy."
   type = object({
-    client_id     = string
-    client_secret = string
+    client_id     = optional(string)
+    client_secret = optional(string)
   })
   default   = null
   sensitive = true
 
   validation {
-    condition     = var.iap == null || var.domain != null
-    error_message = "iap needs a domain, because Identity-Aware Proxy is part of the load balancer."
+    condition     = var.iap == null || try((var.domain == null) == (var.iap.client_id == null) && (var.domain == null) == (var.iap.client_secret == null), false)
+    error_message = "iap must be {} without a domain, because Cloud Run then brings its own OAuth client, and must have a client_id and a client_secret with a domain."
+  }
+  validation {
+    condition     = var.iap == null || !var.allow_unauthenticated
+    error_message = "iap excludes allow_unauthenticated, because callers could then bypass Identity-Aware Proxy."
   }
 }
 
@@ -163,7 +185,7 @@ variable "function_limits" {
     memory_mib    = optional(number, 1024)
     cpus          = optional(number, 1)
     concurrency   = optional(number, 16)
-    max_instances = optional(number, 100)
+    max_instances = optional(number, 10)
     min_instances = optional(number, 0)
   })
   default  = {}
@@ -172,6 +194,14 @@ variable "function_limits" {
   validation {
     condition     = var.function_limits.memory_mib >= 512 && var.function_limits.memory_mib <= 32768 && contains([1, 2, 4, 8], var.function_limits.cpus)
     error_message = "function_limits must have a memory_mib from 512 to 32768, and 1, 2, 4, or 8 cpus."
+  }
+  validation {
+    # https://cloud.google.com/run/docs/configuring/services/memory-limits
+    condition = (
+      var.function_limits.memory_mib >= lookup({ "4" = 2048, "8" = 4096 }, tostring(var.function_limits.cpus), 0) &&
+      var.function_limits.memory_mib <= lookup({ "1" = 4096, "2" = 8192, "4" = 16384 }, tostring(var.function_limits.cpus), 32768)
+    )
+    error_message = "function_limits must have a memory_mib that Cloud Run allows for its cpus: up to 4096 with 1, up to 8192 with 2, from 2048 to 16384 with 4, and from 4096 to 32768 with 8."
   }
   validation {
     condition     = var.function_limits.concurrency >= 1 && var.function_limits.concurrency <= 1000 && floor(var.function_limits.concurrency) == var.function_limits.concurrency
@@ -206,6 +236,10 @@ variable "bucket_name" {
     condition     = var.bucket_name == null || can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", var.bucket_name))
     error_message = "bucket_name must have 3 to 63 lowercase letters, digits, dots, hyphens, and underscores."
   }
+  validation {
+    condition     = var.bucket_name == null || try(!startswith(var.bucket_name, "goog") && !strcontains(var.bucket_name, "google"), true)
+    error_message = "bucket_name must not start with \"goog\" or contain \"google\", which Google reserves."
+  }
 }
 
 variable "soft_delete_days" {
@@ -228,6 +262,10 @@ variable "kms_key" {
   validation {
     condition     = var.kms_key == null || can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key))
     error_message = "kms_key must be the full name of a key: projects/.../locations/.../keyRings/.../cryptoKeys/..."
+  }
+  validation {
+    condition     = var.kms_key == null || try(split("/", var.kms_key)[3] == var.region, true)
+    error_message = "kms_key must be a key in the region, because Google's services can use no other."
   }
 }
 
@@ -313,6 +351,17 @@ variable "worker_image" {
   validation {
     condition     = var.worker_image == null || can(regex("^[a-z0-9.-]+(:[0-9]+)?/[^\\s@:]+(:[\\w.-]+)?(@sha256:[0-9a-f]{64})?$", var.worker_image))
     error_message = "worker_image must be an image name with a registry, such as \"us-central1-docker.pkg.dev/project/cloud-executor/worker@sha256:...\"."
+  }
+}
+
+variable "functions_image" {
+  description = "The functions' container image, preferably by digest. Null: the newest image in the registry of this deployment."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.functions_image == null || can(regex("^[a-z0-9.-]+(:[0-9]+)?/[^\\s@:]+(:[\\w.-]+)?(@sha256:[0-9a-f]{64})?$", var.functions_image))
+    error_message = "functions_image must be an image name with a registry, such as \"us-central1-docker.pkg.dev/project/cloud-executor/functions@sha256:...\"."
   }
 }
 
@@ -408,6 +457,28 @@ variable "pools" {
   validation {
     condition     = alltrue([for pool in var.pools : can(regex("^[a-z0-9]+-[a-z0-9-]+$", pool.machine_type))])
     error_message = "pools must have a machine_type such as \"e2-standard-4\"."
+  }
+  validation {
+    condition     = alltrue([for pool in var.pools : !can(regex("^(t2a|c4a|n4a|a4x)-", pool.machine_type))])
+    error_message = "pools must have an x86 machine_type, because the worker's image is not built for ARM."
+  }
+  validation {
+    # https://cloud.google.com/compute/docs/disks/persistent-disks and .../hyperdisks list the machine families.
+    condition = alltrue([
+      for pool in var.pools :
+      can(regex("^(c4|c4d|n4|n4d|m4|h4d|x4|a4)-", pool.machine_type)) ? pool.disk_type == "hyperdisk-balanced" :
+      can(regex("^(e2|f1|g1|n1|n2|n2d|t2d|c2|c2d|a2|g2)-", pool.machine_type)) ? pool.disk_type != "hyperdisk-balanced" :
+      can(regex("^(c3|c3d|a3|z3)-", pool.machine_type)) ? pool.disk_type != "pd-standard" : true
+    ])
+    error_message = "pools must have a disk_type that the machine family supports: c4, c4d, n4, n4d, m4, h4d, x4, and a4 only hyperdisk-balanced; e2, n1, n2, n2d, t2d, c2, c2d, a2, and g2 only pd-*; c3, c3d, a3, and z3 no pd-standard."
+  }
+  validation {
+    condition = alltrue([
+      for pool in var.pools :
+      can(regex("^(a2|a3|a4|g2|g4)-", pool.machine_type)) ? pool.accelerator_type != null :
+      pool.accelerator_type == null || can(regex("^n1-", pool.machine_type))
+    ])
+    error_message = "pools must have an accelerator_type if the machine_type comes with GPUs (a2, a3, a4, g2, g4), and otherwise only with an n1 machine_type, because no other family accepts GPUs."
   }
   validation {
     condition     = alltrue([for pool in var.pools : pool.accelerator_count >= 1 && pool.accelerator_count <= 16])
@@ -523,5 +594,9 @@ variable "build" {
   validation {
     condition     = var.build == null || can(regex("^projects/[^/]+/locations/[^/]+/connections/[^/]+/repositories/[^/]+$", var.build.repository))
     error_message = "build must have a repository such as \"projects/p/locations/us-central1/connections/c/repositories/r\"."
+  }
+  validation {
+    condition     = var.build == null || try(split("/", var.build.repository)[3] == var.region, true)
+    error_message = "build must have a repository whose connection is in the region, because the trigger is."
   }
 }

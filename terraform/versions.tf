@@ -10,10 +10,6 @@ terraform {
       source  = "hashicorp/google-beta"
       version = ">= 7.21, < 8.0"
     }
-    archive = {
-      source  = "hashicorp/archive"
-      version = ">= 2.7, < 3.0"
-    }
     random = {
       source  = "hashicorp/random"
       version = ">= 3.7, < 4.0"
@@ -40,29 +36,30 @@ data "google_project" "this" {
   project_id = var.project_id
 }
 
+# Google creates Cloud Storage's service account when it is first read.
+data "google_storage_project_service_account" "this" {
+  project = var.project_id
+}
+
 locals {
   labels = merge({ application = var.name }, var.labels)
 
   # Google's own service accounts in this project, which its services run as.
-  service_agents = {
+  service_agents = merge({
     for service, domain in {
       pubsub   = "gcp-sa-pubsub"
-      storage  = "gs-project-accounts"
       compute  = "compute-system"
       registry = "gcp-sa-artifactregistry"
       iap      = "gcp-sa-iap"
     } : service => "serviceAccount:service-${data.google_project.this.number}@${domain}.iam.gserviceaccount.com"
-  }
+  }, { storage = data.google_storage_project_service_account.this.member })
 }
 
 resource "google_project_service" "required" {
-  for_each = toset(concat(nonsensitive(var.iap != null) ? ["iap.googleapis.com"] : [], var.budget == null ? [] : ["billingbudgets.googleapis.com"], [
+  for_each = toset(concat(local.iap == null ? [] : ["iap.googleapis.com"], var.build == null ? [] : ["cloudbuild.googleapis.com"], var.budget == null ? [] : ["billingbudgets.googleapis.com"], [
     "artifactregistry.googleapis.com",
-    "cloudbuild.googleapis.com",
-    "cloudfunctions.googleapis.com",
     "cloudscheduler.googleapis.com",
     "compute.googleapis.com",
-    "eventarc.googleapis.com",
     "firestore.googleapis.com",
     "iam.googleapis.com",
     "iamcredentials.googleapis.com",
@@ -81,12 +78,11 @@ resource "google_project_service" "required" {
   disable_on_destroy = false
 }
 
-# Google creates these service accounts on request. Eventarc's account takes a few minutes to get its permissions.
+# Google creates these service accounts on request, without roles.
 resource "google_project_service_identity" "agent" {
   provider = google-beta
-  for_each = toset(concat(nonsensitive(var.iap != null) ? ["iap.googleapis.com"] : [], [
+  for_each = toset(concat(local.iap == null ? [] : ["iap.googleapis.com"], [
     "artifactregistry.googleapis.com",
-    "eventarc.googleapis.com",
     "pubsub.googleapis.com",
   ]))
 

@@ -1,7 +1,10 @@
-# A deployment with only a project. The providers are mocks, so nothing is created and no API is called. Only the source
-# archive is real.
+# A deployment with only a project. The providers are mocks, so nothing is created and no API is called.
 
 mock_provider "google" {
+  override_data {
+    target = data.google_storage_project_service_account.this
+    values = { member = "serviceAccount:service-123456789012@gs-project-accounts.iam.gserviceaccount.com" }
+  }
   override_data {
     target = data.google_project.this
     values = { number = "123456789012" }
@@ -20,11 +23,11 @@ run "defaults" {
   # Cost while idle
 
   assert {
-    condition     = local.services == toset(["api"]) && keys(google_cloudfunctions2_function.this) == ["api", "dead-letter", "sweep"]
+    condition     = local.services == toset(["api"]) && keys(google_cloud_run_v2_service.this) == ["api", "dead-letter", "sweep"]
     error_message = "A single function must serve the API."
   }
   assert {
-    condition     = google_cloudfunctions2_function.this["api"].service_config[0].min_instance_count == 0
+    condition     = google_cloud_run_v2_service.this["api"].template[0].scaling[0].min_instance_count == 0
     error_message = "No function instance must be kept warm."
   }
   assert {
@@ -58,7 +61,7 @@ run "defaults" {
     error_message = "Only the API must have access to the shared secret, and no account to the token pepper."
   }
   assert {
-    condition     = google_storage_bucket.blobs.public_access_prevention == "enforced" && google_storage_bucket.source.public_access_prevention == "enforced"
+    condition     = google_storage_bucket.blobs.public_access_prevention == "enforced"
     error_message = "Public access to the buckets must be prevented."
   }
   assert {
@@ -130,7 +133,7 @@ run "unauthenticated_callers" {
   }
 
   assert {
-    condition     = keys(google_cloud_run_v2_service_iam_member.invoker) == ["api/allUsers"]
-    error_message = "With allow_unauthenticated, everyone must be able to call the API."
+    condition     = google_cloud_run_v2_service.this["api"].invoker_iam_disabled && !google_cloud_run_v2_service.this["sweep"].invoker_iam_disabled
+    error_message = "With allow_unauthenticated, everyone must be able to call the API, and only the API."
   }
 }

@@ -2,6 +2,10 @@
 
 mock_provider "google" {
   override_data {
+    target = data.google_storage_project_service_account.this
+    values = { member = "serviceAccount:service-123456789012@gs-project-accounts.iam.gserviceaccount.com" }
+  }
+  override_data {
     target = data.google_project.this
     values = { number = "123456789012" }
   }
@@ -36,11 +40,11 @@ run "domain_and_pools" {
   # Load balancer
 
   assert {
-    condition     = local.services == toset(["blob", "executor"]) && keys(google_cloudfunctions2_function.this) == ["blob", "dead-letter", "executor", "sweep"]
+    condition     = local.services == toset(["blob", "executor"]) && keys(google_cloud_run_v2_service.this) == ["blob", "dead-letter", "executor", "sweep"]
     error_message = "Blobs and jobs must each have their own function."
   }
   assert {
-    condition     = alltrue([for service in local.services : google_cloudfunctions2_function.this[service].service_config[0].ingress_settings == "ALLOW_INTERNAL_AND_GCLB"])
+    condition     = alltrue([for service in local.services : google_cloud_run_v2_service.this[service].ingress == "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"])
     error_message = "The functions must not be reachable without the load balancer."
   }
   assert {
@@ -74,7 +78,7 @@ run "domain_and_pools" {
     error_message = "Of the two functions, only blob must have access to the bucket."
   }
   assert {
-    condition     = length(google_cloudfunctions2_function.this["blob"].service_config[0].secret_environment_variables) == 0
+    condition     = !contains([for env in google_cloud_run_v2_service.this["blob"].template[0].containers[0].env : env.name], "EXECUTOR_NONCE")
     error_message = "The function blob must not get the shared secret."
   }
 
@@ -155,7 +159,7 @@ run "build_iap_and_kms_key" {
 
   assert {
     condition = alltrue(concat(
-      [for bucket in [google_storage_bucket.blobs, google_storage_bucket.source] : bucket.encryption[0].default_kms_key_name == var.kms_key],
+      [for bucket in [google_storage_bucket.blobs] : bucket.encryption[0].default_kms_key_name == var.kms_key],
       [for topic in google_pubsub_topic.pool : topic.kms_key_name == var.kms_key],
       [for template in google_compute_region_instance_template.pool : template.disk[0].disk_encryption_key[0].kms_key_self_link == var.kms_key],
       [google_artifact_registry_repository.images.kms_key_name == var.kms_key, google_pubsub_topic.dead_letter.kms_key_name == var.kms_key],

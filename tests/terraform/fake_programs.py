@@ -12,6 +12,7 @@ from terraform_program import REPOSITORY, Document
 
 REGISTRY = "us-central1-docker.pkg.dev/my-project/cloud-executor"
 DIGEST = f"{REGISTRY}/worker@sha256:{'5678' * 16}"
+FUNCTIONS_DIGEST = DIGEST.replace("/worker@", "/functions@")
 
 PROGRAM = """\
 #!/bin/sh
@@ -26,9 +27,9 @@ case "$command" in
     "gcloud storage ls"*) [ -f "$(object "$3")" ] || { echo "One or more URLs matched no objects." >&2; exit 1; } ;;
     "gcloud storage cat"*) cat "$(object "$3")" ;;
     "gcloud storage mv"*) cp "$(object "$3")" "$(object "$4")" && rm "$(object "$3")" ;;
-    "docker inspect"*) echo '["elsewhere/worker@sha256:1234", "DIGEST"]' ;;
+    "docker inspect"*) echo '["elsewhere/worker@sha256:1234", "DIGEST", "IMAGE"]' ;;
 esac
-""".replace("DIGEST", DIGEST)
+""".replace("DIGEST", DIGEST).replace("IMAGE", FUNCTIONS_DIGEST)
 """Fails if the command line matches the pattern `FAILS`; with `FAILS_ONCE`, only the first time.
 
 `PLAN` is the file with Terraform's plan, `CONSOLE` is the output of `terraform console`, and `OBJECTS` is a folder with

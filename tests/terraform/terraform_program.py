@@ -57,6 +57,12 @@ def of_type(resources: list[Document], *types: str) -> list[Document]:
     return [resource for resource in resources if resource["type"] in types]
 
 
+def environment(service: Document) -> dict[str, str]:
+    """The environment variables of a function, without secrets."""
+    (template,) = service["values"]["template"]
+    return {env["name"]: env["value"] for env in template["containers"][0]["env"] if env["value"]}
+
+
 def worker_settings(resources: list[Document]) -> dict[str, str]:
     """The environment of the workers of the only pool."""
     (group,) = of_type(resources, "google_compute_region_instance_group_manager")

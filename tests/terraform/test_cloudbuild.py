@@ -106,7 +106,8 @@ def test_images_have_provenance_and_the_commit_as_tag() -> None:
     assert build.options.requested_verify_option == BuildOptions.VerifyOption.VERIFIED
     # Cloud Build requires this for builds that run as a user-managed account.
     assert build.options.logging == BuildOptions.LoggingMode.CLOUD_LOGGING_ONLY
-    assert "r-docker.pkg.dev/p/x/worker:0123abc" in [substituted(image) for image in build.images]
+    images = [substituted(image) for image in build.images]
+    assert {f"r-docker.pkg.dev/p/x/{name}:0123abc" for name in ("worker", "functions")} <= set(images)
 
 
 def test_scripts_have_valid_syntax(steps: dict[str, Any]) -> None:
@@ -126,8 +127,7 @@ def test_pushed_digest_is_deployed(steps: dict[str, Any], tmp_path: Path) -> Non
     (workspace / "terraform").mkdir(parents=True)
     for program in ("docker", "terraform"):
         (programs / program).write_text(
-            f'#!/bin/sh\necho "{program} $*" >>{tmp_path}/calls\n'
-            '[ "$1" != inspect ] || echo r-docker.pkg.dev/p/x/worker@sha256:5678\n'
+            f'#!/bin/sh\necho "{program} $*" >>{tmp_path}/calls\n[ "$1" != inspect ] || echo "${{3%:*}}@sha256:5678"\n'
         )
         (programs / program).chmod(0o755)
     for name in ("build", "push", "plan", "deploy"):
@@ -141,19 +141,21 @@ def test_pushed_digest_is_deployed(steps: dict[str, Any], tmp_path: Path) -> Non
         )
     calls = (tmp_path / "calls").read_text().splitlines()
     assert [call.split()[:2] for call in calls] == [
-        ["docker", "build"],
-        ["docker", "build"],
-        ["docker", "push"],
-        ["docker", "inspect"],
+        *[["docker", "build"]] * 4,
+        *[["docker", "push"], ["docker", "inspect"]] * 2,
         ["terraform", "init"],
         ["terraform", "plan"],
         ["terraform", "show"],
         ["terraform", "apply"],
     ]
-    for call in calls[:2]:
-        assert "--cache-from=r-docker.pkg.dev/p/x/worker-build:latest" in call
-    assert "--target=build --tag=r-docker.pkg.dev/p/x/worker-build:latest" in calls[0]
-    assert "--tag=r-docker.pkg.dev/p/x/worker:0123abc" in calls[1]
-    assert calls[4].endswith("-reconfigure -backend-config=bucket=state -backend-config=prefix=p/r/x")
-    assert calls[5].endswith("-var=worker_image=r-docker.pkg.dev/p/x/worker@sha256:5678")
+    for name, builds in (("worker", calls[:2]), ("functions", calls[2:4])):
+        image = f"r-docker.pkg.dev/p/x/{name}"
+        assert all(f"--cache-from={image}-build:latest" in call for call in builds)
+        assert f"--target=build --tag={image}-build:latest" in builds[0]
+        assert f"--tag={image}:0123abc" in builds[1]
+    assert calls[8].endswith("-reconfigure -backend-config=bucket=state -backend-config=prefix=p/r/x")
+    assert calls[9].endswith(
+        "-var=worker_image=r-docker.pkg.dev/p/x/worker@sha256:5678"
+        " -var=functions_image=r-docker.pkg.dev/p/x/functions@sha256:5678"
+    )
     assert 'backend "gcs"' in (workspace / "terraform/backend_override.tf").read_text()

@@ -97,8 +97,9 @@ def test_minimum_workers_cost_money_while_idle() -> None:
 
 
 def test_warm_function_instances_cost_money_while_idle() -> None:
-    service = {"min_instance_count": 1, "available_memory": "1024Mi", "available_cpu": "1"}
-    function = {"type": "google_cloudfunctions2_function", "values": {"service_config": [service]}}
+    container = {"resources": [{"limits": {"memory": "1024Mi", "cpu": "1"}}]}
+    template = {"scaling": [{"min_instance_count": 1}], "containers": [container]}
+    function = {"type": "google_cloud_run_v2_service", "values": {"template": [template]}}
     assert by_name(idle([function]))["warm function instances"] == pytest.approx(13.14)
 
 

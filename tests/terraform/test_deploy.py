@@ -7,8 +7,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fake_programs import DIGEST, REGISTRY, Deployment
+from fake_programs import DIGEST, FUNCTIONS_DIGEST, REGISTRY, Deployment
 from terraform_program import REPOSITORY, Document, Terraform
+
+
+def pushes(name: str, file: str) -> list[str]:
+    image = f"{REGISTRY}/{name}"
+    return [
+        f"docker build --platform=linux/amd64 --file={file} --build-arg=REVISION=unknown"
+        f" --tag={image}:unknown --tag={image}:latest .",
+        f"docker push --quiet {image}:unknown",
+        f"docker push --quiet {image}:latest",
+        f"docker inspect --format={{{{json .RepoDigests}}}} {image}:unknown",
+    ]
 
 
 def test_prints_costs_asks_builds_and_applies(deployment: Deployment) -> None:
@@ -19,7 +30,6 @@ def test_prints_costs_asks_builds_and_applies(deployment: Deployment) -> None:
     counted = "The plan for my-project/us-central1/cloud-executor: 3 to add, 1 to change, 1 to destroy."
     assert done.stdout.index(counted) < done.stdout.index("Deploy to the project my-project?")
     assert done.stdout.endswith("curl https://api.example\n")
-    image = f"{REGISTRY}/worker"
     assert deployment.calls == [
         "gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com --project=my-project",
         "terraform init -input=false -reconfigure"
@@ -31,12 +41,10 @@ def test_prints_costs_asks_builds_and_applies(deployment: Deployment) -> None:
         "terraform show -json first-plan",
         "terraform apply -input=false first-plan",
         "gcloud auth configure-docker us-central1-docker.pkg.dev --quiet",
-        "docker build --platform=linux/amd64 --file=worker_vm/Dockerfile --build-arg=REVISION=unknown"
-        f" --tag={image}:unknown --tag={image}:latest .",
-        f"docker push --quiet {image}:unknown",
-        f"docker push --quiet {image}:latest",
-        f"docker inspect --format={{{{json .RepoDigests}}}} {image}:unknown",
-        f"terraform plan -input=false -out=plan -var=worker_image={DIGEST} -var=project_id=my-project",
+        *pushes("worker", "worker_vm/Dockerfile"),
+        *pushes("functions", "functions/Dockerfile"),
+        f"terraform plan -input=false -out=plan -var=worker_image={DIGEST} -var=functions_image={FUNCTIONS_DIGEST}"
+        " -var=project_id=my-project",
         "terraform show -json plan",
         "terraform apply -input=false plan",
         "terraform output -raw try_it",
@@ -126,6 +134,7 @@ def test_deploys_with_the_real_terraform(minimal_deployment: Terraform, minimal:
     assert "4 alerts, where Google charges for alerts" in log
     assert "/rest/blob/createFile/job.zip" in log
     assert minimal_deployment.output("output", "-raw", "worker_image") == DIGEST
+    assert minimal_deployment.output("output", "-raw", "functions_image") == FUNCTIONS_DIGEST
     assert len(minimal) > 90
 
 

@@ -9,9 +9,10 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from terraform_program import REPOSITORY, Document, Terraform, of_type, worker_settings
+from terraform_program import REPOSITORY, Document, Terraform, environment, of_type, worker_settings
 
 from cloud_executor.settings import Settings
+from functions.serve import HEALTH_PATH
 
 COSTS_WHILE_IDLE = (
     "google_compute_global_address",
@@ -23,7 +24,7 @@ COSTS_WHILE_IDLE = (
 MINIMAL = {
     "google_artifact_registry_repository": ["images"],
     "google_cloud_scheduler_job": ["sweep"],
-    "google_cloudfunctions2_function": ["this api", "this dead-letter", "this sweep"],
+    "google_cloud_run_v2_service": ["this api", "this dead-letter", "this sweep"],
     "google_compute_firewall": ["deny_ingress", "health_checks"],
     "google_compute_health_check": ["worker"],
     "google_compute_network": ["workers"],
@@ -37,23 +38,22 @@ MINIMAL = {
     "google_logging_metric": ["busy_slots", "errors", "job_seconds", "jobs"],
     "google_monitoring_alert_policy": ["dead_letters", "error_ratio", "fleet_at_maximum default", "oldest_job"],
     "google_monitoring_dashboard": ["overview"],
-    "google_project_iam_custom_role": ["leave_group"],
-    "google_pubsub_subscription": ["dead_letter", "pool default"],
+    "google_project_iam_custom_role": ["manage_groups grow", "manage_groups shrink"],
+    "google_pubsub_subscription": ["dead_letter", "dead_letter_push", "pool default"],
     "google_pubsub_topic": ["dead_letter", "pool default"],
     "google_secret_manager_secret": ["nonce 0", "pepper"],
     "google_secret_manager_secret_version": ["nonce 0", "pepper"],
     "google_service_account": [
         "this api",
-        "this builder",
         "this dead-letter",
         "this events",
         "this scheduler",
         "this sweep",
         "this worker",
     ],
-    "google_storage_bucket": ["blobs", "source"],
-    "google_storage_bucket_object": ["source"],
+    "google_storage_bucket": ["blobs"],
     "random_bytes": ["pepper"],
+    "random_id": ["roles"],
     "random_password": ["nonce 0"],
 }
 """Name and key of each resource by type, without indexes, roles, and services."""
@@ -61,7 +61,7 @@ MINIMAL = {
 PRODUCTION = MINIMAL | {
     "google_billing_budget": ["monthly 0"],
     "google_cloudbuild_trigger": ["deploy 0"],
-    "google_cloudfunctions2_function": ["this blob", "this dead-letter", "this executor", "this sweep"],
+    "google_cloud_run_v2_service": ["this blob", "this dead-letter", "this executor", "this sweep"],
     "google_compute_backend_service": ["api blob", "api executor"],
     "google_compute_global_address": ["api 0"],
     "google_compute_global_forwarding_rule": ["http 0", "https 0"],
@@ -84,12 +84,11 @@ PRODUCTION = MINIMAL | {
         "oldest_job",
     ],
     "google_monitoring_notification_channel": ["email operations@example.com"],
-    "google_project_iam_custom_role": ["leave_group", "manage_queues 0"],
-    "google_pubsub_subscription": ["dead_letter", "pool default", "pool gpu", "pool spot"],
+    "google_project_iam_custom_role": ["manage_groups grow", "manage_groups shrink", "manage_queues 0"],
+    "google_pubsub_subscription": ["dead_letter", "dead_letter_push", "pool default", "pool gpu", "pool spot"],
     "google_pubsub_topic": ["dead_letter", "pool default", "pool gpu", "pool spot"],
     "google_service_account": [
         "this blob",
-        "this builder",
         "this dead-letter",
         "this deployer",
         "this events",
@@ -152,8 +151,8 @@ def test_resources_of_a_production_deployment(production: list[Document]) -> Non
 
 def test_minimal_deployment_has_no_hourly_price(minimal: list[Document]) -> None:
     assert of_type(minimal, *COSTS_WHILE_IDLE) == []
-    for function in of_type(minimal, "google_cloudfunctions2_function"):
-        assert not function["values"]["service_config"][0]["min_instance_count"]
+    for function in of_type(minimal, "google_cloud_run_v2_service"):
+        assert not function["values"]["template"][0]["scaling"][0]["min_instance_count"]
 
 
 def test_indexes_match_the_backend(example: list[Document]) -> None:
@@ -195,12 +194,42 @@ def test_minimal_deployment_is_not_public(minimal: list[Document]) -> None:
 
 
 def test_only_the_api_is_public_with_allow_unauthenticated(production: list[Document]) -> None:
-    public = {found["address"] for found in production if found["values"].get("member") == "allUsers"}
-    assert public == {
-        'google_cloud_run_v2_service_iam_member.invoker["blob/allUsers"]',
-        'google_cloud_run_v2_service_iam_member.invoker["executor/allUsers"]',
-    }
-    assert "allAuthenticatedUsers" not in json.dumps(production)
+    """Without a role for allUsers, which organizations may forbid."""
+    services = {found["index"]: found["values"] for found in of_type(production, "google_cloud_run_v2_service")}
+    assert {name for name, service in services.items() if service["invoker_iam_disabled"]} == {"blob", "executor"}
+    assert not re.search("allUsers|allAuthenticatedUsers", json.dumps(production))
+
+
+def test_only_the_api_is_reachable_from_the_internet(example: list[Document]) -> None:
+    services = {found["index"]: found["values"] for found in of_type(example, "google_cloud_run_v2_service")}
+    for name in ("sweep", "dead-letter"):
+        assert services[name]["ingress"] == "INGRESS_TRAFFIC_INTERNAL_ONLY"
+        assert services[name]["invoker_iam_disabled"] is False
+
+
+def test_dead_letters_are_pushed_with_the_token_that_the_function_verifies(example: list[Document]) -> None:
+    (push,) = (
+        found["values"]
+        for found in of_type(example, "google_pubsub_subscription")
+        if found["name"] == "dead_letter_push"
+    )
+    (config,) = push["push_config"]
+    (token,) = config["oidc_token"]
+    (service,) = (found for found in of_type(example, "google_cloud_run_v2_service") if found["index"] == "dead-letter")
+    settings = environment(service)
+    assert config["push_endpoint"].startswith(f"https://{service['values']['name']}-")
+    assert token["audience"] == config["push_endpoint"] == settings["EXECUTOR_PUSH_AUDIENCE"]
+    assert token["service_account_email"] == settings["EXECUTOR_PUSH_ACCOUNT"]
+
+
+def test_functions_start_from_their_image(example: list[Document]) -> None:
+    for service in of_type(example, "google_cloud_run_v2_service"):
+        (template,) = service["values"]["template"]
+        (container,) = template["containers"]
+        target = service["index"].replace("-", "_")
+        assert container["args"] == [f"--target={target}", f"--threads={template['max_instance_request_concurrency']}"]
+        assert container["startup_probe"][0]["http_get"][0]["path"] == HEALTH_PATH
+        assert "/functions" in container["image"]
 
 
 def test_buckets_cannot_be_public(example: list[Document]) -> None:
@@ -239,7 +268,7 @@ def test_subscriptions_have_dead_letters_and_never_expire(example: list[Document
     subscriptions = of_type(example, "google_pubsub_subscription")
     pools = [found for found in subscriptions if found["name"] == "pool"]
     assert pools
-    assert len(pools) + 1 == len(subscriptions), "The only other subscription is for dead letters."
+    assert len(pools) + 2 == len(subscriptions), "The only other subscriptions are for dead letters."
     for subscription in pools:
         assert subscription["values"]["dead_letter_policy"]
     for subscription in subscriptions:
@@ -273,11 +302,10 @@ def test_pools_scale_out_from_zero_by_their_own_backlog(example: list[Document])
 
 def test_settings_are_accepted(minimal: list[Document]) -> None:
     assert Settings.from_env(worker_settings(minimal))
-    functions = of_type(minimal, "google_cloudfunctions2_function")
+    functions = of_type(minimal, "google_cloud_run_v2_service")
     assert len(functions) == 3
     for function in functions:
-        (service,) = function["values"]["service_config"]
-        settings = Settings.from_env(service["environment_variables"])
+        settings = Settings.from_env(environment(function))
         assert (settings.objects, settings.jobs) == ("gcs", "google")
         assert [pool.name for pool in settings.worker_pools] == ["default"]
 
@@ -290,9 +318,8 @@ def test_worker_runs_jobs_in_containers_of_the_pools_image(minimal: list[Documen
 
 
 def test_settings_contain_the_limits_of_pools(production: list[Document]) -> None:
-    for service in of_type(production, "google_cloudfunctions2_function"):
-        (config,) = service["values"]["service_config"]
-        settings = Settings.from_env(config["environment_variables"])
+    for service in of_type(production, "google_cloud_run_v2_service"):
+        settings = Settings.from_env(environment(service))
         pools = {pool.name: pool for pool in settings.pools}
         assert list(pools) == ["default", "gpu", "spot"]
         assert (pools["gpu"].cpus, pools["gpu"].memory_mib, pools["gpu"].disk_mib) == (8, 26624, 102400)

@@ -10,40 +10,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_programs import DIGEST
+from fake_programs import DIGEST, FUNCTIONS_DIGEST
 from terraform_program import Document, Terraform
 
 from deploy.plan_guard import PROTECTED_TYPES, problem
 from deploy.plan_guard import Deployment as Identity
 
-VARIABLES = ("-var=project_id=my-project", f"-var=worker_image={DIGEST}")
-
-STATE = "states/my-project/us-central1/cloud-executor/terraform.tfstate"
-
-OLD_ADDRESSES = {
-    'google_cloudfunctions2_function.service["api"]': 'google_cloudfunctions2_function.this["api"]',
-    "google_cloudfunctions2_function.sweep": 'google_cloudfunctions2_function.this["sweep"]',
-    "google_cloudfunctions2_function.dead_letter": 'google_cloudfunctions2_function.this["dead-letter"]',
-}
+VARIABLES = ("-var=project_id=my-project", f"-var=worker_image={DIGEST}", f"-var=functions_image={FUNCTIONS_DIGEST}")
 
 
 @pytest.fixture(scope="module")
 def changes(minimal_deployment: Terraform) -> list[Document]:
-    """The changes that add a pool to a deployment by an earlier version, whose functions had other addresses."""
-    state = json.loads((minimal_deployment.folder / STATE).read_text())
-    (functions,) = (found for found in state["resources"] if found["type"] == "google_cloudfunctions2_function")
-    state["resources"].remove(functions)
-    for instance in functions["instances"]:
-        key = instance["index_key"]
-        old = {**functions, "name": key.replace("-", "_"), "instances": [instance]}
-        if key == "api":
-            old["name"] = "service"
-        else:
-            del instance["index_key"]
-        state["resources"].append(old)
-    (minimal_deployment.folder / "old.tfstate").write_text(json.dumps(state))
+    """The changes that add a pool to a deployment."""
     pools = '-var=pools={default={},another={labels=["x"]}}'
-    return minimal_deployment.planned_changes("-state=old.tfstate", *VARIABLES, pools)
+    return minimal_deployment.planned_changes(*VARIABLES, pools)
 
 
 EARLIER_STATE = Path(__file__).parent / "data/earlier_state.json"
@@ -120,13 +100,15 @@ def test_second_name_in_a_checkout_only_creates(
     assert "Deploy to the project my-project?" in done.stdout
 
 
-def test_functions_of_an_earlier_version_are_kept(changes: list[Document]) -> None:
-    moved = {
-        change["previous_resource"]["addr"]: change["resource"]["addr"]
-        for change in changes
-        if "previous_resource" in change
+def test_upgrade_leaves_functions_and_their_source_in_place(upgrade: Document) -> None:
+    """They can then be taken over without an interruption."""
+    forgotten = {
+        change["address"] for change in upgrade["resource_changes"] if change["change"]["actions"] == ["forget"]
     }
-    assert moved == OLD_ADDRESSES
+    functions = {
+        f'google_cloudfunctions2_function.this["{name}"]' for name in ("blob", "executor", "sweep", "dead-letter")
+    }
+    assert forgotten == {"google_storage_bucket.source", "google_storage_bucket_object.source", *functions}
 
 
 def test_new_pool_creates_only_its_own_resources(changes: list[Document]) -> None:
@@ -140,7 +122,7 @@ def test_new_pool_replaces_nothing(changes: list[Document]) -> None:
     assert {change["action"] for change in others} == {"update"}
     # The settings, dashboard, and alerts contain the pools.
     assert {change["resource"]["resource_type"] for change in others} == {
-        "google_cloudfunctions2_function",
+        "google_cloud_run_v2_service",
         "google_compute_region_instance_group_manager",
         "google_monitoring_alert_policy",
         "google_monitoring_dashboard",

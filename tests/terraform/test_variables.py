@@ -16,7 +16,7 @@ INVALID = {
     "invokers": '["allUsers"]',
     "require_nonce": "perhaps",
     "domain": "https://example.com/",
-    "iap": '{client_id="a"}',
+    "iap": '"perhaps"',
     "armor": "perhaps",
     "requests_per_minute": "1",
     "cors_origins": '["*"]',
@@ -32,6 +32,7 @@ INVALID = {
     "lease_seconds": "1",
     "max_delivery_attempts": "1",
     "worker_image": "worker",
+    "functions_image": "functions",
     "job_env": '{ORIGIN_URL="http://localhost"}',
     "pools": '"many"',
     "worker_subnet_range": "10.0.0.0/8",
@@ -66,7 +67,8 @@ def test_every_variable_has_description_type_and_validation() -> None:
 
 
 def test_all_invalid_values_are_reported_at_once(variables_only: Terraform) -> None:
-    invalid = {name: value for name, value in INVALID.items() if name not in WRONG_TYPE}
+    # Variables that must match the region are checked only if it is valid.
+    invalid = {name: value for name, value in INVALID.items() if name not in {*WRONG_TYPE, "region"}}
     errors = _errors(variables_only, *(f"-var={name}={value}" for name, value in invalid.items()))
     for name in invalid:
         assert re.search(rf" {name} must (be|have) ", errors), name
@@ -88,11 +90,56 @@ def test_all_values_of_wrong_types_are_reported_at_once(variables_only: Terrafor
         (["pools={a={max_workers=1.5}}"], "from 0 to max_workers, as whole numbers"),
         (["function_limits={concurrency=1.5}"], "a concurrency that is a whole number from 1 to 1000"),
         (["allow_unauthenticated=true", "require_nonce=false"], "anyone could run commands on your workers"),
-        (["armor=true", 'iap={client_id="a",client_secret="b"}'], "armor needs a domain"),
+        (["armor=true"], "armor needs a domain"),
+        (['iap={client_id="a",client_secret="b"}'], "iap must be {} without a domain"),
+        (["domain=a.example.com", "iap={}"], "must have a client_id and a client_secret with a domain"),
+        (["iap={}", "allow_unauthenticated=true"], "callers could then bypass Identity-Aware Proxy"),
+        (["function_limits={memory_mib=8192}"], "a memory_mib that Cloud Run allows for its cpus"),
+        (["function_limits={cpus=4}"], "a memory_mib that Cloud Run allows for its cpus"),
+        (["function_limits={cpus=8,memory_mib=2048}"], "a memory_mib that Cloud Run allows for its cpus"),
+        (["name=my-goog"], 'name must not contain "goog"'),
+        (["bucket_name=my-google-bucket"], "which Google reserves"),
+        (["bucket_name=goog-bucket"], "which Google reserves"),
+        (["region=us-central1-a"], "region must be a region such as"),
+        (["region=us-east7"], "region must be a region that has Firestore"),
+        (["kms_key=projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"], "kms_key must be a key in the region"),
+        (
+            ['build={state_bucket="b",repository="projects/p/locations/europe-west4/connections/c/repositories/r"}'],
+            "build must have a repository whose connection is in the region",
+        ),
+        (['pools={a={machine_type="t2a-standard-4"}}'], "pools must have an x86 machine_type"),
+        (['pools={a={machine_type="c4a-standard-4",disk_type="hyperdisk-balanced"}}'], "pools must have an x86"),
+        (['pools={a={machine_type="c4-standard-4"}}'], "pools must have a disk_type that the machine family supports"),
+        (
+            ['pools={a={disk_type="hyperdisk-balanced"}}'],
+            "pools must have a disk_type that the machine family supports",
+        ),
+        (['pools={a={machine_type="c3-standard-4",disk_type="pd-standard"}}'], "pools must have a disk_type that"),
+        (['pools={a={machine_type="g2-standard-4"}}'], "pools must have an accelerator_type"),
+        (['pools={a={accelerator_type="nvidia-tesla-t4"}}'], "otherwise only with an n1 machine_type"),
     ],
 )
 def test_invalid_combination_is_rejected(variables_only: Terraform, options: list[str], message: str) -> None:
     assert message in _errors(variables_only, "-var=project_id=my-project", *(f"-var={option}" for option in options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["function_limits={cpus=4,memory_mib=2048}"],
+        ["function_limits={cpus=8,memory_mib=32768}"],
+        ["iap={}", "region=europe-west15"],
+        ['iap={client_id="a",client_secret="b"}', "domain=a.example.com"],
+        ['pools={a={machine_type="c4-standard-4",disk_type="hyperdisk-balanced"}}'],
+        ['pools={a={machine_type="c3-standard-4"},b={machine_type="g2-standard-4",accelerator_type="nvidia-l4"}}'],
+        ['pools={a={machine_type="n1-standard-4",accelerator_type="nvidia-tesla-t4",disk_type="pd-standard"}}'],
+    ],
+)
+def test_valid_combination_is_accepted(variables_only: Terraform, options: list[str]) -> None:
+    done = variables_only.run(
+        "plan", "-input=false", "-no-color", "-var=project_id=my-project", *(f"-var={option}" for option in options)
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_all_errors_in_pools_are_reported_at_once(variables_only: Terraform) -> None:

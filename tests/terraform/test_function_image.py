@@ -1,7 +1,7 @@
-"""Tests that the source archive contains everything that the functions need.
+"""Tests that the functions' image contains everything that they need.
 
-The functions run as on the platform, with the settings that Terraform gives them. Emulators replace Google's services,
-and contain the bucket, topics, and subscriptions that Terraform creates.
+The functions run as in the image, with the command, files, and settings that functions/Dockerfile and Terraform give
+them. Emulators replace Google's services, and contain the bucket, topics, and subscriptions that Terraform creates.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ import base64
 import json
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
-import zipfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from function_process import function
-from terraform_program import REPOSITORY, Document, Terraform, of_type, worker_settings
+from requirement import lacking
+from terraform_program import REPOSITORY, Document, Terraform, environment, of_type, worker_settings
 from walkthrough import walk_through
 
 from cloud_executor.model.message import encode_message
@@ -28,18 +30,17 @@ from cloud_executor.model.transitions import MAX_DEAD_LETTERS
 
 Settings = dict[str, str]
 
+DOCKERFILE = (REPOSITORY / "functions/Dockerfile").read_text()
+
+START_SECONDS = 60
+
 
 @pytest.fixture(scope="module")
-def archive(minimal_deployment: Terraform) -> Path:
-    return minimal_deployment.folder / ".terraform" / "cloud-executor-functions.zip"
-
-
-@pytest.fixture(scope="module")
-def workspace(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder to which the platform extracts the archive."""
-    folder = tmp_path_factory.mktemp("workspace")
-    with zipfile.ZipFile(archive) as source:
-        source.extractall(folder)
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that functions/Dockerfile copies."""
+    folder = tmp_path_factory.mktemp("app")
+    for source, target in re.findall(r"^COPY (\S+) /opt/functions/app/(\S+)$", DOCKERFILE, re.MULTILINE):
+        shutil.copytree(REPOSITORY / source, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
@@ -75,14 +76,48 @@ def _topic_of(minimal: list[Document], subscription: Document) -> str:
     return f"projects/my-project/topics/{topic}"
 
 
-def _function_settings(minimal: list[Document], workspace: Path, entry_point: str) -> Settings:
-    """The function's environment variables, with the folder of its source changed to this one."""
-    (settings,) = (
-        found["values"]["service_config"][0]["environment_variables"]
-        for found in of_type(minimal, "google_cloudfunctions2_function")
-        if found["values"]["build_config"][0]["entry_point"] == entry_point
+@contextmanager
+def _function(
+    minimal: list[Document], cloud: Settings, folder: Path, entry_point: str, settings: Settings
+) -> Iterator[httpx.Client]:
+    """Run a function with the command of the image and the arguments and variables of Terraform."""
+    name = entry_point.replace("_", "-")
+    (service,) = (found for found in of_type(minimal, "google_cloud_run_v2_service") if found["index"] == name)
+    (entry,) = re.findall(r"^ENTRYPOINT (.+)$", DOCKERFILE, re.MULTILINE)
+    (template,) = service["values"]["template"]
+    (container,) = template["containers"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, *json.loads(entry)[1:], *container["args"]],
+        cwd="/",
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(folder), "PORT": str(port)}
+        | environment(service)
+        | cloud
+        | settings,
     )
-    return {name: value.replace("/workspace", str(workspace)) for name, value in settings.items()}
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
+            path = container["startup_probe"][0]["http_get"][0]["path"]
+            _wait_for(lambda: client.get(path).status_code == 200, process)
+            yield client
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        assert process.poll() is None, "the function ended"
+        assert time.monotonic() < deadline, f"the function did not start within {START_SECONDS} s"
+        try:
+            if ready():
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -101,85 +136,70 @@ def _worker(minimal: list[Document], cloud: Settings, url: str, folder: Path) ->
         process.wait(timeout=30)
 
 
-def test_archive_contains_the_functions_and_the_library(archive: Path) -> None:
-    """Names, contents, and modes do not depend on the machine, so only a changed file causes a new build."""
-    expected = {"requirements.txt": (REPOSITORY / "requirements.txt").read_bytes()}
-    for folder in ("cloud_executor", "functions"):
-        for file in (REPOSITORY / folder).rglob("*"):
-            if file.suffix in {".py", ".json", ".html", ".css", ".js", ".svg"}:
-                expected[str(file.relative_to(REPOSITORY))] = file.read_bytes()
-    with zipfile.ZipFile(archive) as source:
-        assert {name: source.read(name) for name in source.namelist()} == expected
-        assert {entry.external_attr >> 16 & 0o777 for entry in source.infolist()} == {0o644}
+def test_image_has_no_other_files_than_the_functions_and_their_library() -> None:
+    copied = re.findall(r"^COPY (?!--from)(\S+) (\S+)$", DOCKERFILE, re.MULTILINE)
+    assert copied == [
+        ("requirements.txt", "/tmp/requirements.txt"),
+        ("cloud_executor", "/opt/functions/app/cloud_executor"),
+        ("functions", "/opt/functions/app/functions"),
+    ]
+
+
+def test_requirements_resolve_for_the_image() -> None:
+    """For Python 3.12 on Linux, from ready-made packages only, as the image installs them."""
+    uv = Path(sys.executable).with_name("uv")
+    if not uv.exists():
+        lacking("uv", "The uv command is not installed.")
+    command = [uv, "pip", "compile", "--quiet", "--python-version=3.12", "--python-platform=x86_64-manylinux_2_36"]
+    command += ["--only-binary=:all:", "requirements.txt"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
-    ("entry_point", "settings_of", "method", "path", "status"),
+    ("entry_point", "method", "path", "status"),
     [
-        ("api", "api", "GET", "/rest/executor/worker", 200),
-        ("blob", "api", "GET", "/rest/blob/metadata", 200),
-        ("executor", "api", "GET", "/rest/executor/worker", 200),
-        ("sweep", "sweep", "POST", "/", 200),
-        # The request is not an event.
-        ("dead_letter", "dead_letter", "POST", "/", 415),
+        ("api", "GET", "/rest/executor/worker", 200),
+        ("sweep", "POST", "/", 200),
+        # The request has no token.
+        ("dead_letter", "POST", "/", 403),
     ],
 )
 def test_entry_point_starts(
-    clean_environment: Path,
-    minimal: list[Document],
-    workspace: Path,
-    cloud: Settings,
-    entry_point: str,
-    settings_of: str,
-    method: str,
-    path: str,
-    status: int,
+    minimal: list[Document], workspace: Path, cloud: Settings, entry_point: str, method: str, path: str, status: int
 ) -> None:
-    settings = _function_settings(minimal, workspace, settings_of) | cloud
-    with function(clean_environment, entry_point, settings, workspace) as client:
+    with _function(minimal, cloud, workspace, entry_point, {}) as client:
         assert client.request(method, path).status_code == status
 
 
 def test_function_and_worker_run_a_job(
-    clean_environment: Path, minimal: list[Document], workspace: Path, cloud: Settings, tmp_path: Path
+    minimal: list[Document], workspace: Path, cloud: Settings, tmp_path: Path
 ) -> None:
     """The commands use curl, and the worker pulls the job from the subscription."""
-    settings = _function_settings(minimal, workspace, "api") | cloud
     (tmp_path / "walkthrough").mkdir()
     with (
-        function(clean_environment, "api", settings, workspace) as client,
+        _function(minimal, cloud, workspace, "api", {}) as client,
         _worker(minimal, cloud, str(client.base_url), tmp_path / "work"),
     ):
         walk_through(str(client.base_url), tmp_path / "walkthrough")
 
 
-def test_dead_letter_ends_its_job(
-    clean_environment: Path, minimal: list[Document], workspace: Path, cloud: Settings
-) -> None:
+def test_dead_letter_ends_its_job(minimal: list[Document], workspace: Path, cloud: Settings) -> None:
     with (
-        function(clean_environment, "api", _function_settings(minimal, workspace, "api") | cloud, workspace) as api,
-        function(
-            clean_environment, "dead_letter", _function_settings(minimal, workspace, "dead_letter") | cloud, workspace
-        ) as dead_letter,
+        _function(minimal, cloud, workspace, "api", {}) as api,
+        _function(minimal, cloud, workspace, "dead_letter", {"EXECUTOR_PUSH_UNVERIFIED": "true"}) as dead_letter,
     ):
         job_hash = "dead" * 10
         api.post(f"/rest/executor/create/{job_hash}").raise_for_status()
-        event = {
-            "ce-id": "1",
-            "ce-source": "//pubsub.googleapis.com/projects/my-project/topics/cloud-executor-dead-letter",
-            "ce-specversion": "1.0",
-            "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
-        }
         message = {"message": {"data": base64.b64encode(encode_message(job_hash)).decode()}, "subscription": "s"}
         for _ in range(MAX_DEAD_LETTERS):
-            dead_letter.post("/", json=message, headers=event).raise_for_status()
+            dead_letter.post("/", json=message).raise_for_status()
         job = api.get(f"/rest/executor/info/{job_hash}").json()
     assert job["status"] == "FAILED_TO_EXECUTE"
     assert job["error"]
 
 
 def test_commands_in_try_it_create_a_job(
-    clean_environment: Path,
     minimal_deployment: Terraform,
     minimal: list[Document],
     workspace: Path,
@@ -189,8 +209,7 @@ def test_commands_in_try_it_create_a_job(
     """The commands run as printed, with a fake gcloud that prints the secret."""
     (tmp_path / "gcloud").write_text("#!/bin/sh\necho the-secret\n")
     (tmp_path / "gcloud").chmod(0o755)
-    settings = _function_settings(minimal, workspace, "api") | cloud | {"EXECUTOR_NONCE": "the-secret"}
-    with function(clean_environment, "api", settings, workspace) as client:
+    with _function(minimal, cloud, workspace, "api", {"EXECUTOR_NONCE": "the-secret"}) as client:
         assert client.get("/rest/executor/worker").status_code == 403
         commands = re.sub(
             r"EXECUTOR_URL=\S+",
