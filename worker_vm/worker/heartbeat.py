@@ -25,7 +25,13 @@ from worker_vm.worker.attempt import Attempt, Interruption
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-"""Interval between two reads of a running job, in seconds: a cancel is noticed after up to this time."""
+"""Interval between two reads of a job in its first minute, in seconds: a cancel is noticed after up to this time."""
+
+EARLY_SECONDS = 60.0
+"""Time after the claim in which a cancel is noticed quickly, in seconds."""
+
+LATER_POLL_SECONDS = 5.0
+"""Interval between two reads of a job that runs for longer, in seconds: each read of a job costs money in the cloud."""
 
 RENEWALS_PER_LEASE = 3
 
@@ -148,10 +154,10 @@ class Heartbeat:
     def _keep(self, kept: _Kept) -> None:
         attempt = kept.attempt
         renew_at = attempt.claimed_at + attempt.lease_seconds / RENEWALS_PER_LEASE
-        pause = min(POLL_SECONDS, max(0.0, renew_at - boot_seconds()))
+        pause = min(_poll_seconds(attempt), max(0.0, renew_at - boot_seconds()))
         while not kept.ended.wait(pause):
             kept.beaten_at = time.monotonic()
-            pause = min(POLL_SECONDS, self._jobs.options.lease.total_seconds() / RENEWALS_PER_LEASE)
+            pause = min(_poll_seconds(attempt), self._jobs.options.lease.total_seconds() / RENEWALS_PER_LEASE)
             # No exception may end this thread: the job would continue without a lease.
             try:
                 renew_at = self._check(attempt, renew_at)
@@ -196,6 +202,10 @@ class _Kept:
         self.attempt = attempt
         self.beaten_at = time.monotonic()
         self.ended = threading.Event()
+
+
+def _poll_seconds(attempt: Attempt) -> float:
+    return POLL_SECONDS if attempt.elapsed_seconds < EARLY_SECONDS else LATER_POLL_SECONDS
 
 
 def _belongs_to(job: Job, attempt: Attempt) -> bool:
