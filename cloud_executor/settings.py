@@ -20,8 +20,8 @@ PREFIX = "EXECUTOR_"
 DEFAULT_POOL = "default"
 """Name of the only worker pool if EXECUTOR_POOLS is not set."""
 
-ELSEWHERE = frozenset({"EXECUTOR_URL", "EXECUTOR_REQUIRE"})
-"""Variables with the prefix that are not settings: the client's server address and the tests' required components."""
+ELSEWHERE = frozenset({"EXECUTOR_URL", "EXECUTOR_GOOGLE_IDENTITY", "EXECUTOR_REQUIRE"})
+"""Variables with the prefix that are not settings: the client's options and the tests' required components."""
 
 
 _RENAMED = {"EXECUTOR_QUEUE": "EXECUTOR_JOBS", "EXECUTOR_MAX_LOSSES": "EXECUTOR_RETRIES"}

@@ -130,6 +130,13 @@ def force_cancel(job: str, data: Path | None) -> int:
     help="The server's shared secret, if it has one.",
 )
 @click.option(
+    "--google-identity",
+    is_flag=True,
+    envvar="EXECUTOR_GOOGLE_IDENTITY",
+    show_envvar=True,
+    help="Send the identity of your Google credentials, which a private Cloud Run service requires.",
+)
+@click.option(
     "--out",
     metavar="FOLDER",
     type=click.Path(file_okay=False, path_type=Path),
@@ -143,7 +150,15 @@ def force_cancel(job: str, data: Path | None) -> int:
     help="Label that the worker must have; repeat it for more labels.",
 )
 @click.option("--rerun", is_flag=True, help="Run the job again if the same content has already run.")
-def run(path: Path, url: str, nonce: str | None, out: Path | None, labels: tuple[str, ...], rerun: bool) -> int:
+def run(
+    path: Path,
+    url: str,
+    nonce: str | None,
+    google_identity: bool,
+    out: Path | None,
+    labels: tuple[str, ...],
+    rerun: bool,
+) -> int:
     """Run the job in PATH and print its standard output.
 
     PATH is a folder or a zip with an executor_config.json at its top level. Ctrl-C, SIGTERM, and SIGHUP cancel a job
@@ -153,7 +168,7 @@ def run(path: Path, url: str, nonce: str | None, out: Path | None, labels: tuple
     followed to its end, 3 if it succeeded but its output or results could not be fetched or stored, and 128 plus the
     signal's number after a signal: 130 after Ctrl-C.
     """
-    with Client(url, nonce) as client:
+    with Client(url, nonce, google_identity=google_identity) as client:
         return run_job(client, path, labels, out, rerun=rerun)
 
 

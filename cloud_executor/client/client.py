@@ -46,13 +46,16 @@ class Client:
         nonce: str | None = None,
         token: str | None = None,
         *,
+        google_identity: bool = False,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Nothing is sent yet. Raises InvalidAddress.
 
-        `nonce` is the server's shared secret, `token` the user's access token. `transport` replaces the network.
+        `nonce` is the server's shared secret, `token` the user's access token. With `google_identity`, requests also
+        carry an identity token of google-auth's default credentials, or of gcloud's user. `transport` replaces the
+        network.
         """
-        self._transport = Transport(url, nonce, token, transport)
+        self._transport = Transport(url, nonce, token, transport, google_identity=google_identity)
 
     def __enter__(self) -> Self:
         return self

@@ -23,7 +23,9 @@ from cloud_executor.client.errors import (
     UntrustedCertificate,
     WrongNonce,
 )
-from cloud_executor.errors import CloudExecutorError, NotFound, Unavailable
+from cloud_executor.client.google_identity import HEADER as GOOGLE_IDENTITY_HEADER
+from cloud_executor.client.google_identity import GoogleIdentity
+from cloud_executor.errors import CloudExecutorError, Forbidden, NotFound, Unavailable
 
 TIMEOUT = httpx.Timeout(connect=10, read=120, write=120, pool=120)
 """Timeouts of a silent connection, in seconds. The response to a large upload comes once it is on the server's disk."""
@@ -61,7 +63,13 @@ class Transport:
     """A connection pool to one server. It is thread-safe."""
 
     def __init__(
-        self, url: str, nonce: str | None = None, token: str | None = None, http: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        nonce: str | None = None,
+        token: str | None = None,
+        http: httpx.BaseTransport | None = None,
+        *,
+        google_identity: bool = False,
     ) -> None:
         """Raises InvalidAddress."""
         self.url = url.rstrip("/")
@@ -81,6 +89,7 @@ class Transport:
                 # SSL_CERT_FILE applies to loopback addresses too.
                 verify=httpx.create_ssl_context() if parsed.scheme == "https" else True,
             )
+            self._google_identity = GoogleIdentity(_origin(parsed)) if google_identity else None
         except (httpx.InvalidURL, ValueError) as error:
             raise InvalidAddress from error
 
@@ -173,6 +182,8 @@ class Transport:
             found["x-executor-nonce"] = self._nonce
         if self._token is not None:
             found["x-api-token"] = self._token
+        if self._google_identity is not None:
+            found[GOOGLE_IDENTITY_HEADER] = f"Bearer {self._google_identity.token}"
         return found
 
     def _send(
@@ -201,13 +212,23 @@ class Transport:
                     self._has_responded = True
                 if response.status_code < 400:
                     return response
-                failure = _error_of(response, self._nonce)
+                failure = self._front_end_error_of(response) or _error_of(response, self._nonce)
                 # A server that responds with 503 has not acted on the request.
                 retriable = response.status_code in (_OUTAGE_STATUSES if repeatable else {503})
                 if not retriable or pause is None:
                     raise failure
                 pause = max(pause, _retry_after(response))
             time.sleep(pause)
+
+    def _front_end_error_of(self, response: httpx.Response) -> CloudExecutorError | None:
+        """Return the error for a rejection by Google's front end; None for a response of the server itself."""
+        is_page = response.headers.get("content-type", "").startswith("text/html")
+        if response.status_code not in (401, 403) or not is_page or "Google" not in response.headers.get("server", ""):
+            return None
+        response.close()
+        if self._google_identity is None:
+            return Forbidden("The server requires a Google identity: give --google-identity.")
+        return Forbidden("Google does not let this identity call the server: its operator can grant roles/run.invoker.")
 
     def _pauses(self, patient: bool) -> Iterator[float]:
         """Yield the delays before retries."""
@@ -225,9 +246,19 @@ class Transport:
             response.close()
             origin, request = request.url, response.next_request
             if (origin.scheme, origin.host, origin.port) != (request.url.scheme, request.url.host, request.url.port):
-                for name in ("x-api-token", "x-executor-nonce"):
+                for name in ("x-api-token", "x-executor-nonce", GOOGLE_IDENTITY_HEADER):
                     request.headers.pop(name, None)
         raise ServerError("Too many redirects: check the address of the server.")
+
+
+def _origin(url: httpx.URL) -> str:
+    """Scheme and host of the server, which are the audience of identity tokens. Raises InvalidAddress.
+
+    The tokens are sent over TLS only, except on this machine.
+    """
+    if url.scheme != "https" and not _is_loopback(url.host):
+        raise InvalidAddress("A Google identity is sent to addresses that begin with https:// only.")
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 def path_segment(name: str) -> str:
