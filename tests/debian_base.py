@@ -20,7 +20,7 @@ from pathlib import Path
 
 import docker
 
-PACKAGES = ("ca-certificates", "python3", "python3-venv")
+PACKAGES = ("ca-certificates", "python3", "python3-venv", "tini")
 BOOTSTRAP_SECONDS = 600
 IMPORT_SECONDS = 300
 

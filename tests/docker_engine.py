@@ -40,8 +40,8 @@ def engine_address() -> Iterator[str]:
 
 
 @contextmanager
-def docker_engine() -> Iterator[str]:
-    """Its address, while it runs. Raises EngineMissing."""
+def docker_engine(*, init: bool = True) -> Iterator[str]:
+    """Its address, while it runs. Without `init`, it does not find its init process. Raises EngineMissing."""
     program, busybox = shutil.which("dockerd"), shutil.which("busybox")
     if program is None or busybox is None:
         raise EngineMissing("Containers need the programs dockerd and busybox (Debian: docker.io, busybox-static).")
@@ -49,10 +49,22 @@ def docker_engine() -> Iterator[str]:
         raise EngineMissing("Only root can start a Docker Engine.")
     # An engine stores every change of a container durably, which takes half of the time of a test on a disk.
     with memory_folder() as folder:
-        yield from _run(program, Path(busybox), folder)
+        path = os.environ["PATH"] if init else str(_path_without_init(folder / "bin"))
+        yield from _run(program, Path(busybox), folder, path)
 
 
-def _run(program: str, busybox: Path, folder: Path) -> Iterator[str]:
+def _path_without_init(folder: Path) -> Path:
+    """A folder with all programs of the machine's PATH except docker-init."""
+    folder.mkdir()
+    for directory in os.environ["PATH"].split(os.pathsep):
+        for program in Path(directory).glob("*"):
+            link = folder / program.name
+            if program.name != "docker-init" and not link.is_symlink():
+                link.symlink_to(program)
+    return folder
+
+
+def _run(program: str, busybox: Path, folder: Path, path: str) -> Iterator[str]:
     address = f"unix://{folder}/docker.sock"
     options = {
         "storage-driver": "overlay2",
@@ -70,6 +82,7 @@ def _run(program: str, busybox: Path, folder: Path) -> Iterator[str]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            env={**os.environ, "PATH": path},
         )
     try:
         _wait(process, address, folder / "log")

@@ -81,6 +81,9 @@ class WorkerMachine:
                 if word.startswith(prefix):
                     word = word.replace(prefix, replacement)
             found += word.split(" ") if word.startswith(docker) else [word]
+        if "--oom-score-adj" in found and not can_lower_oom_score():
+            place = found.index("--oom-score-adj")
+            del found[place : place + 2]
         return found
 
     @contextmanager
@@ -106,6 +109,11 @@ class WorkerMachine:
         """IDs of the containers that mount this machine's work folder."""
         containers = engine.client.containers(all=True)
         return [container["Id"] for container in containers if str(self.work) in json.dumps(container["Mounts"])]
+
+
+def can_lower_oom_score() -> bool:
+    """Whether this machine lets programs be killed later than others when memory is short; some containers do not."""
+    return subprocess.run(["choom", "--adjust=-900", "true"], check=False, capture_output=True).returncode == 0
 
 
 def free_port() -> int:

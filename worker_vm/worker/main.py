@@ -29,9 +29,9 @@ from cloud_executor.stop_signals import reset_signals, set_on_signals
 from worker_vm.worker.command.command_runner import CommandRunner
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.job_runner import JobRunner
-from worker_vm.worker.machine.health import health_page
+from worker_vm.worker.machine.health import Health, health_page
 from worker_vm.worker.machine.leave import SweepService, is_in_instance_group
-from worker_vm.worker.sandbox.check import check_sandbox
+from worker_vm.worker.sandbox.check import check_sandbox, wait_for_sandbox
 from worker_vm.worker.sandbox.interface import Sandbox
 from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
@@ -75,7 +75,11 @@ MAX_CLOCK_ERROR_SECONDS = 5.0
     help="Idle time after which the worker removes its machine from its managed instance group.  [default: the pool's]",
 )
 @click.option("--end-when-idle", is_flag=True, help="End after the idle time, rather than remove the machine.")
-@click.option("--check", is_flag=True, help="Check that commands can be started before taking the first job.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Check that commands can be started before taking the first job. With a health page, wait until they can.",
+)
 def main(
     slots: int | None,
     pool: str | None,
@@ -99,15 +103,18 @@ def main(
         folder = open_work_folder(root)
         sandbox = open_sandbox(own, root)
         folder.sweep(sandbox.end_leftovers)
-        if check:
-            check_sandbox(sandbox, own, folder, stopping)
         if idle_minutes is not None:
             own = replace(own, idle=timedelta(minutes=idle_minutes))
         departure = Departure.end_after(own.idle) if end_when_idle else find_departure(settings, own)
-        worker = open_worker(
-            settings, folder, sandbox, stopping, pool=own, slots=slots, origin_url=origin_url, departure=departure
-        )
-        with open_health_page(health_port, worker):
+        with open_health_page(health_port) as health:
+            if check and health_port:
+                wait_for_sandbox(partial(check_sandbox, sandbox, own, folder, stopping), health.report, stopping)
+            elif check:
+                check_sandbox(sandbox, own, folder, stopping)
+            worker = open_worker(
+                settings, folder, sandbox, stopping, pool=own, slots=slots, origin_url=origin_url, departure=departure
+            )
+            health.reason = worker.unhealthy_reason
             all_ended = worker.run()
     except CloudExecutorError as error:
         click.echo(f"Error: {error}", err=True)
@@ -180,18 +187,19 @@ def check_clock(jobs: Jobs) -> None:
 
 
 @contextmanager
-def open_health_page(port: int, worker: Worker) -> Iterator[None]:
+def open_health_page(port: int) -> Iterator[Health]:
     """Serve the health page inside the block, unless the port is 0. Raises InvalidSetting if it cannot be served."""
+    health = Health()
     with ExitStack() as stack:
         if port:
             try:
-                stack.enter_context(health_page(port, worker.unhealthy_reason))
+                stack.enter_context(health_page(port, lambda: health.reason()))
             except OSError as error:
                 reason = os_reason(error)
                 raise InvalidSetting(
                     f"The port {port} for the health page cannot be used: {reason}. Choose another --health-port."
                 ) from error
-        yield
+        yield health
 
 
 def find_departure(settings: Settings, pool: WorkerPool) -> Departure | None:

@@ -81,7 +81,7 @@ def test_the_worker_accepts_its_command_line(files: dict[str, str]) -> None:
         "origin_url": "https://api.example",
         "work": Path("/var/lib/cloud-executor/work"),
         "idle_minutes": None,
-        "check": False,
+        "check": True,
         "end_when_idle": False,
     }
 

@@ -17,6 +17,17 @@ STOP_SECONDS = 0.1
 """Time until the server notices that it must stop, in seconds."""
 
 
+class Health:
+    """What the page shows while the worker starts, and later. `reason` returns None, or why it must be replaced."""
+
+    def __init__(self) -> None:
+        self.reason: Callable[[], str | None] = lambda: None
+
+    def report(self, problem: str | None) -> None:
+        """Show this problem, or none, until something else is to be shown."""
+        self.reason = lambda: problem
+
+
 @contextmanager
 def health_page(port: int, unhealthy_reason: Callable[[], str | None]) -> Iterator[int]:
     """Serve the page inside the block, on all addresses of the machine. Yields the port; 0 chooses any free one.

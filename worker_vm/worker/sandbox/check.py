@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+from collections.abc import Callable
 from contextlib import closing
 
 from cloud_executor.clock import boot_seconds
-from cloud_executor.errors import Unavailable
+from cloud_executor.errors import CloudExecutorError, Unavailable
 from cloud_executor.model.job import Job
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.settings import InvalidSetting
@@ -15,8 +17,29 @@ from worker_vm.worker.attempt import Attempt, Interruption
 from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, ImageMissing, Sandbox
 from worker_vm.worker.work_folder import WorkFolder
 
+logger = logging.getLogger(__name__)
+
 CHECK_SECONDS = 1800.0
 """Time limit of the check, in seconds. It may have to pull an image."""
+
+PAUSE_SECONDS = 60.0
+"""Pause after a failed check, in seconds."""
+
+
+def wait_for_sandbox(
+    check: Callable[[], None], report: Callable[[str | None], None], stopping: threading.Event
+) -> None:
+    """Repeat the check until it succeeds or the worker must stop. Reports each failure, as a sentence, and its end."""
+    while not stopping.is_set():
+        try:
+            check()
+        except CloudExecutorError as error:
+            report(str(error))
+            logger.error("no command can be started", extra={"action": "check", "reason": str(error)}, exc_info=True)
+            stopping.wait(PAUSE_SECONDS)
+        else:
+            report(None)
+            return
 
 
 def check_sandbox(sandbox: Sandbox, pool: WorkerPool, work: WorkFolder, stopping: threading.Event) -> None:

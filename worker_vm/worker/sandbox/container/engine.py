@@ -29,6 +29,7 @@ from cloud_executor.errors import Unavailable, os_reason
 from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.sandbox.container.gpus import driver_folders, gpu_devices, library_path
 from worker_vm.worker.sandbox.container.images import PulledImages, free_share
+from worker_vm.worker.sandbox.container.init_process import init_mount, with_init
 from worker_vm.worker.sandbox.container.registry_credentials import credentials_for
 from worker_vm.worker.sandbox.interface import (
     COMMON_ENVIRONMENT,
@@ -139,10 +140,12 @@ class ContainerEngine:
         if limits.disk_mib is not None:
             ulimits.append(Ulimit(name="fsize", soft=limits.disk_mib * MIB, hard=limits.disk_mib * MIB))
         owner = f"uid={isolation.user},gid={isolation.group}"
+        init = init_mount(command.folder)
         mounts = [
             Mount(JOB_FOLDER, str(command.folder.job), type="bind"),
             Mount(HOME_FOLDER, str(command.folder.home), type="bind"),
             Mount("/etc/passwd", str(_passwd(command.folder, isolation)), type="bind", read_only=True),
+            *([] if init is None else [init]),
         ]
         if isolation.gpus:
             mounts += [Mount(*folders, type="bind", read_only=True) for folders in driver_folders().items()]
@@ -150,7 +153,7 @@ class ContainerEngine:
         with _errors():
             host = self._client.create_host_config(
                 # An init process. A command that is process 1 must reap all others and ignores most signals by default.
-                init=True,
+                init=init is None,
                 network_mode=isolation.network,
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges:true"],
@@ -171,7 +174,7 @@ class ContainerEngine:
             )
             created = self._created(
                 image,
-                entrypoint=[command.program, *command.args],
+                entrypoint=with_init(init, [command.program, *command.args]),
                 working_dir=JOB_FOLDER,
                 user=f"{isolation.user}:{isolation.group}",
                 environment={

@@ -51,7 +51,7 @@ _SIGNAL_CODES = range(129, 128 + signal.NSIG)
 
 _NOT_STARTED_CODES = (1, 126, 127)
 _NOT_STARTED = re.compile(
-    rb"(?:\[FATAL tini \(\d+\)\] exec .* failed|[^\n]*exec /sbin/docker-init): ([^\n]*)\n", re.DOTALL
+    rb"(?:\[FATAL tini \(\d+\)\] exec .* failed|[^\n]*exec /sbin/(?:docker|job)-init): ([^\n]*)\n", re.DOTALL
 )
 """Error of the init process if it cannot start the command, or of the engine if it cannot start the init process."""
 _ERRNO = {os.strerror(number).lower(): number for number in errno.errorcode}
