@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cloud_executor.client import *  # noqa: F403 - type checkers see every public name
 
 __all__ = [  # noqa: F405 - a test compares this list with the client's
+    "AsyncClient",
+    "AsyncJob",
     "Client",
     "CloudExecutor",
     "CloudExecutorError",
@@ -22,11 +24,16 @@ __all__ = [  # noqa: F405 - a test compares this list with the client's
     "Forbidden",
     "Invalid",
     "InvalidAddress",
+    "InvalidProfile",
+    "InvalidResult",
     "InvalidSource",
+    "Job",
     "JobInfo",
     "NotFound",
     "OutputSegment",
+    "Progress",
     "QuotaExceeded",
+    "Result",
     "ServerError",
     "ServerTimeout",
     "ServerUnreachable",

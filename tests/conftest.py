@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +31,11 @@ for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, sig
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+# The client's files, and those of the processes that tests start, are not the user's.
+_own_folder = tempfile.mkdtemp(prefix="executor-tests-")
+atexit.register(shutil.rmtree, _own_folder, ignore_errors=True)
+os.environ.update(XDG_CONFIG_HOME=f"{_own_folder}/config", XDG_STATE_HOME=f"{_own_folder}/state")
 
 # The time that an example takes depends on the load of the machine.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

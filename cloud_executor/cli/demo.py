@@ -49,7 +49,7 @@ class DemoFailed(Exception):
     """The demo did not go as expected."""
 
 
-@click.command()
+@click.command(short_help="Run one job on a temporary local stack.")
 @click.option("--emulators", is_flag=True, help="Use emulators of Google Cloud's services.")
 def main(emulators: bool) -> None:
     """Run one job on a temporary local stack, and show each request and response."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum, auto
 from types import FrameType
+
+from cloud_executor.cli.messages import say
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -16,6 +20,14 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.exit_code = 128 + number
+
+
+class Choice(Enum):
+    """What happens to the job after Ctrl-C."""
+
+    CANCEL = auto()
+    DETACH = auto()
+    CONTINUE = auto()
 
 
 @contextmanager
@@ -31,6 +43,30 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def ask(*, can_cancel: bool, can_wait: bool = True) -> Choice:
+    """Ask the user on a terminal. Without one, or after another Ctrl-C, the job is canceled."""
+    if not can_cancel or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return Choice.CANCEL
+    try:
+        while True:
+            more = (
+                ", detach and let it continue (d), or keep waiting (w)?" if can_wait else " or let them continue (d)?"
+            )
+            say(f"\nCancel {'the job' if can_wait else 'the jobs'} (c){more}")
+            answer = sys.stdin.readline()
+            match answer.strip().lower():
+                case "c" | "cancel":
+                    return Choice.CANCEL
+                case "d" | "detach":
+                    return Choice.DETACH
+                case "w" | "wait" if can_wait:
+                    return Choice.CONTINUE
+            if not answer:  # the terminal is closed
+                return Choice.CANCEL
+    except Interrupted:
+        return Choice.CANCEL
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:

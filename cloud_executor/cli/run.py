@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import os
+import json
 import sys
-import tempfile
 import time
-from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cloud_executor.cli.interrupt import Interrupted, interruptible
+import click
+
+from cloud_executor.cli.interrupt import Choice, Interrupted, ask, interruptible
+from cloud_executor.cli.job_output import JobOutput, write
 from cloud_executor.cli.messages import say, sentence
 from cloud_executor.cli.status_line import StatusLine
 from cloud_executor.client.client import Client
-from cloud_executor.client.errors import ServerTimeout, TransferFailed
+from cloud_executor.client.job import Job
 from cloud_executor.client.job_info import CANCELED, JobInfo
-from cloud_executor.client.job_source import open_source
-from cloud_executor.client.result_folder import staged
-from cloud_executor.client.result_tree import ResultTree
-from cloud_executor.client.result_zip import unpack
-from cloud_executor.errors import CloudExecutorError, Conflict, NotFound, Unavailable
+from cloud_executor.client.results.logs import Log, log_places
+from cloud_executor.client.results.result import store_results
+from cloud_executor.client.source.job_source import JobSource, Source
+from cloud_executor.errors import CloudExecutorError, Unavailable
 
 SUCCEEDED, FAILED, NOT_FETCHED = 0, 1, 3
 """Exit codes."""
-
-STDOUT, STDERR = "job_stdout.txt", "job_stderr.txt"
-"""Result files with the job's output."""
 
 TAIL_BYTES = 8192
 TAIL_LINES = 20
@@ -35,54 +33,83 @@ TAIL_LINES = 20
 NO_WORKER_SECONDS = 3.0
 """Wait, in seconds, before checking whether any worker can run the job."""
 
+POLL_SECONDS = 5
+"""Longest time, in seconds, that the server holds back its response, so that a missing worker is noticed."""
 
-def run(client: Client, path: Path, labels: Sequence[str], out: Path | None, *, rerun: bool = False) -> int:
+SHOWN_LEFT_OUT = 5
+"""Number of files and folders left out whose names are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What to do with the job."""
+
+    labels: tuple[str, ...] = ()
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+    out: Path | None = None
+    rerun: bool = False
+    detach: bool = False
+    as_json: bool = False
+
+
+def run(client: Client, source: Source, options: RunOptions) -> int:
     """Run the job and return the exit code. Raises CloudExecutorError, and OSError for files on this machine."""
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+    if options.out is not None and not options.detach:
+        options.out.mkdir(parents=True, exist_ok=True)
     job_hash: str | None = None
-    job: JobInfo | None = None
-    finished: JobInfo | None = None
+    job: Job | None = None
     with interruptible():
         try:
-            job_hash = _upload(client, path)
-            job = _create(client, job_hash, labels, rerun)
-            finished = _wait(client, job)
-            return _fetch(client, job, finished, out)
+            job_hash = client.upload_job(source, _announce)
+            job = _create(client, job_hash, options)
+            if options.detach:
+                _detach(job, as_json=options.as_json)
+                return SUCCEEDED
         except Interrupted as interrupt:
-            if job_hash is None:
-                say("Stopped before the job was created.")
-            elif job is None:
-                say("Stopped while the job was created, so it may run.")
-            elif finished is None:
-                _cancel(client, job)
-            else:
-                say(f"Stopped. The job has ended with {finished.status}, and its results remain on the server.")
+            say(
+                "Stopped while the job was created, so it may run."
+                if job_hash
+                else "Stopped before the job was created."
+            )
             return interrupt.exit_code
+    return finish(client, job, options)
 
 
-def _upload(client: Client, path: Path) -> str:
-    with open_source(path) as source:
-        say(f"Uploading {source.name} ({source.size:,} bytes).")
-        source.content.seek(0)
-        return client.upload_file(source.content, source.name)
+def finish(client: Client, job: Job, options: RunOptions) -> int:
+    """Wait for the job, show its output, fetch its results, and return the exit code."""
+    output = JobOutput()
+    known, finished = job.finished, False
+    while True:
+        with interruptible():
+            try:
+                _wait(client, job, output, quiet=options.as_json)
+                finished = True
+                return _fetch(client, job, output, options, known=known)
+            except Interrupted as interrupt:
+                if finished:
+                    say(f"Stopped. The job has ended with {job.status}, and its results remain on the server.")
+                    return interrupt.exit_code
+                choice = ask(can_cancel=job.secret is not None) if interrupt.exit_code == 130 else Choice.CANCEL
+                if choice is Choice.CONTINUE:
+                    continue
+                if choice is Choice.DETACH:
+                    say(f"The job continues. `executor logs -f {job.hash}` follows it.")
+                else:
+                    _cancel(client, job)
+                return interrupt.exit_code
 
 
-def _create(client: Client, job_hash: str, labels: Sequence[str], rerun: bool) -> JobInfo:
-    try:
-        job = client.create_job(job_hash, labels, rerun=rerun)
-    except (TransferFailed, ServerTimeout):
-        # The server may have created the job. The same request then returns it, but without its secret.
-        try:
-            job = client.create_job(job_hash, labels, rerun=rerun)
-        except Conflict:
-            job = client.create_job(job_hash, labels)
-    if not set(labels) <= set(job.labels):
-        given = f"the labels {', '.join(job.labels)}" if job.labels else "no labels"
-        raise Conflict(
-            f"Job {job.hash} already exists with the same content and {given}. "
-            "Add --rerun to run it again with these labels, once it has finished."
-        )
+def _announce(source: JobSource) -> None:
+    names = list(source.left_out[:SHOWN_LEFT_OUT])
+    if len(source.left_out) > SHOWN_LEFT_OUT:
+        names.append(f"{len(source.left_out) - SHOWN_LEFT_OUT} more")
+    without = f" without {', '.join(names)}" if names else ""
+    say(f"Uploading {source.name} ({source.size:,} bytes){without}.")
+
+
+def _create(client: Client, job_hash: str, options: RunOptions) -> Job:
+    job = client.create(job_hash, options.labels, name=options.name, tags=options.tags, rerun=options.rerun)
     if job.secret is not None:
         say(f"Created job {job.hash}.")
     elif job.finished:
@@ -92,53 +119,81 @@ def _create(client: Client, job_hash: str, labels: Sequence[str], rerun: bool) -
     return job
 
 
-def _fetch(client: Client, job: JobInfo, finished: JobInfo, out: Path | None) -> int:
+def _detach(job: Job, *, as_json: bool) -> None:
+    click.echo(json.dumps(job.document) if as_json else job.hash)
+
+
+def _fetch(client: Client, job: Job, output: JobOutput, options: RunOptions, *, known: bool) -> int:
     """Print the output of the finished job, store its results, and return the exit code."""
-    printed = False
+    printed = options.as_json
+    problem = None
     try:
-        printed = _print_stdout(client, finished)
-        if out is not None:
-            _store_results(client, finished, out)
-        problem = None
+        if options.as_json:
+            click.echo(json.dumps(job.document))
+        else:
+            printed = output.finish(client, job.info)
+            if job.succeeded and not printed:
+                say("The output was not kept, because no result pattern of the job matches job_stdout.txt.")
+        if options.out is not None:
+            count = store_results(client, job.result_hashes.values(), options.out)
+            say(f"Stored {count} result file{'' if count == 1 else 's'} in {options.out}.")
     except (CloudExecutorError, OSError) as error:
         problem = sentence(error)
-    for warning in finished.warnings:
+    for warning in job.warnings:
         say(f"Warning: {warning}")
-    if not finished.succeeded:
-        if not printed and (tail := _tail(client, finished, "stdout", STDOUT)):
-            _write_stdout([tail.encode(), b"\n"])
-        _explain(client, finished, known=job.finished)
+    if not job.succeeded:
+        if not printed and (tail := read_tail(client, job.info, "stdout")):
+            write([tail.encode(), b"\n"])
+        _explain(client, job, known=known)
     if problem is None:
-        return SUCCEEDED if finished.succeeded else FAILED
-    if finished.succeeded:
+        return SUCCEEDED if job.succeeded else FAILED
+    if job.succeeded:
         say("The job succeeded, but its results could not be fetched. Run the same command again to fetch them.")
     say(f"Error: {problem}")
-    return NOT_FETCHED if finished.succeeded else FAILED
+    return NOT_FETCHED if job.succeeded else FAILED
 
 
-def _wait(client: Client, job: JobInfo) -> JobInfo:
+def _wait(client: Client, job: Job, output: JobOutput, *, quiet: bool) -> None:
+    """Follow the job to its end."""
     line = StatusLine(sys.stderr)
-    check_workers_at = time.monotonic() + NO_WORKER_SECONDS
-
-    def show(seen: JobInfo) -> None:
-        nonlocal check_workers_at
-        if seen.status == "CREATED" and time.monotonic() > check_workers_at:
-            check_workers_at = time.monotonic() + NO_WORKER_SECONDS
-            with suppress(CloudExecutorError):  # such as an outage: the check is repeated
-                if not _has_worker(client, job):
-                    line.close()
-                    _warn_without_worker(job)
-                check_workers_at = float("inf")
-        line.show(seen)
-
+    started = time.monotonic()
+    check_workers_at = started + NO_WORKER_SECONDS
+    was_finished = job.finished
+    note = ""
     try:
-        return client.wait(job.hash, on_status=show)
+        for info, segments in client.follow(job.hash, longest_poll_seconds=POLL_SECONDS):
+            job.info = _with_secret(info, job.info)
+            if segments and not quiet and not was_finished:
+                line.clear()
+                output.add(info, segments)
+            if info.status == "CREATED" and time.monotonic() > check_workers_at:
+                check_workers_at = time.monotonic() + NO_WORKER_SECONDS
+                with suppress(CloudExecutorError):  # such as an outage: the check is repeated
+                    if not _has_worker(client, job.info):
+                        line.clear()
+                        _warn_without_worker(job.info)
+                    note = _waiting_jobs(client)
+                    check_workers_at = float("inf")
+            line.show(info, note if info.status == "CREATED" else "")
     except Unavailable:
         line.close()
         say("The job continues. Run the same command again to wait for it.")
         raise
     finally:
         line.close()
+
+
+def _with_secret(info: JobInfo, created: JobInfo) -> JobInfo:
+    return info if created.secret is None else replace(info, secret=created.secret)
+
+
+def _waiting_jobs(client: Client) -> str:
+    """How many jobs wait, if the server says so."""
+    with suppress(CloudExecutorError, TypeError, AttributeError, LookupError):
+        waiting = int(client.stats()["jobs"].get("CREATED", 0))
+        if waiting > 1:
+            return f"one of {waiting} waiting jobs"
+    return ""
 
 
 def _has_worker(client: Client, job: JobInfo) -> bool:
@@ -151,7 +206,7 @@ def _warn_without_worker(job: JobInfo) -> None:
     say(f"No worker{labels} is available, so the job waits until one starts. Ctrl-C {effect}.")
 
 
-def _cancel(client: Client, job: JobInfo) -> None:
+def _cancel(client: Client, job: Job) -> None:
     if job.secret is None:
         say("Stopped waiting. The job continues, because only its creator can cancel it.")
         return
@@ -164,62 +219,17 @@ def _cancel(client: Client, job: JobInfo) -> None:
         say("Canceled the job.")
 
 
-def _print_stdout(client: Client, job: JobInfo) -> bool:
-    """Print the job's standard output if it succeeded or if its results have it. Returns whether it was printed."""
-    sources: list[tuple[str, str | None]] = [(result_hash, STDOUT) for result_hash in job.result_hashes.values()]
-    if job.succeeded and "stdout" in job.logs:
-        sources.append((job.logs["stdout"], None))
-    for blob_hash, path in sources:
-        try:
-            _write_stdout(client.chunks(blob_hash, path))
-            return True
-        except NotFound:
-            continue
-    if job.succeeded:
-        say(f"The output was not kept, because no result pattern of the job matches {STDOUT}.")
-    return False
-
-
-def _write_stdout(chunks: Iterable[bytes]) -> None:
-    try:
-        for chunk in chunks:
-            sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        # The reader, such as `head`, needs no more. Python must not write the rest of its buffer when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _store_results(client: Client, job: JobInfo, out: Path) -> None:
-    # Artifacts are selections from the same files, so a file in several artifacts is stored once.
-    with staged(out) as folder:
-        tree = ResultTree(folder)
-        for result_hash in job.result_hashes.values():
-            paths = client.files(result_hash)
-            with tempfile.TemporaryFile(dir=out) as zipped:
-                for chunk in client.chunks(result_hash):
-                    zipped.write(chunk)
-                left = unpack(zipped, tree, paths)
-            for path in left:
-                if path not in tree:
-                    tree.add(path, client.chunks(result_hash, path))
-        tree.close()
-    count = len(tree)
-    say(f"Stored {count} result file{'' if count == 1 else 's'} in {out}.")
-
-
-def _explain(client: Client, job: JobInfo, *, known: bool) -> None:
-    if written := _tail(client, job, "stderr", STDERR):
+def _explain(client: Client, job: Job, *, known: bool) -> None:
+    if written := read_tail(client, job.info, "stderr"):
         say(written)
     say("The job was canceled." if job.status == CANCELED else f"{job.status}: {job.error or 'no reason was given.'}")
     if known:
         say("The same content runs only once. Add --rerun to run the job again.")
 
 
-def _tail(client: Client, job: JobInfo, log: str, file: str) -> str:
+def read_tail(client: Client, job: JobInfo, log: Log) -> str:
     """The end of the job's output, from its logs or else from a result file."""
-    logs = [(job.logs[log], None)] if log in job.logs else []
-    for blob_hash, path in (*logs, *((result_hash, file) for result_hash in job.result_hashes.values())):
+    for blob_hash, path in log_places(job, log):
         try:
             written = client.tail(blob_hash, path, TAIL_BYTES)
         except CloudExecutorError:

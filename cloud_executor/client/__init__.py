@@ -1,8 +1,11 @@
 """The Python client. It needs none of the server's packages."""
 
+from cloud_executor.client.async_client import AsyncClient, AsyncJob
 from cloud_executor.client.client import Client
 from cloud_executor.client.errors import (
     InvalidAddress,
+    InvalidProfile,
+    InvalidResult,
     InvalidSource,
     ServerError,
     ServerTimeout,
@@ -11,7 +14,10 @@ from cloud_executor.client.errors import (
     WaitTimeout,
     WrongNonce,
 )
+from cloud_executor.client.job import Job
 from cloud_executor.client.job_info import JobInfo, OutputSegment, WorkerInfo
+from cloud_executor.client.progress import Progress
+from cloud_executor.client.results.result import Result
 from cloud_executor.errors import (
     CloudExecutorError,
     Conflict,
@@ -28,6 +34,8 @@ CloudExecutor = Client
 """The former name of `Client`."""
 
 __all__ = [
+    "AsyncClient",
+    "AsyncJob",
     "Client",
     "CloudExecutor",
     "CloudExecutorError",
@@ -35,11 +43,16 @@ __all__ = [
     "Forbidden",
     "Invalid",
     "InvalidAddress",
+    "InvalidProfile",
+    "InvalidResult",
     "InvalidSource",
+    "Job",
     "JobInfo",
     "NotFound",
     "OutputSegment",
+    "Progress",
     "QuotaExceeded",
+    "Result",
     "ServerError",
     "ServerTimeout",
     "ServerUnreachable",

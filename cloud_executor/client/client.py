@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from types import MappingProxyType, TracebackType
+from typing import Any, BinaryIO, Literal, Self, Unpack
 
 import httpx
 
-from cloud_executor.client.artifact import upload_files
-from cloud_executor.client.download import blob_path, read_tail, stream_blob
-from cloud_executor.client.errors import InvalidSource, ServerError, WaitTimeout
-from cloud_executor.client.job_info import JobInfo, OutputSegment, WorkerInfo
-from cloud_executor.client.local_file import write_whole
-from cloud_executor.client.source_zip import write_zip
-from cloud_executor.client.transport import OUTAGE_SECONDS, Transport, json_of, path_segment
-from cloud_executor.client.upload import upload_stream
-from cloud_executor.delays import delays
-from cloud_executor.errors import Unavailable
+from cloud_executor.client.errors import InvalidSource, ServerError, ServerTimeout, TransferFailed
+from cloud_executor.client.job import Job
+from cloud_executor.client.job_info import JobInfo, OutputSegment, ServerInfo, WorkerInfo
+from cloud_executor.client.job_list import JobFilter, list_jobs
+from cloud_executor.client.profiles import choose_server
+from cloud_executor.client.progress import OnProgress
+from cloud_executor.client.source.config import JobSettings
+from cloud_executor.client.source.ignore import Ignored
+from cloud_executor.client.source.job_files import JobFiles
+from cloud_executor.client.source.job_source import JobSource, Source, source_of
+from cloud_executor.client.source.packing import write_zip
+from cloud_executor.client.sweep import DEFAULT_CONCURRENCY, OnJob, run_sweep
+from cloud_executor.client.transfer.artifact import upload_files
+from cloud_executor.client.transfer.download import blob_path, read_tail, stream_blob
+from cloud_executor.client.transfer.local_file import write_whole
+from cloud_executor.client.transfer.upload import upload_stream
+from cloud_executor.client.transport import Transport, json_of, path_segment
+from cloud_executor.client.user_files import remember_secret
+from cloud_executor.client.waiting import LONG_POLL_SECONDS, follow, info_path, output_segments, watch
+from cloud_executor.errors import Conflict, NotFound
 
-DEFAULT_URL = "http://127.0.0.1:8888"
-
-FIRST_POLL_SECONDS = 0.02
-LONGEST_POLL_SECONDS = 1.0
-
-POLL_READ_SECONDS = 15.0
-"""Read timeout of a poll, in seconds: far below the longest outage, so that a lost response does not end the wait."""
+NO_INPUTS: Mapping[str, str | Path] = MappingProxyType({})
 
 
 class Client:
@@ -42,20 +46,32 @@ class Client:
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | None = None,
         nonce: str | None = None,
         token: str | None = None,
         *,
         google_identity: bool = False,
+        profile: str | None = None,
+        on_progress: OnProgress | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """Nothing is sent yet. Raises InvalidAddress.
+        """Nothing is sent yet. Raises InvalidAddress, InvalidProfile.
 
-        `nonce` is the server's shared secret, `token` the user's access token. With `google_identity`, requests also
-        carry an identity token of google-auth's default credentials, or of gcloud's user. `transport` replaces the
+        Without `url`, the address and the credentials are those of the profile, of EXECUTOR_URL, EXECUTOR_NONCE, and
+        EXECUTOR_TOKEN, or of the user's current profile, in this order. `nonce` is the server's shared secret, `token`
+        the user's access token. With `google_identity`, requests also carry an identity token of google-auth's default
+        credentials, or of gcloud's user. `on_progress` is told how far files have come. `transport` replaces the
         network.
         """
-        self._transport = Transport(url, nonce, token, transport, google_identity=google_identity)
+        server = choose_server(url, nonce, token, profile)
+        self._transport = Transport(
+            server.url,
+            server.nonce,
+            server.token,
+            transport,
+            on_progress,
+            google_identity=google_identity or server.google_identity,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -67,6 +83,11 @@ class Client:
 
     def close(self) -> None:
         self._transport.close()
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._transport.url
 
     # Upload ---------------------------------------------------------------------------------------------------------
 
@@ -89,10 +110,11 @@ class Client:
     def upload_folder(self, folder: Path, name: str | None = None) -> str:
         """Store a folder as a zip named `<folder>.zip`, and return the blob's hash.
 
-        The same files always give the same hash. Raises InvalidSource for files that cannot be packed.
+        The same files always give the same hash. The folder's `.executorignore`, in the syntax of `.gitignore`, names
+        files that are left out, as are `.git`, `.venv`, and caches. Raises InvalidSource.
         """
         with tempfile.TemporaryFile() as packed:
-            write_zip(folder, packed)
+            write_zip(folder, packed, Ignored(folder))
             packed.seek(0)
             return self.upload_file(packed, name or f"{folder.resolve().name or 'job'}.zip")
 
@@ -106,19 +128,173 @@ class Client:
 
     # Jobs -----------------------------------------------------------------------------------------------------------
 
-    def create_job(self, job_hash: str, labels: Iterable[str] = (), *, rerun: bool = False) -> JobInfo:
+    def submit(
+        self,
+        source: Path | str | Sequence[str],
+        *,
+        folder: Path | str | None = None,
+        labels: Iterable[str] = (),
+        name: str | None = None,
+        tags: Iterable[str] = (),
+        inputs: Mapping[str, str | Path] = NO_INPUTS,
+        rerun: bool = False,
+        **settings: Unpack[JobSettings],
+    ) -> Job:
+        """Send a job and return it without waiting for it.
+
+        `source` is a folder with an executor_config.json, a zip of such a folder, or a command as a list of the program
+        and its arguments. A command runs in a copy of `folder`, or without files. `settings`, such as `image`, `env`,
+        `timeout_seconds`, `cpus`, `memory_mib`, and `artifacts`, add to the folder's executor_config.json or replace
+        its values. `inputs` are files or folders that many jobs share, by their paths in the job's folder: blob hashes,
+        or paths on this machine, which are sent once.
+
+        The same files with the same settings are the same job, which does not run again without `rerun`. Raises
+        InvalidSource before anything is sent, and Conflict for a job that exists with other labels.
+        """
+        job_hash = self.upload_job(source_of(source, folder, inputs, settings))
+        return self.create(job_hash, labels, name=name, tags=tags, rerun=rerun)
+
+    def upload_job(self, source: Source, on_packed: Callable[[JobSource], None] | None = None) -> str:
+        """Send the files of a job, and return the blob's hash. `on_packed` is called before a zip is sent."""
+        return JobFiles(self._transport, source, on_packed=on_packed).upload()
+
+    def run(
+        self,
+        source: Path | str | Sequence[str],
+        *,
+        folder: Path | str | None = None,
+        labels: Iterable[str] = (),
+        name: str | None = None,
+        tags: Iterable[str] = (),
+        inputs: Mapping[str, str | Path] = NO_INPUTS,
+        rerun: bool = False,
+        **settings: Unpack[JobSettings],
+    ) -> Job:
+        """Send a job, as `submit` does, wait until it has finished, and return it."""
+        return self.submit(
+            source, folder=folder, labels=labels, name=name, tags=tags, inputs=inputs, rerun=rerun, **settings
+        ).wait()
+
+    def map(
+        self,
+        source: Path | str | Sequence[str],
+        rows: Iterable[Mapping[str, object]],
+        *,
+        folder: Path | str | None = None,
+        labels: Iterable[str] = (),
+        tags: Iterable[str] = (),
+        inputs: Mapping[str, str | Path] = NO_INPUTS,
+        rerun: bool = False,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        progress: bool = True,
+        **settings: Unpack[JobSettings],
+    ) -> Iterator[Job]:
+        """Run one job for each row, and yield the finished jobs in the order of the rows.
+
+        The values of a row are environment variables of its job, and replace `{NAME}` in the command and its arguments.
+        Files that all jobs share are sent once. Up to `concurrency` jobs are on the server at the same time. `progress`
+        shows a progress bar on a terminal or in a notebook. Raises the errors of `submit` and `wait`.
+        """
+        found = source_of(source, folder, inputs, settings)
+        return self.sweep(
+            found, rows, labels=labels, tags=tags, rerun=rerun, concurrency=concurrency, progress=progress
+        )
+
+    def sweep(
+        self,
+        source: Source,
+        rows: Iterable[Mapping[str, object]],
+        *,
+        labels: Iterable[str] = (),
+        name: str | None = None,
+        tags: Iterable[str] = (),
+        rerun: bool = False,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        progress: bool = False,
+        on_job: OnJob | None = None,
+    ) -> Iterator[Job]:
+        """Like `map`, for a source that is already read. `on_job` is told of each job's creation and of its end."""
+        files = JobFiles(self._transport, source, many=True)
+        wanted, tagged = list(labels), list(tags)
+
+        def submit(variables: Mapping[str, str]) -> Job:
+            return self.create(files.upload(variables), wanted, name=name, tags=tagged, rerun=rerun)
+
+        return run_sweep(submit, rows, concurrency, progress=progress, on_job=on_job)
+
+    def create(
+        self,
+        job_hash: str,
+        labels: Iterable[str] = (),
+        *,
+        name: str | None = None,
+        tags: Iterable[str] = (),
+        rerun: bool = False,
+    ) -> Job:
+        """Create the job whose files are stored under this hash, and return it, also if the response got lost.
+
+        The secret that cancels a new job is kept in the user's state folder. Raises Conflict if the job exists with
+        other labels.
+        """
+        wanted, tagged = list(labels), list(tags)
+        try:
+            info = self.create_job(job_hash, wanted, rerun=rerun, name=name, tags=tagged)
+        except (TransferFailed, ServerTimeout):
+            # The server may have created the job. The same request then returns it, but without its secret.
+            try:
+                info = self.create_job(job_hash, wanted, rerun=rerun, name=name, tags=tagged)
+            except Conflict:
+                info = self.create_job(job_hash, wanted)
+        if info.secret is not None:
+            remember_secret(self.url, info.hash, info.secret)
+        if not set(wanted) <= set(info.labels):
+            given = f"the labels {', '.join(info.labels)}" if info.labels else "no labels"
+            raise Conflict(
+                f"Job {info.hash} already exists with the same content and {given}. "
+                "Add --rerun to run it again with these labels, once it has finished."
+            )
+        return Job(self, info)
+
+    def create_job(
+        self,
+        job_hash: str,
+        labels: Iterable[str] = (),
+        *,
+        rerun: bool = False,
+        name: str | None = None,
+        tags: Iterable[str] = (),
+    ) -> JobInfo:
         """Create the job whose files are stored under this hash. Only a new job has a `secret`.
 
         If the job exists, it is returned unchanged, whether finished or not. A canceled job is created again, and with
         `rerun` any finished one. Raises Conflict for the `rerun` of a running job.
         """
         path = f"/rest/executor/create/{path_segment(job_hash)}{'?rerun=true' if rerun else ''}"
-        response = self._transport.post_json(path, {"labels": list(labels)}, repeatable=False)
-        return JobInfo.from_wire(json_of(response))
+        document = {"labels": list(labels), "name": name, "tags": list(tags)}
+        body = {field: value for field, value in document.items() if value or field == "labels"}
+        return JobInfo.from_wire(json_of(self._transport.post_json(path, body, repeatable=False)))
 
-    def job(self, job_hash: str) -> JobInfo:
+    def job(self, job_hash: str) -> Job:
         """Return the job. Raises NotFound."""
-        return JobInfo.from_wire(json_of(self._transport.request("GET", _info_path(job_hash))))
+        return Job(self, JobInfo.from_wire(json_of(self._transport.request("GET", info_path(job_hash)))))
+
+    def jobs(
+        self,
+        status: str | Collection[str] | None = None,
+        *,
+        label: str | None = None,
+        tag: str | None = None,
+        name: str | None = None,
+        worker: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        order: Literal["newest", "oldest"] = "newest",
+        limit: int | None = None,
+    ) -> Iterator[Job]:
+        """Yield up to `limit` jobs that satisfy all conditions. `name` is the beginning of the job's name."""
+        statuses = (status,) if isinstance(status, str) else tuple(status or ())
+        wanted = JobFilter(statuses, label, tag, name, worker, created_after, created_before, order)
+        return (Job(self, info) for info in list_jobs(self._transport, wanted, limit))
 
     def wait(
         self,
@@ -126,35 +302,27 @@ class Client:
         timeout_seconds: float | None = None,
         on_status: Callable[[JobInfo], None] | None = None,
     ) -> JobInfo:
-        """Poll until the job has finished, and return it. `on_status` is called after every poll.
+        """Wait until the job has finished, and return it. `on_status` is called after every poll.
 
         Raises NotFound, WaitTimeout, and Unavailable if the server cannot be reached for a minute.
         """
-        started = last_seen = time.monotonic()
-        pauses = delays(FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS, factor=1.5)
-        while True:
-            try:
-                job = self._poll(job_hash)
-            except Unavailable:
-                if time.monotonic() - last_seen > OUTAGE_SECONDS:
-                    raise
-            else:
-                last_seen = time.monotonic()
-                if on_status is not None:
-                    on_status(job)
-                if job.finished:
-                    return job
-            pause = next(pauses)
-            if timeout_seconds is not None:
-                left = started + timeout_seconds - time.monotonic()
-                if left <= 0:
-                    raise WaitTimeout
-                pause = min(pause, left)
-            time.sleep(pause)
+        for job in self.watch(job_hash, timeout_seconds):
+            if on_status is not None:
+                on_status(job)
+        return job
 
-    def _poll(self, job_hash: str) -> JobInfo:
-        response = self._transport.request("GET", _info_path(job_hash), read_seconds=POLL_READ_SECONDS, patient=False)
-        return JobInfo.from_wire(json_of(response))
+    def watch(self, job_hash: str, timeout_seconds: float | None = None) -> Iterator[JobInfo]:
+        """Yield the job after every poll until it has finished. Raises the errors of `wait`.
+
+        The server holds back its response until something changes, if it can.
+        """
+        return watch(self._transport, job_hash, timeout_seconds)
+
+    def follow(
+        self, job_hash: str, *, longest_poll_seconds: int = LONG_POLL_SECONDS
+    ) -> Iterator[tuple[JobInfo, list[OutputSegment]]]:
+        """Like `watch`, with the output segments that are new since the last poll."""
+        return follow(self._transport, job_hash, longest_poll_seconds)
 
     def cancel(self, job_hash: str, secret: str) -> None:
         """Cancel a job with the secret from `create_job`. A finished job is unchanged. Raises NotFound, Forbidden."""
@@ -162,18 +330,30 @@ class Client:
 
     def output(self, job_hash: str, start: int | None = None, end: int | None = None) -> list[OutputSegment]:
         """Return the segments of the job's output with start <= number < end. Raises NotFound."""
-        query = {name: str(bound) for name, bound in (("start", start), ("end", end)) if bound is not None}
-        response = self._transport.request("GET", f"/rest/executor/output/{path_segment(job_hash)}", query=query)
-        try:
-            return [OutputSegment(found["outputNumber"], found["output"]) for found in json_of(response)]
-        except (KeyError, TypeError) as error:
-            raise ServerError from error
+        return output_segments(self._transport, job_hash, start, end)
 
     def workers(self) -> list[WorkerInfo]:
         document = json_of(self._transport.request("GET", "/rest/executor/worker"))
         if not isinstance(document, dict):
             raise ServerError
         return list(map(WorkerInfo.from_wire, document.values()))
+
+    def stats(self) -> dict[str, Any]:
+        """Return the numbers of jobs by status, the state of each pool, and the bytes stored. Raises NotFound."""
+        document = json_of(self._transport.request("GET", "/rest/executor/stats"))
+        if not isinstance(document, dict):
+            raise ServerError
+        return document
+
+    def server_info(self) -> ServerInfo:
+        """Return what the server says about itself; a server such as WebGME's says nothing about its version."""
+        try:
+            response = self._transport.request("GET", "/rest/routes")
+        except (NotFound, ServerError):
+            return ServerInfo(None, None)
+        first = response.text.partition("\n")[0]
+        version = first.removeprefix("Cloud Executor ") if first.startswith("Cloud Executor ") else None
+        return ServerInfo(version, response.headers.get("date"))
 
     # Download -------------------------------------------------------------------------------------------------------
 
@@ -188,20 +368,23 @@ class Client:
         """Write one file of an artifact to a file, in the same way as `download`."""
         write_whole(destination, self.chunks(metadata_hash, path))
 
+    def metadata(self, metadata_hash: str) -> dict[str, Any]:
+        """Return the metadata document of a blob. Raises NotFound."""
+        document = json_of(self._transport.request("GET", f"/rest/blob/metadata/{path_segment(metadata_hash)}"))
+        if not isinstance(document, dict):
+            raise ServerError
+        return document
+
     def files(self, metadata_hash: str) -> list[str] | None:
         """Return the paths of the files in an artifact, or None if the blob is not an artifact. Raises NotFound."""
-        document = json_of(self._transport.request("GET", f"/rest/blob/metadata/{path_segment(metadata_hash)}"))
-        content = document.get("content") if isinstance(document, dict) else None
+        content = self.metadata(metadata_hash).get("content")
         return list(content) if isinstance(content, dict) else None
 
-    def chunks(self, metadata_hash: str, path: str | None = None) -> Iterator[bytes]:
-        """Stream the bytes of a blob, or of one file of an artifact. Raises NotFound."""
-        return stream_blob(self._transport, blob_path(metadata_hash, path))
+    def chunks(self, metadata_hash: str, path: str | None = None, start: int = 0) -> Iterator[bytes]:
+        """Stream the bytes of a blob, or of one file of an artifact, from byte `start`. Raises NotFound."""
+        name = metadata_hash[:8] if path is None else path
+        return stream_blob(self._transport, blob_path(metadata_hash, path), start, name)
 
     def tail(self, metadata_hash: str, path: str | None, size: int) -> bytes:
         """Return up to `size` bytes from the end of a file, or of one file of an artifact. Raises NotFound."""
         return read_tail(self._transport, blob_path(metadata_hash, path), size)
-
-
-def _info_path(job_hash: str) -> str:
-    return f"/rest/executor/info/{path_segment(job_hash)}"

@@ -21,6 +21,10 @@ class InvalidAddress(Invalid):
     """The server's address is not valid: give one such as http://127.0.0.1:8888."""
 
 
+class InvalidProfile(Invalid):
+    """The user's profile cannot be used."""
+
+
 class InvalidSource(Invalid):
     """The job's files cannot be packed."""
 

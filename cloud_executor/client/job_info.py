@@ -36,8 +36,22 @@ class JobInfo:
     """Blob hashes of the whole output, for the keys `stdout` and `stderr`; empty if no command was run."""
     warnings: tuple[str, ...]
     """Sentences about missing results, such as an artifact that matches no file."""
+    exit_code: int | None
+    """Exit code of the command; None if it has not ended, or if a signal ended it."""
+    attempt: int
+    """Number of times that a worker has taken the job."""
+    durations: Mapping[str, float]
+    """Duration of each step of the last attempt, in seconds: `queued`, `fetch`, `run`, `archive`."""
+    peak_memory_mib: int | None
+    """Peak memory of the command in MiB, if the server knows it."""
+    waiting_for: tuple[str, ...] | None
+    """Labels that no worker pool has, so that the job waits for an external worker; None if it does not."""
+    name: str | None
+    tags: tuple[str, ...]
     secret: str | None = field(repr=False)
     """Secret that cancels the job; only in the response to the request that created it."""
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+    """The whole JSON document, without the secret."""
 
     @classmethod
     def from_wire(cls, document: Any) -> Self:  # noqa: ANN401 - JSON, checked here
@@ -57,7 +71,15 @@ class JobInfo:
                 error=document.get("error"),
                 logs=dict(document.get("logs") or {}),
                 warnings=tuple(document.get("warnings") or ()),
+                exit_code=document.get("exitCode"),
+                attempt=int(document.get("attempt") or 0),
+                durations=dict(document.get("durations") or {}),
+                peak_memory_mib=document.get("peakMemoryMiB"),
+                waiting_for=None if document.get("waitingFor") is None else tuple(document["waitingFor"]),
+                name=document.get("name"),
+                tags=tuple(document.get("tags") or ()),
                 secret=document.get("secret"),
+                document={name: value for name, value in document.items() if name != "secret"},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ServerError from error
@@ -80,6 +102,15 @@ class OutputSegment:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server says about itself."""
+
+    version: str | None
+    date: str | None
+    """Its time, in the form of the HTTP header `Date`."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerInfo:
     """A worker, at the time it was last seen."""
 
@@ -88,6 +119,10 @@ class WorkerInfo:
     labels: tuple[str, ...]
     jobs: tuple[JobInfo, ...]
     """Jobs that it is running."""
+    pool: str | None = None
+    """Worker pool, for the server's own workers."""
+    slots: int | None = None
+    """Number of jobs that it runs at the same time, if it is known."""
 
     @classmethod
     def from_wire(cls, document: Any) -> Self:  # noqa: ANN401 - JSON, checked here
@@ -98,6 +133,8 @@ class WorkerInfo:
                 last_seen=datetime.fromtimestamp(document["lastSeen"], UTC),
                 labels=tuple(document.get("labels") or ()),
                 jobs=tuple(map(JobInfo.from_wire, document.get("jobs") or ())),
+                pool=document.get("pool"),
+                slots=document.get("slots"),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ServerError from error

@@ -6,7 +6,7 @@ import ipaddress
 import json
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +25,7 @@ from cloud_executor.client.errors import (
 )
 from cloud_executor.client.google_identity import HEADER as GOOGLE_IDENTITY_HEADER
 from cloud_executor.client.google_identity import GoogleIdentity
+from cloud_executor.client.progress import OnProgress
 from cloud_executor.errors import CloudExecutorError, Forbidden, NotFound, Unavailable
 
 TIMEOUT = httpx.Timeout(connect=10, read=120, write=120, pool=120)
@@ -51,6 +52,9 @@ MAX_REDIRECTS = 5
 
 _MAX_MESSAGE_LENGTH = 500
 
+QueryParameters = Mapping[str, str | Sequence[str]]
+"""Query parameters; one with several values is repeated."""
+
 Content = Callable[[], Iterable[bytes]]
 """Function that returns the body of a request. Each attempt calls it again."""
 
@@ -68,11 +72,13 @@ class Transport:
         nonce: str | None = None,
         token: str | None = None,
         http: httpx.BaseTransport | None = None,
+        on_progress: OnProgress | None = None,
         *,
         google_identity: bool = False,
     ) -> None:
         """Raises InvalidAddress."""
         self.url = url.rstrip("/")
+        self.on_progress = on_progress
         self._nonce = nonce
         self._token = token
         self._has_responded = False
@@ -101,7 +107,7 @@ class Transport:
         method: str,
         path: str,
         *,
-        query: Mapping[str, str] | None = None,
+        query: QueryParameters | None = None,
         content: Content | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = True,

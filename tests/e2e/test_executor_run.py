@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -189,7 +190,7 @@ def test_a_message_says_that_no_worker_has_the_labels(stack: StackProcess, tmp_p
         process.send_signal(signal.SIGINT)
         assert process.wait(WAIT_SECONDS) == 130
     assert seen[2:] == [
-        "CREATED, waiting for a worker\n",
+        "CREATED, waiting for a worker with the labels gpu, matlab\n",
         "No worker with the labels gpu, matlab is available, so the job waits until one starts. Ctrl-C cancels it.\n",
     ]
 
@@ -272,7 +273,7 @@ def test_invalid_usage_exits_with_2_and_one_sentence(
 def test_a_missing_or_unknown_command_exits_with_2(tmp_path: Path) -> None:
     alone = run()
     assert (alone.returncode, alone.stdout) == (2, b"")
-    assert re.search(rb"\n  run +Run the job", alone.stderr)
+    assert re.search(rb"\n  run +Run a folder, a zip, or a command", alone.stderr)
     assert re.search(rb"\n  up +Start the local stack", alone.stderr)
     assert run("fly").returncode == 2
     assert run("--help").returncode == 0
@@ -294,7 +295,8 @@ def client_alone(tmp_path: Path) -> dict[str, str]:
     """An environment where Python finds the client and its dependencies, but no server package."""
     site = tmp_path / "site"
     site.mkdir()
-    for package in requirements_of("click") | requirements_of("httpx"):
+    declared = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["dependencies"]
+    for package in set().union(*(requirements_of(Requirement(line).name) for line in declared)):
         distribution = importlib.metadata.distribution(package)
         for top in {file.parts[0] for file in distribution.files or ()} - {".."}:
             (site / top).symlink_to(str(distribution.locate_file(top)))

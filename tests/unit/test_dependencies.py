@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from cloud_executor.cli.main import SERVER_MODULES
+from cloud_executor.cli.commands.server import SERVER_MODULES
 
 PROJECT = Path(__file__).parents[2]
 DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]

@@ -22,7 +22,7 @@ from cloud_executor import Client
 from cloud_executor.backends.google.storage.objects import GcsObjectStore
 from cloud_executor.blobs.keys import content_key, zip_key
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.client import upload
+from cloud_executor.client.transfer import upload
 from cloud_executor.errors import Invalid
 
 LIMIT = 1_000_000

@@ -16,9 +16,10 @@ import pytest
 
 from cloud_executor.cli import run as run_module
 from cloud_executor.cli.interrupt import interruptible
-from cloud_executor.cli.run import run
+from cloud_executor.cli.run import RunOptions
 from cloud_executor.client import Client
 from cloud_executor.client import transport as transport_module
+from cloud_executor.client.source.job_source import Source
 from cloud_executor.errors import Conflict, Unavailable
 
 Reply = httpx.Response | Exception
@@ -72,6 +73,10 @@ class Server:
     @property
     def client(self) -> Client:
         return Client("http://server.example", transport=httpx.MockTransport(self))
+
+
+def run(client: Client, path: Path, labels: tuple[str, ...], out: Path | None, **options: Any) -> int:
+    return run_module.run(client, Source(path), RunOptions(labels=labels, out=out, **options))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from cloud_executor.cli.slots_option import SlotRange, SlotsOption
+from cloud_executor.cli.commands.slots_option import SlotRange, SlotsOption
 
 
 @pytest.mark.parametrize(("value", "least", "most"), [("0", 0, 0), ("4", 4, 4), ("0..4", 0, 4), ("2..2", 2, 2)])

@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from cloud_executor.client import Client, artifact
+from cloud_executor.client import Client
 from cloud_executor.client.errors import InvalidSource, ServerError
+from cloud_executor.client.transfer import artifact
 
 
 def sha1(content: bytes) -> str:

@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from cloud_executor.client import Client, JobInfo
-from cloud_executor.client import client as client_module
 from cloud_executor.client.errors import (
     InvalidAddress,
     InvalidSource,
@@ -325,7 +324,7 @@ def test_the_repr_of_a_job_hides_its_secret() -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> Iterator[list[float]]:
     """A clock that advances only during pauses."""
-    monkeypatch.setattr(client_module.time, "monotonic", lambda: sum(pauses))
+    monkeypatch.setattr("time.monotonic", lambda: sum(pauses))
     yield pauses
 
 

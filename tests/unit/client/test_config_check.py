@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloud_executor.client.errors import InvalidSource
-from cloud_executor.client.job_source import open_source
+from cloud_executor.client.source.job_source import Source, open_source
 from cloud_executor.errors import Invalid
 from cloud_executor.model.config_document import similar_file
 from cloud_executor.model.executor_config import ExecutorConfig
@@ -57,7 +57,7 @@ def test_the_client_and_the_worker_reject_the_same_files_with_the_same_sentence(
     with zipfile.ZipFile(tmp_path / "job.zip", "w") as archive:
         archive.writestr("executor_config.json", raw)
     for source in (tmp_path, tmp_path / "job.zip"):
-        with pytest.raises(InvalidSource) as by_client, open_source(source):
+        with pytest.raises(InvalidSource) as by_client, open_source(Source(source)):
             pass
         assert str(by_client.value) == str(by_worker.value)
     assert sentence in str(by_worker.value)
@@ -65,7 +65,7 @@ def test_the_client_and_the_worker_reject_the_same_files_with_the_same_sentence(
 
 def test_a_null_result_list_is_left_to_the_worker(tmp_path: Path) -> None:
     (tmp_path / "executor_config.json").write_text('{"cmd": "x", "resultArtifacts": null}')
-    with open_source(tmp_path) as source:
+    with open_source(Source(tmp_path)) as source:
         assert source.size > 0
 
 
@@ -84,7 +84,7 @@ def test_a_null_result_list_is_left_to_the_worker(tmp_path: Path) -> None:
 def test_a_file_with_a_similar_name_is_named(tmp_path: Path, name: str, similar: bool) -> None:
     (tmp_path / name).write_text("{}")
     (tmp_path / "other").write_text("")
-    with pytest.raises(InvalidSource) as caught, open_source(tmp_path):
+    with pytest.raises(InvalidSource) as caught, open_source(Source(tmp_path)):
         pass
     what_to_do = f"rename {name} to executor_config.json" if similar else "add one that names the command to run"
     assert str(caught.value) == f"{tmp_path} has no executor_config.json at its top level: {what_to_do}."

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from scripted_server import response, scripted_server
 
-from cloud_executor.client import Client, download
+from cloud_executor.client import Client
 from cloud_executor.client.errors import ServerError, TransferFailed
+from cloud_executor.client.transfer import download
 from cloud_executor.errors import NotFound
 
 HASH = "a" * 40

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloud_executor.client.errors import InvalidSource
-from cloud_executor.client.job_source import open_source
+from cloud_executor.client.source.job_source import Source, open_source
 
 CONFIG = '{"cmd": "true", "resultArtifacts": []}'
 DEFLATE64_ZIP = Path(__file__).parents[2] / "data" / "deflate64.zip"
@@ -26,7 +26,7 @@ def write_zip(path: Path, names: dict[str, str], *, system: int = 3, method: int
 
 
 def check(path: Path) -> None:
-    with open_source(path) as source:
+    with open_source(Source(path)) as source:
         assert source.size == path.stat().st_size
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cloud_executor.client import result_folder
-from cloud_executor.client.result_folder import staged
+from cloud_executor.client.results import folder as result_folder
+from cloud_executor.client.results.folder import staged
 
 
 def names(folder: Path) -> list[str]:

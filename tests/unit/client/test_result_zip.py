@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from cloud_executor.client.errors import InvalidResult
-from cloud_executor.client.result_folder import staged
-from cloud_executor.client.result_tree import ResultTree
-from cloud_executor.client.result_zip import unpack
+from cloud_executor.client.results.folder import staged
+from cloud_executor.client.results.tree import ResultTree
+from cloud_executor.client.results.unpacking import unpack
 from cloud_executor.model.zip_names import zip_names
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cloud_executor.client.errors import InvalidSource
-from cloud_executor.client.source_zip import write_zip
+from cloud_executor.client.source.packing import write_zip
 
 
 def packed(folder: Path) -> bytes:

@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from cloud_executor.client import Client, upload
+from cloud_executor.client import Client
 from cloud_executor.client.errors import ServerError, TransferFailed
+from cloud_executor.client.transfer import upload
 from cloud_executor.errors import Forbidden, Invalid
 
 PIECE = 1000

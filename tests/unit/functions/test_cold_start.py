@@ -13,7 +13,7 @@ UNNEEDED = ("cloud_executor.model.executor_config", "cloud_executor.model.patter
 """Modules that only workers need."""
 
 PRINT_MODULES = "import sys; print(*sys.modules, sep='\\n')"
-LOAD_CLI = "import cloud_executor.cli.main"
+LOAD_CLI = "import cloud_executor.cli.commands.run"
 LOAD_FUNCTION = """
 from functions_framework import create_app
 create_app({target!r}, "functions/main.py")

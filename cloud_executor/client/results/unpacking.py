@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from cloud_executor.client.errors import InvalidResult
-from cloud_executor.client.result_tree import ResultTree, check_path
+from cloud_executor.client.results.tree import ResultTree, check_path
 from cloud_executor.model.zip_names import zip_names
 
 READ_BYTES = 1024 * 1024

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cloud_executor.client.errors import InvalidSource
+from cloud_executor.client.source.ignore import Ignored
+from cloud_executor.model.config_document import CONFIG_FILE
 
 READ_BYTES = 1024 * 1024
 
@@ -19,30 +21,40 @@ EARLIEST = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 
 
-def write_zip(folder: Path, target: BinaryIO) -> int:
-    """Pack everything in the folder, sorted by name, and return the number of files.
+def write_zip(
+    folder: Path | None, target: BinaryIO, ignored: Ignored | None = None, config: bytes | None = None
+) -> int:
+    """Pack everything in the folder that is not ignored, sorted by name, and return the number of files.
 
     Of the modes, only the executable bit is kept. Links remain links. Files are not compressed, because the bytes would
-    then depend on the version of zlib. Raises InvalidSource for entries that cannot be packed, so nothing is left out
-    silently.
+    then depend on the version of zlib. `config` replaces the folder's executor_config.json, and None for the folder is
+    an empty one. Raises InvalidSource for entries that cannot be packed, so nothing is left out silently.
     """
     count = 0
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for name, entry in _entries(folder, ""):
-            _add(archive, folder, name, entry)
-            count += not entry.is_dir(follow_symlinks=False)
+        if config is not None:
+            archive.writestr(_member(CONFIG_FILE, stat.S_IFREG | 0o644), config)
+            count += 1
+        if folder is not None:
+            for name, entry in folder_entries(folder, ignored):
+                if config is None or name != CONFIG_FILE:
+                    _add(archive, folder, name, entry)
+                    count += not entry.is_dir(follow_symlinks=False)
     return count
 
 
-def _entries(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield everything below the folder, parents first."""
+def folder_entries(folder: Path, ignored: Ignored | None, prefix: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield everything below the folder that is not ignored, with its path there, parents first."""
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
         name = prefix + entry.name
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if ignored is not None and ignored.matches(name, is_folder=is_folder):
+            continue
         yield name, entry
-        if entry.is_dir(follow_symlinks=False):
-            yield from _entries(Path(entry.path), f"{name}/")
+        if is_folder:
+            yield from folder_entries(Path(entry.path), ignored, f"{name}/")
 
 
 def _add(archive: zipfile.ZipFile, folder: Path, name: str, entry: os.DirEntry[str]) -> None:

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import httpx
 
 from cloud_executor.client.errors import ServerError, TransferFailed
+from cloud_executor.client.progress import OnProgress, Progress
 from cloud_executor.client.transport import RESUME_SECONDS, Content, Transport, json_of, path_segment
 from cloud_executor.errors import NotFound, Unavailable
 
@@ -50,17 +51,22 @@ class Source:
     stream: BinaryIO
     start: int
     size: int
+    name: str = ""
+    on_progress: OnProgress | None = None
 
-    def read(self, position: int, size: int) -> Iterator[bytes]:
+    def read(self, position: int, size: int, activity: str = "Uploading") -> Iterator[bytes]:
         """Yield up to `size` bytes from this position. It can be called repeatedly."""
         self.stream.seek(self.start + position)
         while size > 0 and (chunk := self.stream.read(min(READ_BYTES, size))):
             size -= len(chunk)
+            position += len(chunk)
             yield chunk
+            if self.on_progress is not None:
+                self.on_progress(Progress(activity, self.name, position, self.size))
 
     def sha1(self) -> str:
         digest = hashlib.sha1(usedforsecurity=False)
-        for chunk in self.read(0, self.size):
+        for chunk in self.read(0, self.size, "Hashing"):
             digest.update(chunk)
         return digest.hexdigest()
 
@@ -81,7 +87,7 @@ def upload_stream(transport: Transport, name: str, stream: BinaryIO) -> str:
             copy.seek(0)
             stream = copy
         start = stream.tell()
-        source = Source(stream, start, stream.seek(0, os.SEEK_END) - start)
+        source = Source(stream, start, stream.seek(0, os.SEEK_END) - start, name, transport.on_progress)
         if source.size > DIRECT_BYTES and (blob_hash := _upload_directly(transport, name, source)):
             return blob_hash
         length = {"Content-Length": str(source.size)}

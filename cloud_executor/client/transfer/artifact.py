@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from cloud_executor.client.errors import InvalidSource, ServerError
+from cloud_executor.client.source.ignore import Ignored
+from cloud_executor.client.source.packing import folder_entries
+from cloud_executor.client.transfer.upload import Source, stored_hash, upload_stream
 from cloud_executor.client.transport import Transport, json_of
-from cloud_executor.client.upload import Source, stored_hash, upload_stream
 from cloud_executor.errors import NotFound
 
 HASHES_PER_REQUEST = 10_000
@@ -21,7 +23,9 @@ CONCURRENT_UPLOADS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class LocalFile:
+    """A file of an artifact, on this machine."""
+
     path: str
     """Path below the folder, separated by `/`."""
     location: str
@@ -30,18 +34,32 @@ class _File:
     sha1: str
 
 
+Entry = tuple[str, str, int]
+"""A file of an artifact: hash, content type, and size in bytes."""
+
+
 def upload_files(transport: Transport, folder: Path, name: str) -> str:
     """Store the files below a folder as an artifact, to be downloaded as `<name>.zip`, and return the blob's hash.
 
     Raises InvalidSource for anything that is not a regular file and for files that change during the upload, so nothing
     is left out silently.
     """
-    files = list(_files(str(folder), ""))
+    return create_artifact(transport, name, store_files(transport, files_of(transport, folder, None)))
+
+
+def files_of(transport: Transport, folder: Path, ignored: Ignored | None) -> list[LocalFile]:
+    """Hash the files below a folder that are not ignored. Raises InvalidSource for anything that is not a file."""
+    entries = folder_entries(folder, ignored)
+    return [_local_file(transport, path, entry) for path, entry in entries if not entry.is_dir(follow_symlinks=False)]
+
+
+def store_files(transport: Transport, files: Sequence[LocalFile]) -> dict[str, Entry]:
+    """Store the contents that the server lacks, and return the entries of an artifact with the files."""
     by_hash = {file.sha1: file for file in files}
     missing = _missing(transport, by_hash)
     wanted = list(by_hash.values()) if missing is None else [by_hash[sha1] for sha1 in missing]
 
-    def send(file: _File) -> None:
+    def send(file: LocalFile) -> None:
         with open(file.location, "rb") as content:
             upload_stream(transport, file.path.rpartition("/")[2], content)
 
@@ -52,33 +70,32 @@ def upload_files(transport: Transport, folder: Path, name: str) -> str:
     if changed:
         path = by_hash[changed[0]].path
         raise InvalidSource(f"{path} was changed during the upload: try again when nothing writes to it.")
+    return {file.path: (file.sha1, "object", file.size) for file in files}
+
+
+def create_artifact(transport: Transport, name: str, entries: Mapping[str, Entry]) -> str:
+    """Store an artifact of stored files, to be downloaded as `<name>.zip`, and return the blob's hash."""
+    content = {path: {"content": found, "contentType": kind} for path, (found, kind, _) in entries.items()}
     return stored_hash(
         transport.post_json(
             "/rest/blob/createMetadata",
             {
                 "name": f"{name}.zip",
-                "size": sum(file.size for file in files),
+                "size": sum(size for _, _, size in entries.values()),
                 "mime": "application/zip",
-                "content": {file.path: {"content": file.sha1, "contentType": "object"} for file in files},
+                "content": content,
                 "contentType": "complex",
             },
         )
     )
 
 
-def _files(folder: str, prefix: str) -> Iterator[_File]:
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
-        path = prefix + entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(entry.path, f"{path}/")
-        elif not entry.is_file(follow_symlinks=False):
-            raise InvalidSource(f"{path} is a link, a device, a pipe, or a socket: an artifact can hold only files.")
-        else:
-            with open(entry.path, "rb") as content:
-                source = Source(content, 0, os.fstat(content.fileno()).st_size)
-                yield _File(path, entry.path, source.size, source.sha1())
+def _local_file(transport: Transport, path: str, entry: os.DirEntry[str]) -> LocalFile:
+    if not entry.is_file(follow_symlinks=False):
+        raise InvalidSource(f"{path} is a link, a device, a pipe, or a socket: an artifact can hold only files.")
+    with open(entry.path, "rb") as content:
+        source = Source(content, 0, os.fstat(content.fileno()).st_size, entry.name, transport.on_progress)
+        return LocalFile(path, entry.path, source.size, source.sha1())
 
 
 def _missing(transport: Transport, hashes: Collection[str]) -> list[str] | None:

@@ -1,0 +1,1 @@
+"""The subcommands. Each module is loaded only when one of its commands is used."""

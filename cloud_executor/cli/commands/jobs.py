@@ -1,0 +1,184 @@
+"""Commands for one job: `status`, `logs`, `results`, `get`, `cancel`, `rerun`, `open`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+import click
+
+from cloud_executor.cli.connection import connected, json_option
+from cloud_executor.cli.job_output import JobOutput, write
+from cloud_executor.cli.job_rows import job_details
+from cloud_executor.cli.messages import say
+from cloud_executor.cli.run import FAILED, SUCCEEDED, RunOptions, finish
+from cloud_executor.cli.tables import colored, status_color
+from cloud_executor.client.client import Client
+from cloud_executor.client.results.logs import Log, log_places
+from cloud_executor.errors import CloudExecutorError, NotFound
+
+out_option = click.option(
+    "--out",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to store the files in.  [default: the current folder]",
+)
+
+
+@click.command(short_help="Show a job.")
+@click.argument("job")
+@connected
+@json_option
+def status(client: Client, job: str, as_json: bool) -> int:
+    """Show what is known about JOB, which is the hash that `executor run` prints."""
+    found = client.job(job)
+    if as_json:
+        click.echo(json.dumps(found.document, indent=4))
+        return 0
+    details = job_details(found.info)
+    width = max(len(name) for name, _ in details)
+    for name, value in details:
+        shown = colored(value, status_color(found.status)) if name == "status" else value
+        click.echo(f"{name.ljust(width)}  {shown}")
+    return 0
+
+
+@click.command(short_help="Print the output of a job.")
+@click.argument("job")
+@connected
+@click.option("-f", "--follow", is_flag=True, help="Print further output until the job has finished.")
+@click.option("--stderr", "log", flag_value="stderr", default="stdout", help="Print the standard error.")
+def logs(client: Client, job: str, follow: bool, log: Log) -> int:
+    """Print the standard output of JOB: all of a finished job, or what a running job has sent so far.
+
+    A running job sends output if its executor_config.json has outputInterval or outputSegmentSize, as the jobs of
+    `executor run -- COMMAND` do. Its standard error is stored when it has finished.
+    """
+    found = client.job(job)
+    output = JobOutput()
+    if not found.finished and log == "stderr" and not follow:
+        raise click.UsageError("The standard error is stored when the job has finished: add --follow to wait for it.")
+    if found.finished:
+        pass
+    elif follow:
+        for info, segments in client.follow(job):
+            found.info = info
+            if log == "stdout":
+                output.add(info, segments)
+    else:
+        output.add(found.info, found.segments())
+        return 0
+    if output.began:
+        output.finish(client, found.info)
+        return 0
+    for blob_hash, path in log_places(found.info, log):
+        try:
+            write(client.chunks(blob_hash, path))
+            return 0
+        except NotFound:
+            continue
+    raise NotFound(f"No output of job {job} is stored: it ended with {found.status} before its command ran.")
+
+
+@click.command(short_help="List the result files of a job.")
+@click.argument("job")
+@connected
+@json_option
+def results(client: Client, job: str, as_json: bool) -> int:
+    """List the result files of JOB, one on each line, after the name of their artifact."""
+    found = client.job(job)
+    files = {name: {"hash": result.hash, "files": result.files()} for name, result in found.results.items()}
+    if as_json:
+        click.echo(json.dumps(files, indent=4))
+        return 0
+    if not files:
+        say(f"Job {job} has no results: its status is {found.status}.")
+    for name, artifact in files.items():
+        for path in artifact["files"]:
+            click.echo(f"{name}\t{path}")
+    return 0
+
+
+@click.command(short_help="Fetch the result files of a job.")
+@click.argument("job")
+@click.argument("paths", nargs=-1)
+@connected
+@out_option
+@click.option("--stdout", "to_stdout", is_flag=True, help="Print the files instead of storing them.")
+def get(client: Client, job: str, paths: tuple[str, ...], out: Path | None, to_stdout: bool) -> int:
+    """Store the result files of JOB, or only those at PATHS, in a folder."""
+    found = client.job(job)
+    folder = out or Path()
+    if not found.result_hashes:
+        raise NotFound(f"Job {job} has no results: its status is {found.status}.")
+    if to_stdout and not paths:
+        raise click.UsageError("--stdout needs the paths of the files: `executor results` lists them.")
+    if not paths:
+        count = found.download(folder)
+        say(f"Stored {count} result file{'' if count == 1 else 's'} in {folder}.")
+        return 0
+    for path in paths:
+        blob = next((result.hash for result in found.results.values() if path in result.files()), None)
+        if blob is None:
+            raise NotFound(f"Job {job} has no result file {path!r}: `executor results {job}` lists its files.")
+        if to_stdout:
+            write(client.chunks(blob, path))
+            continue
+        if ".." in PurePosixPath(path).parts or path.startswith("/"):
+            raise click.UsageError(f"{path} leads out of the folder: print the file with --stdout.")
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        client.download_file(blob, path, folder / path)
+        say(f"Stored {folder / path}.")
+    return 0
+
+
+@click.command(short_help="Cancel jobs.")
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@connected
+@click.option("--secret", metavar="SECRET", help="Secret of the job, if it was created elsewhere.")
+def cancel(client: Client, jobs: tuple[str, ...], secret: str | None) -> int:
+    """Cancel jobs that were created on this machine by this user."""
+    code = SUCCEEDED
+    for job in jobs:
+        try:
+            found = client.job(job)
+            if found.finished:
+                say(f"Job {job} has already ended with {found.status}.")
+                continue
+            if secret is None:
+                found.cancel()
+            else:
+                client.cancel(job, secret)
+            say(f"Canceled job {job}.")
+        except CloudExecutorError as error:
+            say(f"Error: {error}")
+            code = FAILED
+    return code
+
+
+@click.command(short_help="Run a finished job again.")
+@click.argument("job")
+@connected
+@out_option
+@click.option("--detach", is_flag=True, help="Print the job's hash, and do not wait for the job.")
+@json_option
+def rerun(client: Client, job: str, out: Path | None, detach: bool, as_json: bool) -> int:
+    """Run the finished JOB again, and follow it as `executor run` does."""
+    found = client.job(job).rerun()
+    say(f"Job {job} runs again.")
+    if detach:
+        click.echo(json.dumps(found.document) if as_json else job)
+        return 0
+    return finish(client, found, RunOptions(out=out, as_json=as_json))
+
+
+@click.command("open", short_help="Open the page of a job in the browser.")
+@click.argument("job", required=False)
+@connected
+def open_page(client: Client, job: str | None) -> int:
+    """Open the page of JOB, or of all jobs, in the browser, and print its address."""
+    address = f"{client.url}/#/" + ("jobs" if job is None else f"job/{quote(job, safe='')}")
+    click.echo(address)
+    click.launch(address)
+    return 0

@@ -1,0 +1,1 @@
+"""A job's results on this machine."""

@@ -1,0 +1,1 @@
+"""What a user submits as a job: a folder, a zip, or a command."""

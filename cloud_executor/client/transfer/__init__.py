@@ -1,0 +1,1 @@
+"""Transfers of blobs: uploads, downloads, and artifacts."""
