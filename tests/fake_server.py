@@ -137,8 +137,8 @@ class FakeServer:
     def _info(self, job_hash: str) -> dict[str, Any]:
         job = self.jobs[job_hash]
         self.polls[job_hash] += 1
-        if self.output.get(job_hash):
-            job["outputNumber"] = len(self.output[job_hash]) - 1
+        if segments := self.output.get(job_hash):
+            job["outputNumber"] = len(segments) - 1
         if self.polls[job_hash] == 2 and self.ending and job["status"] == "CREATED":
             entries = {}
             for path, content in self.results.items():

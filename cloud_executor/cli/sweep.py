@@ -78,10 +78,10 @@ def read_rows(table: Path) -> list[dict[str, str]]:
             reader = csv.DictReader(
                 file, dialect="excel-tab" if table.suffix.lower() == ".tsv" else "excel", strict=True
             )
+            names = reader.fieldnames or ()
             rows = list(reader)
     except (csv.Error, UnicodeDecodeError) as error:
         raise click.UsageError(f"{table} is not a valid CSV file in UTF-8: {error}.") from error
-    names = reader.fieldnames or ()
     if not rows:
         raise click.UsageError(
             f"{table} has no rows: its first line names the variables, and each further line is a job."

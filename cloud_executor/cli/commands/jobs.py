@@ -165,6 +165,8 @@ def cancel(client: Client, jobs: tuple[str, ...], secret: str | None) -> int:
 @json_option
 def rerun(client: Client, job: str, out: Path | None, detach: bool, as_json: bool) -> int:
     """Run the finished JOB again, and follow it as `executor run` does."""
+    if out is not None and not detach:
+        out.mkdir(parents=True, exist_ok=True)
     found = client.job(job).rerun()
     say(f"Job {job} runs again.")
     if detach:
