@@ -9,6 +9,9 @@ from cloud_executor.client.job_info import JobInfo
 COLUMNS = ("job", "status", "created", "run", "name", "worker")
 """Columns of a list of jobs."""
 
+NARROW = 100
+"""Width of a terminal, in columns, below which the list has no workers."""
+
 
 def job_row(job: JobInfo, *, short: bool) -> tuple[str, ...]:
     """The cells of a job. `short` shortens them for a terminal."""

@@ -79,11 +79,11 @@ def run(client: Client, source: Source, options: RunOptions) -> int:
 def finish(client: Client, job: Job, options: RunOptions) -> int:
     """Wait for the job, show its output, fetch its results, and return the exit code."""
     output = JobOutput()
-    known, finished = job.finished, False
+    known, finished, started = job.finished, False, time.monotonic()
     while True:
         with interruptible():
             try:
-                _wait(client, job, output, quiet=options.as_json)
+                _wait(client, job, output, started, quiet=options.as_json)
                 finished = True
                 return _fetch(client, job, output, options, known=known)
             except Interrupted as interrupt:
@@ -153,10 +153,9 @@ def _fetch(client: Client, job: Job, output: JobOutput, options: RunOptions, *, 
     return NOT_FETCHED if job.succeeded else FAILED
 
 
-def _wait(client: Client, job: Job, output: JobOutput, *, quiet: bool) -> None:
+def _wait(client: Client, job: Job, output: JobOutput, started: float, *, quiet: bool) -> None:
     """Follow the job to its end."""
-    line = StatusLine(sys.stderr)
-    started = time.monotonic()
+    line = StatusLine(sys.stderr, started)
     check_workers_at = started + NO_WORKER_SECONDS
     was_finished = job.finished
     note = ""

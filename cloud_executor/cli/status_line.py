@@ -19,10 +19,11 @@ TICK_SECONDS = 1.0
 class StatusLine:
     """Call `show` after every poll, `clear` before writing anything else to the terminal, and `close` at the end."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, started: float | None = None) -> None:
+        """`started` is the beginning of the elapsed time, on the monotonic clock; None: now."""
         self._stream = stream
         self._overwrites = stream.isatty()
-        self._started = time.monotonic()
+        self._started = time.monotonic() if started is None else started
         self._status = ""
         self._shown = ""
         self._lock = threading.RLock()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cloud_executor.model.job import Status
-from docs.generate import with_settings
+from docs.generate import with_commands, with_settings
 
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
@@ -59,6 +59,12 @@ def test_paths_exist(page: Path) -> None:
 def test_the_settings_table_is_up_to_date() -> None:
     assert "| `EXECUTOR_DATA` |" in API
     assert with_settings(API) == API, "The settings table in docs/api.md is out of date: run `make docs`."
+
+
+def test_the_page_of_commands_is_up_to_date() -> None:
+    page = (PROJECT / "docs" / "cli.md").read_text()
+    assert "## executor run\n" in page
+    assert with_commands(page) == page, "docs/cli.md is out of date: run `make docs`."
 
 
 def test_every_status_is_described() -> None:

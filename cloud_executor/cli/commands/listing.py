@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import click
 
 from cloud_executor.cli.connection import connected, json_option
-from cloud_executor.cli.job_rows import COLUMNS, format_bytes, format_seconds, job_row
+from cloud_executor.cli.job_rows import COLUMNS, NARROW, format_bytes, format_seconds, job_row
 from cloud_executor.cli.tables import print_table, table_of
 from cloud_executor.client.client import Client
 from cloud_executor.client.job import Job
@@ -106,11 +108,19 @@ def list_jobs(
     if as_json:
         click.echo(json.dumps([job.document for job in jobs], indent=4))
     else:
-        print_table(COLUMNS, [job_row(job.info, short=sys.stdout.isatty()) for job in jobs], "There are no such jobs.")
+        columns, rows = _columns_and_rows(jobs)
+        print_table(columns, rows, "There are no such jobs.")
     return 0
 
 
-def _watch(fetch: Any, *, as_json: bool) -> int:  # noqa: ANN401
+def _columns_and_rows(jobs: Sequence[Job]) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """The list, shortened for a terminal."""
+    is_terminal = sys.stdout.isatty()
+    shown = len(COLUMNS) - (is_terminal and shutil.get_terminal_size().columns < NARROW)
+    return COLUMNS[:shown], [job_row(job.info, short=is_terminal)[:shown] for job in jobs]
+
+
+def _watch(fetch: Callable[[], list[Job]], *, as_json: bool) -> int:
     if as_json or not sys.stdout.isatty():
         raise click.UsageError("--watch needs a terminal, and no --json.")
     from rich.console import Console
@@ -118,8 +128,7 @@ def _watch(fetch: Any, *, as_json: bool) -> int:  # noqa: ANN401
 
     with Live(console=Console(highlight=False), auto_refresh=False) as live:
         while True:
-            rows = [job_row(job.info, short=True) for job in fetch()]
-            live.update(table_of(COLUMNS, rows), refresh=True)
+            live.update(table_of(*_columns_and_rows(fetch())), refresh=True)
             time.sleep(WATCH_SECONDS)
 
 
