@@ -16,6 +16,7 @@ import msgspec
 
 from cloud_executor.errors import NotFound
 from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.job_filter import JobFilter
 from cloud_executor.model.worker import WorkerRecord
 
 JobChange = Callable[[Job | None], Job | None]
@@ -121,7 +122,7 @@ class JobPage(msgspec.Struct, frozen=True):
 
     jobs: tuple[Job, ...]
     next: str | None
-    """An opaque token for the next page; None on the last page."""
+    """An opaque token for the next page; None on the last page. A page that is not the last one can be empty."""
 
 
 class JobWatch(Protocol):
@@ -170,6 +171,15 @@ class JobStore(Protocol):
         """Return a page of the jobs that match all conditions, oldest first. `after` is an earlier page's `next`.
 
         A page of large jobs is shorter than `limit`, as are the results of the queries below.
+        """
+
+    def search(
+        self, wanted: JobFilter, *, newest_first: bool = False, after: str | None = None, limit: int = 500
+    ) -> JobPage:
+        """Return a page of the jobs that meet all conditions.
+
+        The time for a page does not grow with the number of jobs: after a limited number of jobs that meet only some
+        of the conditions, the page ends, with fewer jobs than `limit` or none.
         """
 
     def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:

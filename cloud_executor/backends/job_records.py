@@ -12,6 +12,7 @@ import msgspec
 
 from cloud_executor.errors import Invalid
 from cloud_executor.model.job import Job, Status
+from cloud_executor.model.job_filter import JobFilter
 from cloud_executor.model.transitions import record_publish
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobChange, JobPage
@@ -97,26 +98,37 @@ def position_of(job: Job) -> bytes:
     return encode_string(f"{job.create_time}\0{job.hash}")
 
 
-def read_jobs(records: Iterable[bytes]) -> tuple[tuple[Job, ...], bool]:
-    """Decode jobs until they have JOB_BYTES_PER_READ, but at least two, and return whether that limit was reached."""
+def read_jobs(records: Iterable[bytes]) -> tuple[Job, ...]:
+    """Decode jobs until they have JOB_BYTES_PER_READ."""
     jobs: list[Job] = []
     size = 0
     for record in records:
         jobs.append(decode_record(JOB, record))
         size += len(record)
-        if size >= JOB_BYTES_PER_READ and len(jobs) > 1:
-            return tuple(jobs), True
-    return tuple(jobs), False
+        if size >= JOB_BYTES_PER_READ:
+            break
+    return tuple(jobs)
 
 
-def page_of(read: tuple[tuple[Job, ...], bool], limit: int, position: Callable[[Job], bytes]) -> JobPage:
-    """A page of up to `limit` jobs. `read`, from `read_jobs`, holds one more if there is a next page."""
-    jobs, is_cut = read
-    limit = min(limit, len(jobs) - 1) if is_cut else limit
-    if len(jobs) <= limit:
-        return JobPage(jobs, None)
-    token = base64.urlsafe_b64encode(_PAGE_MARK + position(jobs[limit - 1])).decode()
-    return JobPage(jobs[:limit], token)
+def page_from(
+    records: Iterable[bytes], wanted: JobFilter, limit: int, most_read: int, position: Callable[[Job], bytes]
+) -> JobPage:
+    """A page of up to `limit` of the jobs in `records` that match.
+
+    It ends early after `most_read` records, or JOB_BYTES_PER_READ.
+    """
+    jobs: list[Job] = []
+    last: Job | None = None
+    size = 0
+    for count, record in enumerate(records):
+        if last is not None and (len(jobs) == limit or count >= most_read or size >= JOB_BYTES_PER_READ):
+            token = base64.urlsafe_b64encode(_PAGE_MARK + position(last)).decode()
+            return JobPage(tuple(jobs), token)
+        last = decode_record(JOB, record)
+        size += len(record)
+        if wanted.matches(last):
+            jobs.append(last)
+    return JobPage(tuple(jobs), None)
 
 
 def position_after(token: str) -> bytes:

@@ -14,6 +14,7 @@ from cloud_executor.jobs.publisher import Publisher
 from cloud_executor.jobs.transact import existing, transact
 from cloud_executor.model import transitions
 from cloud_executor.model.job import GUEST, Job, OutputRemains, OutputSegment, Status, hashed_secret
+from cloud_executor.model.job_filter import JobFilter
 from cloud_executor.model.pool import WorkerPool, pools_with
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobPage, JobStore
@@ -97,9 +98,9 @@ class JobClients:
         """All jobs, or those with this status, oldest first. Pages are read as the iterator is consumed."""
         return all_jobs(self.store, status)
 
-    def page(self, status: str | None, after: str | None, limit: int) -> JobPage:
-        """One page of `jobs`."""
-        return self.store.query(status=status, after=after, limit=limit)
+    def page(self, wanted: JobFilter, *, newest_first: bool, after: str | None, limit: int) -> JobPage:
+        """One page of the jobs that meet all conditions."""
+        return self.store.search(wanted, newest_first=newest_first, after=after, limit=limit)
 
     def cancel(self, job_hash: str, secret: object) -> None:
         """Raises JobNotFound, and Forbidden without the job's secret."""

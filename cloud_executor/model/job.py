@@ -36,6 +36,13 @@ class Status(StrEnum):
     FAILED_TO_SAVE_ARTIFACT = "FAILED_TO_SAVE_ARTIFACT"
 
 
+DOCUMENT_FIELDS = (
+    *("hash", "resultHashes", "resultSuperSet", "userId", "status", "createTime", "startTime", "finishTime", "worker"),
+    *("labels", "outputNumber", "cancelRequested", "error", "name", "tags", "waitingFor", "attempt", "exitCode"),
+    *("durations", "peakMemoryMiB", "logs", "warnings"),
+)
+"""All fields that a job's document can have."""
+
 FINISHED = frozenset(Status) - {Status.CREATED, Status.RUNNING}
 
 

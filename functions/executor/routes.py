@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import unquote, urlencode
+from urllib.parse import unquote
 
 import msgspec
 from flask import Request, Response
@@ -22,15 +22,13 @@ from cloud_executor.model.pool import WorkerPool
 from cloud_executor.model.worker import WorkerRecord
 from functions.executor import fields as executor_fields
 from functions.executor.auth import Credentials
+from functions.executor.job_list import JobListQuery
 from functions.transport import responses
 from functions.transport.errors import error_response
 from functions.transport.request_body import MAX_DOCUMENT_BYTES, is_untyped_object, json_fields
 from functions.transport.request_trace import trace_of
 from functions.transport.route_list import no_such_route
 from functions.transport.target import Target, decoded
-
-LARGEST_PAGE = 1000
-"""Largest number of jobs that a page may have."""
 
 _UNTYPED = "is a JSON object without its type; send it with the header Content-Type: application/json."
 _EXPECTED_BODY = 'send {"secret": …}, from the response to create, with the header Content-Type: application/json.'
@@ -68,7 +66,7 @@ class ExecutorRoutes:
             case "GET" | "HEAD", ("info", job_hash):
                 return self._info(decoded(job_hash), target.query)
             case "GET" | "HEAD", ():
-                return self._list(target.query)
+                return self._list(target)
             case "POST", ("create", job_hash):
                 if is_untyped_object(request):
                     raise UnsupportedMediaType(f"The body {_UNTYPED}")
@@ -131,18 +129,16 @@ class ExecutorRoutes:
             raise Forbidden(f"The job's secret is missing: {reason}") from error
         return responses.text("OK")
 
-    def _list(self, query: Mapping[str, str]) -> Response:
-        status = query.get("status") or None
-        limit = executor_fields.page_limit(query.get("limit"), LARGEST_PAGE)
-        if limit is None:
-            jobs = self.clients.jobs(status)
-            return responses.json_stream(b"{", map(_member, jobs), b"}", responses.EXECUTOR_JSON)
-        page = self.clients.page(status, query.get("after") or None, limit)
-        links = []
-        if page.next is not None:
-            next_query = {"status": status or "", "limit": str(limit), "after": page.next}
-            links.append(("Link", f'</rest/executor/?{urlencode(next_query)}>; rel="next"'))
-        return responses.json_stream(b"{", map(_member, page.jobs), b"}", responses.EXECUTOR_JSON, links)
+    def _list(self, target: Target) -> Response:
+        query = JobListQuery.of(target.parameters()) if target.query else None
+        if query is None:
+            jobs = self.clients.jobs(target.query.get("status") or None)
+            members = (_member(job.hash, job.document()) for job in jobs)
+            return responses.json_stream(b"{", members, b"}", responses.EXECUTOR_JSON)
+        page = self.clients.page(query.wanted, newest_first=query.newest_first, after=query.after, limit=query.limit)
+        links = [] if page.next is None else [("Link", query.next_page(page.next))]
+        members = (_member(job.hash, query.selected(job.document())) for job in page.jobs)
+        return responses.json_stream(b"{", members, b"}", responses.EXECUTOR_JSON, links)
 
     def _output(self, job_hash: str, query: Mapping[str, str]) -> Response:
         start, end = executor_fields.bound(query.get("start")), executor_fields.bound(query.get("end"))
@@ -212,8 +208,8 @@ def _granted(seconds: float) -> responses.Header:
     return "X-Executor-Wait", f"{seconds:g}"
 
 
-def _member(job: Job) -> bytes:
-    return msgspec.json.encode(job.hash) + b":" + msgspec.json.encode(job.document())
+def _member(job_hash: str, document: Mapping[str, object]) -> bytes:
+    return msgspec.json.encode(job_hash) + b":" + msgspec.json.encode(document)
 
 
 def _segment(segment: OutputSegment) -> bytes:

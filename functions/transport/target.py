@@ -30,6 +30,8 @@ class Target:
     """Path segments as sent, still percent-encoded."""
     query: Mapping[str, str]
     """Decoded query parameters; the first value of a repeated name."""
+    raw_query: str = ""
+    """The query as sent."""
 
     @classmethod
     def of(cls, environ: Mapping[str, Any]) -> Target:
@@ -37,7 +39,11 @@ class Target:
         if not url.startswith("/"):
             url = _ORIGIN.sub("", url) or "/"
         path, _, query = url.partition("?")
-        return cls(tuple(path.split("/")[1:]), _parse_query(query) if query else {})
+        return cls(tuple(path.split("/")[1:]), _parse_query(query) if query else {}, query)
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """All decoded query parameters, with repeated names."""
+        return parse_qsl(self.raw_query, keep_blank_values=True)
 
     def below(self, *prefix: str) -> tuple[str, ...] | None:
         """The segments after this prefix, without the empty one that a trailing slash adds; None without the prefix."""

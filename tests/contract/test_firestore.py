@@ -22,6 +22,7 @@ from cloud_executor.backends.google.firestore.documents import piece_id
 from cloud_executor.backends.google.firestore.jobs import FirestoreJobStore
 from cloud_executor.errors import Invalid, QuotaExceeded, TooLarge, Unavailable
 from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.job_filter import EVERY_JOB, JobFilter
 from cloud_executor.model.worker import WorkerRecord
 from local_stack.emulators import firestore_emulator
 
@@ -86,6 +87,11 @@ def every_page(store: FirestoreJobStore, **filters: str) -> None:
     store.query(after=after, **filters)
 
 
+def searched(store: FirestoreJobStore, wanted: JobFilter, newest_first: bool) -> None:
+    after = store.search(EVERY_JOB, limit=1).next
+    store.search(wanted, newest_first=newest_first, after=after)
+
+
 def filters_of(query: StructuredQuery) -> Iterator[StructuredQuery.FieldFilter]:
     if "composite_filter" in query.where:
         yield from (found.field_filter for found in query.where.composite_filter.filters)
@@ -100,6 +106,20 @@ def filters_of(query: StructuredQuery) -> Iterator[StructuredQuery.FieldFilter]:
         lambda store: every_page(store, status="CREATED"),
         lambda store: every_page(store, user_id="guest"),
         lambda store: every_page(store, status="CREATED", user_id="guest"),
+        *(
+            partial(searched, wanted=wanted, newest_first=newest_first)
+            for newest_first in (False, True)
+            for wanted in (
+                EVERY_JOB,
+                JobFilter(created_from="2026", created_before="2027"),
+                JobFilter(statuses=("CREATED",), created_from="2026"),
+                JobFilter(statuses=("CREATED", "RUNNING")),
+                JobFilter(label="gpu"),
+                JobFilter(label="gpu", worker="w", created_before="2027"),
+                JobFilter(name_prefix="sweep", statuses=("CREATED",)),
+                JobFilter(tag="t", statuses=("CREATED", "RUNNING")),
+            )
+        ),
         lambda store: store.with_expired_lease(NOW, 5),
         lambda store: store.unpublished(NOW, 5),
         lambda store: store.with_lost_message(NOW, 5),
@@ -120,18 +140,22 @@ def test_every_query_has_its_index(
     assert queries
     for query in queries:
         (collection,) = query.from_
-        equal = {found.field.field_path for found in filters_of(query) if found.op.name == "EQUAL"}
+        equal = {found.field.field_path for found in filters_of(query) if found.op.name in ("EQUAL", "IN")}
+        contained = {found.field.field_path for found in filters_of(query) if found.op.name == "ARRAY_CONTAINS"}
+        equal |= contained
         ordered = [order.field.field_path for order in query.order_by]
-        assert {order.direction.name for order in query.order_by} <= {"ASCENDING"}
+        directions = [order.direction.name for order in query.order_by]
         # A range filter uses the index of its order.
         assert {found.field.field_path for found in filters_of(query)} <= equal | set(ordered)
         fields = [*sorted(equal), *(name for name in ordered if name != "__name__")]
         if len(fields) > 1:
-            assert [collection.collection_id, set(fields[:-1]), fields[-1]] in [
+            assert [collection.collection_id, set(fields[:-1]), contained, fields[-1], directions] in [
                 [
                     index["collectionGroup"],
                     {field["fieldPath"] for field in index["fields"][:-1]},
+                    {field["fieldPath"] for field in index["fields"] if "arrayConfig" in field},
                     index["fields"][-1]["fieldPath"],
+                    [index["fields"][-1]["order"]],
                 ]
                 for index in DECLARED["indexes"]
             ]
@@ -141,7 +165,7 @@ def test_every_query_has_its_index(
 
 
 def test_every_field_exempt_from_indexing_is_a_stored_field(store: FirestoreJobStore, database: Any) -> None:
-    insert(store, "a")
+    insert(store, "a")  # in a pool, which is a term
     put(store, 4, "text")
     store.put_worker(WorkerRecord("w", NOW))
     job = database.document("jobs/a")

@@ -23,7 +23,7 @@ from job_documents import (
 
 from cloud_executor.errors import Conflict, Invalid
 from cloud_executor.model import transitions
-from cloud_executor.model.job import Durations, Job, JobUpdate
+from cloud_executor.model.job import DOCUMENT_FIELDS, Durations, Job, JobUpdate
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobNotFound, JobStore
 
@@ -184,6 +184,8 @@ def test_every_field_is_kept(job_store: JobStore) -> None:
     defaults = {name: getattr(new_job("a"), name) for name in ("hash", "secret")}
     for name in Job.__struct_fields__:
         assert name in defaults or getattr(full, name) != getattr(new_job("a"), name)
+    waiting = msgspec.structs.replace(full, status="CREATED", pool=None)
+    assert full.document().keys() | waiting.document().keys() == set(DOCUMENT_FIELDS)
     insert(job_store, full)
     assert job_store.get("a") == full
     # Every field can also be reset.

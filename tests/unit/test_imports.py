@@ -88,6 +88,7 @@ SHARED_BY_BACKENDS = (
     "cloud_executor.backends.file_sync",
     "cloud_executor.backends.google.errors",
     "cloud_executor.backends.job_records",
+    "cloud_executor.backends.job_terms",
     "cloud_executor.backends.lazy",
     "cloud_executor.backends.os_errors",
 )

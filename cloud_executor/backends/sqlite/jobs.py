@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from typing import Protocol
 
 from cloud_executor.backends.job_records import (
     JOB,
     WORKER,
-    InvalidPage,
     awaits_publishing,
     check_segment_number,
     decode_record,
@@ -19,8 +19,7 @@ from cloud_executor.backends.job_records import (
     encode_record,
     encode_string,
     lease_end,
-    page_of,
-    position_after,
+    page_from,
     position_of,
     publish_recorded,
     read_jobs,
@@ -28,16 +27,21 @@ from cloud_executor.backends.job_records import (
 )
 from cloud_executor.backends.os_errors import os_errors
 from cloud_executor.backends.sqlite.database import SqliteDatabase, Value
+from cloud_executor.backends.sqlite.job_index import index_terms, search_queries
 from cloud_executor.backends.sqlite.schema import encode_time
 from cloud_executor.backends.sqlite.wake import Listener, WakeFolder
 from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import Job, OutputSegment, Status
+from cloud_executor.model.job_filter import JobFilter
 from cloud_executor.model.transitions import message_lost_at, record_publish
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobChange, JobNotFound, JobPage, JobWatch
 
 OUTPUT_BYTES_PER_READ = 1 << 20
 """Amount of output after which a read ends, in bytes: a segment can be a few bytes or several megabytes."""
+
+JOBS_PER_PAGE = 5000
+"""Number of jobs after which a page of a list ends, although more may match."""
 
 WORKERS_PER_READ = 500
 
@@ -116,28 +120,30 @@ class SqliteJobStore:
         after: str | None = None,
         limit: int = 500,
     ) -> JobPage:
-        conditions: list[str] = []
-        values: list[Value] = []
-        if status is not None:
-            conditions.append("status = ?")
-            values.append(encode_string(status))
-        if user_id is not None:
-            conditions.append("user_id = ?")
-            values.append(encode_string(user_id))
-        if after is not None:
-            conditions.append("(create_time, hash) > (?, ?)")
-            values.extend(_create_time_and_hash(after))
-        # The extra job shows whether there is a next page.
-        return page_of(self._read(conditions, values, "create_time, hash", limit + 1), limit, position_of)
+        statuses = () if status is None else (status,)
+        return self.search(JobFilter(statuses=statuses, user_id=user_id), after=after, limit=limit)
+
+    def search(
+        self, wanted: JobFilter, *, newest_first: bool = False, after: str | None = None, limit: int = 500
+    ) -> JobPage:
+        queries = search_queries(wanted, newest_first, after)
+
+        def work(connection: sqlite3.Connection) -> JobPage:
+            with ExitStack() as opened:
+                rows = [opened.enter_context(closing(connection.execute(query, values))) for query, values in queries]
+                merged = heapq.merge(*rows, key=lambda row: row[:2], reverse=newest_first)
+                return page_from((row[2] for row in merged), wanted, limit, JOBS_PER_PAGE, position_of)
+
+        return self._database.read(work)
 
     def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
-        return self._select(["lease_expires <= ?"], [encode_time(now)], "lease_expires", limit)
+        return self._due("lease_expires", "<=", encode_time(now), limit)
 
     def unpublished(self, created_before: datetime, limit: int) -> tuple[Job, ...]:
-        return self._select(["unpublished < ?"], [encode_string(iso_time(created_before))], "unpublished", limit)
+        return self._due("unpublished", "<", encode_string(iso_time(created_before)), limit)
 
     def with_lost_message(self, now: datetime, limit: int) -> tuple[Job, ...]:
-        return self._select(["message_lost_at <= ?"], [encode_time(now)], "message_lost_at", limit)
+        return self._due("message_lost_at", "<=", encode_time(now), limit)
 
     def backlog(self, pool: str, limit: int) -> int:
         # The index skips finished jobs. Few jobs wait or run on one machine, so `pool` needs no column of its own.
@@ -153,7 +159,7 @@ class SqliteJobStore:
         return int(count)
 
     def with_expired_output(self, now: datetime, limit: int) -> tuple[Job, ...]:
-        return self._select(["output_expires <= ?"], [encode_time(now)], "output_expires", limit)
+        return self._due("output_expires", "<=", encode_time(now), limit)
 
     def put_output(self, segment: OutputSegment, change: JobChange) -> Job | None:
         check_segment_number(segment.number)
@@ -216,17 +222,11 @@ class SqliteJobStore:
         with suppress(OSError):
             self._wake.call(job_hash)
 
-    def _select(self, conditions: Sequence[str], values: Sequence[Value], order: str, limit: int) -> tuple[Job, ...]:
-        return self._read(conditions, values, order, limit)[0]
+    def _due(self, column: str, relation: str, bound: Value, limit: int) -> tuple[Job, ...]:
+        query = f"SELECT body FROM jobs WHERE {column} {relation} ? ORDER BY {column} LIMIT ?"  # noqa: S608 - constants
 
-    def _read(
-        self, conditions: Sequence[str], values: Sequence[Value], order: str, limit: int
-    ) -> tuple[tuple[Job, ...], bool]:
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        query = f"SELECT body FROM jobs {where} ORDER BY {order} LIMIT ?"  # noqa: S608 - only constants of this file
-
-        def work(connection: sqlite3.Connection) -> tuple[tuple[Job, ...], bool]:
-            with closing(connection.execute(query, (*values, limit))) as rows:
+        def work(connection: sqlite3.Connection) -> tuple[Job, ...]:
+            with closing(connection.execute(query, (bound, limit))) as rows:
                 return read_jobs(body for (body,) in rows)
 
         return self._database.read(work)
@@ -279,6 +279,7 @@ def _transact(connection: sqlite3.Connection, job_hash: str, change: JobChange) 
     if changed is None:
         return stored, False
     is_news = stored is None or (stored.status, stored.output_number) != (changed.status, changed.output_number)
+    index_terms(connection, stored, changed)
     columns = _columns(changed)
     if stored is None:
         names = ", ".join(columns)
@@ -308,11 +309,3 @@ def _columns(job: Job) -> dict[str, Value]:
         "output_expires": None if job.output_expires is None else encode_time(job.output_expires),
         "body": encode_record(job),
     }
-
-
-def _create_time_and_hash(page_token: str) -> tuple[bytes, bytes]:
-    """Creation time and hash of the last job on the page before. Raises InvalidPage."""
-    create_time, separator, job_hash = position_after(page_token).partition(b"\0")
-    if not separator:
-        raise InvalidPage
-    return create_time, job_hash

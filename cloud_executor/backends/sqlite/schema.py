@@ -66,5 +66,31 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE jobs ADD COLUMN message_lost_at INTEGER",
         "CREATE INDEX jobs_published ON jobs (message_lost_at) WHERE message_lost_at IS NOT NULL",
     ),
+    (
+        """
+        CREATE TABLE job_terms (
+            term BLOB NOT NULL,
+            create_time BLOB NOT NULL,
+            hash BLOB NOT NULL,
+            status BLOB NOT NULL,
+            PRIMARY KEY (term, create_time, hash)
+        ) WITHOUT ROWID
+        """,
+        # Jobs of earlier versions have no names or tags, and are in few of the terms.
+        """
+        INSERT OR IGNORE INTO job_terms
+        SELECT CAST('label:' || json_each.value AS BLOB), create_time, hash, status
+        FROM jobs, json_each(CAST(body AS TEXT), '$.labels') WHERE json_valid(CAST(body AS TEXT))
+        """,
+        """
+        INSERT OR IGNORE INTO job_terms
+        SELECT CAST(terms.kind || ':' || json_extract(CAST(body AS TEXT), '$.' || terms.kind) AS BLOB),
+            create_time, hash, status
+        FROM jobs, (SELECT 'worker' AS kind UNION ALL SELECT 'pool') AS terms
+        WHERE json_extract(CAST(body AS TEXT), '$.' || terms.kind) IS NOT NULL
+            AND (terms.kind = 'worker' OR status IN (CAST('CREATED' AS BLOB), CAST('RUNNING' AS BLOB)))
+        """,
+        "CREATE INDEX job_terms_of_status ON job_terms (term, status, create_time, hash)",
+    ),
 )
 """Migrations: the nth, counted from 1, takes a database from `user_version` n - 1 to n. Never change a released one."""

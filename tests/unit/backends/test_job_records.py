@@ -18,13 +18,14 @@ from cloud_executor.backends.job_records import (
     encode_record,
     encode_string,
     lease_end,
-    page_of,
+    page_from,
     position_after,
     position_of,
     segment_numbers,
 )
 from cloud_executor.errors import Invalid
 from cloud_executor.model.job import Job, Status
+from cloud_executor.model.job_filter import EVERY_JOB, JobFilter
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 WAITING = Job(hash="job", create_time="2026-01-31T00:00:00.000Z", secret="secret", pool="pool")
@@ -69,7 +70,7 @@ def test_a_lease_counts_only_while_the_job_runs() -> None:
 
 def test_a_page_token_is_the_position_of_the_last_job() -> None:
     jobs = tuple(changed(hash=job_hash) for job_hash in "abc")
-    page = page_of((jobs, False), 2, position_of)
+    page = page_from(map(encode_record, jobs), EVERY_JOB, 2, 9, position_of)
     assert page.jobs == jobs[:2]
     assert page.next is not None
     assert position_after(page.next) == position_of(jobs[1])
@@ -78,8 +79,17 @@ def test_a_page_token_is_the_position_of_the_last_job() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_the_last_page_has_no_token(count: int) -> None:
     jobs = (WAITING,) * count
-    page = page_of((jobs, False), 2, position_of)
+    page = page_from(map(encode_record, jobs), EVERY_JOB, 2, 9, position_of)
     assert (page.jobs, page.next) == (jobs, None)
+
+
+def test_a_page_ends_after_the_jobs_that_may_be_read() -> None:
+    records = [encode_record(changed(hash=f"{number}", tags=("t",) * (number == 3))) for number in range(6)]
+    page = page_from(records, JobFilter(tag="t"), 1, 2, position_of)
+    assert page.jobs == ()
+    assert page.next is not None
+    assert position_after(page.next) == position_of(changed(hash="1"))
+    assert [job.hash for job in page_from(records, JobFilter(tag="t"), 1, 4, position_of).jobs] == ["3"]
 
 
 @pytest.mark.parametrize("token", ["", "x", "é", "cGFnZQ==", base64.urlsafe_b64encode(b"other").decode()])

@@ -15,6 +15,7 @@ from cloud_executor.composition import Jobs
 from cloud_executor.errors import Forbidden
 from cloud_executor.jobs.external_workers import CheckIn
 from cloud_executor.model.job import JobRuns, JobUpdate, NotClaimable, Outcome, OutputSegment, StaleAttempt, Status
+from cloud_executor.model.job_filter import EVERY_JOB
 from cloud_executor.ports import JobNotFound
 
 
@@ -223,7 +224,7 @@ def test_the_list_and_the_pages_contain_the_same_jobs(jobs: Jobs, clock: Clock) 
     found: list[str] = []
     after: str | None = None
     while True:
-        page = jobs.clients.page(None, after, 10)
+        page = jobs.clients.page(EVERY_JOB, newest_first=False, after=after, limit=10)
         found += [job.hash for job in page.jobs]
         if page.next is None:
             break

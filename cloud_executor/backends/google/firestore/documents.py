@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from itertools import starmap
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -24,6 +25,7 @@ from cloud_executor.backends.job_records import (
     position_after,
     position_of,
 )
+from cloud_executor.backends.job_terms import terms_of
 from cloud_executor.errors import TooLarge
 from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.model.transitions import message_lost_at
@@ -63,6 +65,11 @@ def document_key(string: str) -> str:
     return f"~{hashlib.sha256(encode_string(string)).hexdigest()}"
 
 
+def term_key(kind: str, value: str) -> str:
+    """A term of a job, as an indexed value."""
+    return f"{kind}:{document_key(value)}"
+
+
 def list_position(job: Job) -> bytes:
     """The job's position in lists, as an indexed value."""
     return _sortable(position_of(job))
@@ -96,6 +103,7 @@ def job_fields(job: Job) -> dict[str, object]:
         "status": document_key(job.status),
         "userId": document_key(job.user_id),
         "activePool": document_key(job.pool) if job.pool is not None and awaits_own_worker(job) else GONE,
+        "terms": sorted(starmap(term_key, terms_of(job))) or GONE,
         "leaseExpires": GONE if lease_expires is None else lease_expires,
         "unpublished": job.create_time if awaits_publishing(job) else GONE,
         "messageLostAt": GONE if lost_at is None else lost_at,

@@ -40,6 +40,7 @@ from cloud_executor.backends.google.firestore.documents import (
     marks_of,
     piece_id,
     pieces_of,
+    term_key,
     worker_fields,
 )
 from cloud_executor.backends.job_records import (
@@ -47,17 +48,19 @@ from cloud_executor.backends.job_records import (
     WORKER,
     check_segment_number,
     encode_string,
-    page_of,
+    page_from,
     publish_recorded,
     read_jobs,
     segment_numbers,
 )
+from cloud_executor.backends.job_terms import is_served_by_index, leading_term
 from cloud_executor.backends.lazy import Lazy
 from cloud_executor.clock import system_clock
 from cloud_executor.delays import delays
 from cloud_executor.errors import TooLarge, Unavailable
 from cloud_executor.model.javascript import iso_time
 from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.job_filter import JobFilter
 from cloud_executor.model.transitions import record_publish
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobChange, JobNotFound, JobPage, JobWatch
@@ -70,6 +73,9 @@ TRANSACT_SECONDS = 20.0
 
 FIRST_DELAY_SECONDS = 0.01
 LONGEST_DELAY_SECONDS = 1.0
+
+JOBS_PER_PAGE = 500
+"""Number of documents after which a page of a list ends, although more may match: each is a billed read."""
 
 WORKERS_PER_READ = 300
 PIECES_PER_DELETE = 300
@@ -194,15 +200,23 @@ class FirestoreJobStore:
         after: str | None = None,
         limit: int = 500,
     ) -> JobPage:
-        query = self._jobs.order_by("position")
-        if status is not None:
-            query = query.where(filter=FieldFilter("status", "==", document_key(status)))
-        if user_id is not None:
-            query = query.where(filter=FieldFilter("userId", "==", document_key(user_id)))
+        statuses = () if status is None else (status,)
+        return self.search(JobFilter(statuses=statuses, user_id=user_id), after=after, limit=limit)
+
+    def search(
+        self, wanted: JobFilter, *, newest_first: bool = False, after: str | None = None, limit: int = 500
+    ) -> JobPage:
+        query = self._selected(wanted).order_by("position", direction="DESCENDING" if newest_first else "ASCENDING")
+        if wanted.created_from is not None:
+            query = query.where(filter=FieldFilter("position", ">=", encode_string(wanted.created_from)))
+        if wanted.created_before is not None:
+            query = query.where(filter=FieldFilter("position", "<", encode_string(wanted.created_before)))
         if after is not None:
             query = query.start_after({"position": list_position_after(after)})
+        most_read = limit if is_served_by_index(wanted) else max(limit, JOBS_PER_PAGE)
         # The extra job shows whether there is a next page.
-        return page_of(_run(query, limit + 1), limit, list_position)
+        with google_errors(), closing(query.limit(most_read + 1).stream(**_RETRIED)) as snapshots:
+            return page_from(map(body_of, snapshots), wanted, limit, most_read, list_position)
 
     def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._due("leaseExpires", "<=", now, limit)
@@ -309,8 +323,24 @@ class FirestoreJobStore:
         self._clock.note(snapshot.read_time)
         return snapshot
 
+    def _selected(self, wanted: JobFilter) -> Any:  # noqa: ANN401 - as above
+        """The jobs that meet the conditions that an index serves, apart from the time."""
+        query, term = self._jobs, leading_term(wanted)
+        if term is not None:
+            query = query.where(filter=FieldFilter("terms", "array_contains", term_key(*term)))
+        elif wanted.user_id is not None:
+            query = query.where(filter=FieldFilter("userId", "==", document_key(wanted.user_id)))
+        statuses = [document_key(status) for status in wanted.statuses]
+        if len(statuses) == 1:
+            query = query.where(filter=FieldFilter("status", "==", statuses[0]))
+        elif statuses:
+            query = query.where(filter=FieldFilter("status", "in", statuses))
+        return query
+
     def _due(self, field: str, relation: str, bound: object, limit: int) -> tuple[Job, ...]:
-        return _run(self._jobs.where(filter=FieldFilter(field, relation, bound)).order_by(field), limit)[0]
+        query = self._jobs.where(filter=FieldFilter(field, relation, bound)).order_by(field).limit(limit)
+        with google_errors(), closing(query.stream(**_RETRIED)) as snapshots:
+            return read_jobs(map(body_of, snapshots))
 
     def _read_output(self, job_hash: str, numbers: range) -> Sequence[Any]:
         """The first pieces of segments with these numbers, up to PIECES_PER_READ."""
@@ -398,8 +428,3 @@ class _Watch:
 def _snapshots(query: Any) -> list[Any]:  # noqa: ANN401 - the library's types are incomplete
     with google_errors():
         return list(query.get(**_RETRIED))
-
-
-def _run(query: Any, limit: int) -> tuple[tuple[Job, ...], bool]:  # noqa: ANN401 - as above
-    with google_errors(), closing(query.limit(limit).stream(**_RETRIED)) as snapshots:
-        return read_jobs(map(body_of, snapshots))

@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from explained_database import ExplainedDatabase
 
-from cloud_executor.backends.sqlite.database import SqliteDatabase, Value
+from cloud_executor.backends.sqlite.database import SqliteDatabase
 from cloud_executor.backends.sqlite.jobs import SqliteJobStore
 from cloud_executor.errors import Invalid
 from cloud_executor.model.job import Job, OutputSegment
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
-
-
-class ExplainedConnection:
-    def __init__(self, connection: sqlite3.Connection, plans: list[list[str]]) -> None:
-        self._connection = connection
-        self._plans = plans
-
-    def execute(self, query: str, values: Sequence[Value] = ()) -> sqlite3.Cursor:
-        plan = self._connection.execute(f"EXPLAIN QUERY PLAN {query}", values)
-        self._plans.append([detail for *_, detail in plan])
-        return self._connection.execute(query, values)
-
-
-class ExplainedDatabase(SqliteDatabase):
-    """A database that records the plan of each query."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.plans: list[list[str]] = []
-
-    def read(self, work: Callable[[Any], Any]) -> Any:
-        return super().read(lambda connection: work(ExplainedConnection(connection, self.plans)))
 
 
 @pytest.fixture

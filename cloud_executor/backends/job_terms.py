@@ -1,0 +1,55 @@
+"""Terms: strings by which the stores index jobs, so that a list reads only jobs that meet one of its conditions.
+
+A list with several such conditions is read by the term of the first one. The jobs that do not meet the others are
+skipped (`page_from` in `job_records`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cloud_executor.model.job import Job
+from cloud_executor.model.job_filter import JobFilter
+
+PREFIX_LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Lengths of the prefixes of a name that are terms, in characters. A list by a prefix of another length uses the next
+shorter one."""
+
+
+def terms_of(job: Job) -> frozenset[tuple[str, str]]:
+    """The kind and the value of each term of a job."""
+    terms = {("label", label) for label in job.labels} | {("tag", tag) for tag in job.tags}
+    if job.worker is not None:
+        terms.add(("worker", job.worker))
+    if job.pool is not None and not job.finished:
+        terms.add(("pool", job.pool))
+    if job.name is not None:
+        terms.update(("name", job.name[:length]) for length in PREFIX_LENGTHS if length <= len(job.name))
+    return frozenset(terms)
+
+
+def leading_term(wanted: JobFilter) -> tuple[str, str] | None:
+    """The term by which the list is read, which is the one that the fewest jobs are likely to have."""
+    return next(_terms(wanted), None)
+
+
+def is_served_by_index(wanted: JobFilter) -> bool:
+    """Whether all jobs with the leading term and the right status and time meet all conditions."""
+    conditions = (wanted.name_prefix, wanted.tag, wanted.worker, wanted.label, wanted.pool, wanted.user_id)
+    return sum(condition is not None for condition in conditions) <= 1 and (
+        not wanted.name_prefix or len(wanted.name_prefix) in PREFIX_LENGTHS
+    )
+
+
+def _terms(wanted: JobFilter) -> Iterator[tuple[str, str]]:
+    if wanted.name_prefix:
+        length = max(length for length in PREFIX_LENGTHS if length <= len(wanted.name_prefix))
+        yield "name", wanted.name_prefix[:length]
+    for kind, value in (
+        ("tag", wanted.tag),
+        ("worker", wanted.worker),
+        ("pool", wanted.pool),
+        ("label", wanted.label),
+    ):
+        if value is not None:
+            yield kind, value
