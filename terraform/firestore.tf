@@ -5,7 +5,7 @@ locals {
   # The keys are made of the indexed fields, so that adding an index does not change the addresses of the others.
   firestore_indexes = {
     for index in local.firestore.indexes :
-    join("/", concat([index.collectionGroup], [for field in index.fields : "${field.fieldPath}:${lower(field.order)}"])) => index
+    join("/", concat([index.collectionGroup], [for field in index.fields : "${field.fieldPath}:${lower(try(field.order, field.arrayConfig))}"])) => index
   }
   firestore_fields = {
     for field in local.firestore.fieldOverrides : "${field.collectionGroup}/${field.fieldPath}" => field
@@ -36,8 +36,9 @@ resource "google_firestore_index" "jobs" {
   dynamic "fields" {
     for_each = each.value.fields
     content {
-      field_path = fields.value.fieldPath
-      order      = fields.value.order
+      field_path   = fields.value.fieldPath
+      order        = try(fields.value.order, null)
+      array_config = try(fields.value.arrayConfig, null)
     }
   }
 }
