@@ -24,6 +24,7 @@ from cloud_executor.jobs.fleet import FleetRequests
 from cloud_executor.jobs.label_jobs import LabelJobs
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.jobs.publisher import Publisher
+from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.sweep import Sweep
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.ports import JobQueue, JobStore, WorkerFleet
@@ -99,6 +100,10 @@ class Jobs:
     def external_workers(self) -> ExternalWorkers:
         open_pools = frozenset(pool.name for pool in self.pools if pool.external_workers)
         return ExternalWorkers(self.store, self.options, open_pools, self.clock, self._lease_clock, self.label_jobs)
+
+    @property
+    def stats(self) -> JobStats:
+        return JobStats(self.store, self.pools, self.clock)
 
     @property
     def dead_letters(self) -> DeadLetters:

@@ -182,6 +182,12 @@ class JobStore(Protocol):
         of the conditions, the page ends, with fewer jobs than `limit` or none.
         """
 
+    def counts(self, pool: str | None = None) -> Mapping[str, int]:
+        """Return the number of jobs by status: of all jobs, or of the unfinished jobs of a pool.
+
+        The numbers of finished jobs can be a minute old. Statuses that only external workers use can be missing.
+        """
+
     def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
         """RUNNING jobs whose leases have expired, or that their external workers should have reported on."""
 

@@ -75,7 +75,7 @@ def _executor_routes() -> Routes:
     from functions.transport.waits import WAITS
 
     jobs, credentials = _jobs(), Credentials(_settings.nonce, _settings.worker_nonce)
-    return ExecutorRoutes(jobs.clients, jobs.external_workers, credentials, _settings.pools, WAITS)
+    return ExecutorRoutes(jobs.clients, jobs.external_workers, credentials, _settings.pools, WAITS, jobs.stats)
 
 
 def _sweep_route() -> Routes:

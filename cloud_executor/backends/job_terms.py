@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from cloud_executor.model.job import Job
 from cloud_executor.model.job_filter import JobFilter
 
-PREFIX_LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+PREFIX_LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32)
 """Lengths of the prefixes of a name that are terms, in characters. A list by a prefix of another length uses the next
 shorter one."""
 

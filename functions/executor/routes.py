@@ -15,6 +15,7 @@ from flask import Request, Response
 from cloud_executor.errors import Forbidden, UnsupportedMediaType
 from cloud_executor.jobs.clients import JobClients
 from cloud_executor.jobs.external_workers import ExternalWorkers
+from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.waits import Waits
 from cloud_executor.json_logging import logged_with
 from cloud_executor.model.job import Job, OutputSegment
@@ -46,6 +47,7 @@ class ExecutorRoutes:
     shown_pools: Sequence[WorkerPool]
     """Pools that the list of workers shows even while they have no workers."""
     waits: Waits
+    stats: JobStats
 
     def respond(self, request: Request, target: Target) -> Response | None:
         """None if the path is not below `/rest/executor`. Errors become responses here and get the same header."""
@@ -84,6 +86,8 @@ class ExecutorRoutes:
                 segment = executor_fields.output_segment(decoded(job_hash), fields)
                 self.external_workers.put_output(segment, executor_fields.claim_token(fields))
                 return responses.text("OK")
+            case "GET" | "HEAD", ("stats",):
+                return responses.response(msgspec.json.encode(self.stats.current()), responses.EXECUTOR_JSON)
             case "GET" | "HEAD", ("worker",):
                 return self._workers()
             case "POST", ("worker",):

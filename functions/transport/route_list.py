@@ -31,6 +31,7 @@ ROUTES = (
     "GET /rest/executor/output/<id>",
     "POST /rest/executor/output/<id>",
     "POST /rest/executor/update/<id>",
+    "GET /rest/executor/stats",
     "GET /rest/executor/worker",
     "POST /rest/executor/worker",
     f"GET {LIST_PATH}",

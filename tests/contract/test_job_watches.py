@@ -20,7 +20,7 @@ from cloud_executor.ports import JobStore
 @pytest.fixture(autouse=True)
 def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Firestore is read at intervals."""
-    monkeypatch.setattr("cloud_executor.backends.google.firestore.jobs.FIRST_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("cloud_executor.backends.google.firestore.watch.FIRST_LOOK_SECONDS", 0.05)
 
 
 def start(backend: JobBackend, job_hash: str) -> None:

@@ -59,6 +59,13 @@ def search_queries(wanted: JobFilter, newest_first: bool, after: str | None) -> 
     return queries
 
 
+def count_query(pool: str | None) -> tuple[str, list[Value]]:
+    """The query for the number of jobs by status, of all jobs or of the unfinished jobs of a pool."""
+    if pool is None:
+        return "SELECT status, count(*) FROM jobs GROUP BY status", []
+    return "SELECT status, count(*) FROM job_terms WHERE term = ? GROUP BY status", [_encoded("pool", pool)]
+
+
 def _times(wanted: JobFilter, newest_first: bool, after: str | None, table: str) -> list[tuple[str, list[Value]]]:
     """Conditions for the time, up to one in each direction, so that an index serves both."""
     time, position = f"{table}.create_time", f"({table}.create_time, {table}.hash)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from typing import Protocol
@@ -27,7 +27,7 @@ from cloud_executor.backends.job_records import (
 )
 from cloud_executor.backends.os_errors import os_errors
 from cloud_executor.backends.sqlite.database import SqliteDatabase, Value
-from cloud_executor.backends.sqlite.job_index import index_terms, search_queries
+from cloud_executor.backends.sqlite.job_index import count_query, index_terms, search_queries
 from cloud_executor.backends.sqlite.schema import encode_time
 from cloud_executor.backends.sqlite.wake import Listener, WakeFolder
 from cloud_executor.model.javascript import iso_time
@@ -135,6 +135,10 @@ class SqliteJobStore:
                 return page_from((row[2] for row in merged), wanted, limit, JOBS_PER_PAGE, position_of)
 
         return self._database.read(work)
+
+    def counts(self, pool: str | None = None) -> Mapping[str, int]:
+        query, values = count_query(pool)
+        return {decode_string(status): count for status, count in self._database.rows(query, values)}
 
     def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._due("lease_expires", "<=", encode_time(now), limit)

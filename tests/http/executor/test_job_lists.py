@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import pytest
-from http_server import Server
+from http_server import TIMEOUT_SECONDS, Server, StartServer
 from job_requests import NO_WORKER, create, info, new_id, update
 
 
@@ -116,3 +116,20 @@ def test_without_a_limit_only_the_status_counts(server: Server, jobs: list[str])
 def test_an_invalid_parameter_is_400(server: Server, query: str, message: str) -> None:
     response = server.get(f"/rest/executor/?limit=5&{query}")
     assert (response.status, response.text) == (400, message)
+
+
+def test_the_stats_count_jobs_by_status_and_pool(start_server: StartServer) -> None:
+    server = start_server(pools='[{"name": "p", "labels": ["x"]}]', external_workers="true")
+    running, waiting = new_id(), new_id()
+    for job in (running, waiting):
+        create(server, job, {"labels": ["x"]})
+    update(server, running, worker="w", status="RUNNING")
+    create(server, new_id())
+    found = server.get("/rest/executor/stats").json
+    age = found["pools"]["p"].pop("oldestWaitingSeconds")
+    assert 0 <= age < TIMEOUT_SECONDS
+    assert found == {
+        "jobs": {"CREATED": 2, "RUNNING": 1},
+        "pools": {"p": {"waiting": 1, "running": 1, "slots": 0, "workers": 0}},
+        "bytesStored": None,
+    }

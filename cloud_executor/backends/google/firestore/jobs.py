@@ -15,7 +15,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -43,6 +43,7 @@ from cloud_executor.backends.google.firestore.documents import (
     term_key,
     worker_fields,
 )
+from cloud_executor.backends.google.firestore.watch import IntervalWatch
 from cloud_executor.backends.job_records import (
     JOB,
     WORKER,
@@ -59,10 +60,11 @@ from cloud_executor.clock import system_clock
 from cloud_executor.delays import delays
 from cloud_executor.errors import TooLarge, Unavailable
 from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.job import FINISHED, Job, OutputSegment, Status
 from cloud_executor.model.job_filter import JobFilter
 from cloud_executor.model.transitions import record_publish
 from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import JobChange, JobNotFound, JobPage, JobWatch
 
 CALL_SECONDS = 10.0
@@ -100,12 +102,13 @@ MARKS_KEPT = 8
 KNOWN_SECONDS = 60.0
 """Time for which a job is known to exist, in seconds: an operator may delete it."""
 
+COUNTED_SECONDS = 60.0
+"""Time for which the number of finished jobs is kept, in seconds: counting a thousand jobs is a billed read."""
+
+CONCURRENT_COUNTS = 8
+
 JOBS_KNOWN = 10_000
 """Number of jobs that are remembered to exist."""
-
-FIRST_LOOK_SECONDS = 1.0
-LONGEST_LOOK_SECONDS = 5.0
-"""Shortest and longest interval between the reads of a job that a request watches, in seconds."""
 
 _TRANSIENT = (exceptions.ServiceUnavailable, exceptions.InternalServerError, exceptions.DeadlineExceeded)
 """Errors after which a call is retried, although it can have taken effect."""
@@ -137,6 +140,8 @@ class FirestoreJobStore:
         self._known: OrderedDict[str, float] = OrderedDict()
         """Time at which each job was last seen, on the monotonic clock."""
         self._clock = ServerClock()
+        self._counts: dict[str, tuple[int, float]] = {}
+        """Number of jobs of a status, and when it was counted, on the monotonic clock."""
 
     @with_google_errors
     def get(self, job_hash: str) -> Job:
@@ -168,7 +173,7 @@ class FirestoreJobStore:
     @contextmanager
     def watch(self, job_hash: str) -> Iterator[JobWatch]:
         """The watch hears of nothing: it returns at intervals, and its owner then reads the job."""
-        yield _Watch()
+        yield IntervalWatch()
 
     def transact(self, job_hash: str, change: JobChange, *, durable: bool = True) -> Job | None:
         """All changes are durable."""
@@ -217,6 +222,25 @@ class FirestoreJobStore:
         # The extra job shows whether there is a next page.
         with google_errors(), closing(query.limit(most_read + 1).stream(**_RETRIED)) as snapshots:
             return page_from(map(body_of, snapshots), wanted, limit, most_read, list_position)
+
+    def counts(self, pool: str | None = None) -> Mapping[str, int]:
+        statuses = list(Status) if pool is None else [Status.CREATED, Status.RUNNING]
+        found = parallel_map(lambda status: self._count(status, pool), statuses, CONCURRENT_COUNTS)
+        return {status: count for status, count in zip(statuses, found, strict=True) if count}
+
+    @with_google_errors
+    def _count(self, status: Status, pool: str | None) -> int:
+        if status in FINISHED:
+            count, counted_at = self._counts.get(status, (0, -COUNTED_SECONDS))
+            if time.monotonic() - counted_at < COUNTED_SECONDS:
+                return count
+        # The order selects an index that exists.
+        query = self._selected(JobFilter(statuses=(status,), pool=pool)).order_by("position")
+        ((result,),) = query.count().get(**_RETRIED)
+        count = int(result.value)
+        if status in FINISHED:
+            self._counts[status] = count, time.monotonic()
+        return count
 
     def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._due("leaseExpires", "<=", now, limit)
@@ -409,20 +433,6 @@ class FirestoreJobStore:
         with self._lock:
             remembered, version = self._versions.pop(job.hash, (None, None))
         return version if remembered == job else None
-
-
-class _Watch:
-    """A JobWatch that makes its owner read the job once a second at first, and then less often."""
-
-    def __init__(self) -> None:
-        self._stopped = threading.Event()
-        self._intervals = delays(FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS, factor=1.5)
-
-    def wait(self, seconds: float) -> None:
-        self._stopped.wait(min(seconds, next(self._intervals)))
-
-    def stop(self) -> None:
-        self._stopped.set()
 
 
 def _snapshots(query: Any) -> list[Any]:  # noqa: ANN401 - the library's types are incomplete

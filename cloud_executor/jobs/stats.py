@@ -1,0 +1,81 @@
+"""Numbers about all jobs and the worker pools."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from cloud_executor.clock import Clock
+from cloud_executor.model.job import Status
+from cloud_executor.model.job_filter import JobFilter
+from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.ports import JobStore
+
+FRESH_SECONDS = 5.0
+"""Time for which the numbers are kept, in seconds."""
+
+
+class PoolStats(msgspec.Struct, frozen=True, rename="camel"):
+    """Numbers about a worker pool."""
+
+    waiting: int
+    """Number of jobs that wait for the pool."""
+    running: int
+    slots: int
+    """Number of jobs that the workers of the pool can run at once."""
+    workers: int
+    """Number of workers."""
+    oldest_waiting_seconds: float | None
+    """Age of the oldest job that waits, in seconds; None if none does."""
+
+
+class Stats(msgspec.Struct, frozen=True, rename="camel"):
+    """Numbers about a deployment."""
+
+    jobs: Mapping[str, int]
+    """Number of jobs by status."""
+    pools: Mapping[str, PoolStats]
+    bytes_stored: int | None = None
+    """Size of all blobs, in bytes; None: no backend knows it without a look at every object."""
+
+
+class JobStats:
+    """Computes the numbers, at most once every FRESH_SECONDS. Safe for use by threads."""
+
+    def __init__(self, store: JobStore, pools: Sequence[WorkerPool], clock: Clock) -> None:
+        self._store = store
+        self._pools = pools
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: tuple[Stats, float] | None = None
+
+    def current(self) -> Stats:
+        with self._lock:
+            if self._kept is None or time.monotonic() - self._kept[1] > FRESH_SECONDS:
+                self._kept = self._compute(), time.monotonic()
+            return self._kept[0]
+
+    def _compute(self) -> Stats:
+        workers: dict[str, list[WorkerRecord]] = {pool.name: [] for pool in self._pools}
+        for worker in self._store.workers():
+            if worker.pool is not None:
+                workers.setdefault(worker.pool, []).append(worker)
+        return Stats(self._store.counts(), {name: self._pool(name, found) for name, found in workers.items()})
+
+    def _pool(self, name: str, workers: Sequence[WorkerRecord]) -> PoolStats:
+        counts = self._store.counts(name)
+        waiting = counts.get(Status.CREATED, 0)
+        oldest = self._store.search(JobFilter(statuses=(Status.CREATED,), pool=name), limit=1).jobs if waiting else ()
+        age = (self._clock() - datetime.fromisoformat(oldest[0].create_time)).total_seconds() if oldest else None
+        return PoolStats(
+            waiting=waiting,
+            running=sum(counts.values()) - waiting,
+            slots=sum(worker.slots or 0 for worker in workers),
+            workers=len(workers),
+            oldest_waiting_seconds=None if age is None else round(max(0.0, age), 3),
+        )
