@@ -14,7 +14,7 @@ from http_server import EMBEDDED, PROCESSES, Response, Server, StartServer, unti
 from job_requests import create, new_id, update
 from server_processes import processes_below
 
-from functions.serve import THREADS
+from functions.fair_worker import THREADS
 
 LONG_SECONDS = 20
 """A wait that a test ends: a response after less than this was not sent because the time was up."""
@@ -142,7 +142,7 @@ def test_half_of_the_threads_wait_and_other_requests_are_answered(start_server: 
     most = PROCESSES * THREADS // 2
     started = time.monotonic()
     with ThreadPoolExecutor(2 * most) as threads:
-        waiting = [threads.submit(info, server, job, f"wait={LONG_SECONDS}") for _ in range(2 * most)]
+        waiting = [threads.submit(info, server, job, f"wait={LONG_SECONDS}&status=CREATED") for _ in range(2 * most)]
         # All threads of a process can be busy for a moment, but not until the end of the waits.
         until(lambda: sum(request.done() for request in waiting) >= most)
         assert info(server, job, "").status == 200
