@@ -44,7 +44,7 @@ checkov: $(VENV)/dev ## scan terraform/ for insecure settings
 	@$(BIN)/uv tool run --quiet --from checkov==3.3.30 checkov --quiet --compact --skip-download \
 		--framework terraform --directory terraform --var-file terraform/examples/production.tfvars
 
-docs: $(VENV)/server ## regenerate the settings table in docs/api.md and the commands in docs/cli.md
+docs: $(VENV)/server ## regenerate docs/rest.md, the settings in docs/api.md, and the commands in docs/cli.md
 	@$(BIN)/python -m docs.generate
 
 format: $(VENV)/dev ## format the code and fix what ruff can fix

@@ -1,4 +1,7 @@
-"""`make docs`: rewrite the generated parts of the documentation: the settings in docs/api.md, and docs/cli.md."""
+"""`make docs`: rewrite the generated parts of the documentation.
+
+They are the table of settings in docs/api.md, the commands in docs/cli.md, and docs/rest.md.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ import click
 
 from cloud_executor.cli.main import executor
 from cloud_executor.settings import PREFIX, Settings
+from docs.rest_page import rest_page
 
 API_PAGE = Path(__file__).parent / "api.md"
+REST_PAGE = Path(__file__).parent / "rest.md"
 CLI_PAGE = Path(__file__).parent / "cli.md"
 
 HELP_COLUMNS = 100
@@ -74,4 +79,5 @@ def _default(setting: Field[Any]) -> str:
 
 if __name__ == "__main__":
     API_PAGE.write_text(with_settings(API_PAGE.read_text()))
+    REST_PAGE.write_text(rest_page())
     CLI_PAGE.write_text(with_commands(CLI_PAGE.read_text()))

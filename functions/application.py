@@ -55,6 +55,10 @@ class Application:
                     return response
             if request.method in ("GET", "HEAD") and target.below("rest", "routes") == ():
                 return responses.text(route_list())
+            if request.method in ("GET", "HEAD") and target.below("openapi.json") == ():
+                from functions.openapi.document import openapi_json  # most processes never need it
+
+                return responses.response(openapi_json(), responses.BLOB_JSON)
             raise no_such_route(request.environ, target)
         except Exception as error:  # the outermost handler: error_response logs internal errors
             return error_response(error)

@@ -11,6 +11,7 @@ from functions.transport.errors import NoSuchRoute
 from functions.transport.target import Target
 
 LIST_PATH = "/rest/routes"
+DESCRIPTION_PATH = "/openapi.json"
 
 ROUTES = (
     "POST /rest/blob/createFile/<name>",
@@ -35,6 +36,7 @@ ROUTES = (
     "GET /rest/executor/worker",
     "POST /rest/executor/worker",
     f"GET {LIST_PATH}",
+    f"GET {DESCRIPTION_PATH}",
 )
 
 LONGEST_COMPARED = 100

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cloud_executor.model.job import Status
-from docs.generate import with_commands, with_settings
+from docs.generate import REST_PAGE, with_commands, with_settings
+from docs.rest_page import rest_page
 
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
@@ -59,6 +60,10 @@ def test_paths_exist(page: Path) -> None:
 def test_the_settings_table_is_up_to_date() -> None:
     assert "| `EXECUTOR_DATA` |" in API
     assert with_settings(API) == API, "The settings table in docs/api.md is out of date: run `make docs`."
+
+
+def test_the_rest_reference_is_up_to_date() -> None:
+    assert REST_PAGE.read_text() == rest_page(), "docs/rest.md is out of date: run `make docs`."
 
 
 def test_the_page_of_commands_is_up_to_date() -> None:

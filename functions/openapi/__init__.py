@@ -1,0 +1,1 @@
+"""The description of all routes for machines: OpenAPI 3.1, at `/openapi.json`."""

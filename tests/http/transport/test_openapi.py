@@ -1,0 +1,112 @@
+"""The description of the routes at `/openapi.json`, compared with what the server does."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from http_server import Server
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from functions.openapi.document import openapi, undescribed
+from functions.transport.route_list import ROUTES
+
+PROJECT = Path(__file__).parents[3]
+SCHEMA = schemathesis.openapi.from_dict(openapi())
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+EXAMPLES = 6
+EXAMPLES_ON_EMULATORS = 2
+
+
+def test_the_document_is_served(server: Server) -> None:
+    response = server.get("/openapi.json")
+    assert (response.status, response["Content-Type"]) == (200, "application/json")
+    assert response.json == openapi()
+    assert response.json["openapi"] == "3.1.0"
+    assert server.send("HEAD", "/openapi.json").status == 200
+
+
+def test_every_route_is_described_and_every_described_route_exists() -> None:
+    assert undescribed() == set()
+
+
+@pytest.mark.parametrize("api", ["blob", "executor"])
+def test_the_list_contains_the_routes_of_the_code(api: str) -> None:
+    prefix = f"/rest/{api}"
+    listed = {re.sub("<[a-z]+>", "<>", route) for route in ROUTES if f"{prefix}/" in f"{route}/"}
+    assert set(routes_in(PROJECT / "functions" / api / "routes.py", prefix)) == listed
+
+
+def routes_in(path: Path, prefix: str) -> Iterator[str]:
+    """The routes that a file matches in `case` statements; a placeholder is `<>`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.match_case) and isinstance(node.pattern, ast.MatchSequence):
+            methods, segments = node.pattern.patterns
+            assert isinstance(segments, ast.MatchSequence)
+            method = next(value for value in strings_in(methods) if value != "HEAD")
+            paths = [prefix]
+            for segment in segments.patterns:
+                if isinstance(segment, ast.MatchStar):
+                    paths += [f"{found}/<>" for found in paths]
+                else:
+                    paths = [f"{found}/{text}" for found in paths for text in list(strings_in(segment)) or ["<>"]]
+            yield from (f"{method} {found}" for found in paths)
+
+
+def strings_in(pattern: ast.AST) -> Iterator[str]:
+    for node in ast.walk(pattern):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def operation_of(route: str) -> Any:
+    method, path = route.split(" ")
+    return SCHEMA[path.replace("<", "{").replace(">", "}")][method]
+
+
+def can_be_invalid(route: str) -> bool:
+    """Whether the route takes more than strings in its path."""
+    described = operation_of(route).definition.raw
+    in_query = any(parameter["in"] == "query" for parameter in described["parameters"])
+    return in_query or "application/json" in described.get("requestBody", {}).get("content", {})
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_server_responds_to_valid_requests_as_described(server: Server, route: str) -> None:
+    check_responses(server, route, GenerationMode.POSITIVE)
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if can_be_invalid(route)])
+def test_the_server_responds_to_invalid_requests_as_described(server: Server, route: str) -> None:
+    check_responses(server, route, GenerationMode.NEGATIVE)
+
+
+def check_responses(server: Server, route: str, mode: GenerationMode) -> None:
+    examples = EXAMPLES_ON_EMULATORS if server.environment.get("EXECUTOR_JOBS") == "google" else EXAMPLES
+
+    @settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation_of(route).as_strategy(generation_mode=mode))
+    def check(case: Any) -> None:
+        if "wait" in (case.query or {}) and mode is GenerationMode.POSITIVE:
+            case.query["wait"] = 0.01
+        case.call_and_validate(base_url=f"http://127.0.0.1:{server.port}", checks=CHECKS)
+
+    check()
