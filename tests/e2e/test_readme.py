@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -50,7 +49,8 @@ def test_run_your_own_job(shell, tmp_path: Path) -> None:
     up, *lines = console_lines("Run your own job")
     assert up == "make up"
     outputs = [shell(line) for line in lines]
-    assert outputs[-1] == "hello, cloud\n"
+    assert outputs[-2] == "hello, cloud\n"
+    assert outputs[-1].startswith("hello, ")
     assert (tmp_path / "results" / "job_stdout.txt").read_text() == "hello, cloud\n"
 
 
@@ -77,5 +77,14 @@ def test_python_example(shell, tmp_path: Path) -> None:
         shell(line)
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(example)}") == "SUCCESS\n"
-    with zipfile.ZipFile(tmp_path / "results.zip") as results:
-        assert results.read("job_stdout.txt") == b"hello, cloud\n"
+    assert (tmp_path / "from-python" / "job_stdout.txt").read_text() == "hello, cloud\n"
+
+
+def test_examples_of_the_python_client(shell, tmp_path: Path) -> None:
+    examples = re.findall(r"```python\n(.*?)```", (PROJECT / "docs" / "python.md").read_text(), re.DOTALL)
+    (tmp_path / "examples.py").write_text("\n".join([*examples, "client.close()\n"]))
+    shown = shell(f"{shlex.quote(sys.executable)} examples.py").splitlines()
+    assert shown[:6] == ["SUCCESS 0 True", "b'hello\\n'", "1", "2", "3", "True"]
+    assert (tmp_path / "results" / "greeting.txt").read_text() == "hello\n"
+    assert set(shown[6:-4]) == {"True"}
+    assert shown[-4:] == ["0.1 0.1", "0.2 0.2", "0.3 0.3", "[True, True, True]"]
