@@ -29,20 +29,33 @@ def connected(function: Callable[Concatenate[Client, Parameters], int | None]) -
     @click.option(
         "--nonce", metavar="SECRET", help="The server's shared secret, if it has one.  [env var: EXECUTOR_NONCE]"
     )
+    @click.option(
+        "--google-identity",
+        is_flag=True,
+        envvar="EXECUTOR_GOOGLE_IDENTITY",
+        show_envvar=True,
+        help="Send the identity of your Google credentials, which a private Cloud Run service requires.",
+    )
     @click.option("--profile", metavar="NAME", help="Profile from `executor login`.  [env var: EXECUTOR_PROFILE]")
     @wraps(function)
-    def command(url: str | None, nonce: str | None, profile: str | None, **options: Any) -> int | None:  # noqa: ANN401
-        with open_client(url, nonce, profile) as client:
+    def command(
+        url: str | None,
+        nonce: str | None,
+        google_identity: bool,
+        profile: str | None,
+        **options: Any,  # noqa: ANN401 - those of the command
+    ) -> int | None:
+        with open_client(url, nonce, profile, google_identity=google_identity) as client:
             return function(client, **options)  # type: ignore[call-arg]
 
     return command
 
 
-def open_client(url: str | None, nonce: str | None, profile: str | None) -> Client:
+def open_client(url: str | None, nonce: str | None, profile: str | None, *, google_identity: bool) -> Client:
     """Open the client for the options. The variables for credentials also apply to a server that an option names."""
     token = None
     if url is not None:
         nonce = nonce or os.environ.get("EXECUTOR_NONCE") or None
         token = os.environ.get("EXECUTOR_TOKEN") or None
     on_progress = ProgressBars() if sys.stderr.isatty() else None
-    return Client(url, nonce, token, profile=profile, on_progress=on_progress)
+    return Client(url, nonce, token, profile=profile, google_identity=google_identity, on_progress=on_progress)

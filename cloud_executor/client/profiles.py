@@ -23,6 +23,8 @@ class Profile:
     url: str
     nonce: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
+    google_identity: bool = False
+    """Whether requests carry the identity of the user's Google credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Profiles:
     def save(self) -> Path:
         """Store the profiles so that only the user can read them, and return the file's path. Raises OSError."""
         profiles = {
-            name: {field: value for field, value in asdict(profile).items() if value is not None}
+            name: {field: value for field, value in asdict(profile).items() if value}
             for name, profile in self.by_name.items()
         }
         document = json.dumps({"current": self.current, "profiles": profiles}, indent=4) + "\n"
@@ -88,14 +90,16 @@ def choose_server(
         chosen = url
     elif named and found is not None:
         chosen = found.url
-    environment = Profile(chosen, os.environ.get("EXECUTOR_NONCE"), os.environ.get("EXECUTOR_TOKEN"))
+    wants_identity = os.environ.get("EXECUTOR_GOOGLE_IDENTITY", "").lower() in ("1", "true", "yes", "on")
+    environment = Profile(chosen, os.environ.get("EXECUTOR_NONCE"), os.environ.get("EXECUTOR_TOKEN"), wants_identity)
     # With EXECUTOR_URL, the other variables belong to that server, and otherwise to the one that no argument names.
     sources = [environment] if (url is None if own_url is None else _same(own_url, chosen)) else []
     if found is not None and _same(found.url, chosen):
         sources.insert(0 if named else len(sources), found)
     for source in sources:
         nonce, token = nonce or source.nonce, token or source.token
-    return Profile(chosen, nonce or None, token or None)
+    google_identity = any(source.google_identity for source in sources)
+    return Profile(chosen, nonce or None, token or None, google_identity)
 
 
 def _same(url: str, other: str) -> bool:

@@ -23,7 +23,12 @@ profile_option = click.option(
 @profile_option
 @click.option("--token-stdin", is_flag=True, help="Read the access token from standard input.")
 @click.option("--nonce-stdin", is_flag=True, help="Read the server's shared secret from standard input.")
-def login(url: str, name: str | None, token_stdin: bool, nonce_stdin: bool) -> int:
+@click.option(
+    "--google-identity",
+    is_flag=True,
+    help="Send the identity of your Google credentials, which a private Cloud Run service requires.",
+)
+def login(url: str, name: str | None, token_stdin: bool, nonce_stdin: bool, google_identity: bool) -> int:
     """Store the server at URL and the user's credentials as a profile, and make it the current one.
 
     Commands and `Client()` use the current profile. On a terminal, the command asks for an access token, which can be
@@ -37,12 +42,12 @@ def login(url: str, name: str | None, token_stdin: bool, nonce_stdin: bool) -> i
     if given is None and sys.stdin.isatty():
         token = click.prompt("Access token (empty for none)", default="", show_default=False, hide_input=True) or None
         nonce = click.prompt("Nonce (empty for none)", default="", show_default=False, hide_input=True) or None
-    with Client(url, nonce, token) as client:
+    with Client(url, nonce, token, google_identity=google_identity) as client:
         workers = client.workers()  # checks the address and the credentials
         address = client.url
     profiles = Profiles.load()
     name = name or profiles.current
-    changed = profiles.with_profile(name, Profile(address, nonce, token))
+    changed = profiles.with_profile(name, Profile(address, nonce, token, google_identity))
     path = Profiles(name, changed.by_name).save()
     count = f"{len(workers)} worker{'' if len(workers) == 1 else 's'}"
     say(f"The profile {name} for {address} is stored in {path}. The server has {count}.")
@@ -90,7 +95,7 @@ def _sorted(profiles: Profiles) -> list[tuple[str, Profile]]:
 
 
 def _has_credentials(profile: Profile) -> bool:
-    return profile.nonce is not None or profile.token is not None
+    return bool(profile.nonce or profile.token or profile.google_identity)
 
 
 @click.command(short_help="Print a script for shell completion.")
