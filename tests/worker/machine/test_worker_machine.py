@@ -100,6 +100,11 @@ def test_memory_shortage_ends_jobs_before_the_worker(files: dict[str, str]) -> N
     assert command[command.index("--oom-score-adj") + 1] == "-900"
 
 
+def test_the_worker_can_count_the_open_files_of_jobs(files: dict[str, str]) -> None:
+    command = " ".join(unit_command(files, "ExecStart"))
+    assert "--pid host" in command and "--cap-add SYS_PTRACE" in command
+
+
 def test_containers_of_jobs_cannot_connect_to_each_other(files: dict[str, str]) -> None:
     assert json.loads(files["/etc/docker/daemon.json"])["icc"] is False
 

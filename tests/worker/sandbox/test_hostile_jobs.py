@@ -59,6 +59,17 @@ def test_a_command_that_writes_a_file_that_is_too_large(bench: Bench) -> None:
     assert (bench.folder.job / "file").stat().st_size <= 32 * 2**20
 
 
+def test_a_command_that_deletes_the_files_that_it_writes(bench: Bench) -> None:
+    fill = "head -c 20000000 /dev/zero"
+    ran = bench.script(f"exec 3> a 4> b; rm a b; {fill} >&3; {fill} >&4; sleep 60")
+    assert ran.ending.exceeded == "The command used more than 32 MiB of disk."
+
+
+def test_a_deleted_file_counts_once(bench: Bench) -> None:
+    ran = bench.script("exec 3> a; rm a; head -c 20000000 /dev/zero >&3; exec 4>&3; sleep 1.5 & sleep 1.5; wait")
+    assert (ran.ending.exceeded, ran.ending.exit_code) == (None, 0)
+
+
 def test_a_command_with_endless_output(bench: Bench) -> None:
     ran = bench.script("yes", lambda chunk: time.sleep(0.001))
     assert ran.ending.exceeded == "The command used more than 32 MiB of disk."

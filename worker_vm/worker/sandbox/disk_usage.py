@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from worker_vm.worker.sandbox.deleted_files import deleted_bytes
 from worker_vm.worker.sandbox.limits import MIB, Limits
 
 SCAN_SECONDS = 0.5
@@ -29,11 +31,13 @@ LEAST_BYTES = 4096
 
 
 class DiskUsage:
-    """Disk usage of the files below a folder. It does not include deleted files that are still open."""
+    """Disk usage of the files below a folder, and of the deleted files that a command still has open."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, root: Callable[[], int | None] = lambda: None) -> None:
+        """`root` returns the process whose descendants are the command's; None if it is unknown."""
         self._folder = folder
         self._limits = limits
+        self._root = root
         self._next = time.monotonic() + SCAN_SECONDS
         self._exceeded: str | None = None
 
@@ -53,6 +57,9 @@ class DiskUsage:
             return None
         try:
             used = _used(folder, limit, LEVELS)
+            root = self._root() if used <= limit else None
+            if root is not None:
+                used += deleted_bytes(root, os.fstat(folder).st_dev)
         finally:
             os.close(folder)
         if math.isinf(used):

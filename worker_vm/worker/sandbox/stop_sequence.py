@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from worker_vm.worker.attempt import Attempt, Interruption
 from worker_vm.worker.sandbox.command_output import CommandOutput
@@ -24,15 +24,18 @@ Signals = Sequence[tuple[signal.Signals, float]]
 class StopSequence:
     """Decides whether one command must stop. Its time limit starts now."""
 
-    def __init__(self, command: Command, attempt: Attempt, kill_seconds: float) -> None:
-        """`kill_seconds` is the time to wait after SIGKILL."""
+    def __init__(self, command: Command, attempt: Attempt, kill_seconds: float, root: Callable[[], int | None]) -> None:
+        """`kill_seconds` is the time to wait after SIGKILL.
+
+        `root` returns the process whose descendants are the command's, or None.
+        """
         self.interrupted = False
         """Whether the command was stopped because its attempt was interrupted."""
         self.exceeded: str | None = None
         """The limit that the command exceeded, as a sentence for the job's owner."""
         self._attempt = attempt
         self._limits = command.limits
-        self._disk = DiskUsage(command.folder.root, command.limits)
+        self._disk = DiskUsage(command.folder.root, command.limits, root)
         self._time = TimeLimit(command.limits)
         self._kill = ((signal.SIGKILL, kill_seconds),)
         self._ask_then_kill = (

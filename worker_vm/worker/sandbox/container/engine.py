@@ -250,6 +250,15 @@ class ContainerEngine:
                 return KILLED
         return None
 
+    def init_process(self, container: str) -> int:
+        """The container's first process; 0 if it is not visible here, or has ended."""
+        with _errors(), suppress(NotFound):
+            process = int(self._client.inspect_container(container)["State"]["Pid"])
+            # A worker with process ids of its own would find another process.
+            with suppress(OSError):
+                return process if container in Path(f"/proc/{process}/cgroup").read_text() else 0
+        return 0
+
     def was_out_of_memory(self, container: str) -> bool:
         with _errors(), suppress(NotFound):
             return bool(self._client.inspect_container(container)["State"]["OOMKilled"])

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from docker.errors import ImageNotFound
@@ -215,9 +215,11 @@ class _ContainerWatch:
         self._container = container
         self._attempt = attempt
         self._stream = stream
-        self._stop = StopSequence(command, attempt, KILL_SECONDS)
+        self._stop = StopSequence(command, attempt, KILL_SECONDS, self._root)
         self._sample_at = 0.0
         self._signaled = False
+        self._init: int | None = None
+        """The container's init process; 0 if it is not visible here, None if it is not looked up yet."""
 
     @property
     def interrupted(self) -> bool:
@@ -239,6 +241,13 @@ class _ContainerWatch:
             self._engine.kill(self._container, number)
             if _readable([self._stream.fileno()], seconds):
                 return
+
+    def _root(self) -> int | None:
+        """The container's init process; None if it is not visible here."""
+        if self._init is None:
+            with suppress(Unavailable):
+                self._init = self._engine.init_process(self._container)
+        return self._init or None
 
     def _sample_memory(self) -> None:
         if time.monotonic() >= self._sample_at:

@@ -84,7 +84,7 @@ class CommandWatch:
         output: CommandOutput,
         pipes: Sequence[OutputPipe],
     ) -> None:
-        self._stop = StopSequence(command, attempt, KILL_SECONDS)
+        self._stop = StopSequence(command, attempt, KILL_SECONDS, lambda: supervisor.process.pid)
         self._limits = command.limits
         self._supervisor = supervisor
         self._attempt = attempt
