@@ -20,6 +20,7 @@ from cloud_executor.jobs.publisher import Publisher
 from cloud_executor.jobs.transact import existing, transact
 from cloud_executor.model import transitions
 from cloud_executor.model.job import Job, Status
+from cloud_executor.model.job_filter import JobFilter
 from cloud_executor.model.pool import WorkerPool, pools_with
 from cloud_executor.model.transitions import MIN_BLAME
 from cloud_executor.ports import JobNotFound, JobStore
@@ -100,16 +101,16 @@ class Sweep:
         if not expired:
             return
         last_seen = {worker.client_id: worker.last_seen for worker in self.store.workers()}
-        leased: dict[str | None, list[datetime]] = {}
-        for job in all_jobs(self.store, Status.RUNNING):
-            if job.lease_expires is not None:
-                leased.setdefault(job.worker, []).append(job.lease_expires)
+        leased: dict[str, list[datetime]] = {}
         for job in expired:
             if job.lease_expires is None:
                 report.returned += self._reclaim(job.hash, now)
                 continue
-            leases = leased.get(job.worker, [])
-            seen = last_seen.get(job.worker or "")
+            worker = job.worker or ""
+            if worker not in leased:
+                # Before any of its jobs is returned, so that all of them count.
+                leased[worker] = self._leases_of(worker)
+            leases, seen = leased[worker], last_seen.get(worker)
             if seen is not None and seen > job.lease_expires:
                 blame = MIN_BLAME  # The worker lives, but could not renew the lease.
             elif seen is not None and seen > now - min(self.options.lease, self.options.worker_timeout):
@@ -119,6 +120,18 @@ class Sweep:
             else:
                 blame = max(1 / max(1, len(leases)), LEAST_SHARE)
             report.returned += self._lose(job.hash, lambda found: _lease_expired(found, now), blame)
+
+    def _leases_of(self, worker: str) -> list[datetime]:
+        """When the leases of the worker's jobs expire."""
+        wanted = JobFilter(worker=worker, statuses=(Status.RUNNING,))
+        leases: list[datetime] = []
+        after: str | None = None
+        while True:
+            page = self.store.search(wanted, after=after)
+            leases += [job.lease_expires for job in page.jobs if job.lease_expires is not None]
+            if page.next is None:
+                return leases
+            after = page.next
 
     def _clear_output(self, now: datetime, report: SweepReport) -> None:
         for job in self.store.with_expired_output(now, JOBS_PER_SWEEP):

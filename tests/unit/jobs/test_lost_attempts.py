@@ -103,3 +103,19 @@ def test_leases_do_not_depend_on_the_clock_of_a_machine(jobs: Jobs, clock: Clock
         wrong.attempts.renew("j", attempt)
     clock.advance(OPTIONS.lease)
     assert wrong.sweep.run().returned == 1
+
+
+def test_only_the_jobs_of_workers_with_expired_leases_are_read(
+    jobs: Jobs, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[object] = []
+    monkeypatch.setattr("cloud_executor.jobs.sweep.all_jobs", lambda _, status: listed.append(status) or ())
+    for name in ("a", "b", "c"):
+        jobs.clients.create(name)
+        jobs.attempts.claim(name, "w")
+    clock.advance(OPTIONS.lease)
+    jobs.clients.create("elsewhere")
+    jobs.attempts.claim("elsewhere", "other")
+    assert jobs.sweep.run().returned == 3
+    assert [counted(jobs, name) for name in ("a", "b", "c")] == [pytest.approx(1 / 3)] * 3
+    assert Status.RUNNING not in listed
