@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import google.auth
-from google.api_core.exceptions import Conflict, InternalServerError, NotFound, PreconditionFailed
+from google.api_core.exceptions import Conflict, Forbidden, InternalServerError, NotFound, PreconditionFailed
 from google.auth.credentials import AnonymousCredentials, Credentials, Signing
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud.storage import Blob, Client
@@ -173,6 +173,11 @@ class GcsObjectStore(BucketStore):
                 blob.upload_from_string(content, CONTENT_TYPE, if_generation_match=0, checksum="crc32c", **CALL)
             except PreconditionFailed:
                 return False
+            except Forbidden:
+                # For an account that may not replace objects, the service can respond so if the object exists.
+                if not self._has(key):
+                    raise
+                return False
         return True
 
     def _put_large(self, key: str, pieces: Iterator[bytes]) -> bool:
@@ -219,6 +224,10 @@ class GcsObjectStore(BucketStore):
                     if not token:
                         return True
             except PreconditionFailed:
+                return False
+            except Forbidden:
+                if not self._has(destination):  # as in _put_small
+                    raise
                 return False
 
     def _join(self, key: str, parts: Sequence[str]) -> None:

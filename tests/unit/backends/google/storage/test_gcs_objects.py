@@ -13,9 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 import google.auth
 import pytest
 import requests
-from google.api_core.exceptions import from_http_status
+from google.api_core.exceptions import Forbidden, from_http_status
 from google.auth import compute_engine
 from google.auth.exceptions import DefaultCredentialsError
+from google.cloud.storage import Blob
 from google.oauth2 import credentials as oauth2
 from requests.adapters import HTTPAdapter
 from scripted_server import response, scripted_server
@@ -44,6 +45,27 @@ def test_an_error_response_is_translated_to_an_error_of_the_port(
             getattr(store, call)(KEY)
     assert type(raised.value) is error
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_an_object_that_exists_and_may_not_be_replaced_is_found(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch, exists: bool
+) -> None:
+    """The worker's account may create objects, but not replace them."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise Forbidden("no storage.objects.delete access")
+
+    monkeypatch.setattr(Blob, "upload_from_string", refuse)
+    body = json.dumps({"name": KEY, "size": "1", "timeCreated": "2026-01-31T12:00:00Z"}).encode()
+    looked_up = response("200 OK", body, "Content-Type: application/json") if exists else response("404 Not Found")
+    with scripted_server([looked_up] * 10) as server:
+        store = open_store(server.url)
+        if exists:
+            assert store.put_all({KEY: b"x"}) == [KEY]
+        else:
+            with pytest.raises(Unavailable):
+                store.put_all({KEY: b"x"})
 
 
 def test_too_many_requests_exceed_the_quota() -> None:
