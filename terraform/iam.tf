@@ -32,8 +32,11 @@ locals {
   })
 
   bucket_roles = {
-    "${local.serve_blobs}/blobs" = { account = local.serve_blobs, role = "roles/storage.objectUser", bucket = google_storage_bucket.blobs.name }
-    "worker/blobs"               = { account = "worker", role = "roles/storage.objectUser", bucket = google_storage_bucket.blobs.name }
+    "${local.serve_blobs}/blobs" = { account = local.serve_blobs, role = "roles/storage.objectUser", condition = null }
+    # The worker cannot replace or delete contents. Only large uploads in flight are renamed, which deletes the old name.
+    "worker/read"    = { account = "worker", role = "roles/storage.objectViewer", condition = null }
+    "worker/create"  = { account = "worker", role = "roles/storage.objectCreator", condition = null }
+    "worker/uploads" = { account = "worker", role = "roles/storage.objectUser", condition = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.blobs.name}/objects/wg-temp/\")" }
   }
 
   registry_roles = {
@@ -70,9 +73,17 @@ resource "google_project_iam_member" "this" {
 resource "google_storage_bucket_iam_member" "this" {
   for_each = local.bucket_roles
 
-  bucket = each.value.bucket
+  bucket = google_storage_bucket.blobs.name
   role   = each.value.role
   member = google_service_account.this[each.value.account].member
+
+  dynamic "condition" {
+    for_each = each.value.condition == null ? [] : [each.value.condition]
+    content {
+      title      = "uploads-in-flight"
+      expression = condition.value
+    }
+  }
 }
 
 # Three accounts publish: the API for created jobs, the sweep for jobs that a crash kept from being published, and the

@@ -55,6 +55,9 @@ def _target(member: Document, resources: list[Document]) -> str:
             return "the database, by a condition"
         case "google_storage_bucket_iam_member":
             names = {found["values"]["name"] for found in of_type(resources, "google_storage_bucket")}
+            if values.get("condition"):
+                assert values["condition"][0]["expression"].endswith('/objects/wg-temp/")')
+                return "uploads in flight, by a condition"
             return "the bucket" if values["bucket"] in names else "the bucket of the state"
         case "google_pubsub_topic_iam_member":
             return "the dead-letter topic" if values["topic"].endswith("-dead-letter") else "each pool's topic"
