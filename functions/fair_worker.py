@@ -31,8 +31,8 @@ HEAD_SECONDS = 20.0
 THREADS = 16
 """Number of threads per process."""
 
-THREADS_WITHOUT_BODIES = 4
-"""Number of threads per process that receive no body, so that slow uploads cannot take all of them."""
+BODIES_SHARE = 3 / 8
+"""Share of the threads that receive bodies at once. Half of them wait for changes, and the rest is for others."""
 
 ACCEPT_DELAY_SECONDS = 0.0002
 """Delay before a process accepts a connection, per connection that it already has, in seconds."""
@@ -69,7 +69,7 @@ class FairWorker(gthread.ThreadWorker):
         super().handle_quit(sig, frame)
 
     def init_process(self) -> None:
-        self._bodies = BoundedSemaphore(max(1, self.cfg.threads - THREADS_WITHOUT_BODIES))
+        self._bodies = BoundedSemaphore(max(1, int(self.cfg.threads * BODIES_SHARE)))
         self._waiting: deque[Any] = deque()
         super().init_process()
 

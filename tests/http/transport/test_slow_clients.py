@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from http_server import EMBEDDED, PROCESSES, TIMEOUT_SECONDS, Server, StartServer
 
-from functions.fair_worker import THREADS, THREADS_WITHOUT_BODIES
+from functions.fair_worker import BODIES_SHARE, THREADS
 
 SLOW_CLIENTS = 2 * PROCESSES * THREADS
 HEAD = b"POST /rest/blob/createFile/slow.bin HTTP/1.1\r\nHost: localhost\r\n"
@@ -64,13 +64,25 @@ def test_uploads_that_stall_leave_threads_to_others(server: Server) -> None:
 
 
 @EMBEDDED
+def test_uploads_that_stall_and_requests_that_wait_leave_threads_to_others(start_server: StartServer) -> None:
+    server = start_server()
+    server.post("/rest/executor/create/job", {"labels": ["no-worker"]})
+    wait = b"GET /rest/executor/info/job?wait=20 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with slow_clients(server, wait), slow_clients(server, UPLOAD):
+        began = time.monotonic()
+        assert server.get("/rest/blob/metadata/x").status == 404
+        assert server.get("/rest/executor/worker").status == 200
+        assert time.monotonic() < began + 15, "the requests were answered when the waits ended"
+
+
+@EMBEDDED
 def test_an_upload_waits_until_the_others_end(server: Server) -> None:
     with slow_clients(server, CHUNKED_UPLOAD):
         waiting = server.connect()
         waiting.request("POST", "/rest/blob/createFile/waiting", bytes(100_000))
     assert waiting.getresponse().status == 200
     waiting.close()
-    for _ in range(2 * PROCESSES * (THREADS - THREADS_WITHOUT_BODIES)):
+    for _ in range(2 * PROCESSES * int(THREADS * BODIES_SHARE)):
         assert server.create_file("after.bin", bytes(100_000))
 
 
