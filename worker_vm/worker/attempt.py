@@ -20,6 +20,9 @@ SAFE_LEASE_SHARE = 5 / 6
 RESUME_LEASE_SHARE = 1 / 3
 """Share of the lease in which a worker that slept must renew it. Others do not take the job for a whole lease."""
 
+CONFIRM_SECONDS = 20.0
+"""Time in which a worker must renew its lease after a time jump that the sweep did not notice, in seconds."""
+
 ARCHIVE_GRACE_SECONDS = 2.5
 """Time that a stopping worker spends on archiving the results of a command that has ended, in seconds."""
 
@@ -49,10 +52,22 @@ class Interrupted(Exception):
 class Attempt:
     """An attempt, safe for use by threads. Its descriptor becomes readable when the attempt is interrupted."""
 
-    def __init__(self, job: Job, lease_seconds: float, claimed_at: float, time_jumps: TimeJumps | None = None) -> None:
-        """`claimed_at` is a time on the boot clock, before the job was claimed."""
+    def __init__(
+        self,
+        job: Job,
+        lease_seconds: float,
+        claimed_at: float,
+        time_jumps: TimeJumps | None = None,
+        *,
+        sweep_jumps: bool = True,
+    ) -> None:
+        """`claimed_at` is a time on the boot clock, before the job was claimed.
+
+        `sweep_jumps`: the sweep notices the same jumps, because it runs on the same machine.
+        """
         self.job = job
         self._time_jumps = time_jumps or TimeJumps()
+        self._sweep_jumps = sweep_jumps
         self.claimed_at = claimed_at
         self._lock = threading.Lock()
         self._interruption: Interruption | None = None
@@ -85,16 +100,25 @@ class Attempt:
         return boot_seconds() - self.claimed_at
 
     @property
+    def has_jumped(self) -> bool:
+        """Whether time has jumped since the lease was renewed, so that nothing is known about it."""
+        return self._time_jumps.last > self._renewed_at
+
+    @property
     def seconds_left(self) -> float:
         """Time in which the job certainly belongs to this attempt, in seconds.
 
         After a sleep of a machine that runs the sweep too, the heartbeat gets some time to find out whether the job
-        still belongs to it: the sweep waits for longer.
+        still belongs to it: the sweep waits for longer. Otherwise the lease may have expired, even if this machine's
+        clocks do not show it, as when its VM was suspended: the heartbeat must soon renew it, or the job is given up.
         """
         jumped_at = self._time_jumps.last
         if jumped_at > self._renewed_at and not self._resumed:
             self._resumed = True
-            self._safe_until = max(self._safe_until, jumped_at + RESUME_LEASE_SHARE * self.lease_seconds)
+            if self._sweep_jumps:
+                self._safe_until = max(self._safe_until, jumped_at + RESUME_LEASE_SHARE * self.lease_seconds)
+            else:
+                self._safe_until = min(self._safe_until, jumped_at + CONFIRM_SECONDS)
         return max(0.0, self._safe_until - boot_seconds())
 
     @property

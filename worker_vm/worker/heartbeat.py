@@ -175,7 +175,7 @@ class Heartbeat:
         Raises StaleAttempt, JobNotFound, Unavailable.
         """
         now, lease = boot_seconds(), self.lease
-        if now >= renew_at:
+        if now >= renew_at or attempt.has_jumped:
             with self.measured():
                 job = self._jobs.renew(attempt.job_hash, attempt.number, lease)
             attempt.lease_renewed_at(now, lease.total_seconds())

@@ -113,7 +113,9 @@ class JobRunner:
     label_jobs: Callable[[], Mapping[str, str]] = dict
     """Returns label -> hash of the blob whose job gives a worker that label."""
     time_jumps: TimeJumps | None = None
-    """Jumps that the sweep notices as well, because it runs on the same machine; None: it runs on another."""
+    """Watched while the worker runs; None: no jump is noticed."""
+    sweep_jumps: bool = True
+    """Whether the sweep notices the same jumps, because it runs on the same machine."""
     faults: MachineFaults = field(default_factory=MachineFaults)
 
     def run(self, delivery: Delivery) -> None:
@@ -165,7 +167,7 @@ class JobRunner:
             with self.heartbeat.measured():
                 job = self.attempts.claim(delivery.job_hash, self.worker_id, self.commands.pool.name, token, lease)
             try:
-                return Attempt(job, lease.total_seconds(), before, self.time_jumps)
+                return Attempt(job, lease.total_seconds(), before, self.time_jumps, sweep_jumps=self.sweep_jumps)
             except OSError as error:
                 self._return_at_once(job, delivery, error)
                 raise

@@ -239,7 +239,8 @@ def open_worker(
         worker_id,
         stopping,
         jobs.label_jobs,
-        jobs.time_jumps if settings.jobs == "sqlite" else None,
+        jobs.time_jumps,
+        sweep_jumps=settings.jobs == "sqlite",
     )
     return Worker(jobs.queue, pool.name, slots, runner, heartbeat, worker_id, departure, settings.stop_seconds)
 

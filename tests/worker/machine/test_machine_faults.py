@@ -126,7 +126,7 @@ def test_a_job_that_the_worker_cannot_begin_is_given_back_at_once(
     with stack.worker() as worker:
         with monkeypatch.context() as patched:
 
-            def fail(*arguments: object) -> None:
+            def fail(*arguments: object, **named: object) -> None:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
             patched.setattr("worker_vm.worker.job_runner.Attempt", fail)
