@@ -73,7 +73,7 @@ class Sweep:
     """Set once the jobs of removed pools have been moved."""
 
     def run(self) -> SweepReport:
-        """Requeue jobs of vanished workers, publish unpublished jobs, request workers, and delete expired output.
+        """Requeue jobs of vanished workers, publish unpublished jobs, delete expired output, and request workers.
 
         Raises Unavailable, after everything else is done, if jobs could not be published.
         """
@@ -83,12 +83,12 @@ class Sweep:
         if not self.time_jumps.within(self.options.lease):
             self._return_expired(self.lease_clock(), report)
         publish_errors = self._publish_again(now, report)
-        if self.publisher.fleet is not None:
-            self.publisher.fleet.request_all()
         self._clear_output(now, report)
         # Last, because callers can create any number of workers.
         if not self.time_jumps.within(self.options.worker_timeout):
             self._forget_lost_workers(self.lease_clock(), report)
+        if self.publisher.fleet is not None:
+            self.publisher.fleet.request_all()  # after the repairs, which it may delay
         if report != SweepReport():
             logger.info("sweep repaired something", extra={"action": "sweep", "report": str(report)})
         if publish_errors:
