@@ -42,7 +42,7 @@ def without_algorithm(token: str) -> str:
     [
         SIGNER.token("them"),
         SIGNER.token("us", exp=NOW - 3600, iat=NOW - 7200),
-        SIGNER.token("us", iat=NOW + 3600, exp=NOW + 7200),
+        SIGNER.token("us", iat=NOW + 86_400, exp=NOW + 90_000),
         SIGNER.token("us", iss="https://accounts.example.org"),
         SIGNER.token("us", iss=None),
         SIGNER.token("us", exp=None),
