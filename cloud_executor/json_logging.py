@@ -37,9 +37,9 @@ class JsonFormatter(logging.Formatter):
     records of a trace (https://cloud.google.com/logging/docs/structured-logging). Without one, it is unchanged.
     """
 
-    def __init__(self, component: str, project: str | None = None) -> None:
+    def __init__(self, component: str, project: str | None = None, deployment: str | None = None) -> None:
         super().__init__()
-        self._component = component
+        self._source = {"component": component} | ({} if deployment is None else {"deployment": deployment})
         self._trace_name = "trace" if project is None else "logging.googleapis.com/trace"
         self._trace_prefix = "" if project is None else f"projects/{project}/traces/"
 
@@ -47,7 +47,7 @@ class JsonFormatter(logging.Formatter):
         entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "severity": record.levelname,
-            "component": self._component,
+            **self._source,
             "message": record.getMessage(),
         }
         entry.update(_fields.get())
@@ -60,8 +60,13 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
-def configure_logging(component: str, project: str | None, level: int = logging.INFO) -> None:
-    """Log to standard error as JSON lines. `project` is the Google Cloud project of the traces, if there is one."""
+def configure_logging(
+    component: str, project: str | None, level: int = logging.INFO, deployment: str | None = None
+) -> None:
+    """Log to standard error as JSON lines. `project` is the Google Cloud project of the traces, if there is one.
+
+    `deployment` names one of several deployments in the project.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(component, project))
+    handler.setFormatter(JsonFormatter(component, project, deployment))
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -286,6 +286,11 @@ class Settings:
     )
 
     @property
+    def deployment(self) -> str | None:
+        """Name of one of several deployments in a Google Cloud project; None without Pub/Sub."""
+        return self.topic_prefix if self.jobs == "google" else None
+
+    @property
     def leave_audience(self) -> str:
         """Audience of the identity tokens with which machines leave: another deployment's tokens are worthless here."""
         return f"https://cloud-executor.invalid/{self.project}/{self.topic_prefix}/leave"

@@ -109,13 +109,16 @@ def main(
     _terraform("apply", "-input=false", "first-plan")
     registry = whole["planned_values"]["outputs"]["registry"]["value"]
     _run(["gcloud", "auth", "configure-docker", registry.partition("/")[0], "--quiet"])
-    final = [f"-var={name}_image={_push_image(f'{registry}/{name}', file)}" for name, file in IMAGES.items()]
+    images = {name: _push_image(f"{registry}/{name}", file) for name, file in IMAGES.items()}
+    final = [f"-var={name}_image={image}" for name, image in images.items()]
     plan("plan", *final)
     if _exit_code(["terraform", "apply", "-input=false", "plan"], CONFIGURATION) != 0:
         click.echo(f"\nSome permissions may not be effective yet. Retrying once in {retry_after} seconds ...\n")
         time.sleep(retry_after)
         plan("plan", *final)
         _terraform("apply", "-input=false", "plan")
+    for image in images.values():  # the registry's clean-up keeps these
+        _run(["gcloud", "artifacts", "docker", "tags", "add", image, f"{image.partition('@')[0]}:deployed", "--quiet"])
     click.echo("\nThe deployment is ready. Run a first job:\n")
     click.echo(_output(["terraform", "output", "-raw", "try_it"], CONFIGURATION))
 

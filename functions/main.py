@@ -23,7 +23,7 @@ from functions.transport.origins import OriginPolicy
 from functions.transport.request_trace import traced
 
 _settings = Settings.from_env(os.environ)
-configure_logging("functions", _settings.project)
+configure_logging("functions", _settings.project, deployment=_settings.deployment)
 for _variable, _nonce in (("EXECUTOR_NONCE", _settings.nonce), ("EXECUTOR_WORKER_NONCE", _settings.worker_nonce)):
     if _nonce is not None and len(_nonce) < SHORT_NONCE:
         logging.getLogger(__name__).warning(

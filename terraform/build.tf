@@ -8,12 +8,22 @@ resource "google_artifact_registry_repository" "images" {
   kms_key_name  = var.kms_key
   labels        = local.labels
 
-  # Keeps enough images to roll back: a KEEP policy takes precedence over a DELETE policy.
+  # Keeps enough images to roll back: a KEEP policy takes precedence over a DELETE policy. A push counts as up to three
+  # versions: an index, a manifest, and an attestation.
   cleanup_policies {
     id     = "keep-recent"
     action = "KEEP"
     most_recent_versions {
-      keep_count = 10
+      keep_count = 30
+    }
+  }
+  # A deployment tags its images. Each new VM and instance pulls them, however old they are.
+  cleanup_policies {
+    id     = "keep-deployed"
+    action = "KEEP"
+    condition {
+      tag_state    = "TAGGED"
+      tag_prefixes = ["deployed", "latest"]
     }
   }
   cleanup_policies {
@@ -107,6 +117,7 @@ resource "google_project_iam_custom_role" "manage_queues" {
   permissions = concat(
     [for verb in ["attachSubscription", "create", "delete", "get", "update"] : "pubsub.topics.${verb}"],
     [for verb in ["create", "delete", "get", "update"] : "pubsub.subscriptions.${verb}"],
+    ["compute.healthChecks.useReadOnly"], # a group with a health check
   )
 }
 

@@ -87,6 +87,45 @@ resource "google_compute_firewall" "health_checks" {
   }
 }
 
+# Pools in a subnetwork of the operator's own network. In another project's network (Shared VPC), the firewall is not ours
+# to change, so their groups do without health checks, which would fail.
+locals {
+  own_subnetworks = {
+    for name, pool in var.pools : name => {
+      project = try(regex("projects/([^/]+)/", pool.subnetwork)[0], var.project_id)
+      name    = reverse(split("/", pool.subnetwork))[0]
+    } if pool.subnetwork != null
+  }
+  opened_subnetworks = { for name, subnetwork in local.own_subnetworks : name => subnetwork if subnetwork.project == var.project_id }
+}
+
+data "google_compute_subnetwork" "own" {
+  for_each = local.opened_subnetworks
+
+  project = each.value.project
+  region  = var.region
+  name    = each.value.name
+}
+
+resource "google_compute_firewall" "own_health_checks" {
+  for_each = local.opened_subnetworks
+
+  project     = var.project_id
+  name        = "${var.name}-${each.key}-health-checks"
+  description = "Cloud Executor: allows Google's health checks of workers of the pool ${each.key}"
+  network     = data.google_compute_subnetwork.own[each.key].network
+  direction   = "INGRESS"
+  priority    = 1000
+
+  source_ranges           = ["130.211.0.0/22", "35.191.0.0/16"]
+  target_service_accounts = [google_service_account.this["worker"].email]
+
+  allow {
+    protocol = "tcp"
+    ports    = [local.health_port]
+  }
+}
+
 # Load balancer, with a domain only -----------------------------------------------------------------------------------
 
 locals {
@@ -135,7 +174,9 @@ resource "google_compute_backend_service" "api" {
   name                  = "${var.name}-${each.key}"
   load_balancing_scheme = "EXTERNAL_MANAGED"
   protocol              = "HTTPS"
-  security_policy       = var.armor ? google_compute_security_policy.api[0].id : null
+
+  # Blobs are uploaded and downloaded in many requests, and their contents can look like an attack.
+  security_policy = var.armor && each.key != "blob" ? google_compute_security_policy.api[0].id : null
 
   backend {
     group = google_compute_region_network_endpoint_group.api[each.key].id
@@ -194,9 +235,18 @@ resource "google_compute_url_map" "api" {
     name            = "api"
     default_service = google_compute_backend_service.api["executor"].id
 
-    path_rule {
-      paths   = ["/rest/blob", "/rest/blob/*"]
-      service = google_compute_backend_service.api["blob"].id
+    # The functions ignore the case of paths too.
+    route_rules {
+      priority = 1
+      service  = google_compute_backend_service.api["blob"].id
+      match_rules {
+        full_path_match = "/rest/blob"
+        ignore_case     = true
+      }
+      match_rules {
+        prefix_match = "/rest/blob/"
+        ignore_case  = true
+      }
     }
   }
 }

@@ -33,7 +33,7 @@ resource "google_compute_region_instance_template" "pool" {
   }
 
   disk {
-    source_image = "projects/cos-cloud/global/images/family/cos-stable"
+    source_image = var.worker_os_image
     boot         = true
     auto_delete  = true
     disk_size_gb = each.value.disk_gb
@@ -143,9 +143,12 @@ resource "google_compute_region_instance_group_manager" "pool" {
     }
   }
 
-  auto_healing_policies {
-    health_check      = google_compute_health_check.worker.id
-    initial_delay_sec = 600 # the time that installing drivers and pulling images may take
+  dynamic "auto_healing_policies" {
+    for_each = contains(keys(local.own_subnetworks), each.key) && !contains(keys(local.opened_subnetworks), each.key) ? [] : [true]
+    content {
+      health_check      = google_compute_health_check.worker.id
+      initial_delay_sec = 600 # the time that installing drivers and pulling images may take
+    }
   }
 
   # A VM keeps its template until it leaves by itself: an update, or rebalancing zones, would end running jobs.
@@ -160,6 +163,7 @@ resource "google_compute_region_instance_group_manager" "pool" {
 
   depends_on = [
     google_artifact_registry_repository_iam_member.this,
+    google_compute_firewall.own_health_checks,
     google_compute_router_nat.workers,
     google_project_iam_member.this,
     google_pubsub_subscription_iam_member.worker,

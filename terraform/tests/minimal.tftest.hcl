@@ -95,7 +95,7 @@ run "defaults" {
       images      = []
       network     = "none"
       maxTimeout  = 86400
-      idleMinutes = 10
+      idleMinutes = 15
       minWorkers  = 0
     }]
     error_message = "The settings must omit job limits that the pool does not set."
@@ -111,6 +111,10 @@ run "listed_callers_and_deletable_data" {
   variables {
     invokers          = ["user:jane@example.com"]
     delete_protection = false
+    pools = {
+      own    = { subnetwork = "workers" }
+      shared = { subnetwork = "projects/host-project/regions/us-central1/subnetworks/workers" }
+    }
   }
 
   assert {
@@ -123,6 +127,14 @@ run "listed_callers_and_deletable_data" {
       !google_secret_manager_secret.pepper.deletion_protection && google_secret_manager_secret_version.pepper.deletion_policy == "DELETE"
     )
     error_message = "Without delete_protection, all data must be deletable."
+  }
+  assert {
+    condition     = keys(google_compute_firewall.own_health_checks) == ["own"] && google_compute_firewall.own_health_checks["own"].source_ranges == toset(["130.211.0.0/22", "35.191.0.0/16"])
+    error_message = "Google's health checks must reach the workers in a subnetwork of the project."
+  }
+  assert {
+    condition     = length(google_compute_region_instance_group_manager.pool["own"].auto_healing_policies) == 1 && length(google_compute_region_instance_group_manager.pool["shared"].auto_healing_policies) == 0
+    error_message = "A group whose VMs cannot be checked must not replace them."
   }
 }
 

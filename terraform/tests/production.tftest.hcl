@@ -48,7 +48,7 @@ run "domain_and_pools" {
     error_message = "The functions must not be reachable without the load balancer."
   }
   assert {
-    condition     = google_compute_url_map.api[0].path_matcher[0].path_rule[0].paths == toset(["/rest/blob", "/rest/blob/*"])
+    condition     = [for rule in google_compute_url_map.api[0].path_matcher[0].route_rules[0].match_rules : try(coalesce(rule.full_path_match, rule.prefix_match), "") if rule.ignore_case] == ["/rest/blob", "/rest/blob/"]
     error_message = "Requests for blobs must go to the function blob, and all others to the function executor."
   }
   assert {

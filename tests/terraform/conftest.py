@@ -119,5 +119,6 @@ def variables_only(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
         lacking("terraform", "The terraform command is not installed.")
     terraform = Terraform(tmp_path_factory.mktemp("variables"))
     terraform.folder.mkdir()
-    shutil.copy(REPOSITORY / "terraform/variables.tf", terraform.folder)
+    for file in (REPOSITORY / "terraform").glob("variables*.tf"):
+        shutil.copy(file, terraform.folder)
     return terraform

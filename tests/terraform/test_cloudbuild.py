@@ -47,7 +47,7 @@ def steps() -> dict[str, Build]:
 
 
 def test_file_is_valid(steps: dict[str, Any]) -> None:
-    assert list(steps) == ["test", "build", "push", "variables", "plan", "guard", "deploy"]
+    assert list(steps) == ["test", "build", "push", "variables", "plan", "guard", "deploy", "tag"]
     assert all(step.name for step in steps.values())
     assert parsed(FILE).timeout.total_seconds() == 3600
 
@@ -112,7 +112,7 @@ def test_images_have_provenance_and_the_commit_as_tag() -> None:
 
 def test_scripts_have_valid_syntax(steps: dict[str, Any]) -> None:
     scripts = [step for step in steps.values() if step.entrypoint]
-    assert len(scripts) == 5
+    assert len(scripts) == 6
     for step in scripts:
         command = [step.entrypoint, "-n", "-c", substituted(step.args[-1])]
         assert subprocess.run(command, capture_output=True, timeout=10).stderr == b"", step.id
@@ -125,12 +125,12 @@ def test_pushed_digest_is_deployed(steps: dict[str, Any], tmp_path: Path) -> Non
     programs, workspace = tmp_path / "programs", tmp_path / "workspace"
     programs.mkdir()
     (workspace / "terraform").mkdir(parents=True)
-    for program in ("docker", "terraform"):
+    for program in ("docker", "terraform", "gcloud"):
         (programs / program).write_text(
             f'#!/bin/sh\necho "{program} $*" >>{tmp_path}/calls\n[ "$1" != inspect ] || echo "${{3%:*}}@sha256:5678"\n'
         )
         (programs / program).chmod(0o755)
-    for name in ("build", "push", "plan", "deploy"):
+    for name in ("build", "push", "plan", "deploy", "tag"):
         script = substituted(steps[name].args[-1]).replace("/workspace", str(workspace))
         subprocess.run(
             [steps[name].entrypoint, *steps[name].args[:-1], script],
@@ -147,6 +147,7 @@ def test_pushed_digest_is_deployed(steps: dict[str, Any], tmp_path: Path) -> Non
         ["terraform", "plan"],
         ["terraform", "show"],
         ["terraform", "apply"],
+        *[["gcloud", "artifacts"]] * 2,
     ]
     for name, builds in (("worker", calls[:2]), ("functions", calls[2:4])):
         image = f"r-docker.pkg.dev/p/x/{name}"
@@ -158,4 +159,6 @@ def test_pushed_digest_is_deployed(steps: dict[str, Any], tmp_path: Path) -> Non
         "-var=worker_image=r-docker.pkg.dev/p/x/worker@sha256:5678"
         " -var=functions_image=r-docker.pkg.dev/p/x/functions@sha256:5678"
     )
+    image = "r-docker.pkg.dev/p/x/functions"
+    assert calls[13] == f"gcloud artifacts docker tags add {image}@sha256:5678 {image}:deployed --quiet"
     assert 'backend "gcs"' in (workspace / "terraform/backend_override.tf").read_text()

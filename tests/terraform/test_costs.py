@@ -22,16 +22,16 @@ def test_idle_minimal_deployment_costs_a_few_dollars(minimal: list[Document]) ->
     assert set(costs) == {
         "sweep, once per minute",
         "images and secrets",
-        "4 alerts, where Google charges for alerts",
+        "8 alerts, where Google charges for alerts",
     }
-    assert sum(cost or 0 for cost in costs.values()) < 8
+    assert sum(cost or 0 for cost in costs.values()) < 14
 
 
 def test_production_costs_include_load_balancer_and_cloud_armor(production: list[Document]) -> None:
     costs = by_name(idle(production))
     assert costs["load balancer"] == pytest.approx(LOAD_BALANCER)
     assert costs["Cloud Armor"] == pytest.approx(CLOUD_ARMOR)
-    assert costs["6 alerts, where Google charges for alerts"] == pytest.approx(6 * ALERT_CONDITION)
+    assert costs["14 alerts, where Google charges for alerts"] == pytest.approx(14 * ALERT_CONDITION)
 
 
 def test_scaling_page_has_the_same_prices(minimal: list[Document]) -> None:
@@ -47,7 +47,7 @@ def test_scaling_page_has_the_same_prices(minimal: list[Document]) -> None:
         CLOUD_ARMOR,
         round(sum(price or 0 for price in jobs.values()), 2),
         round(vms, 2),
-        round(vm_second * 600, 2),
+        round(vm_second * 900, 2),
     ]
 
 

@@ -109,7 +109,7 @@ def test_custom_roles_are_narrow(production: list[Document]) -> None:
     assert roles["grow"] == autoscalers | {f"compute.instanceGroupManagers.{verb}" for verb in ("get", "use")}
     assert roles["shrink"] == {"compute.instanceGroupManagers.update"}
     verbs = {permission.rpartition(".")[2] for permission in roles[0]}
-    assert verbs == {"attachSubscription", "create", "delete", "get", "update"}
+    assert verbs == {"attachSubscription", "create", "delete", "get", "update", "useReadOnly"}
 
 
 def test_worker_cannot_change_groups(example: list[Document]) -> None:

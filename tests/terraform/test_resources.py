@@ -36,7 +36,14 @@ MINIMAL = {
     "google_compute_subnetwork": ["workers"],
     "google_firestore_database": ["jobs"],
     "google_logging_metric": ["busy_slots", "errors", "job_seconds", "jobs"],
-    "google_monitoring_alert_policy": ["dead_letters", "error_ratio", "fleet_at_maximum default", "oldest_job"],
+    "google_monitoring_alert_policy": [
+        "dead_letters",
+        "error_ratio",
+        "fleet_at_maximum default",
+        "no_machine",
+        "no_worker default",
+        "oldest_job",
+    ],
     "google_monitoring_dashboard": ["overview"],
     "google_project_iam_custom_role": ["manage_groups grow", "manage_groups shrink"],
     "google_pubsub_subscription": ["dead_letter", "dead_letter_push", "pool default"],
@@ -81,6 +88,10 @@ PRODUCTION = MINIMAL | {
         "fleet_at_maximum default",
         "fleet_at_maximum gpu",
         "fleet_at_maximum spot",
+        "no_machine",
+        "no_worker default",
+        "no_worker gpu",
+        "no_worker spot",
         "oldest_job",
     ],
     "google_monitoring_notification_channel": ["email operations@example.com"],
@@ -329,8 +340,32 @@ def test_settings_contain_the_limits_of_pools(production: list[Document]) -> Non
         license_server = {"LM_LICENSE_FILE": "27000@licenses.example.com"}
         assert pools["spot"].env == {**license_server, "R_LIBS_SITE": "/usr/local/lib/R/shared"}
         assert pools["default"].env == license_server
-        assert pools["spot"].idle == timedelta(minutes=10)
+        assert pools["spot"].idle == timedelta(minutes=15)
         assert pools["default"].max_timeout == timedelta(days=1)
+
+
+# Monitoring ----------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_and_charts_show_only_this_deployment(example: list[Document]) -> None:
+    metrics = of_type(example, "google_logging_metric")
+    assert metrics
+    for metric in metrics:
+        assert metric["values"]["filter"].startswith('jsonPayload.deployment="cloud-executor" AND ')
+    (dashboard,) = of_type(example, "google_monitoring_dashboard")
+    filters = re.findall(r'"filter":"(.*?[^\\])"', dashboard["values"]["dashboard_json"])
+    assert len(filters) > 10
+    for chart in filters:
+        assert re.search(r"cloud-executor|database_id = ", chart), chart
+
+
+def test_cloud_armor_leaves_blobs_alone(production: list[Document]) -> None:
+    policies = {
+        found["index"]: found["values"]["security_policy"]
+        for found in of_type(production, "google_compute_backend_service")
+    }
+    assert policies["executor"]
+    assert not policies["blob"]
 
 
 # Documentation -------------------------------------------------------------------------------------------------------

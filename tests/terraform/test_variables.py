@@ -7,6 +7,8 @@ import re
 import pytest
 from terraform_program import REPOSITORY, Terraform
 
+TEXT = "".join(file.read_text() for file in sorted((REPOSITORY / "terraform").glob("variables*.tf")))
+
 INVALID = {
     "project_id": "My Project",
     "region": "us-central1-a",
@@ -33,6 +35,7 @@ INVALID = {
     "max_delivery_attempts": "1",
     "worker_image": "worker",
     "functions_image": "functions",
+    "worker_os_image": "cos",
     "job_env": '{ORIGIN_URL="http://localhost"}',
     "pools": '"many"',
     "worker_subnet_range": "10.0.0.0/8",
@@ -54,13 +57,12 @@ def _errors(terraform: Terraform, *options: str) -> str:
 
 
 def test_every_variable_has_an_invalid_value() -> None:
-    declared = re.findall(r'^variable "(\w+)"', (REPOSITORY / "terraform/variables.tf").read_text(), re.MULTILINE)
+    declared = re.findall(r'^variable "(\w+)"', TEXT, re.MULTILINE)
     assert set(declared) == INVALID.keys()
 
 
 def test_every_variable_has_description_type_and_validation() -> None:
-    text = (REPOSITORY / "terraform/variables.tf").read_text()
-    for block in re.findall(r'^variable "\w+" \{\n.*?^\}$', text, re.MULTILINE | re.DOTALL):
+    for block in re.findall(r'^variable "\w+" \{\n.*?^\}$', TEXT, re.MULTILINE | re.DOTALL):
         assert re.search(r"^  description = ", block, re.MULTILINE), block
         assert re.search(r"^  type +=", block, re.MULTILINE), block
         assert re.search(r"^  validation \{", block, re.MULTILINE), block

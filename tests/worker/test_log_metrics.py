@@ -28,7 +28,7 @@ def records(stack: Stack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.
     monkeypatch.setattr("worker_vm.worker.worker.COUNT_SECONDS", 0.1)
     monkeypatch.setattr("worker_vm.worker.worker.IDLE_CHECK_SECONDS", 0.05)
     caplog.set_level(logging.INFO)
-    caplog.handler.setFormatter(JsonFormatter("worker"))
+    caplog.handler.setFormatter(JsonFormatter("worker", deployment="mine"))
     with WorkerThread(runner_of(stack, stack.jobs), queue=stack.jobs.queue, slots=2):
         stack.finished(stack.add_script("exit 3"))
         until(lambda: "slots counted" in caplog.text)
@@ -38,7 +38,10 @@ def records(stack: Stack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.
 def filter_of(metric: str) -> str:
     text = METRICS[metric]
     reference = re.search(r"filter += google_logging_metric\.(\w+)\.filter", text)
-    return filter_of(reference[1]) if reference else re.findall(r'filter += "(.*)"', text)[0].replace('\\"', '"')
+    if reference:
+        return filter_of(reference[1])
+    pattern: str = re.findall(r'filter += "(.*)"', text)[0]
+    return pattern.replace('\\"', '"').replace("${local.logged}", 'jsonPayload.deployment="mine"')
 
 
 def fields_of(metric: str) -> set[str]:

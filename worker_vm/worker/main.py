@@ -97,7 +97,7 @@ def main(
     set_on_signals(stopping, (signal.SIGTERM, signal.SIGINT))
     try:
         settings = Settings.from_env(os.environ)
-        configure_logging("worker", settings.project)
+        configure_logging("worker", settings.project, deployment=settings.deployment)
         own = find_pool(settings, pool)
         root = work or settings.data / "work"
         folder = open_work_folder(root)
