@@ -7,7 +7,7 @@ BENCH ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-emulators up test test-fast lint checkov docs format lock deploy bench soak hostile clean
+.PHONY: help demo demo-emulators up test test-fast lint checkov docs format lock deploy smoke bench soak hostile clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,11 @@ deploy: $(VENV)/server ## deploy to Google Cloud: make deploy PROJECT=my-project
 	@$(BIN)/python -m deploy --project "$(PROJECT)" $(if $(REGION),--region "$(REGION)") $(if $(NAME),--name "$(NAME)") \
 		$(if $(STATE_BUCKET),--state-bucket "$(STATE_BUCKET)") \
 		$(foreach address,$(DESTROY),--destroy '$(address)') $(if $(filter yes,$(CONFIRM)),--yes)
+
+smoke: $(VENV)/server ## try a deployment in a throw-away project: make smoke PROJECT=my-project (docs/deployment.md)
+	@test -n "$(PROJECT)" || { echo "PROJECT is not set. Run: make smoke PROJECT=my-throw-away-project"; exit 2; }
+	@$(BIN)/python -m deploy.smoke --project "$(PROJECT)" $(if $(REGION),--region "$(REGION)") \
+		$(if $(filter yes,$(CONFIRM)),--yes)
 
 bench: $(VENV)/dev ## measure speed, compared with the limits of this machine
 	@$(BIN)/python -m bench $(BENCH)

@@ -86,6 +86,14 @@ def idle(resources: Sequence[Resource]) -> list[Cost]:
         hour = _vm_hour(_by_pool(resources, "google_compute_region_instance_template")[pool])
         if kept:
             costs.append(Cost(f"{kept} idle VMs in the pool {pool}", None if hour is None else kept * hour * HOURS))
+    for pool, group in sorted(_by_pool(resources, "google_compute_region_instance_group_manager").items()):
+        (disk,) = _by_pool(resources, "google_compute_region_instance_template")[pool]["disk"]
+        disk_month = DISK_GIB_MONTH.get(disk["disk_type"])
+        if stopped := group.get("target_stopped_size"):
+            dollars = None if disk_month is None else stopped * disk["disk_size_gb"] * disk_month
+            costs.append(Cost(f"{stopped:g} stopped VMs in the pool {pool}", dollars))
+        if suspended := group.get("target_suspended_size"):
+            costs.append(Cost(f"{suspended:g} suspended VMs in the pool {pool}", None))
     return [cost for cost in costs if cost.dollars != 0.0]
 
 

@@ -43,6 +43,16 @@ output "topics" {
   value       = { for name, topic in google_pubsub_topic.pool : name => topic.name }
 }
 
+output "pool_labels" {
+  description = "The labels of each worker pool."
+  value       = { for name, pool in var.pools : name => pool.labels }
+}
+
+output "dead_letter_topic" {
+  description = "The Pub/Sub topic of jobs that were delivered too often."
+  value       = google_pubsub_topic.dead_letter.name
+}
+
 output "groups" {
   description = "The instance group of each worker pool."
   value       = { for name, group in google_compute_region_instance_group_manager.pool : name => group.name }

@@ -92,6 +92,7 @@ variable "pools" {
     - `slots`: maximum number of concurrent jobs per VM.
     - `min_workers`, `max_workers`: minimum and maximum number of VMs. The minimum costs money while idle.
     - `idle_minutes`: time after which an idle worker removes its VM, unless the pool is at `min_workers`.
+    - `standby`: number of VMs that are kept suspended or stopped, with everything installed, so that they start faster than new ones, and their `mode`: `suspended` or `stopped`. A stopped VM costs its disk, a suspended one its memory's contents too.
     - `spot`: whether to use cheaper VMs that Google may preempt. Their jobs then restart elsewhere.
     - `accelerator_type`, `accelerator_count`: GPUs of each VM. Each job gets all of them, so with several `slots` jobs share them.
     - `zones`: zones for the VMs, if not every zone of the region has the machine type. Empty: all zones.
@@ -108,15 +109,19 @@ variable "pools" {
     - `subnetwork`: a subnetwork of yours to use instead of the default one. It needs Private Google Access and outbound connectivity, and gets a firewall rule for health checks.
   EOT
   type = map(object({
-    order                   = optional(number, 0)
-    labels                  = optional(list(string), [])
-    machine_type            = optional(string, "e2-standard-4")
-    disk_gb                 = optional(number, 50)
-    disk_type               = optional(string, "pd-balanced")
-    slots                   = optional(number, 4)
-    min_workers             = optional(number, 0)
-    max_workers             = optional(number, 10)
-    idle_minutes            = optional(number, 15)
+    order        = optional(number, 0)
+    labels       = optional(list(string), [])
+    machine_type = optional(string, "e2-standard-4")
+    disk_gb      = optional(number, 50)
+    disk_type    = optional(string, "pd-balanced")
+    slots        = optional(number, 4)
+    min_workers  = optional(number, 0)
+    max_workers  = optional(number, 10)
+    idle_minutes = optional(number, 15)
+    standby = optional(object({
+      size = number
+      mode = optional(string, "suspended")
+    }))
     spot                    = optional(bool, false)
     accelerator_type        = optional(string)
     accelerator_count       = optional(number, 1)
@@ -150,6 +155,14 @@ variable "pools" {
   validation {
     condition     = alltrue([for pool in var.pools : pool.min_workers >= 0 && pool.max_workers >= 1 && pool.max_workers <= 2000 && pool.min_workers <= pool.max_workers && floor(pool.min_workers) == pool.min_workers && floor(pool.max_workers) == pool.max_workers])
     error_message = "pools must have max_workers from 1 to 2000 and min_workers from 0 to max_workers, as whole numbers."
+  }
+  validation {
+    condition     = alltrue([for pool in var.pools : pool.standby == null || try(pool.standby.size >= 1 && pool.standby.size <= 2000 && floor(pool.standby.size) == pool.standby.size && contains(["suspended", "stopped"], pool.standby.mode), false)])
+    error_message = "pools must have a standby with a size from 1 to 2000 and a mode of \"suspended\" or \"stopped\"."
+  }
+  validation {
+    condition     = alltrue([for pool in var.pools : try(pool.standby.mode, "stopped") == "stopped" || pool.accelerator_type == null])
+    error_message = "pools must have a standby mode of \"stopped\" if they have GPUs, because such VMs cannot be suspended."
   }
   validation {
     condition     = alltrue([for pool in var.pools : pool.idle_minutes >= 1 && pool.idle_minutes <= 1440])

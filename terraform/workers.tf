@@ -127,6 +127,18 @@ resource "google_compute_region_instance_group_manager" "pool" {
     instance_template = google_compute_region_instance_template.pool[each.key].self_link
   }
 
+  # The group takes VMs from here when it grows, and refills this stock. A VM is suspended or stopped once everything is
+  # installed. A worker that is suspended while it runs a job gives the job up when it resumes.
+  dynamic "standby_policy" {
+    for_each = each.value.standby == null ? [] : [each.value.standby]
+    content {
+      mode              = "SCALE_OUT_POOL"
+      initial_delay_sec = 300
+    }
+  }
+  target_suspended_size = try(each.value.standby.mode, null) == "suspended" ? each.value.standby.size : 0
+  target_stopped_size   = try(each.value.standby.mode, null) == "stopped" ? each.value.standby.size : 0
+
   # Applies to new VMs. Running VMs keep their configuration until they leave.
   all_instances_config {
     metadata = {

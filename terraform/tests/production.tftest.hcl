@@ -30,7 +30,7 @@ variables {
       job_cpus         = 8
       job_memory_mib   = 16384
     }
-    spot = { spot = true, max_workers = 200 }
+    spot = { spot = true, max_workers = 200, standby = { size = 2 } }
   }
 }
 
@@ -107,6 +107,14 @@ run "domain_and_pools" {
   assert {
     condition     = google_compute_region_instance_group_manager.pool["gpu"].distribution_policy_zones == toset(["europe-west4-b"])
     error_message = "The pool's VMs must be created only in its zones."
+  }
+  assert {
+    condition = (
+      google_compute_region_instance_group_manager.pool["spot"].standby_policy[0].mode == "SCALE_OUT_POOL" &&
+      [for group in google_compute_region_instance_group_manager.pool : group.target_suspended_size] == [0, 0, 2] &&
+      alltrue([for group in google_compute_region_instance_group_manager.pool : group.target_stopped_size == 0])
+    )
+    error_message = "Only the pool with standby must keep suspended VMs."
   }
   assert {
     condition     = google_compute_region_autoscaler.pool["gpu"].autoscaling_policy[0].metric[0].single_instance_assignment == 1 && google_compute_region_autoscaler.pool["spot"].autoscaling_policy[0].max_replicas == 200

@@ -106,3 +106,15 @@ def test_warm_function_instances_cost_money_while_idle() -> None:
 def test_every_pool_has_its_own_item(production: list[Document]) -> None:
     items = [cost.name for cost in thousand_jobs(production) if cost.name.startswith("VMs")]
     assert len(items) == 3
+
+
+def test_standby_vms_cost_their_disks_while_idle() -> None:
+    """The price of a suspended VM's memory is unknown."""
+    group = {
+        "type": "google_compute_region_instance_group_manager",
+        "index": "a",
+        "values": {"target_stopped_size": 2, "target_suspended_size": 3},
+    }
+    costs = by_name(idle([scaler("a", 4), template("a", "e2-standard-4"), group]))
+    assert costs["2 stopped VMs in the pool a"] == pytest.approx(14.6)
+    assert costs["3 suspended VMs in the pool a"] is None

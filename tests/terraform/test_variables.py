@@ -109,6 +109,11 @@ def test_all_values_of_wrong_types_are_reported_at_once(variables_only: Terrafor
             ['build={state_bucket="b",repository="projects/p/locations/europe-west4/connections/c/repositories/r"}'],
             "build must have a repository whose connection is in the region",
         ),
+        (['pools={a={standby={size=1,mode="off"}}}'], 'a mode of "suspended" or "stopped"'),
+        (
+            ['pools={a={machine_type="n1-standard-4",accelerator_type="nvidia-tesla-t4",standby={size=1}}}'],
+            "such VMs cannot be suspended",
+        ),
         (['pools={a={machine_type="t2a-standard-4"}}'], "pools must have an x86 machine_type"),
         (['pools={a={machine_type="c4a-standard-4",disk_type="hyperdisk-balanced"}}'], "pools must have an x86"),
         (['pools={a={machine_type="c4-standard-4"}}'], "pools must have a disk_type that the machine family supports"),
@@ -148,6 +153,7 @@ def test_all_errors_in_pools_are_reported_at_once(variables_only: Terraform) -> 
     errors = {
         "slots": "0",
         "min_workers": "11",
+        "standby": "{size=0}",
         "idle_minutes": "0",
         "disk_gb": "1",
         "machine_type": '"large"',

@@ -72,7 +72,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "worker_vm": (*SERVER, "cloud_executor.zip_reader"),
     "local_stack": SERVER,
     "bench": ("cloud_executor.stop_signals",),
-    "deploy": ("cloud_executor.stop_signals",),
+    "deploy": ("cloud_executor.stop_signals", "cloud_executor.client", "cloud_executor.errors", "cloud_executor.model"),
 }
 """Imports between our packages: package -> the packages that its modules may import besides their own."""
 
