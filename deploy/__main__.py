@@ -48,7 +48,10 @@ IMAGES = {"worker": "worker_vm/Dockerfile", "functions": "functions/Dockerfile"}
 
 # The images need the registry. Google's service accounts are created here too: they take a few minutes to exist
 # everywhere, and the images take about as long.
-FIRST_TARGETS = ("google_artifact_registry_repository.images", "google_project_service_identity.agent")
+FIRST_TARGETS = (
+    "module.cloud_executor.google_artifact_registry_repository.images",
+    "module.cloud_executor.google_project_service_identity.agent",
+)
 
 
 class NotReady(click.ClickException):
@@ -101,7 +104,7 @@ def main(
     _run(["gcloud", "services", "enable", *APIS, f"--project={project}"])
     _terraform("init", "-input=false", "-reconfigure", *Backend(CONFIGURATION, deployment, state_bucket).prepare())
     whole = plan("plan")
-    _print_costs(whole["planned_values"]["root_module"]["resources"])
+    _print_costs(costs.resources_of(whole["planned_values"]["root_module"]))
     click.echo(f"The plan for {deployment}: {plan_guard.counts(whole)}.")
     if not yes:
         click.confirm(f"Deploy to the project {project}?", abort=True)

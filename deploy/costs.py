@@ -62,6 +62,14 @@ class Cost:
     """Price in US dollars; None if it is unknown."""
 
 
+def resources_of(module: Mapping[str, Any]) -> list[Resource]:
+    """The planned resources of a module and of the modules that it calls."""
+    found = list(module.get("resources", []))
+    for called in module.get("child_modules", []):
+        found += resources_of(called)
+    return found
+
+
 def idle(resources: Sequence[Resource]) -> list[Cost]:
     """The cost of an idle month."""
     sweeps = SWEEPS * (SWEEP_SECONDS * (VCPU_SECOND + 0.5 * GIB_SECOND) + REQUEST + SWEEP_READS * DOCUMENT_READ)

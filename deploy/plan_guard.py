@@ -31,7 +31,7 @@ PROTECTED_TYPES = frozenset(
 )
 """Types of resources that hold data or are named by others. Replacing an account, for example, voids its roles."""
 
-RETIRED = frozenset({'google_service_account.this["builder"]'})
+RETIRED = frozenset({'module.cloud_executor.google_service_account.this["builder"]'})
 """Addresses of protected resources that earlier versions created and this one no longer needs."""
 
 REGISTRY_TYPE = "google_artifact_registry_repository"

@@ -1,6 +1,7 @@
 """`make docs`: rewrite the generated parts of the documentation.
 
-They are the table of settings in docs/api.md, the commands in docs/cli.md, and docs/rest.md.
+They are the table of settings in docs/api.md, the commands in docs/cli.md, docs/rest.md, and the tables in the README
+of the Terraform module.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import click
 from cloud_executor.cli.main import executor
 from cloud_executor.settings import PREFIX, Settings
 from docs.rest_page import rest_page
+from docs.terraform_module import README, module_readme
 
 API_PAGE = Path(__file__).parent / "api.md"
 REST_PAGE = Path(__file__).parent / "rest.md"
@@ -80,4 +82,5 @@ def _default(setting: Field[Any]) -> str:
 if __name__ == "__main__":
     API_PAGE.write_text(with_settings(API_PAGE.read_text()))
     REST_PAGE.write_text(rest_page())
+    README.write_text(module_readme())
     CLI_PAGE.write_text(with_commands(CLI_PAGE.read_text()))

@@ -1,110 +1,79 @@
 output "url" {
   description = "The URL of the API."
-  value       = local.url
+  value       = module.cloud_executor.url
 }
 
 output "bucket" {
   description = "The bucket that holds the blobs."
-  value       = google_storage_bucket.blobs.name
+  value       = module.cloud_executor.bucket
 }
 
 output "registry" {
   description = "The registry for images."
-  value       = local.registry
+  value       = module.cloud_executor.registry
 }
 
 output "worker_image" {
   description = "The image that new workers run."
-  value       = local.worker_image
+  value       = module.cloud_executor.worker_image
 }
 
 output "functions_image" {
   description = "The image that the functions run."
-  value       = local.functions_image
+  value       = module.cloud_executor.functions_image
 }
 
 output "audience" {
   description = "The audience of identity tokens that callers of the API send. The client sends them with --google-identity."
-  value       = local.url
+  value       = module.cloud_executor.audience
 }
 
 output "function_urls" {
   description = "The URL of each function."
-  value       = { for name, service in google_cloud_run_v2_service.this : name => service.uri }
+  value       = module.cloud_executor.function_urls
 }
 
 output "accounts" {
   description = "The e-mail address of each service account."
-  value       = { for name, account in google_service_account.this : name => account.email }
+  value       = module.cloud_executor.accounts
 }
 
 output "topics" {
   description = "The Pub/Sub topic of each worker pool."
-  value       = { for name, topic in google_pubsub_topic.pool : name => topic.name }
+  value       = module.cloud_executor.topics
 }
 
 output "pool_labels" {
   description = "The labels of each worker pool."
-  value       = { for name, pool in var.pools : name => pool.labels }
+  value       = module.cloud_executor.pool_labels
 }
 
 output "dead_letter_topic" {
   description = "The Pub/Sub topic of jobs that were delivered too often."
-  value       = google_pubsub_topic.dead_letter.name
+  value       = module.cloud_executor.dead_letter_topic
 }
 
 output "groups" {
   description = "The instance group of each worker pool."
-  value       = { for name, group in google_compute_region_instance_group_manager.pool : name => group.name }
+  value       = module.cloud_executor.groups
 }
 
 output "address" {
   description = "The address for the domain's A record. Null without a domain."
-  value       = one(google_compute_global_address.api[*].address)
+  value       = module.cloud_executor.address
 }
 
 output "subscriptions" {
   description = "The Pub/Sub subscription of each worker pool."
-  value       = { for name, subscription in google_pubsub_subscription.pool : name => subscription.name }
+  value       = module.cloud_executor.subscriptions
 }
 
 output "nonce_secret" {
   description = "The Secret Manager secret that requests to the executor API must carry. Null without `require_nonce`."
-  value       = one(google_secret_manager_secret.nonce[*].secret_id)
-}
-
-locals {
-  try_it = <<-EOT
-    export EXECUTOR_URL=${local.url}
-    headers=()
-    %{if local.iap == "service"~}
-    : "$${ACCOUNT:?Set ACCOUNT to a service account that is one of the invokers and that you may impersonate.}"
-    printf '{"iss": "%s", "sub": "%s", "aud": "%s/*", "iat": %d, "exp": %d}' "$ACCOUNT" "$ACCOUNT" "$EXECUTOR_URL" "$(date +%s)" "$(($(date +%s) + 3600))" >claims.json
-    gcloud iam service-accounts sign-jwt --iam-account="$ACCOUNT" claims.json token.jwt
-    headers+=(--header "Authorization: Bearer $(cat token.jwt)")
-    %{else~}
-    %{if local.iap == "backend"~}
-    : "$${ACCOUNT:?Set ACCOUNT to a service account that is one of the invokers and that you may impersonate.}"
-    headers+=(--header "Authorization: Bearer $(gcloud auth print-identity-token --impersonate-service-account="$ACCOUNT" --audiences=${nonsensitive(try(var.iap.client_id, ""))} --include-email)")
-    %{else~}
-    %{if !var.allow_unauthenticated~}
-    headers+=(--header "Authorization: Bearer $(gcloud auth print-identity-token)")
-    %{endif~}
-    %{endif~}
-    %{endif~}
-    %{if var.require_nonce~}
-    export EXECUTOR_NONCE=$(gcloud secrets versions access latest --project=${var.project_id} --secret=${one(google_secret_manager_secret.nonce[*].secret_id)})
-    headers+=(--header "x-executor-nonce: $EXECUTOR_NONCE")
-    %{endif~}
-    echo '{"cmd": "echo", "args": ["Hello"], "resultArtifacts": [{"name": "all", "resultPatterns": []}]}' >executor_config.json
-    zip --quiet job.zip executor_config.json
-    job=$(curl --fail --silent "$${headers[@]}" --data-binary @job.zip "$EXECUTOR_URL/rest/blob/createFile/job.zip" | cut -d '"' -f 2)
-    curl --fail "$${headers[@]}" --request POST "$EXECUTOR_URL/rest/executor/create/$job"
-    curl --fail "$${headers[@]}" "$EXECUTOR_URL/rest/executor/info/$job" # repeat until the status is SUCCESS: the first VM takes a few minutes to start
-  EOT
+  value       = module.cloud_executor.nonce_secret
 }
 
 output "try_it" {
   description = "Bash commands that run a first job."
-  value       = replace(local.try_it, "/\\n +/", "\n") # removes the indentation that the directives leave behind
+  value       = module.cloud_executor.try_it
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fake_programs import Deployment, write_programs
 from requirement import lacking
-from terraform_program import REPOSITORY, Document, Terraform, copy_repository
+from terraform_program import MODULE, REPOSITORY, Document, Terraform, copy_repository
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -119,6 +119,6 @@ def variables_only(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
         lacking("terraform", "The terraform command is not installed.")
     terraform = Terraform(tmp_path_factory.mktemp("variables"))
     terraform.folder.mkdir()
-    for file in (REPOSITORY / "terraform").glob("variables*.tf"):
+    for file in MODULE.glob("variables*.tf"):
         shutil.copy(file, terraform.folder)
     return terraform

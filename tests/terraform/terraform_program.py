@@ -10,7 +10,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from deploy.costs import resources_of
+
 REPOSITORY = Path(__file__).parents[2]
+
+MODULE = REPOSITORY / "terraform/modules/cloud_executor"
 
 Document = dict[str, Any]
 
@@ -36,8 +40,8 @@ class Terraform:
     def resources(self) -> list[Document]:
         """Managed resources in the state of this folder."""
         document = json.loads(self.output("show", "-json"))
-        found: list[Document] = document["values"]["root_module"]["resources"]
-        return [resource for resource in found if resource["mode"] == "managed"]
+        found = resources_of(document["values"]["root_module"])
+        return [dict(resource) for resource in found if resource["mode"] == "managed"]
 
     def planned_changes(self, *options: str) -> list[Document]:
         """The changes that a plan contains: `action`, `resource`, and `previous_resource` if a resource has moved."""

@@ -36,8 +36,9 @@ def test_prints_costs_asks_builds_and_applies(deployment: Deployment) -> None:
         " -backend-config=path=states/my-project/us-central1/cloud-executor/terraform.tfstate",
         "terraform plan -input=false -out=plan -var=project_id=my-project",
         "terraform show -json plan",
-        "terraform plan -input=false -out=first-plan -target=google_artifact_registry_repository.images"
-        " -target=google_project_service_identity.agent -var=project_id=my-project",
+        "terraform plan -input=false -out=first-plan"
+        " -target=module.cloud_executor.google_artifact_registry_repository.images"
+        " -target=module.cloud_executor.google_project_service_identity.agent -var=project_id=my-project",
         "terraform show -json first-plan",
         "terraform apply -input=false first-plan",
         "gcloud auth configure-docker us-central1-docker.pkg.dev --quiet",

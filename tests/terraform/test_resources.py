@@ -9,7 +9,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from terraform_program import REPOSITORY, Document, Terraform, environment, of_type, worker_settings
+from terraform_program import MODULE, REPOSITORY, Document, Terraform, environment, of_type, worker_settings
 
 from cloud_executor.settings import Settings
 from functions.serve import HEALTH_PATH
@@ -132,11 +132,20 @@ def test_configuration_is_formatted_and_valid(terraform: Terraform) -> None:
 
 @pytest.mark.timeout(400)
 def test_terraform_tests_pass(terraform: Terraform) -> None:
-    assert re.search(r"^Success! \d+ passed, 0 failed", terraform.output("test", "-no-color"), re.MULTILINE)
+    module = f"-chdir={MODULE.relative_to(REPOSITORY / 'terraform')}"
+    terraform.output(module, "init", "-backend=false", "-input=false", "-no-color")
+    assert re.search(r"^Success! \d+ passed, 0 failed", terraform.output(module, "test", "-no-color"), re.MULTILINE)
+
+
+def test_example_with_the_module_can_be_planned(terraform: Terraform) -> None:
+    example = "-chdir=examples/module"
+    terraform.output(example, "init", "-backend=false", "-input=false", "-no-color")
+    variables = [f"-var={name}_image=example.com/{name}" for name in ("worker", "functions")]
+    terraform.output(example, "plan", "-input=false", "-no-color", "-var=project_id=my-project", *variables)
 
 
 def test_each_checkov_exception_has_a_reason() -> None:
-    files = (REPOSITORY / "terraform").glob("*.tf")
+    files = MODULE.glob("*.tf")
     exceptions = [line for file in files for line in file.read_text().splitlines() if "checkov:skip" in line]
     assert exceptions
     for line in exceptions:

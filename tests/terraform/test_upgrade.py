@@ -16,6 +16,8 @@ from terraform_program import Document, Terraform
 from deploy.plan_guard import PROTECTED_TYPES, problem
 from deploy.plan_guard import Deployment as Identity
 
+MODULE = "module.cloud_executor"
+
 VARIABLES = ("-var=project_id=my-project", f"-var=worker_image={DIGEST}", f"-var=functions_image={FUNCTIONS_DIGEST}")
 
 
@@ -132,8 +134,10 @@ def test_new_pool_replaces_nothing(changes: list[Document]) -> None:
 def test_token_pepper_is_kept_if_its_random_value_is_replaced(minimal_deployment: Terraform) -> None:
     """A new pepper would invalidate every token."""
     changes = minimal_deployment.planned_changes(
-        *VARIABLES, "-replace=random_bytes.pepper", "-target=google_secret_manager_secret_version.pepper"
+        *VARIABLES,
+        f"-replace={MODULE}.random_bytes.pepper",
+        f"-target={MODULE}.google_secret_manager_secret_version.pepper",
     )
     assert [(change["resource"]["addr"], change["action"]) for change in changes] == [
-        ("random_bytes.pepper", "replace")
+        (f"{MODULE}.random_bytes.pepper", "replace")
     ]

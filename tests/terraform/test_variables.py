@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
-from terraform_program import REPOSITORY, Terraform
+from terraform_program import MODULE, REPOSITORY, Terraform
 
-TEXT = "".join(file.read_text() for file in sorted((REPOSITORY / "terraform").glob("variables*.tf")))
+from docs.terraform_module import README, module_readme
+
+TEXT = "".join(file.read_text() for file in sorted(MODULE.glob("variables*.tf")))
 
 INVALID = {
     "project_id": "My Project",
@@ -54,6 +58,31 @@ def _errors(terraform: Terraform, *options: str) -> str:
     done = terraform.run("plan", "-input=false", "-no-color", *options)
     assert done.returncode == 1, done.stdout
     return " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_readme_of_the_module_is_current() -> None:
+    assert README.read_text() == module_readme(), "The README is out of date: run `make docs`."
+
+
+def test_root_passes_every_variable_to_the_module_and_every_output_from_it() -> None:
+    def declared(kind: str, folder: Path) -> set[str]:
+        text = "".join(file.read_text() for file in folder.glob("*.tf"))
+        return set(re.findall(rf'^{kind} "(\w+)"', text, re.MULTILINE))
+
+    root = REPOSITORY / "terraform"
+    for kind in ("variable", "output"):
+        assert declared(kind, root) == declared(kind, MODULE)
+    passed = dict(re.findall(r"^  (\w+) += var\.(\w+)$", (root / "main.tf").read_text(), re.MULTILINE))
+    assert passed == {name: name for name in declared("variable", MODULE)}
+
+
+def test_every_resource_of_an_earlier_version_has_moved_into_the_module() -> None:
+    """Otherwise, Terraform would replace it."""
+    state = json.loads((Path(__file__).parent / "data/earlier_state.json").read_text())
+    earlier = {f"{found['type']}.{found['name']}" for found in state["resources"]}
+    handled = set(re.findall(r"^  from = (\S+)$", (REPOSITORY / "terraform/moved.tf").read_text(), re.MULTILINE))
+    gone = {"google_project_iam_custom_role.leave_group", "google_project_iam_member.leave_group"}
+    assert earlier - handled == gone
 
 
 def test_every_variable_has_an_invalid_value() -> None:

@@ -1,4 +1,4 @@
-"""Test that the log metrics in terraform/monitoring.tf match the worker's log records."""
+"""Test that the log metrics in monitoring.tf match the worker's log records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cloud_executor.json_logging import JsonFormatter
 METRICS = dict(
     re.findall(
         r'^resource "google_logging_metric" "(\w+)" \{$(.*?)^\}$',
-        (PROJECT / "terraform" / "monitoring.tf").read_text(),
+        (PROJECT / "terraform/modules/cloud_executor/monitoring.tf").read_text(),
         re.MULTILINE | re.DOTALL,
     )
 )

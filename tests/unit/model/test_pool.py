@@ -136,7 +136,9 @@ def test_every_field_is_documented() -> None:
 
 def test_terraform_writes_exactly_the_known_fields() -> None:
     block = re.search(
-        r"pool_settings = \{.*?\{(.*?)\} : key", (PROJECT / "terraform/functions.tf").read_text(), re.DOTALL
+        r"pool_settings = \{.*?\{(.*?)\} : key",
+        (PROJECT / "terraform/modules/cloud_executor/functions.tf").read_text(),
+        re.DOTALL,
     )
     assert block is not None
     inner = block[1].rpartition("{")[2]

@@ -51,7 +51,7 @@ def test_terraform_provides_each_value() -> None:
     assert wanted == VALUES.keys() | {"environment"}
     (given,) = re.findall(
         r'templatefile\("[^"]*/worker_vm/cloud-init.yaml", \{$(.*?)^ +\}\)',
-        (TEMPLATE.parents[1] / "terraform" / "workers.tf").read_text(),
+        (TEMPLATE.parents[1] / "terraform/modules/cloud_executor/workers.tf").read_text(),
         re.DOTALL | re.MULTILINE,
     )
     assert set(re.findall(r"^ +(\w+) += ", given, re.MULTILINE)) == wanted

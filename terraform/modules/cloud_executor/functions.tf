@@ -1,5 +1,5 @@
 locals {
-  repository = abspath("${path.module}/..")
+  repository = abspath("${path.module}/../../..")
 
   # The functions that serve the API: one at its own URL, or one each for blobs and jobs behind a load balancer.
   services = var.domain == null ? toset(["api"]) : toset(["blob", "executor"])
@@ -203,29 +203,6 @@ resource "google_cloud_run_v2_service" "this" {
     google_secret_manager_secret_iam_member.nonce,
     google_storage_bucket_iam_member.this,
   ]
-}
-
-# Earlier versions deployed these functions with Cloud Functions, from an archive in a bucket. They are not destroyed:
-# docs/deployment.md says how to take over the functions, and to delete the bucket.
-removed {
-  from = google_cloudfunctions2_function.this
-  lifecycle {
-    destroy = false
-  }
-}
-
-removed {
-  from = google_storage_bucket.source
-  lifecycle {
-    destroy = false
-  }
-}
-
-removed {
-  from = google_storage_bucket_object.source
-  lifecycle {
-    destroy = false
-  }
 }
 
 resource "google_cloud_scheduler_job" "sweep" {
