@@ -80,8 +80,14 @@ SCHEMAS: Part = {
         "type": "object",
         "required": ["waiting", "running", "slots", "workers", "oldestWaitingSeconds"],
         "properties": {
-            **dict.fromkeys(("waiting", "running", "slots", "workers"), INTEGER),
-            "oldestWaitingSeconds": nullable({"type": "number"}),
+            "waiting": {**INTEGER, "description": "Number of jobs that wait for the pool."},
+            "running": {**INTEGER, "description": "Number of jobs that run in the pool."},
+            "slots": {**INTEGER, "description": "Number of jobs that the pool's workers can run at once."},
+            "workers": {**INTEGER, "description": "Number of workers."},
+            "oldestWaitingSeconds": {
+                **nullable({"type": "number"}),
+                "description": "Age of the oldest job that waits, in seconds.",
+            },
         },
     },
     "Stats": {
@@ -89,7 +95,7 @@ SCHEMAS: Part = {
         "required": ["jobs", "pools", "bytesStored"],
         "properties": {
             "jobs": {**documents(INTEGER), "description": "Number of jobs by status."},
-            "pools": documents(ref("PoolStats")),
+            "pools": {**documents(ref("PoolStats")), "description": "The load of each worker pool, by name."},
             "bytesStored": {**nullable(INTEGER), "description": "Size of all blobs, where it is known."},
         },
     },
