@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +12,6 @@ from contextlib import contextmanager
 import pytest
 from http_server import EMBEDDED, PROCESSES, Response, Server, StartServer, until
 from job_requests import create, new_id, update
-from server_processes import processes_below
 
 from functions.fair_worker import THREADS
 
@@ -157,13 +156,7 @@ def test_half_of_the_threads_wait_and_other_requests_are_answered(start_server: 
 def test_a_server_that_stops_ends_the_waits(start_server: StartServer) -> None:
     server = start_server()
     job = new_job(server)
-    processes = processes_below(server.process_id) - {server.process_id}
     with in_background(info, server, job, f"wait={LONG_SECONDS}") as response:
-        subprocess.run(["kill", f"-{signal.SIGTERM.value}", str(server.process_id)], check=True)
+        os.kill(server.process_id, signal.SIGTERM)
         # A process that is still busy after STOP_SECONDS is killed, and sends no response.
         assert response.result().json["status"] == "CREATED"
-    until(lambda: not any(is_running(process) for process in processes))
-
-
-def is_running(process: int) -> bool:
-    return subprocess.run(["kill", "-0", str(process)], check=False, capture_output=True).returncode == 0
