@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 
+from cloud_executor.cli.messages import discard_output
 from cloud_executor.client.client import Client
 from cloud_executor.client.job_info import JobInfo, OutputSegment
 from cloud_executor.client.results.logs import log_places
@@ -71,8 +71,7 @@ def write(chunks: Iterable[bytes]) -> None:
             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        # The reader, such as `head`, needs no more. Python must not write the rest of its buffer when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
 
 
 def _is_exact(text: str) -> bool:

@@ -83,6 +83,11 @@ def run_command(arguments: list[str]) -> int:
         return int(executor.main(arguments, prog_name="executor", standalone_mode=False) or 0)
     except click.ClickException as error:
         return _failed(error.format_message())
+    except BrokenPipeError:
+        from cloud_executor.cli.messages import discard_output
+
+        discard_output()
+        return 0
     except (CloudExecutorError, OSError) as error:
         from cloud_executor.cli.messages import sentence
 

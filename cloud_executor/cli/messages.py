@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import suppress
 
 import click
@@ -14,6 +16,15 @@ def sentence(error: CloudExecutorError | OSError) -> str:
     if isinstance(error, CloudExecutorError):
         return str(error)
     return f"{error.filename or 'A file'} cannot be used: {(error.strerror or str(error)).lower()}."
+
+
+def discard_output() -> None:
+    """Discard further output, because its reader, such as `head`, needs no more.
+
+    Otherwise Python would write the rest of its buffer when it exits, and report an error.
+    """
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(message: str) -> None:

@@ -161,6 +161,9 @@ def _wait(client: Client, job: Job, output: JobOutput, started: float, *, quiet:
     note = ""
     try:
         for info, segments in client.follow(job.hash, longest_poll_seconds=POLL_SECONDS):
+            if 0 < job.attempt < info.attempt and not was_finished:
+                line.clear()
+                say(f"The worker was lost, so the job runs again (attempt {info.attempt}).")
             job.info = _with_secret(info, job.info)
             if segments and not quiet and not was_finished:
                 line.clear()

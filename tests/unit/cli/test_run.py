@@ -209,6 +209,23 @@ def test_labels_that_an_existing_job_does_not_have_are_rejected(
     assert str(caught.value).startswith(sentence)
 
 
+def test_another_attempt_is_announced(server: Server, job: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    documents = [{"attempt": 1, "worker": "a"}, {"attempt": 1, "worker": "a"}, {"attempt": 2, "worker": "b"}]
+
+    def fail(path: str, number: int) -> Reply | None:
+        if "/info/" in path and number <= len(documents):
+            return httpx.Response(200, json={"hash": "h", "status": "RUNNING", **documents[number - 1]})
+        return None
+
+    server.fail, server.polls = fail, 2
+    assert run(server.client, job, (), None) == 0
+    assert capsys.readouterr().err.splitlines()[2:5] == [
+        "RUNNING on a",
+        "The worker was lost, so the job runs again (attempt 2).",
+        "RUNNING on b",
+    ]
+
+
 # Signals --------------------------------------------------------------------------------------------------------------
 
 

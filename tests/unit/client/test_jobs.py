@@ -347,6 +347,16 @@ def test_the_server_comes_from_arguments_the_environment_or_a_profile(monkeypatc
     assert choose_server() == lab
 
 
+def test_the_google_identity_belongs_to_the_server_of_its_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    Profiles("run", {"run": Profile("https://a.run.app", google_identity=True)}).save()
+    assert choose_server() == Profile("https://a.run.app", google_identity=True)
+    assert choose_server("https://b.run.app") == Profile("https://b.run.app")
+    monkeypatch.setenv("EXECUTOR_URL", "https://b.run.app")
+    assert choose_server() == Profile("https://b.run.app")
+    monkeypatch.setenv("EXECUTOR_GOOGLE_IDENTITY", "yes")
+    assert choose_server() == Profile("https://b.run.app", google_identity=True)
+
+
 def test_a_damaged_profile_file_is_named() -> None:
     from cloud_executor.client.errors import InvalidProfile
 
