@@ -60,7 +60,8 @@ def format_bytes(size: float) -> str:
 def job_details(job: JobInfo) -> list[tuple[str, str]]:
     """The fields of a job that have values, with their names."""
     durations = ", ".join(f"{step} {format_seconds(float(seconds))}" for step, seconds in job.durations.items())
-    waiting = None if job.waiting_for is None else f"a worker with the labels {', '.join(job.waiting_for)}"
+    labels = f" with the labels {', '.join(job.waiting_for)}" if job.waiting_for else ""
+    waiting = None if job.waiting_for is None else f"an external worker{labels}"
     found = (
         ("job", job.hash),
         ("name", job.name),

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLORS = {"SUCCESS": "green", "RUNNING": "cyan", "CREATED": "yellow", "CANCELED": "bright_black"}
+COLORS = {"SUCCESS": "green", "RUNNING": "cyan", "CANCELED": "bright_black"}
 """Colors of statuses; the others are failures. They can be read on light and on dark terminals."""
 
 FAILURE_COLOR = "red"
@@ -51,8 +51,9 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 def colored(text: str, color: str) -> str:
     """The text in this color if standard output is a terminal and the user wants colors."""
-    return click.style(text, fg=color) if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else text
+    wanted = color and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return click.style(text, fg=color) if wanted else text
 
 
 def status_color(status: str) -> str:
-    return COLORS.get(status, FAILURE_COLOR)
+    return "" if status == "CREATED" else COLORS.get(status, FAILURE_COLOR)

@@ -34,7 +34,7 @@ LEAST_FREE_BYTES = 1024**3
 
 Level = Literal["ok", "note", "warning", "error"]
 
-COLORS: dict[Level, str] = {"ok": "green", "note": "blue", "warning": "yellow", "error": "red"}
+COLORS: dict[Level, str] = {"ok": "green", "note": "blue", "warning": "magenta", "error": "red"}
 
 
 @dataclass(frozen=True, slots=True)

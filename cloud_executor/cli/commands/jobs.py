@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from cloud_executor.cli.connection import connected, json_option
+from cloud_executor.cli.job_argument import find_job
 from cloud_executor.cli.job_output import JobOutput, write
 from cloud_executor.cli.job_rows import job_details
 from cloud_executor.cli.messages import say
@@ -31,8 +32,8 @@ out_option = click.option(
 @connected
 @json_option
 def status(client: Client, job: str, as_json: bool) -> int:
-    """Show what is known about JOB, which is the hash that `executor run` prints."""
-    found = client.job(job)
+    """Show what is known about JOB: the hash that `executor run` prints, or its beginning."""
+    found = find_job(client, job)
     if as_json:
         click.echo(json.dumps(found.document, indent=4))
         return 0
@@ -55,14 +56,14 @@ def logs(client: Client, job: str, follow: bool, log: Log) -> int:
     A running job sends output if its executor_config.json has outputInterval or outputSegmentSize, as the jobs of
     `executor run -- COMMAND` do. Its standard error is stored when it has finished.
     """
-    found = client.job(job)
+    found = find_job(client, job)
     output = JobOutput()
     if not found.finished and log == "stderr" and not follow:
         raise click.UsageError("The standard error is stored when the job has finished: add --follow to wait for it.")
     if found.finished:
         pass
     elif follow:
-        for info, segments in client.follow(job):
+        for info, segments in client.follow(found.hash):
             found.info = info
             if log == "stdout":
                 output.add(info, segments)
@@ -78,7 +79,7 @@ def logs(client: Client, job: str, follow: bool, log: Log) -> int:
             return 0
         except NotFound:
             continue
-    raise NotFound(f"No output of job {job} is stored: it ended with {found.status} before its command ran.")
+    raise NotFound(f"No output of job {found.hash} is stored: it ended with {found.status} before its command ran.")
 
 
 @click.command(short_help="List the result files of a job.")
@@ -87,13 +88,13 @@ def logs(client: Client, job: str, follow: bool, log: Log) -> int:
 @json_option
 def results(client: Client, job: str, as_json: bool) -> int:
     """List the result files of JOB, one on each line, after the name of their artifact."""
-    found = client.job(job)
+    found = find_job(client, job)
     files = {name: {"hash": result.hash, "files": result.files()} for name, result in found.results.items()}
     if as_json:
         click.echo(json.dumps(files, indent=4))
         return 0
     if not files:
-        say(f"Job {job} has no results: its status is {found.status}.")
+        say(f"Job {found.hash} has no results: its status is {found.status}.")
     for name, artifact in files.items():
         for path in artifact["files"]:
             click.echo(f"{name}\t{path}")
@@ -108,10 +109,10 @@ def results(client: Client, job: str, as_json: bool) -> int:
 @click.option("--stdout", "to_stdout", is_flag=True, help="Print the files instead of storing them.")
 def get(client: Client, job: str, paths: tuple[str, ...], out: Path | None, to_stdout: bool) -> int:
     """Store the result files of JOB, or only those at PATHS, in a folder."""
-    found = client.job(job)
+    found = find_job(client, job)
     folder = out or Path()
     if not found.result_hashes:
-        raise NotFound(f"Job {job} has no results: its status is {found.status}.")
+        raise NotFound(f"Job {found.hash} has no results: its status is {found.status}.")
     if to_stdout and not paths:
         raise click.UsageError("--stdout needs the paths of the files: `executor results` lists them.")
     if not paths:
@@ -121,7 +122,9 @@ def get(client: Client, job: str, paths: tuple[str, ...], out: Path | None, to_s
     for path in paths:
         blob = next((result.hash for result in found.results.values() if path in result.files()), None)
         if blob is None:
-            raise NotFound(f"Job {job} has no result file {path!r}: `executor results {job}` lists its files.")
+            raise NotFound(
+                f"Job {found.hash} has no result file {path!r}: `executor results {found.hash}` lists its files."
+            )
         if to_stdout:
             write(client.chunks(blob, path))
             continue
@@ -142,15 +145,15 @@ def cancel(client: Client, jobs: tuple[str, ...], secret: str | None) -> int:
     code = SUCCEEDED
     for job in jobs:
         try:
-            found = client.job(job)
+            found = find_job(client, job)
             if found.finished:
-                say(f"Job {job} has already ended with {found.status}.")
+                say(f"Job {found.hash} has already ended with {found.status}.")
                 continue
             if secret is None:
                 found.cancel()
             else:
-                client.cancel(job, secret)
-            say(f"Canceled job {job}.")
+                client.cancel(found.hash, secret)
+            say(f"Canceled job {found.hash}.")
         except CloudExecutorError as error:
             say(f"Error: {error}")
             code = FAILED
@@ -167,10 +170,10 @@ def rerun(client: Client, job: str, out: Path | None, detach: bool, as_json: boo
     """Run the finished JOB again, and follow it as `executor run` does."""
     if out is not None and not detach:
         out.mkdir(parents=True, exist_ok=True)
-    found = client.job(job).rerun()
-    say(f"Job {job} runs again.")
+    found = find_job(client, job).rerun()
+    say(f"Job {found.hash} runs again.")
     if detach:
-        click.echo(json.dumps(found.document) if as_json else job)
+        click.echo(json.dumps(found.document) if as_json else found.hash)
         return 0
     return finish(client, found, RunOptions(out=out, as_json=as_json))
 

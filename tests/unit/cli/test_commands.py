@@ -163,8 +163,8 @@ def test_json_prints_the_document_instead_of_the_output(server: FakeServer, prin
         (["run", "--tasks", "good.csv", "--detach", "--", "true"], "cannot be used together"),
         (["list", "--since", "later"], "'later' is not a time"),
         (["list", "--watch"], "--watch needs a terminal"),
-        (["status", "missing"], "404"),
-        (["get", "missing"], "404"),
+        (["status", "missing"], "There is no job missing: `executor list` shows the newest jobs."),
+        (["get", "missing"], "There is no job missing"),
         (["login", "nowhere"], "such as http://"),
         (["config", "--use", "nobody"], "There is no profile 'nobody'"),
         (["logout"], "There is no profile 'default'"),
@@ -331,6 +331,17 @@ def test_status_shows_what_is_known(server: FakeServer, job: str, printed: Lines
     assert json.loads("\n".join(printed())) == server.jobs[job]
 
 
+def test_the_beginning_of_a_hash_is_enough(server: FakeServer, job: str, capsys: Any) -> None:
+    other = f"{job[:5]}{'0' * 35}"
+    server.jobs[other] = {**server.jobs[job], "hash": other}
+    assert run_command(["status", job[:12]]) == 0
+    assert job in capsys.readouterr().out
+    assert run_command(["status", job[:5]]) == 2
+    assert said(capsys) == f"Error: The hashes of 2 jobs begin with {job[:5]}: give more of the hash."
+    assert run_command(["status", job[:3]]) == 2
+    assert said(capsys).startswith(f"Error: There is no job {job[:3]}: ")
+
+
 def test_logs_of_finished_running_and_followed_jobs(server: FakeServer, job: str, capsys: Any) -> None:
     capsys.readouterr()
     assert run_command(["logs", job]) == 0
@@ -373,7 +384,7 @@ def test_a_job_is_canceled_from_another_terminal(server: FakeServer, capsys: Any
     (job,) = server.jobs
     assert run_command(["cancel", job, "missing"]) == 1
     assert server.jobs[job]["status"] == "CANCELED"
-    assert said(capsys) == "Error: The server responded with 404 Not Found."
+    assert said(capsys) == "Error: There is no job missing: `executor list` shows the newest jobs."
     other = server.client.create_job(server.client.submit(["other"]).hash, rerun=True)
     (tmp_path / "state").rename(tmp_path / "elsewhere")
     assert run_command(["cancel", other.hash]) == 1

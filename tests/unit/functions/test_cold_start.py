@@ -34,6 +34,12 @@ def test_function_loads_no_patterns(target: str, tmp_path: Path) -> None:
     assert [module for module in modules if module.startswith(UNNEEDED)] == []
 
 
+def test_the_program_itself_loads_no_command(tmp_path: Path) -> None:
+    modules = loaded_modules("import cloud_executor.cli.main", tmp_path)
+    assert "click" in modules
+    assert modules.isdisjoint({"httpx", "rich", "pathspec", "platformdirs", "cloud_executor.client"})
+
+
 def test_command_line_loads_no_patterns(tmp_path: Path) -> None:
     modules = loaded_modules(LOAD_CLI, tmp_path)
     assert "cloud_executor.client" in modules
