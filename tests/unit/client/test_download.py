@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 from scripted_server import response, scripted_server
 
-from cloud_executor.client import Client
+from cloud_executor.client import Client, Progress
 from cloud_executor.client.errors import ServerError, TransferFailed
 from cloud_executor.client.transfer import download
 from cloud_executor.errors import NotFound
@@ -112,3 +113,53 @@ def test_the_path_of_a_file_is_encoded_as_one_segment() -> None:
     with scripted_server([response("200 OK")]) as server, Client(server.url) as client:
         assert b"".join(client.chunks(HASH, "dir/ü &?#%41.txt")) == b""
     assert server.requests[0].startswith(f"GET /rest/blob/download/{HASH}/dir%2F%C3%BC%20%26%3F%23%2541.txt HTTP/1.1")
+
+
+# Verification ---------------------------------------------------------------------------------------------------------
+
+SHA1 = hashlib.sha1(BYTES).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("headers", "damaged"),
+    [
+        (["Accept-Ranges: bytes", f'ETag: "{SHA1}"'], False),
+        (["Accept-Ranges: bytes", f'ETag: "{"0" * 40}"'], True),
+        ([f'ETag: "{"0" * 40}"'], False),  # the zip of an artifact
+        (["Accept-Ranges: bytes", 'ETag: "other"'], False),
+    ],
+)
+def test_bytes_whose_hash_the_server_states_are_verified(headers: list[str], damaged: bool, tmp_path: Path) -> None:
+    with scripted_server([response("200 OK", BYTES, *headers)]) as server, Client(server.url) as client:
+        if damaged:
+            with pytest.raises(TransferFailed, match="damaged"):
+                client.download("h", tmp_path / "file")
+            assert list(tmp_path.iterdir()) == []
+        else:
+            client.download("h", tmp_path / "file")
+            assert (tmp_path / "file").read_bytes() == BYTES
+
+
+def test_a_resumed_download_is_verified_as_a_whole() -> None:
+    headers = ["Accept-Ranges: bytes", f'ETag: "{SHA1}"']
+    with scripted_server([cut(10, *headers), rest(10, *headers)]) as server, Client(server.url) as client:
+        assert b"".join(client.chunks("h")) == BYTES
+
+
+def test_a_download_can_start_later() -> None:
+    beyond = response("416 Range Not Satisfiable", b"The range starts beyond the end of the file.")
+    responses = [rest(10, f'ETag: "{SHA1}"'), beyond, response("200 OK", BYTES)]
+    with scripted_server(responses) as server, Client(server.url) as client:
+        assert b"".join(client.chunks("h", start=10)) == BYTES[10:]
+        assert b"".join(client.chunks("h", start=len(BYTES))) == b""
+        assert b"".join(client.chunks("h", start=10)) == BYTES[10:]  # from a server without ranges
+
+
+def test_progress_is_reported() -> None:
+    seen: list[Progress] = []
+    with (
+        scripted_server([response("200 OK", BYTES)]) as server,
+        Client(server.url, on_progress=seen.append) as client,
+    ):
+        b"".join(client.chunks("hash", "file"))
+    assert seen[-1] == Progress("Downloading", "file", len(BYTES), len(BYTES))
