@@ -45,6 +45,31 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Let the first signal wait until the end of the block, so that the block's result is known. A second one does not.
+
+    Use it inside `interruptible`.
+    """
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if received:
+            raise Interrupted(number)
+        received.append(number)
+
+    numbers = [number for number in SIGNALS if signal.getsignal(number) is _interrupt]
+    try:
+        for number in numbers:
+            signal.signal(number, note)
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, _interrupt)
+    if received:
+        raise Interrupted(received[0])
+
+
 def ask(*, can_cancel: bool, can_wait: bool = True) -> Choice:
     """Ask the user on a terminal. Without one, or after another Ctrl-C, the job is canceled."""
     if not can_cancel or not (sys.stdin.isatty() and sys.stderr.isatty()):

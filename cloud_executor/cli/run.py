@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from cloud_executor.cli.interrupt import Choice, Interrupted, ask, interruptible
+from cloud_executor.cli.interrupt import Choice, Interrupted, ask, deferred, interruptible
 from cloud_executor.cli.job_output import JobOutput, write
 from cloud_executor.cli.messages import say, sentence
 from cloud_executor.cli.status_line import StatusLine
@@ -62,18 +62,20 @@ def run(client: Client, source: Source, options: RunOptions) -> int:
     with interruptible():
         try:
             job_hash = client.upload_job(source, _announce)
-            job = _create(client, job_hash, options)
+            with deferred():
+                job = _create(client, job_hash, options)
             if options.detach:
                 _detach(job, as_json=options.as_json)
                 return SUCCEEDED
+            return finish(client, job, options)
         except Interrupted as interrupt:
-            say(
-                "Stopped while the job was created, so it may run."
-                if job_hash
-                else "Stopped before the job was created."
-            )
+            if job is not None:
+                _cancel(client, job)
+            elif job_hash is not None:
+                say("Stopped while the job was created, so it may run.")
+            else:
+                say("Stopped before the job was created.")
             return interrupt.exit_code
-    return finish(client, job, options)
 
 
 def finish(client: Client, job: Job, options: RunOptions) -> int:

@@ -234,7 +234,7 @@ def test_another_attempt_is_announced(server: Server, job: Path, capsys: pytest.
     ("path", "sentence", "canceled"),
     [
         ("createFile", "Stopped before the job was created.", False),
-        ("create", "Stopped while the job was created, so it may run.", False),
+        ("create", "Canceled the job.", True),
         ("info", "Canceled the job.", True),
         ("download", "Stopped. The job has ended with SUCCESS, and its results remain on the server.", False),
     ],
@@ -259,6 +259,19 @@ def test_a_signal_says_what_happens_to_the_job(
     assert ("/rest/executor/cancel/h" in server.requests) is canceled
     assert list((job.parent / "out").iterdir()) == []
     assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_does_not_wait_for_the_response_to_create(
+    server: Server, job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(requested: str, _: int) -> None:
+        if "/create/" in requested:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    server.fail = fail
+    assert run(server.client, job, (), None) == 143
+    assert capsys.readouterr().err.splitlines()[-1] == "Stopped while the job was created, so it may run."
 
 
 def test_a_cancel_that_fails_is_reported(server: Server, job: Path, capsys: pytest.CaptureFixture[str]) -> None:
