@@ -29,7 +29,7 @@ POLLS_PER_SECOND = 50.0
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 OnJob = Callable[[int, Job], None]
-"""Called with the number of a row, from 0, when its job has been created and when it has finished."""
+"""Called with the number of a row, from 0, when its job has been created, from any thread, and when it has finished."""
 
 
 def run_sweep(
@@ -61,19 +61,24 @@ def _run(
     running: dict[int, Job] = {}
     finished: dict[int, Job] = {}
     first = 0
+
+    def create(number: int, row: Mapping[str, str]) -> Job:
+        job = submit(row)
+        if on_job is not None:
+            on_job(number, job)  # here, because the caller may be interrupted before it sees the result
+        return job
+
     next_poll = last_seen = time.monotonic()
     with _progress_bar(len(variables), shown=progress) as advance, ThreadPoolExecutor(REQUESTS_AT_ONCE) as requests:
         try:
             while first < len(variables):
                 for number, row in islice(following, concurrency - len(created) - len(running)):
-                    created[requests.submit(submit, row)] = number
+                    created[requests.submit(create, number, row)] = number
                 pause = max(0.0, next_poll - time.monotonic())
                 if created:
                     for future in wait(created, pause, FIRST_COMPLETED).done:
                         number = created.pop(future)
                         running[number] = future.result()
-                        if on_job is not None:
-                            on_job(number, running[number])
                 else:
                     time.sleep(pause)
                 if time.monotonic() >= next_poll:

@@ -236,6 +236,25 @@ def test_a_signal_cancels_the_jobs_of_a_table(server: FakeServer, capsys: pytest
     assert said(capsys) == "Canceled 3 of 3 jobs that had not finished."
 
 
+def test_a_signal_also_cancels_the_jobs_of_a_table_that_are_being_created(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("table.csv").write_text("A\n" + "".join(f"{number}\n" for number in range(20)))
+    server.ending = {}
+    create = server._create
+
+    def interrupt(*arguments: Any) -> dict[str, Any]:
+        found = create(*arguments)
+        if len(server.jobs) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    monkeypatch.setattr(server, "_create", interrupt)
+    assert run_command(["run", "--tasks", "table.csv", "--", "sim"]) == 143
+    assert len(server.jobs) >= 3
+    assert {job["status"] for job in server.jobs.values()} == {"CANCELED"}
+
+
 # Terminals ------------------------------------------------------------------------------------------------------------
 
 
