@@ -7,7 +7,7 @@ BENCH ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-emulators up test test-fast lint checkov docs format lock deploy smoke bench soak hostile clean
+.PHONY: help demo demo-emulators up test test-fast lint checkov docs format lock vendor deploy smoke bench soak hostile clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ lock: $(VENV)/dev ## regenerate every requirements.txt from pyproject.toml
 		-o $(LOCKED)worker_vm/requirements.txt
 	@$(LOCK) --extra dev -c $(LOCKED)requirements.txt -c $(LOCKED)worker_vm/requirements.txt pyproject.toml \
 		-o $(LOCKED)requirements-dev.txt
+
+# npm installs the libraries into vendor/node_modules.
+vendor: ## rebuild the dashboard's libraries (functions/dashboard/static/vendor.js) from vendor/package-lock.json
+	@cd vendor && npm ci --ignore-scripts --no-audit --no-fund --silent && node build.mjs ../functions/dashboard/static
 
 deploy: $(VENV)/server ## deploy to Google Cloud: make deploy PROJECT=my-project (docs/deployment.md)
 	@test -n "$(PROJECT)" || { echo "PROJECT is not set. Run: make deploy PROJECT=my-project"; exit 2; }

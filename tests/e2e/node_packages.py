@@ -1,4 +1,4 @@
-"""The npm packages of tests/e2e/node, installed once per machine, outside the project."""
+"""The npm packages of a folder, installed once per machine, outside the project."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from requirement import lacking
@@ -17,30 +18,33 @@ _FILES = ("package.json", "package-lock.json")
 INSTALL_SECONDS = 900
 
 
-def installed_modules() -> Path:
-    """The `node_modules` folder; the test is skipped, or fails if it is required, where it cannot be installed."""
+def installed_modules(source: Path = NODE, *options: str) -> Path:
+    """The `node_modules` folder for the `package.json` in `source`.
+
+    The test is skipped, or fails if it is required, where it cannot be installed.
+    """
     for program in ("node", "npm"):
         if shutil.which(program) is None:
-            lacking("node", f"WebGME's own clients need Node.js, but {program} is not installed.")
-    version = hashlib.sha256(b"".join((NODE / name).read_bytes() for name in _FILES)).hexdigest()[:16]
+            lacking("node", f"The test needs Node.js, but {program} is not installed.")
+    version = hashlib.sha256(b"".join((source / name).read_bytes() for name in _FILES)).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cloud-executor-tests"
     cache.mkdir(parents=True, exist_ok=True)
     target = cache / f"node-{version}"
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
-            _install(cache / "installing", target)
+            _install(source, cache / "installing", target, options)
     return target / "node_modules"
 
 
-def _install(scratch: Path, target: Path) -> None:
+def _install(source: Path, scratch: Path, target: Path, options: Sequence[str]) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     for name in _FILES:
-        shutil.copy(NODE / name, scratch)
-    # No scripts of the packages run, and optional dependencies are omitted.
-    command = ["npm", "ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund"]
+        shutil.copy(source / name, scratch)
+    # No scripts of the packages run.
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", *options]
     finished = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=INSTALL_SECONDS)
     if finished.returncode != 0:
-        lacking("node", f"WebGME's own clients could not be installed: {finished.stderr.strip()[-500:]}")
+        lacking("node", f"The npm packages could not be installed: {finished.stderr.strip()[-500:]}")
     scratch.rename(target)

@@ -32,7 +32,7 @@ FORBIDDEN = {"message": "Forbidden", "status": 403}
 
 @pytest.fixture(scope="module")
 def modules() -> Path:
-    return installed_modules()
+    return installed_modules(NODE, "--omit=optional")
 
 
 # Clients --------------------------------------------------------------------------------------------------------------
