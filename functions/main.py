@@ -37,12 +37,12 @@ def blob(request: Request) -> Response:
 
 
 def executor(request: Request) -> Response:
-    """Serve the executor API."""
+    """Serve the executor API and the dashboard."""
     return _application("executor").respond(request)
 
 
 def api(request: Request) -> Response:
-    """Serve both APIs."""
+    """Serve both APIs and the dashboard."""
     return _application("api").respond(request)
 
 
@@ -78,6 +78,12 @@ def _executor_routes() -> Routes:
     return ExecutorRoutes(jobs.clients, jobs.external_workers, credentials, _settings.pools, WAITS, jobs.stats)
 
 
+def _dashboard_routes() -> Routes:
+    from functions.dashboard.routes import DashboardRoutes
+
+    return DashboardRoutes()
+
+
 def _sweep_route() -> Routes:
     from functions.sweep_route import SweepRoute
 
@@ -104,8 +110,8 @@ def _dead_letter_route() -> Routes:
 
 _ROUTES: dict[str, tuple[Callable[[], Routes], ...]] = {
     "blob": (_blob_routes,),
-    "executor": (_executor_routes,),
-    "api": (_blob_routes, _executor_routes),
+    "executor": (_executor_routes, _dashboard_routes),
+    "api": (_blob_routes, _executor_routes, _dashboard_routes),
     "sweep": (_leave_route, _sweep_route),
     "dead_letter": (_dead_letter_route,),
 }

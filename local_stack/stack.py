@@ -257,7 +257,9 @@ def _ready_line(options: Options, pools: Sequence[WorkerPool], data: Path, url: 
     if len(pools) > 1:
         workers += f" in {len(pools)} pools"
     kept = f"emulators, blobs in {data}" if options.emulators else f"data in {data}"
-    return f"Cloud Executor is ready at {url} ({workers}, {kept}). Ctrl-C stops it."
+    return (
+        f"Cloud Executor is ready at {url} ({workers}, {kept}). Open it in a browser to see its jobs. Ctrl-C stops it."
+    )
 
 
 def _stop(services: list[Service]) -> None:

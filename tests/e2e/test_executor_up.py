@@ -58,7 +58,8 @@ def assert_rejected(result: subprocess.CompletedProcess[bytes], *parts: str) -> 
 
 def test_it_prints_its_address_in_one_line(stack: StackProcess, kind: tuple[str, ...]) -> None:
     kept = f"emulators, blobs in {stack.data}" if kind else f"data in {stack.data}"
-    expected = f"Cloud Executor is ready at {stack.url} (2 slots, {kept}). Ctrl-C stops it.\n"
+    hints = "Open it in a browser to see its jobs. Ctrl-C stops it."
+    expected = f"Cloud Executor is ready at {stack.url} (2 slots, {kept}). {hints}\n"
     assert stack.ready_line == expected
     with stack.client as client:
         assert len(client.workers()) == 1

@@ -16,7 +16,11 @@ BLOB, EXECUTOR = "/rest/blob/metadata", "/rest/executor/worker"
 
 @pytest.mark.parametrize(
     ("target", "served", "unknown"),
-    [("blob", [BLOB], [EXECUTOR, "/"]), ("executor", [EXECUTOR], [BLOB, "/"]), ("api", [BLOB, EXECUTOR], ["/"])],
+    [
+        ("blob", [BLOB], [EXECUTOR, "/"]),
+        ("executor", [EXECUTOR, "/"], [BLOB, "/dashboard"]),
+        ("api", [BLOB, EXECUTOR, "/"], ["/dashboard", "/index.html"]),
+    ],
 )
 def test_a_target_serves_only_its_own_api(tmp_path: Path, target: str, served: list[str], unknown: list[str]) -> None:
     with open_client(tmp_path, target) as client:

@@ -1,0 +1,1 @@
+"""The dashboard: a web page for people, and the routes that serve its files."""

@@ -1,0 +1,22 @@
+// The secrets that cancel jobs. The server tells a job's secret once, to the client that created the job.
+
+const KEY = "executor-secrets";
+const MOST_SECRETS = 2000;
+
+function stored() {
+    try {
+        return JSON.parse(localStorage.getItem(KEY)) ?? [];
+    } catch {
+        return [];
+    }
+}
+
+/** The secret of a job that was created in this browser; undefined for other jobs. */
+export function secretOf(id) {
+    return stored().find(([known]) => known === id)?.[1];
+}
+
+export function keepSecret(id, secret) {
+    const others = stored().filter(([known]) => known !== id);
+    localStorage.setItem(KEY, JSON.stringify([[id, secret], ...others].slice(0, MOST_SECRETS)));
+}
