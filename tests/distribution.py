@@ -40,6 +40,8 @@ def _group(item: pytest.Item) -> str | None:
         return "containers"
     if "clean_environment" in fixtures and folder != "terraform":
         return "deployed"
+    if "browser" in fixtures:
+        return "dashboard"
     if "stack" in fixtures and folder == "e2e":
         return f"stack-{backends}"
     if "server" in fixtures:
