@@ -16,7 +16,12 @@ from requirement import lacking
 from stack_process import PROJECT, StartStack, environment, job_folder, line_that_starts, started
 
 PACKAGES = ("cloud_executor", "functions", "local_stack", "worker_vm")
-NOT_SHIPPED = {"worker_vm/Dockerfile", "worker_vm/cloud-init.yaml", "worker_vm/requirements.txt"}
+NOT_SHIPPED = {
+    "functions/Dockerfile",
+    "worker_vm/Dockerfile",
+    "worker_vm/cloud-init.yaml",
+    "worker_vm/requirements.txt",
+}
 UV = [sys.executable, "-m", "uv", "--quiet"]
 """uv instead of pip: it keeps what it has downloaded, and installs without compiling."""
 
