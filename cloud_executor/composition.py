@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from cloud_executor.access.tokens import Tokens
 from cloud_executor.blobs.downloads import Downloads
 from cloud_executor.blobs.store import BlobStore
 from cloud_executor.clock import Clock, system_clock
@@ -27,8 +28,8 @@ from cloud_executor.jobs.publisher import Publisher
 from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.sweep import Sweep
 from cloud_executor.model.pool import WorkerPool
-from cloud_executor.ports import JobQueue, JobStore, WorkerFleet
-from cloud_executor.settings import InvalidSetting, Settings
+from cloud_executor.ports import Identities, JobQueue, JobStore, WorkerFleet
+from cloud_executor.settings import GOOGLE, InvalidSetting, Settings
 from cloud_executor.time_jumps import TimeJumps
 
 MIN_GAP = timedelta(seconds=1)
@@ -196,6 +197,31 @@ def open_identity_tokens(audience: str) -> IdentityTokens:
             f"Identity tokens need libraries that are not installed: run `{install_command('google')}`."
         ) from error
     return IdentityTokens(audience)
+
+
+def open_tokens(settings: Settings) -> Tokens:
+    """Access tokens in the configured job store. Raises InvalidSetting if its library is not installed."""
+    if settings.jobs == "sqlite":
+        from cloud_executor.backends.sqlite.database import SqliteDatabase
+        from cloud_executor.backends.sqlite.tokens import SqliteTokenStore
+
+        database = SqliteDatabase(settings.data / "executor.sqlite")
+        return Tokens(SqliteTokenStore(database), settings.token_pepper, system_clock)
+    try:
+        from cloud_executor.backends.google.firestore.tokens import FirestoreTokenStore
+    except ModuleNotFoundError as error:
+        raise _not_installed("EXECUTOR_JOBS", settings.jobs, "google") from error
+    store = FirestoreTokenStore(settings.project, settings.firestore_database)
+    return Tokens(store, settings.token_pepper, system_clock)
+
+
+def open_identities(settings: Settings) -> Identities:
+    """Accounts of Google. Raises InvalidSetting if its library is not installed."""
+    try:
+        from cloud_executor.backends.google.accounts import GoogleIdentities
+    except ModuleNotFoundError as error:
+        raise _not_installed("EXECUTOR_AUTH", GOOGLE, "google") from error
+    return GoogleIdentities(settings.google_audiences)
 
 
 def create_in_emulators(settings: Settings, max_deliveries: int) -> JobQueue:

@@ -25,6 +25,10 @@ class UnsupportedMediaType(CloudExecutorError):
     """The body has the wrong Content-Type."""
 
 
+class Unauthorized(CloudExecutorError):
+    """The credential is missing or not valid."""
+
+
 class Forbidden(CloudExecutorError):
     """Forbidden."""
 
@@ -43,6 +47,15 @@ class Unavailable(CloudExecutorError):
 
 class StorageFull(Unavailable):
     """The storage is full; free some space and try again."""
+
+
+class TooManyAttempts(CloudExecutorError):
+    """Too many failed attempts came from this address; wait and try again with a valid credential."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+        """Time until the next attempt is possible, in seconds."""
 
 
 class QuotaExceeded(Unavailable):

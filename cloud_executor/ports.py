@@ -17,6 +17,7 @@ import msgspec
 from cloud_executor.errors import NotFound
 from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.model.job_filter import JobFilter
+from cloud_executor.model.token import TokenRecord
 from cloud_executor.model.worker import WorkerRecord
 
 JobChange = Callable[[Job | None], Job | None]
@@ -227,6 +228,43 @@ class JobStore(Protocol):
 
     def delete_worker(self, client_id: str, seen_before: datetime) -> bool:
         """Delete a worker record unless the worker was seen since. Returns whether it was deleted."""
+
+
+class TokenStore(Protocol):
+    """Records of access tokens, by id."""
+
+    def add(self, record: TokenRecord) -> None:
+        """Store a new record durably. Raises Conflict if there is one with this id."""
+
+    def get(self, token_id: str) -> TokenRecord | None:
+        """Look up a record; None if there is none."""
+
+    def tokens(self) -> Iterator[TokenRecord]:
+        """Yield all records, in any order."""
+
+    def delete(self, token_id: str) -> bool:
+        """Delete a record durably. Returns whether there was one."""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """An account that an identity provider vouches for."""
+
+    address: str
+    """The account's verified e-mail address, in lowercase."""
+    domain: str | None
+    """The domain that manages the account, in lowercase; None for a private account."""
+    expires: datetime
+    """Time until which the provider vouches for the account."""
+
+
+class Identities(Protocol):
+    """Verifies signed statements of an identity provider about who sends a request."""
+
+    def of_id_token(self, token: str) -> Identity:
+        """The account of an ID token. Raises Unauthorized, and Unavailable without the provider's certificates."""
+
+    def of_assertion(self, assertion: str) -> Identity:
+        """The account that an identity-aware proxy has signed in. Raises as `of_id_token`."""
 
 
 class Delivery(Protocol):

@@ -66,6 +66,27 @@ def names(text: str) -> frozenset[str]:
     return frozenset(name for name in (part.strip() for part in text.split(",")) if name)
 
 
+def some_of(*choices: str) -> Callable[[str], frozenset[str]]:
+    def parse(text: str) -> frozenset[str]:
+        found = names(text)
+        if not found or not found.issubset(choices):
+            raise ValueError
+        return found
+
+    return parse
+
+
+def yes_or_no(text: str) -> bool:
+    return {"yes": True, "no": False}[text.lower()]
+
+
+def accounts(text: str) -> frozenset[str]:
+    accounts = frozenset(name.lower() for name in names(text))
+    if not all(re.fullmatch(r"domain:[^@\s]+|[^@\s:]+@[^@\s]+", account) for account in accounts):
+        raise ValueError
+    return accounts
+
+
 def origins(text: str) -> frozenset[str]:
     origins = names(text)
     if not all(origin == "*" or re.fullmatch(r"https?://[^/?#@\s]+/?", origin) for origin in origins):

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cloud_executor import setting_values as forms
-from cloud_executor.errors import Invalid
-from cloud_executor.model.environment import environment
-from cloud_executor.model.javascript import parse_json
-from cloud_executor.model.pool import NETWORKS, WorkerPool, parse_pools
-
-PREFIX = "EXECUTOR_"
+from cloud_executor.model.pool import NETWORKS, WorkerPool
+from cloud_executor.setting_errors import PREFIX as PREFIX
+from cloud_executor.setting_errors import InvalidSetting as InvalidSetting
+from cloud_executor.setting_errors import likely_setting, parse_environment, parse_pools
 
 DEFAULT_POOL = "default"
 """Name of the only worker pool if EXECUTOR_POOLS is not set."""
 
-ELSEWHERE = frozenset({"EXECUTOR_URL", "EXECUTOR_GOOGLE_IDENTITY", "EXECUTOR_REQUIRE"})
+ELSEWHERE = frozenset(f"EXECUTOR_{name}" for name in ("URL", "TOKEN", "PROFILE", "GOOGLE_IDENTITY", "REQUIRE"))
 """Variables with the prefix that are not settings: the client's options and the tests' required components."""
-
-
-_RENAMED = {"EXECUTOR_QUEUE": "EXECUTOR_JOBS", "EXECUTOR_MAX_LOSSES": "EXECUTOR_RETRIES"}
-"""Former settings, and their successors."""
 
 PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
 """Variable that names the project for Google's own libraries too; `EXECUTOR_PROJECT` takes precedence."""
 
 NONCES = ("EXECUTOR_NONCE", "EXECUTOR_WORKER_NONCE")
 """Variables with the secrets of requests. Only the server needs them."""
+
+OPEN, TOKEN, GOOGLE = "open", "token", "google"
+"""Methods of authentication (EXECUTOR_AUTH)."""
 
 SHORT_NONCE = 16
 """Length of a nonce, in characters, below which guessing it may succeed."""
@@ -42,10 +38,6 @@ GCS_INLINE_LIMIT = 8 * 2**20
 
 DEFAULT_LARGEST_ZIP = 50 * 2**30
 """Default size of the largest zip that is composed in a bucket, in bytes."""
-
-
-class InvalidSetting(Invalid):
-    """A setting in the environment is wrong."""
 
 
 class Push(NamedTuple):
@@ -171,6 +163,43 @@ class Settings:
         "gives no other right, except to read a job, and `EXECUTOR_NONCE` does not replace it.",
         shown_default="`EXECUTOR_NONCE`",
         secret=True,
+    )
+    auth: frozenset[str] = _setting(
+        frozenset({OPEN}),
+        forms.some_of(OPEN, TOKEN, GOOGLE),
+        "one or more of open, token, and google, separated by commas",
+        "How callers identify themselves: see [Authentication](security.md#authentication).",
+        shown_default="open",
+    )
+    allow_open: bool = _setting(
+        False, forms.yes_or_no, "yes or no", "Whether a server that others can reach may run jobs for anyone who asks."
+    )
+    token_pepper: str = _setting(
+        "", str, "a string", "Secret with which tokens are hashed. Changing it invalidates all tokens.", secret=True
+    )
+    google_audiences: frozenset[str] = _setting(
+        frozenset(),
+        forms.names,
+        "audiences separated by commas",
+        "Audiences of accepted ID tokens, such as the server's address, and of IAP's assertions, "
+        "`/projects/<number>/…`; with google.",
+    )
+    users: frozenset[str] = _setting(
+        frozenset(),
+        forms.accounts,
+        "addresses and domains separated by commas, such as ada@example.org, domain:example.org",
+        "Google accounts that may use the server.",
+    )
+    admins: frozenset[str] = _setting(
+        frozenset(), forms.accounts, "as for `EXECUTOR_USERS`", "Google accounts that may do everything."
+    )
+    proxies: int | None = _setting(
+        None,
+        forms.count,
+        "a whole number",
+        "Number of proxies in front of the server that append to `X-Forwarded-For`. It tells callers apart "
+        "when failed attempts are throttled.",
+        shown_default="0; in Cloud Run, 1",
     )
     allowed_hosts: frozenset[str] = _setting(
         frozenset(),
@@ -315,6 +344,19 @@ class Settings:
             return pools
         return tuple(replace(pool, image=None, images=()) for pool in pools)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anyone who reaches the server can run commands."""
+        return OPEN in self.auth and self.nonce is None
+
+    def check_reachable(self) -> None:
+        """Check the settings of a server that other machines can reach. Raises InvalidSetting if it is open."""
+        if self.is_open and not self.allow_open:
+            raise InvalidSetting(
+                "Anyone who can reach this server could run commands on it: require tokens with EXECUTOR_AUTH=token or "
+                "a shared secret with EXECUTOR_NONCE, listen on 127.0.0.1, or allow it with EXECUTOR_ALLOW_OPEN=yes."
+            )
+
     def _pool_of_settings(self) -> WorkerPool:
         return WorkerPool(
             DEFAULT_POOL,
@@ -337,7 +379,7 @@ class Settings:
         known = {PREFIX + found.name.upper(): found for found in fields(cls)}
         unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known.keys() | ELSEWHERE)
         if unknown:
-            wrong = f"{unknown[0]} is not a known setting{_likely_setting(unknown[0], known)}"
+            wrong = f"{unknown[0]} is not a known setting{likely_setting(unknown[0], known)}"
             raise InvalidSetting(f"{wrong}. Known settings: {', '.join(sorted(known))}.")
         values: dict[str, Any] = {}
         for name in NONCES:
@@ -356,40 +398,15 @@ class Settings:
         values.setdefault("project", environ.get(PROJECT_VARIABLE) or None)
         pools = values.pop("pools", None)
         if "job_env" in values:
-            values["job_env"] = _parse_environment(values["job_env"])
+            values["job_env"] = parse_environment(values["job_env"])
         settings = cls(**values)
         if pools is not None:
             defaults = replace(settings._pool_of_settings(), external_workers=settings.external_workers is True)
-            settings = replace(settings, pools=_parse_pools(pools, defaults))
+            settings = replace(settings, pools=parse_pools(pools, defaults))
         _check(settings)
         if settings.objects == "gcs" and settings.inline_limit is None:
             return replace(settings, inline_limit=GCS_INLINE_LIMIT)
         return settings
-
-
-def _likely_setting(unknown: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown setting: the setting that is probably meant."""
-    if unknown in _RENAMED:
-        return f"; use {_RENAMED[unknown]}"
-    names = [name.removeprefix(PREFIX) for name in known]
-    near = difflib.get_close_matches(unknown.removeprefix(PREFIX).upper(), names, 1, 0.6)
-    return f"; use {PREFIX}{near[0]} if you mean that" if near else ""
-
-
-def _parse_pools(text: str, defaults: WorkerPool) -> tuple[WorkerPool, ...]:
-    try:
-        return parse_pools(f"{PREFIX}POOLS", text, defaults)
-    except Invalid as error:
-        raise InvalidSetting(str(error)) from None
-
-
-def _parse_environment(text: str) -> Mapping[str, str]:
-    name = f"{PREFIX}JOB_ENV"
-    try:
-        return environment(name, parse_json(text))
-    except Invalid as error:
-        message = str(error)
-        raise InvalidSetting(message if message.startswith(name) else f"{name}: {message}") from None
 
 
 def _check(settings: Settings) -> None:
@@ -398,6 +415,14 @@ def _check(settings: Settings) -> None:
         raise InvalidSetting(
             "EXECUTOR_WORKER_NONCE is the same as EXECUTOR_NONCE, so every client would pass for a worker: set it to "
             "another secret."
+        )
+    if GOOGLE in settings.auth and not settings.google_audiences:
+        raise InvalidSetting("EXECUTOR_AUTH names google, so EXECUTOR_GOOGLE_AUDIENCES must be set.")
+    if GOOGLE in settings.auth and not settings.users | settings.admins:
+        raise InvalidSetting("EXECUTOR_AUTH names google, so EXECUTOR_USERS or EXECUTOR_ADMINS must name accounts.")
+    if GOOGLE not in settings.auth and (settings.users or settings.admins or settings.google_audiences):
+        raise InvalidSetting(
+            "EXECUTOR_USERS, EXECUTOR_ADMINS, and EXECUTOR_GOOGLE_AUDIENCES need the method google in EXECUTOR_AUTH."
         )
     if settings.objects != "files" and settings.bucket is None:
         raise InvalidSetting(

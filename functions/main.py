@@ -12,17 +12,21 @@ import os
 from collections.abc import Callable
 from functools import cache
 
+import click
 import flask
 from flask import Request, Response
 
 from cloud_executor import composition
 from cloud_executor.json_logging import configure_logging
-from cloud_executor.settings import SHORT_NONCE, Settings
+from cloud_executor.settings import GOOGLE, OPEN, SHORT_NONCE, TOKEN, Settings
+from functions.access.access import Access
+from functions.access.reach import LOOPBACK, is_reachable
 from functions.application import Application, Routes
 from functions.transport.origins import OriginPolicy
 from functions.transport.request_trace import traced
 
 _settings = Settings.from_env(os.environ)
+_IN_CLOUD_RUN = "K_SERVICE" in os.environ
 configure_logging("functions", _settings.project, deployment=_settings.deployment)
 for _variable, _nonce in (("EXECUTOR_NONCE", _settings.nonce), ("EXECUTOR_WORKER_NONCE", _settings.worker_nonce)):
     if _nonce is not None and len(_nonce) < SHORT_NONCE:
@@ -61,21 +65,42 @@ def _jobs() -> composition.Jobs:
     return composition.open_jobs(_settings)
 
 
+@cache
+def _access() -> Access:
+    return Access(
+        is_open=OPEN in _settings.auth,
+        nonce=_settings.nonce,
+        worker_nonce=_settings.worker_nonce,
+        tokens=composition.open_tokens(_settings) if TOKEN in _settings.auth else None,
+        identities=composition.open_identities(_settings) if GOOGLE in _settings.auth else None,
+        users=_settings.users,
+        admins=_settings.admins,
+        proxies=int(_IN_CLOUD_RUN) if _settings.proxies is None else _settings.proxies,
+    )
+
+
 def _blob_routes() -> Routes:
     from functions.blob.routes import BlobRoutes
 
     blobs = composition.open_blobs(_settings)
     downloads = composition.open_downloads(_settings, blobs)
-    return BlobRoutes(blobs, downloads, _settings.allow_list_all, _settings.inline_limit, _settings.largest_zip)
+    return BlobRoutes(
+        blobs, downloads, _settings.allow_list_all, _access(), _settings.inline_limit, _settings.largest_zip
+    )
 
 
 def _executor_routes() -> Routes:
-    from functions.executor.auth import Credentials
     from functions.executor.routes import ExecutorRoutes
     from functions.transport.waits import WAITS
 
-    jobs, credentials = _jobs(), Credentials(_settings.nonce, _settings.worker_nonce)
-    return ExecutorRoutes(jobs.clients, jobs.external_workers, credentials, _settings.pools, WAITS, jobs.stats)
+    jobs = _jobs()
+    return ExecutorRoutes(jobs.clients, jobs.external_workers, _access(), _settings.pools, WAITS, jobs.stats)
+
+
+def _token_routes() -> Routes:
+    from functions.access.token_routes import TokenRoutes
+
+    return TokenRoutes(_access())
 
 
 def _dashboard_routes() -> Routes:
@@ -110,11 +135,17 @@ def _dead_letter_route() -> Routes:
 
 _ROUTES: dict[str, tuple[Callable[[], Routes], ...]] = {
     "blob": (_blob_routes,),
-    "executor": (_executor_routes, _dashboard_routes),
-    "api": (_blob_routes, _executor_routes, _dashboard_routes),
+    "executor": (_executor_routes, _token_routes, _dashboard_routes),
+    "api": (_blob_routes, _executor_routes, _token_routes, _dashboard_routes),
     "sweep": (_leave_route, _sweep_route),
     "dead_letter": (_dead_letter_route,),
 }
+
+
+def _host() -> str:
+    """The address that the server listens on: an option of `functions.serve` and of functions-framework."""
+    context = click.get_current_context(silent=True)
+    return LOOPBACK if context is None else str(context.params.get("host", LOOPBACK))
 
 
 @cache
@@ -124,5 +155,7 @@ def _application(entry_point: str) -> Application:
 
 
 _target = flask.current_app.name
+if _target in ("blob", "executor", "api") and (_IN_CLOUD_RUN or is_reachable(_host())):
+    _settings.check_reachable()
 _wsgi = _application(_target) if _target in _ROUTES else flask.current_app.wsgi_app
 flask.current_app.wsgi_app = traced(_wsgi)  # type: ignore[assignment, method-assign]  # Flask documents this assignment

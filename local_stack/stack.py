@@ -28,12 +28,15 @@ from pathlib import Path
 import click
 import httpx
 
+from cloud_executor.access.tokens import Tokens
 from cloud_executor.blobs.upkeep import BlobUpkeep
-from cloud_executor.composition import create_in_emulators, open_blobs, open_jobs
+from cloud_executor.composition import create_in_emulators, open_blobs, open_jobs, open_tokens
 from cloud_executor.json_logging import configure_logging
+from cloud_executor.model.caller import OPERATOR, Role
 from cloud_executor.model.pool import WorkerPool
+from cloud_executor.ports import JobStore
 from cloud_executor.private_process import forbid_inspection
-from cloud_executor.settings import NONCES, Settings
+from cloud_executor.settings import NONCES, TOKEN, Settings
 from cloud_executor.stop_signals import set_on_signals
 from local_stack.data_folder import claimed
 from local_stack.dead_letters import DeadLetterReader
@@ -44,8 +47,14 @@ from local_stack.service import Service, ServiceFailed, ServiceNotStarted
 from local_stack.upkeep import Upkeep
 
 OPEN_ADDRESS_WARNING = (
-    "Anyone who can reach this address can run commands on this machine. Set EXECUTOR_NONCE to require a password."
+    "Anyone who can reach this address can run commands on this machine. Use --auth token to require credentials."
 )
+
+FIRST_ADMIN = "admin"
+"""Name and user of the token that the first start creates."""
+
+_SECRETS = (*NONCES, "EXECUTOR_TOKEN", "EXECUTOR_TOKEN_PEPPER")
+"""Variables that workers do not use."""
 
 STOPPED, FAILED, NOT_STARTED = 0, 1, 2
 """Exit codes."""
@@ -92,6 +101,8 @@ class Options:
     """Slots of each pool: 0 for no workers, None for the number in the settings."""
     least_slots: int | None = None
     """Slots of each pool while there are no jobs; None: `slots`."""
+    auth: str | None = None
+    """Value of EXECUTOR_AUTH, if it is not the environment's."""
     emulators: bool
     """Whether to start emulators and use Google's client libraries with them."""
     verbose: bool
@@ -104,11 +115,14 @@ def run_stack(options: Options) -> int:
     set_on_signals(stopping, _stop_signals())
     data = options.data.absolute()
     forbid_inspection()
-    environment: Mapping[str, str] = {**os.environ, "EXECUTOR_DATA": str(data)}
+    chosen = {} if options.auth is None else {"EXECUTOR_AUTH": options.auth}
+    environment: Mapping[str, str] = {**os.environ, "EXECUTOR_DATA": str(data), **chosen}
     settings = Settings.from_env(environment)
     with ExitStack() as stack:
         listener = open_listener(options.host, options.port)
         stack.enter_context(listener.socket)
+        if not listener.is_private:
+            settings.check_reachable()
         stack.enter_context(claimed(data))
         cloud = stack.enter_context(emulated_cloud(data, environment)) if options.emulators else None
         if cloud is not None:
@@ -138,11 +152,13 @@ def run_stack(options: Options) -> int:
             dead_letters = DeadLetterReader(jobs.dead_letters, emulated_queue)
             dead_letters.start()
             stack.callback(dead_letters.stop)
-        if not listener.is_private and settings.nonce is None:
+        if not listener.is_private and settings.is_open:
             click.echo(OPEN_ADDRESS_WARNING, err=True)
         try:
-            if _wait_until_ready(services, workers, listener.url, settings, stopping):
+            if _wait_until_ready(services, workers, listener.url, settings, jobs.store, stopping):
                 click.echo(_ready_line(options, pools, data, listener.url))
+                if TOKEN in settings.auth:
+                    _create_first_token(open_tokens(settings), listener.url)
                 while not stopping.wait(CHECK_SECONDS):
                     for service in services:
                         service.check(starting=False)
@@ -200,8 +216,7 @@ class _Start:
                 *([] if slots is None else ["--slots", str(slots)]),
                 *options,
             ],
-            # Workers do not use the nonces.
-            {name: value for name, value in self.environment.items() if name not in NONCES},
+            {name: value for name, value in self.environment.items() if name not in _SECRETS},
             log_level=self.log_level,
             longest_pause_seconds=LONGEST_WORKER_PAUSE_SECONDS,
             may_end=bool(options),
@@ -215,22 +230,25 @@ class _Start:
 
 
 def _wait_until_ready(
-    services: list[Service], workers: list[Service], url: str, settings: Settings, stopping: threading.Event
+    services: list[Service],
+    workers: list[Service],
+    url: str,
+    settings: Settings,
+    store: JobStore,
+    stopping: threading.Event,
 ) -> bool:
     """Return False if the stack is to stop instead. Raises ServiceNotStarted, ServiceFailed."""
     started = time.monotonic()
     contained = bool(workers) and settings.sandbox == "container"
     end = started + (CHECK_SANDBOX_SECONDS if contained else READY_SECONDS)
     told = not contained
-    headers = {} if settings.nonce is None else {"x-executor-nonce": settings.nonce}
-    with httpx.Client(base_url=url, headers=headers, timeout=PROBE_SECONDS, trust_env=False) as server:
+    with httpx.Client(base_url=url, timeout=PROBE_SECONDS, trust_env=False) as server:
         while not stopping.is_set():
             for service in services:
                 service.check(starting=True)
-            listed = _workers(server)
             # Compare names, because the list can include other workers.
             own = {f"{socket.gethostname() or 'unknown'}_{worker.pid}" for worker in workers}
-            if listed is not None and own <= listed:
+            if _responds(server) and own <= {worker.client_id for worker in store.workers()}:
                 return True
             if not told and time.monotonic() > started + WAITING_FOR_WORKERS_SECONDS:
                 told = True
@@ -241,12 +259,24 @@ def _wait_until_ready(
     return False
 
 
-def _workers(server: httpx.Client) -> set[str] | None:
-    """Return the ids of the workers that the server lists, or None if it does not respond yet."""
+def _responds(server: httpx.Client) -> bool:
+    """Whether the server responds, to a request that needs no credential."""
     try:
-        return set(server.get("/rest/executor/worker").raise_for_status().json())
-    except (httpx.HTTPError, ValueError):
-        return None
+        return server.get("/rest/routes").is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _create_first_token(tokens: Tokens, url: str) -> None:
+    """Create an admin's token unless there is one, and print it: nobody can see it later.
+
+    If the process dies before it prints the token, `executor token create --local` makes another one.
+    """
+    if tokens.has_admin():
+        return
+    token, _ = tokens.create(FIRST_ADMIN, FIRST_ADMIN, Role.ADMIN, None, OPERATOR)
+    # No server sees the fragment of an address, so the token gets into no log.
+    click.echo(f"Sign in at {url}/#token={token} as the administrator. The token is not shown again.")
 
 
 def _ready_line(options: Options, pools: Sequence[WorkerPool], data: Path, url: str) -> str:

@@ -37,6 +37,7 @@ COMMANDS = {
     "completion": "commands.account:completion",
     "up": "commands.server:up",
     "demo": "demo:main",
+    "token": "commands.token:token",
     "force-cancel": "commands.server:force_cancel",
 }
 """Module and name of each command, in the order of the help."""

@@ -8,8 +8,11 @@ from flask import Request, Response
 
 from cloud_executor.blobs.downloads import Downloads
 from cloud_executor.blobs.store import BlobNotFound, BlobStore, StoredBlob
+from cloud_executor.model.caller import Caller
 from cloud_executor.model.metadata import BlobMetadata
 from cloud_executor.settings import DEFAULT_LARGEST_ZIP
+from functions.access.access import Access, Area
+from functions.access.audit import audit
 from functions.blob import upload_routes
 from functions.blob.downloads import download_response
 from functions.blob.large_downloads import LargeDownloads
@@ -25,6 +28,7 @@ class BlobRoutes:
     blobs: BlobStore
     downloads: Downloads
     allow_list_all: bool
+    access: Access
     inline_limit: int | None = None
     """Largest download that this program sends itself, in bytes; larger ones are redirected to the object store.
 
@@ -38,20 +42,21 @@ class BlobRoutes:
         rest = target.below("rest", "blob")
         if rest is None:
             return None
+        caller = self.access.admit(request.environ, Area.BLOBS)
         match request.method, rest:
             case "GET" | "HEAD", ("metadata", metadata_hash):
                 return self._metadata(metadata_hash)
             case "GET" | "HEAD", ("metadata",):
                 return self._list(bool(target.query.get("all")))
             case "POST", ("createFile", name):
-                return self._create_file(request, decoded(name))
+                return _stored(self.blobs.create_file(decoded(name), request_body.chunks(request)), caller)
             case "POST", ("createMetadata",):
-                return self._create_metadata(request)
+                return self._create_metadata(request, caller)
             case "POST", ("uploads",):
                 begun = upload_routes.begin_upload(request, self.blobs)
-                return _stored(begun) if isinstance(begun, StoredBlob) else begun
+                return _stored(begun, caller) if isinstance(begun, StoredBlob) else begun
             case "POST", ("uploads", upload_id, "complete"):
-                return _stored(upload_routes.complete_upload(self.blobs, upload_id))
+                return _stored(upload_routes.complete_upload(self.blobs, upload_id), caller)
             case "POST", ("missing",):
                 return upload_routes.missing(request, self.blobs)
             case "GET" | "HEAD", (("view" | "download") as verb, metadata_hash, *_):
@@ -82,18 +87,16 @@ class BlobRoutes:
             return None
         return LargeDownloads(self.blobs, self.blobs.direct, self.inline_limit, self.largest_zip)
 
-    def _create_metadata(self, request: Request) -> Response:
+    def _create_metadata(self, request: Request, caller: Caller) -> Response:
         blob = self.blobs.create_metadata(BlobMetadata.parse(request_body.document(request)))
         self.downloads.prepare(blob)
-        return _stored(blob)
-
-    def _create_file(self, request: Request, name: str) -> Response:
-        return _stored(self.blobs.create_file(name, request_body.chunks(request)))
+        return _stored(blob, caller)
 
 
 def _member(blob: StoredBlob) -> bytes:
     return b'"%b":%b' % (blob.hash.encode(), blob.document())
 
 
-def _stored(blob: StoredBlob) -> Response:
+def _stored(blob: StoredBlob, caller: Caller) -> Response:
+    audit(caller, "store_blob", blob_hash=blob.hash)
     return responses.response(b"{%b}" % _member(blob), responses.BLOB_JSON)

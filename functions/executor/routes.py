@@ -18,12 +18,15 @@ from cloud_executor.jobs.external_workers import ExternalWorkers
 from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.waits import Waits
 from cloud_executor.json_logging import logged_with
+from cloud_executor.model.caller import Caller
 from cloud_executor.model.job import Job, OutputSegment
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.model.worker import WorkerRecord
+from functions.access.access import Access, Area
+from functions.access.audit import audit
 from functions.executor import fields as executor_fields
-from functions.executor.auth import Credentials
 from functions.executor.job_list import JobListQuery
+from functions.executor.roles import needed_role
 from functions.transport import responses
 from functions.transport.errors import error_response
 from functions.transport.request_body import MAX_DOCUMENT_BYTES, is_untyped_object, json_fields
@@ -43,7 +46,7 @@ class ExecutorRoutes:
 
     clients: JobClients
     external_workers: ExternalWorkers
-    credentials: Credentials
+    access: Access
     shown_pools: Sequence[WorkerPool]
     """Pools that the list of workers shows even while they have no workers."""
     waits: Waits
@@ -55,15 +58,15 @@ class ExecutorRoutes:
         if rest is None:
             return None
         try:
-            self.credentials.check(request, rest)
-            response = self._route(request, target, rest)
+            caller = self.access.admit(request.environ, Area.JOBS, needed_role(request.method, rest))
+            response = self._route(request, target, rest, caller)
         except Exception as error:  # the edge of the service: error_response logs internal errors
             with logged_with(job_hash=_job_hash(rest)):
                 response = error_response(error)
         response.headers.set(*_MEDIA_TYPE)
         return response
 
-    def _route(self, request: Request, target: Target, rest: tuple[str, ...]) -> Response:
+    def _route(self, request: Request, target: Target, rest: tuple[str, ...], caller: Caller) -> Response:
         match request.method, rest:
             case "GET" | "HEAD", ("info", job_hash):
                 return self._info(decoded(job_hash), target.query)
@@ -73,12 +76,14 @@ class ExecutorRoutes:
                 if is_untyped_object(request):
                     raise UnsupportedMediaType(f"The body {_UNTYPED}")
                 job_id = executor_fields.job_id(decoded(job_hash))
-                return self._create(job_id, json_fields(request), trace_of(request.environ), target.query)
+                return self._create(caller, job_id, json_fields(request), trace_of(request.environ), target.query)
             case "POST", ("update", job_hash):
-                self.external_workers.update(decoded(job_hash), executor_fields.job_update(json_fields(request)))
+                change = executor_fields.job_update(json_fields(request))
+                self.external_workers.update(decoded(job_hash), change)
+                audit(caller, "update", job_hash=decoded(job_hash), status=change.status, worker_id=change.worker)
                 return responses.text("OK")
             case "POST", ("cancel", job_hash):
-                return self._cancel(decoded(job_hash), request)
+                return self._cancel(caller, decoded(job_hash), request)
             case "GET" | "HEAD", ("output", job_hash):
                 return self._output(decoded(job_hash), target.query)
             case "POST", ("output", job_hash):
@@ -91,7 +96,7 @@ class ExecutorRoutes:
             case "GET" | "HEAD", ("worker",):
                 return self._workers()
             case "POST", ("worker",):
-                return self._check_in(json_fields(request))
+                return self._check_in(caller, json_fields(request))
         raise no_such_route(request.environ, target)
 
     def _info(self, job_hash: str, query: Mapping[str, str]) -> Response:
@@ -109,7 +114,7 @@ class ExecutorRoutes:
         return _json(job.document(), [_granted(seconds if waits else 0)])
 
     def _create(
-        self, job_hash: str, fields: Mapping[str, object], trace: str | None, query: Mapping[str, str]
+        self, caller: Caller, job_hash: str, fields: Mapping[str, object], trace: str | None, query: Mapping[str, str]
     ) -> Response:
         rerun = executor_fields.switch("rerun", query.get("rerun"))
         job, created = self.clients.create(
@@ -120,9 +125,11 @@ class ExecutorRoutes:
             name=executor_fields.name(fields),
             tags=executor_fields.tags(fields),
         )
+        if created:
+            audit(caller, "create", job_hash=job_hash)
         return _json({**job.document(), "secret": job.secret} if created else job.document())
 
-    def _cancel(self, job_hash: str, request: Request) -> Response:
+    def _cancel(self, caller: Caller, job_hash: str, request: Request) -> Response:
         secret = json_fields(request).get("secret")
         try:
             self.clients.cancel(job_hash, secret)
@@ -131,6 +138,7 @@ class ExecutorRoutes:
                 raise
             reason = f"the body {_UNTYPED}" if is_untyped_object(request) else _EXPECTED_BODY
             raise Forbidden(f"The job's secret is missing: {reason}") from error
+        audit(caller, "cancel", job_hash=job_hash)
         return responses.text("OK")
 
     def _list(self, target: Target) -> Response:
@@ -170,8 +178,11 @@ class ExecutorRoutes:
         now = self.clients.clock()
         return _worker(WorkerRecord(f"pool:{pool.name}", now, labels, pool=pool.name, slots=pool.slots), ())
 
-    def _check_in(self, fields: Mapping[str, object]) -> Response:
-        orders = self.external_workers.check_in(executor_fields.check_in(fields))
+    def _check_in(self, caller: Caller, fields: Mapping[str, object]) -> Response:
+        worker = executor_fields.check_in(fields)
+        orders = self.external_workers.check_in(worker)
+        for job_hash in orders.jobs_to_start:
+            audit(caller, "claim", job_hash=job_hash, worker_id=worker.client_id)
         document: dict[str, object] = {
             "jobsToStart": orders.jobs_to_start,
             "refreshPeriod": self.external_workers.options.refresh_period // timedelta(milliseconds=1),

@@ -13,12 +13,14 @@ logger = logging.getLogger(__name__)
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (errors.Invalid, 400),
+    (errors.Unauthorized, 401),
     (errors.Forbidden, 403),
     (errors.NotFound, 404),
     (errors.Conflict, 409),
     (errors.TooLarge, 413),
     (errors.UnsupportedMediaType, 415),
     (errors.QuotaExceeded, 429),
+    (errors.TooManyAttempts, 429),
     (errors.StorageFull, 507),
     (errors.Unavailable, 503),
 )
@@ -34,4 +36,13 @@ def error_response(error: Exception) -> Response:
     if status >= 500:
         logger.error("request failed", exc_info=error, extra={"action": "request_failed", "status": status})
     message = str(error) if status != 500 else "Internal error; details are in the server log."
-    return responses.text(message, status, [("Retry-After", "5")] if status in (429, 503) else ())
+    return responses.text(message, status, _headers(error, status))
+
+
+def _headers(error: Exception, status: int) -> list[responses.Header]:
+    if status == 401:
+        # Only Bearer: browsers would ask for a user name and a password if it were Basic.
+        return [("WWW-Authenticate", 'Bearer realm="Cloud Executor"')]
+    if isinstance(error, errors.TooManyAttempts):
+        return [("Retry-After", str(error.retry_after))]
+    return [("Retry-After", "5")] if status in (429, 503) else []

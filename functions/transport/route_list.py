@@ -35,6 +35,9 @@ ROUTES = (
     "GET /rest/executor/stats",
     "GET /rest/executor/worker",
     "POST /rest/executor/worker",
+    "POST /rest/tokens",
+    "GET /rest/tokens",
+    "DELETE /rest/tokens/<id>",
     f"GET {LIST_PATH}",
     f"GET {DESCRIPTION_PATH}",
 )

@@ -321,10 +321,12 @@ def test_an_invalid_setting_is_rejected(tmp_path: Path) -> None:
     assert_rejected(run(*up, EXECUTOR_LEES="30"), "EXECUTOR_LEES is not a known setting")
 
 
-def test_it_warns_about_an_address_that_is_open_to_others(start_stack: StartStack) -> None:
-    stack = start_stack("--slots", "0", "--host", "0.0.0.0")
+def test_an_address_that_is_open_to_others_is_refused(start_stack: StartStack, tmp_path: Path) -> None:
+    refused = run("up", "--port", "0", "--data", tmp_path, "--host", "0.0.0.0")
+    assert_rejected(refused, "Anyone who can reach this server", "EXECUTOR_AUTH=token", "EXECUTOR_ALLOW_OPEN=yes")
+    stack = start_stack("--slots", "0", "--host", "0.0.0.0", EXECUTOR_ALLOW_OPEN="yes")
     assert stack.url.startswith("http://127.0.0.1:")
-    assert "EXECUTOR_NONCE" in stack.errors.read_text()
+    assert "--auth token" in stack.errors.read_text()
     stack.stop()
     stack = start_stack("--slots", "0", "--host", "::1")
     with stack.client as client:

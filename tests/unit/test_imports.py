@@ -25,8 +25,9 @@ HELPERS = (
     "cloud_executor.parallel",
     "cloud_executor.time_jumps",
 )
-USE_CASES = (*CORE, *HELPERS, "cloud_executor.blobs", "cloud_executor.jobs")
-SERVER = (*USE_CASES, *PROCESS, "cloud_executor.settings", "cloud_executor.composition")
+USE_CASES = (*CORE, *HELPERS, "cloud_executor.access", "cloud_executor.blobs", "cloud_executor.jobs")
+SETTINGS = ("cloud_executor.setting_errors", "cloud_executor.setting_values", "cloud_executor.settings")
+SERVER = (*USE_CASES, *PROCESS, *SETTINGS, "cloud_executor.composition")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor": ("cloud_executor.client",),
@@ -42,8 +43,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor.json_logging": CORE,
     "cloud_executor.private_process": (),
     "cloud_executor.stop_signals": (),
+    "cloud_executor.setting_errors": CORE,
     "cloud_executor.setting_values": (),
-    "cloud_executor.settings": (*CORE, "cloud_executor.setting_values"),
+    "cloud_executor.settings": (*CORE, "cloud_executor.setting_errors", "cloud_executor.setting_values"),
+    "cloud_executor.access": USE_CASES,
     "cloud_executor.blobs": USE_CASES,
     "cloud_executor.jobs": USE_CASES,
     "cloud_executor.backends": (*CORE, "cloud_executor.clock", "cloud_executor.delays", "cloud_executor.parallel"),
@@ -56,8 +59,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "cloud_executor.zip_reader",
     ),
     # `executor up` starts the local stack, which is a sibling of the library. Nothing else points at it.
-    # `executor force-cancel` opens the job store.
+    # `executor token --local` opens the tokens, and `executor force-cancel` the job store.
     "cloud_executor.cli": (
+        "cloud_executor.access",
         "cloud_executor.client",
         "cloud_executor.composition",
         "cloud_executor.errors",

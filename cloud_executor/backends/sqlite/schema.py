@@ -92,5 +92,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX job_terms_of_status ON job_terms (term, status, create_time, hash)",
     ),
+    ("CREATE TABLE tokens (id BLOB PRIMARY KEY NOT NULL, body BLOB NOT NULL)",),
 )
 """Migrations: the nth, counted from 1, takes a database from `user_version` n - 1 to n. Never change a released one."""

@@ -43,10 +43,18 @@ SERVER_MODULES = ("flask", "functions_framework", "gunicorn", "inflate64", "loca
     "when they are idle.  [default: the pool's slots or the CPU count]",
 )
 @click.option(
+    "--auth",
+    metavar="METHODS",
+    help="How callers identify themselves: open, token, google, or several, separated by commas.  "
+    "[env var: EXECUTOR_AUTH; default: open]",
+)
+@click.option(
     "--emulators", is_flag=True, help="Use emulators of Google Cloud's services. Stopping the stack deletes the jobs."
 )
 @click.option("--verbose", is_flag=True, help="Log normal events, not only warnings and errors.")
-def up(host: str, port: int, data: Path, slots: SlotRange | None, emulators: bool, verbose: bool) -> int:
+def up(
+    host: str, port: int, data: Path, slots: SlotRange | None, auth: str | None, emulators: bool, verbose: bool
+) -> int:
     """Start the local stack: the server and its workers.
 
     Ctrl-C stops it. Restart it and it resumes where it left off.
@@ -64,6 +72,7 @@ def up(host: str, port: int, data: Path, slots: SlotRange | None, emulators: boo
             data=data,
             slots=None if slots is None else slots.most,
             least_slots=None if slots is None else slots.least,
+            auth=auth,
             emulators=emulators,
             verbose=verbose,
         )

@@ -1,0 +1,156 @@
+"""The one place that decides who sends a request and whether they may (docs/security.md: Authentication)."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from cloud_executor.access.tokens import Tokens
+from cloud_executor.clock import Clock, system_clock
+from cloud_executor.errors import Forbidden, Unauthorized
+from cloud_executor.model.caller import GUEST_ROLES, Caller, Role
+from cloud_executor.model.job import GUEST
+from cloud_executor.ports import Identities, Identity
+from functions.access.credentials import Credential, Kind, address_of, credential_of, sender_of
+from functions.access.decisions import Decisions
+from functions.access.throttle import Throttle
+
+logger = logging.getLogger(__name__)
+
+
+class WrongNonce(Forbidden):
+    """The header x-executor-nonce is missing or wrong; set it to the server's nonce."""
+
+
+class WrongWorkerNonce(Forbidden):
+    """The header x-executor-nonce is missing or wrong; a worker must set it to the server's nonce for workers."""
+
+
+class UnknownAccount(Forbidden):
+    """This Google account may not use the server; ask an administrator to add it to EXECUTOR_USERS."""
+
+
+class Area(Enum):
+    """What a request is about. The nonce was made for jobs: WebGME's clients do not send it with other requests."""
+
+    BLOBS = "blobs"
+    JOBS = "jobs"
+    TOKENS = "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Admits callers by the configured methods. Safe for use by threads."""
+
+    is_open: bool = True
+    """Whether callers without a credential are guests."""
+    nonce: str | None = None
+    """Secret that makes its sender a guest. Requests about jobs need it even if the server is open."""
+    worker_nonce: str | None = None
+    """Secret that replaces the nonce for the requests that only workers send; None: they need the nonce."""
+    tokens: Tokens | None = None
+    identities: Identities | None = None
+    users: frozenset[str] = frozenset()
+    """Accounts and domains of the identities that are users."""
+    admins: frozenset[str] = frozenset()
+    proxies: int = 0
+    clock: Clock = system_clock
+    decisions: Decisions = field(default_factory=Decisions)
+    throttle: Throttle = field(default_factory=Throttle)
+
+    def admit(self, environ: Mapping[str, Any], area: Area, role: Role | None = None) -> Caller:
+        """The sender of a request, who has this role. Raises Unauthorized, Forbidden, TooManyAttempts, Unavailable."""
+        address = address_of(environ, self.proxies)
+        try:
+            caller = replace(self._caller(environ, area, role, address), address=address)
+            if role is not None:
+                caller.require(role)
+        except (Unauthorized, Forbidden) as error:
+            fields = {"action": "refuse", "address": address, "reason": type(error).__name__}
+            logger.info("request refused", extra=fields)
+            raise
+        return caller
+
+    def _caller(self, environ: Mapping[str, Any], area: Area, role: Role | None, address: str) -> Caller:
+        credential = credential_of(environ, tokens=self.tokens is not None, accounts=self.identities is not None)
+        if credential is not None:
+            return self.decisions.get(credential) or self._judge(credential, sender_of(address))
+        nonces = self._nonces(area, role)
+        given = environ.get("HTTP_X_EXECUTOR_NONCE", "")
+        if nonces and (given or not self._has_other_methods):
+            error = WrongWorkerNonce if role == Role.WORKER and self.worker_nonce is not None else WrongNonce
+            self._check_nonce(given, nonces, sender_of(address), error)
+        elif nonces or not self.is_open:
+            raise Unauthorized(self._wanted())
+        return Caller(GUEST, GUEST_ROLES)
+
+    @property
+    def _has_other_methods(self) -> bool:
+        return self.tokens is not None or self.identities is not None
+
+    def _nonces(self, area: Area, role: Role | None) -> list[str]:
+        """The nonces with which a guest may send a request; none if a guest needs no nonce, or there is none."""
+        nonces: tuple[str | None, ...]
+        if area != Area.JOBS:
+            nonces = (self.nonce, self.worker_nonce) if not self.is_open else ()
+        elif role == Role.WORKER:
+            nonces = (self.worker_nonce or self.nonce,)
+        elif role is None and (self.nonce is not None or not self.is_open):
+            nonces = (self.nonce, self.worker_nonce)
+        else:
+            nonces = (self.nonce,)
+        return [nonce for nonce in nonces if nonce is not None]
+
+    def _check_nonce(self, given: str, nonces: Iterable[str], sender: str, error: type[Forbidden]) -> None:
+        """Raises the error, TooManyAttempts."""
+        self.throttle.check(sender)
+        matches = [hmac.compare_digest(given.encode("utf-8", "replace"), nonce.encode()) for nonce in nonces]
+        if not any(matches):
+            if given:
+                self.throttle.count(sender)
+            raise error
+
+    def _judge(self, credential: Credential, sender: str) -> Caller:
+        self.throttle.check(sender)
+        try:
+            caller, expires = self._identify(credential)
+        except Unauthorized:
+            self.throttle.count(sender)
+            raise
+        remaining = float("inf") if expires is None else (expires - self.clock()).total_seconds()
+        self.decisions.keep(credential, caller, remaining)
+        return caller
+
+    def _identify(self, credential: Credential) -> tuple[Caller, datetime | None]:
+        """Whom the credential identifies, and until when."""
+        if credential.kind == Kind.TOKEN and self.tokens is not None:
+            record = self.tokens.verify(credential.text)
+            return Caller(record.user, frozenset({record.role})), record.expires
+        if self.identities is None:
+            raise Unauthorized
+        verify = self.identities.of_id_token if credential.kind == Kind.ID_TOKEN else self.identities.of_assertion
+        identity = verify(credential.text)
+        if _is_listed(identity, self.admins):
+            return Caller(identity.address, frozenset({Role.ADMIN})), identity.expires
+        if _is_listed(identity, self.users):
+            return Caller(identity.address, frozenset({Role.USER})), identity.expires
+        raise UnknownAccount
+
+    def _wanted(self) -> str:
+        ways = []
+        if self.tokens is not None:
+            ways.append("a token in Authorization: Bearer or x-api-token")
+        if self.identities is not None:
+            ways.append("an ID token in Authorization: Bearer")
+        if self.nonce is not None or self.worker_nonce is not None:
+            ways.append("the nonce in x-executor-nonce")
+        return f"This server needs a credential: send {', or '.join(ways)}."
+
+
+def _is_listed(identity: Identity, accounts: frozenset[str]) -> bool:
+    return identity.address in accounts or (identity.domain is not None and f"domain:{identity.domain}" in accounts)
