@@ -59,6 +59,7 @@ locals {
   }
 
   function_settings = merge(local.settings, {
+    EXECUTOR_ALLOW_OPEN     = "yes" # variables.tf requires the nonce or Cloud Run's own check
     EXECUTOR_ALLOW_LIST_ALL = tostring(var.list_all_blobs)
 
     # A new job asks the pool's autoscaler for a VM at once.
