@@ -15,6 +15,7 @@ from flask import Request, Response
 from cloud_executor.errors import Forbidden
 from cloud_executor.jobs.dead_letters import DeadLetters
 from cloud_executor.model.message import InvalidMessage, decode_message
+from cloud_executor.model.owner import id_in
 from cloud_executor.ports import JobNotFound
 from functions.transport import responses
 from functions.transport.errors import NoSuchRoute
@@ -74,7 +75,9 @@ class DeadLetterRoute:
         try:
             self.dead_letters.give_up(job_hash)
         except JobNotFound:
-            logger.warning("dead letter for an unknown job", extra={"action": "dead_letter", "job_hash": job_hash})
+            logger.warning(
+                "dead letter for an unknown job", extra={"action": "dead_letter", "job_hash": id_in(job_hash)}
+            )
 
 
 def _job_hash(body: bytes) -> str | None:

@@ -6,6 +6,7 @@ import logging
 import threading
 
 from cloud_executor.jobs.dead_letters import DeadLetters
+from cloud_executor.model.owner import id_in
 from cloud_executor.model.pool import DEAD_LETTER
 from cloud_executor.ports import Delivery, JobNotFound, JobQueue
 
@@ -52,6 +53,6 @@ class DeadLetterReader:
         try:
             self._dead_letters.give_up(letter.job_hash)
         except JobNotFound:
-            fields = {"action": "dead_letter", "job_hash": letter.job_hash}
+            fields = {"action": "dead_letter", "job_hash": id_in(letter.job_hash)}
             logger.warning("the job of a dead letter does not exist", extra=fields)
         letter.ack()

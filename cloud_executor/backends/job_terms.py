@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from cloud_executor.model.job import Job
 from cloud_executor.model.job_filter import JobFilter
+from cloud_executor.model.owner import id_in
 
 PREFIX_LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32)
 """Lengths of the prefixes of a name that are terms, in characters. A list by a prefix of another length uses the next
@@ -20,7 +21,7 @@ def terms_of(job: Job) -> frozenset[tuple[str, str]]:
     """The kind and the value of each term of a job."""
     terms = {("label", label) for label in job.labels} | {("tag", tag) for tag in job.tags}
     if job.worker is not None:
-        terms.add(("worker", job.worker))
+        terms.add(("worker", id_in(job.worker)))
     if job.pool is not None and not job.finished:
         terms.add(("pool", job.pool))
     if job.name is not None:

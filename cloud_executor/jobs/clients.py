@@ -13,8 +13,9 @@ from cloud_executor.clock import Clock
 from cloud_executor.jobs.publisher import Publisher
 from cloud_executor.jobs.transact import existing, transact
 from cloud_executor.model import transitions
-from cloud_executor.model.job import GUEST, Job, OutputRemains, OutputSegment, Status, hashed_secret
+from cloud_executor.model.job import Job, OutputRemains, OutputSegment, Status, hashed_secret
 from cloud_executor.model.job_filter import JobFilter
+from cloud_executor.model.owner import GUEST, key_of
 from cloud_executor.model.pool import WorkerPool, pools_with
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobPage, JobStore
@@ -22,7 +23,10 @@ from cloud_executor.ports import JobPage, JobStore
 
 @dataclass(frozen=True, slots=True)
 class JobClients:
-    """The use cases of clients of the executor API. Safe for concurrent use."""
+    """The use cases of clients of the executor API. Safe for concurrent use.
+
+    Except for `create`, jobs are named by their keys (`key_of`), so a caller reaches only jobs of the key's user.
+    """
 
     store: JobStore
     publisher: Publisher
@@ -33,7 +37,7 @@ class JobClients:
 
     def create(
         self,
-        job_hash: str,
+        job_id: str,
         labels: tuple[str, ...] = (),
         user_id: str = GUEST,
         *,
@@ -42,7 +46,7 @@ class JobClients:
         name: str | None = None,
         tags: tuple[str, ...] = (),
     ) -> tuple[Job, bool]:
-        """Create a job, unless it exists and was not canceled. The job, and whether this call created it.
+        """Create a job of this user, unless it exists and was not canceled. The job, and whether this call created it.
 
         A `rerun` also creates a finished job again, with its old labels, name, and tags if none are given. It raises
         JobRuns for a running job.
@@ -54,6 +58,7 @@ class JobClients:
         If the process dies before the publish, or before the publish is recorded, the sweep publishes the job (again);
         claiming makes a second message harmless.
         """
+        job_hash = key_of(user_id, job_id)
         # A pool need not offer labels that its workers can get from label jobs.
         obtainable = self.label_jobs().keys()
         secret = str(uuid.uuid4())
@@ -94,9 +99,9 @@ class JobClients:
         """Raises JobNotFound."""
         return self.store.get(job_hash)
 
-    def jobs(self, status: str | None = None) -> Iterator[Job]:
-        """All jobs, or those with this status, oldest first. Pages are read as the iterator is consumed."""
-        return all_jobs(self.store, status)
+    def jobs(self, status: str | None = None, user_id: str | None = None) -> Iterator[Job]:
+        """All jobs, or those with this status and of this user, oldest first. Pages are read as they are consumed."""
+        return all_jobs(self.store, status, user_id)
 
     def page(self, wanted: JobFilter, *, newest_first: bool, after: str | None, limit: int) -> JobPage:
         """One page of the jobs that meet all conditions."""
@@ -108,7 +113,7 @@ class JobClients:
         transact(self.store, job_hash, lambda job: transitions.cancel(job, secret, now))
 
     def force_cancel(self, job_hash: str) -> None:
-        """Cancel a job without its secret, as its operator does. Raises JobNotFound."""
+        """Cancel a job without its secret, as its owner and the operator do. Raises JobNotFound."""
         now = self.clock()
         transact(self.store, job_hash, lambda job: transitions.force_cancel(job, now))
 
@@ -122,21 +127,26 @@ class JobClients:
             return iter(())
         return itertools.chain((first,), segments)
 
-    def workers(self) -> Iterator[tuple[WorkerRecord, Sequence[Job]]]:
-        """Every worker with the jobs that it runs, oldest first."""
+    def workers(self, user_id: str | None = None) -> Iterator[tuple[WorkerRecord, Sequence[Job]]]:
+        """Every worker with the jobs that it runs, oldest first.
+
+        With a user: our own workers, which serve all users, and the external workers of this user, with their jobs.
+        """
         running: dict[str, list[Job]] = {}
-        for job in self.jobs(Status.RUNNING):
+        for job in self.jobs(Status.RUNNING, user_id):
             if job.worker is not None:
                 running.setdefault(job.worker, []).append(job)
         for worker in self.store.workers():
+            if user_id is not None and worker.pool is None and worker.user_id != user_id:
+                continue
             yield worker, running.get(worker.client_id, [])
 
 
-def all_jobs(store: JobStore, status: str | None) -> Iterator[Job]:
-    """All jobs with this status (None: any), oldest first. Pages are read as the iterator is consumed."""
+def all_jobs(store: JobStore, status: str | None, user_id: str | None = None) -> Iterator[Job]:
+    """All jobs with this status and user (None: any), oldest first. Pages are read as the iterator is consumed."""
     after: str | None = None
     while True:
-        page = store.query(status=status, after=after)
+        page = store.query(status=status, user_id=user_id, after=after)
         yield from page.jobs
         if page.next is None:
             return

@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from cloud_executor.clock import Clock
 from cloud_executor.errors import Invalid
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.jobs.transact import existing, transact
 from cloud_executor.model import transitions
-from cloud_executor.model.job import GUEST, Job, JobUpdate, NotClaimable, OutputSegment, Status
+from cloud_executor.model.job import Job, JobUpdate, NotClaimable, OutputSegment, Status
+from cloud_executor.model.owner import GUEST, id_in, key_of
 from cloud_executor.model.transitions import START_WITHIN
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobNotFound, JobStore
@@ -52,7 +55,10 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class ExternalWorkers:
-    """The use cases of external workers. Safe for concurrent use."""
+    """The use cases of external workers. Safe for concurrent use.
+
+    A worker gets, and reports on, only jobs of its user. It and its caller name jobs and workers by their ids.
+    """
 
     store: JobStore
     options: JobOptions
@@ -70,18 +76,22 @@ class ExternalWorkers:
         """Record a worker, claim jobs for its free slots, and name its jobs that were canceled."""
         if not worker.client_id:
             raise Invalid("clientId is missing.")
-        self.store.put_worker(WorkerRecord(worker.client_id, self.lease_clock(), worker.labels, user_id))
+        client = key_of(user_id, worker.client_id)
+        self.store.put_worker(WorkerRecord(client, self.lease_clock(), worker.labels, user_id))
         canceled = tuple(
-            job_hash for job_hash in worker.running_jobs if self._cancel_requested(job_hash, worker.client_id)
+            job_id for job_id in worker.running_jobs if self._cancel_requested(key_of(user_id, job_id), client)
         )
-        claimed = self._claim_for(worker, user_id)
+        claimed = {id_in(job_hash): token for job_hash, token in self._claim_for(worker, client, user_id).items()}
         return Orders(tuple(claimed), canceled, claimed)
 
-    def update(self, job_hash: str, change: JobUpdate) -> None:
+    def update(self, job_id: str, change: JobUpdate, user_id: str = GUEST) -> None:
         """Apply a worker's report. Late and repeated reports, and those on jobs of our workers, change nothing.
 
         Raises JobNotFound, and Invalid for a report that starts the job without naming a worker.
         """
+        job_hash = key_of(user_id, job_id)
+        if change.worker is not None:
+            change = replace(change, worker=key_of(user_id, change.worker))
         now, after = self.clock(), self.options.clear_output_after
         # The end of a worker that checks in is noticed. Any other worker has to go on reporting.
         start_by = None if self._checks_in(change.worker) else self.lease_clock() + START_WITHIN
@@ -91,7 +101,7 @@ class ExternalWorkers:
 
         transact(self.store, job_hash, apply)
 
-    def put_output(self, segment: OutputSegment, token: str | None = None) -> None:
+    def put_output(self, segment: OutputSegment, token: str | None = None, user_id: str = GUEST) -> None:
         """Store a segment of a job's output, unless another claim, or one of our workers, has the job.
 
         `token` is that of the worker's claim, if the worker sends it. Raises JobNotFound.
@@ -104,13 +114,16 @@ class ExternalWorkers:
             return transitions.receive_output(existing(job), segment.number, None, now, after, start_by)
 
         with suppress(_NotTheirJob):
-            self.store.put_output(segment, receive)
+            self.store.put_output(replace(segment, job_hash=key_of(user_id, segment.job_hash)), receive)
 
-    def _claim_for(self, worker: CheckIn, user_id: str) -> dict[str, str]:
-        """Claim waiting jobs for the worker's free slots, oldest first. Returns the token of each claim, by hash."""
+    def _claim_for(self, worker: CheckIn, client: str, user_id: str) -> dict[str, str]:
+        """Claim waiting jobs for the worker's free slots, oldest first. Returns the token of each claim, by hash.
+
+        `client` is the worker's key.
+        """
         claimed: dict[str, str] = {}
         offered = frozenset(worker.labels)
-        after = self._positions.pop(worker.client_id, None)
+        after = self._positions.pop(client, None)
         for _ in range(PAGES_PER_POLL):
             if len(claimed) == worker.available_processes:
                 return claimed
@@ -121,7 +134,7 @@ class ExternalWorkers:
                 if not self._may_have(job) or not offered.issuperset(job.labels):
                     continue
                 token = secrets.token_urlsafe()
-                if self._claim(job.hash, worker.client_id, token):
+                if self._claim(job.hash, client, token):
                     claimed[job.hash] = token
             after = page.next
             if after is None:
@@ -129,7 +142,7 @@ class ExternalWorkers:
         # The worker's next poll continues here. Each process of the server has positions of its own.
         if len(self._positions) >= MAX_POSITIONS:
             self._positions.clear()
-        self._positions[worker.client_id] = str(after)
+        self._positions[client] = str(after)
         return claimed
 
     def _checks_in(self, client_id: str | None) -> bool:

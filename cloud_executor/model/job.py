@@ -12,9 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from cloud_executor.errors import Conflict
-
-GUEST = "guest"
-"""User id of callers that send no credentials."""
+from cloud_executor.model.owner import GUEST, id_in
 
 
 class Status(StrEnum):
@@ -87,7 +85,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     """One command to run. Times that clients see are strings, as they were received; internal times are datetimes."""
 
     hash: str
-    """The job's id: normally the hash of the blob with its files, but any string is valid."""
+    """The job's key (`key_of`): its id, or, if its owner is not the guest, the owner and the id."""
     create_time: str
     secret: str
     """Hash of the secret that allows its holder to cancel the job (`hashed_secret`).
@@ -109,7 +107,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     start_time: str | None = None
     finish_time: str | None = None
     worker: str | None = None
-    """Client id of the worker that claimed the job."""
+    """Key of the worker that claimed the job: its client id, as in `WorkerRecord`."""
     output_number: int | None = None
     """Number of the output segment that arrived last."""
     cancel_requested: bool = False
@@ -156,6 +154,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     """Trace id (32 hex digits) of the request that created the job; every log record about the job has it."""
 
     @property
+    def id(self) -> str:
+        """What its owner calls the job: normally the hash of the blob with its files, but any string is valid."""
+        return id_in(self.hash)
+
+    @property
     def finished(self) -> bool:
         return self.status in FINISHED
 
@@ -183,7 +186,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     def document(self) -> dict[str, object]:
         """The job as the API shows it, without its secret."""
         document: dict[str, object] = {
-            "hash": self.hash,
+            "hash": self.id,
             "resultHashes": [] if self.result_hashes is None else self.result_hashes,
             "resultSuperSet": self.result_super_set,
             "userId": [self.user_id],
@@ -191,7 +194,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
             "createTime": self.create_time,
             "startTime": self.start_time,
             "finishTime": self.finish_time,
-            "worker": self.worker,
+            "worker": None if self.worker is None else id_in(self.worker),
             "labels": self.labels,
             "outputNumber": self.output_number,
         }

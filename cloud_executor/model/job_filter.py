@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from cloud_executor.model.job import Job
+from cloud_executor.model.owner import id_in
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +35,7 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
             and (self.label is None or self.label in job.labels)
             and (self.tag is None or self.tag in job.tags)
             and (self.name_prefix is None or (job.name or "").startswith(self.name_prefix))
-            and self.worker in (None, job.worker)
+            and (self.worker is None or (job.worker is not None and self.worker == id_in(job.worker)))
             and (self.pool is None or (self.pool == job.pool and not job.finished))
             and (self.created_from is None or self.created_from <= job.create_time)
             and (self.created_before is None or job.create_time < self.created_before)

@@ -6,13 +6,14 @@ from datetime import datetime
 
 import msgspec
 
-from cloud_executor.model.job import GUEST
+from cloud_executor.model.owner import GUEST
 
 
 class WorkerRecord(msgspec.Struct, frozen=True):
     """A worker and when it was last seen."""
 
     client_id: str
+    """Key of the worker (`key_of`): its client id, or, if its user is not the guest, the user and the client id."""
     last_seen: datetime
     labels: tuple[str, ...] = ()
     user_id: str = GUEST

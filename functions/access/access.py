@@ -14,7 +14,7 @@ from cloud_executor.access.tokens import Tokens
 from cloud_executor.clock import Clock, system_clock
 from cloud_executor.errors import Forbidden, Unauthorized
 from cloud_executor.model.caller import GUEST_ROLES, Caller, Role
-from cloud_executor.model.job import GUEST
+from cloud_executor.model.owner import GUEST
 from cloud_executor.ports import Identities, Identity
 from functions.access.credentials import Credential, Kind, address_of, credential_of, sender_of
 from functions.access.decisions import Decisions

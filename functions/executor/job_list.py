@@ -21,7 +21,7 @@ MAX_STATUSES = 16
 
 PARAMETERS = (
     *("status", "label", "tag", "name", "created_after", "created_before", "worker", "order", "fields", "limit"),
-    "after",
+    *("after", "user"),
 )
 """Parameters of a page of jobs. Others are ignored."""
 

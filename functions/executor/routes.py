@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +19,14 @@ from cloud_executor.jobs.waits import Waits
 from cloud_executor.json_logging import logged_with
 from cloud_executor.model.caller import Caller
 from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.owner import GUEST, id_in, key_of, owner_in
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.model.worker import WorkerRecord
 from functions.access.access import Access, Area
 from functions.access.audit import audit
 from functions.executor import fields as executor_fields
 from functions.executor.job_list import JobListQuery
-from functions.executor.roles import needed_role
+from functions.executor.permissions import listed_owner, needed_role, owner_of
 from functions.transport import responses
 from functions.transport.errors import error_response
 from functions.transport.request_body import MAX_DOCUMENT_BYTES, is_untyped_object, json_fields
@@ -69,9 +69,9 @@ class ExecutorRoutes:
     def _route(self, request: Request, target: Target, rest: tuple[str, ...], caller: Caller) -> Response:
         match request.method, rest:
             case "GET" | "HEAD", ("info", job_hash):
-                return self._info(decoded(job_hash), target.query)
+                return self._info(_key(caller, target, job_hash), target.query)
             case "GET" | "HEAD", ():
-                return self._list(target)
+                return self._list(target, listed_owner(caller, target.query))
             case "POST", ("create", job_hash):
                 if is_untyped_object(request):
                     raise UnsupportedMediaType(f"The body {_UNTYPED}")
@@ -79,24 +79,27 @@ class ExecutorRoutes:
                 return self._create(caller, job_id, json_fields(request), trace_of(request.environ), target.query)
             case "POST", ("update", job_hash):
                 change = executor_fields.job_update(json_fields(request))
-                self.external_workers.update(decoded(job_hash), change)
-                audit(caller, "update", job_hash=decoded(job_hash), status=change.status, worker_id=change.worker)
+                owner = owner_of(caller, target.query)
+                self.external_workers.update(decoded(job_hash), change, owner)
+                subject = {"job_hash": decoded(job_hash), "status": change.status, "worker_id": change.worker}
+                audit(caller, "update", owner=owner, **subject)
                 return responses.text("OK")
             case "POST", ("cancel", job_hash):
-                return self._cancel(caller, decoded(job_hash), request)
+                return self._cancel(caller, _key(caller, target, job_hash), request)
             case "GET" | "HEAD", ("output", job_hash):
-                return self._output(decoded(job_hash), target.query)
+                return self._output(_key(caller, target, job_hash), target.query)
             case "POST", ("output", job_hash):
                 fields = json_fields(request, MAX_DOCUMENT_BYTES)
                 segment = executor_fields.output_segment(decoded(job_hash), fields)
-                self.external_workers.put_output(segment, executor_fields.claim_token(fields))
+                owner = owner_of(caller, target.query)
+                self.external_workers.put_output(segment, executor_fields.claim_token(fields), owner)
                 return responses.text("OK")
             case "GET" | "HEAD", ("stats",):
                 return responses.response(msgspec.json.encode(self.stats.current()), responses.EXECUTOR_JSON)
             case "GET" | "HEAD", ("worker",):
-                return self._workers()
+                return self._workers(listed_owner(caller, target.query))
             case "POST", ("worker",):
-                return self._check_in(caller, json_fields(request))
+                return self._check_in(caller, json_fields(request), owner_of(caller, target.query))
         raise no_such_route(request.environ, target)
 
     def _info(self, job_hash: str, query: Mapping[str, str]) -> Response:
@@ -117,39 +120,45 @@ class ExecutorRoutes:
         self, caller: Caller, job_hash: str, fields: Mapping[str, object], trace: str | None, query: Mapping[str, str]
     ) -> Response:
         rerun = executor_fields.switch("rerun", query.get("rerun"))
+        owner = owner_of(caller, query)
         job, created = self.clients.create(
             job_hash,
             executor_fields.labels(fields),
+            owner,
             trace=trace,
             rerun=rerun,
             name=executor_fields.name(fields),
             tags=executor_fields.tags(fields),
         )
         if created:
-            audit(caller, "create", job_hash=job_hash)
+            audit(caller, "create", owner=owner, job_hash=job_hash)
         return _json({**job.document(), "secret": job.secret} if created else job.document())
 
     def _cancel(self, caller: Caller, job_hash: str, request: Request) -> Response:
         secret = json_fields(request).get("secret")
         try:
-            self.clients.cancel(job_hash, secret)
+            if caller.user == GUEST:
+                self.clients.cancel(job_hash, secret)
+            else:
+                self.clients.force_cancel(job_hash)  # the caller owns the job, or is an administrator
         except Forbidden as error:
             if secret is not None:
                 raise
             reason = f"the body {_UNTYPED}" if is_untyped_object(request) else _EXPECTED_BODY
             raise Forbidden(f"The job's secret is missing: {reason}") from error
-        audit(caller, "cancel", job_hash=job_hash)
+        audit(caller, "cancel", owner=owner_in(job_hash), job_hash=id_in(job_hash))
         return responses.text("OK")
 
-    def _list(self, target: Target) -> Response:
+    def _list(self, target: Target, owner: str | None) -> Response:
         query = JobListQuery.of(target.parameters()) if target.query else None
         if query is None:
-            jobs = self.clients.jobs(target.query.get("status") or None)
-            members = (_member(job.hash, job.document()) for job in jobs)
+            jobs = self.clients.jobs(target.query.get("status") or None, owner)
+            members = (_member(job, owner, job.document()) for job in jobs)
             return responses.json_stream(b"{", members, b"}", responses.EXECUTOR_JSON)
-        page = self.clients.page(query.wanted, newest_first=query.newest_first, after=query.after, limit=query.limit)
+        wanted = msgspec.structs.replace(query.wanted, user_id=owner)
+        page = self.clients.page(wanted, newest_first=query.newest_first, after=query.after, limit=query.limit)
         links = [] if page.next is None else [("Link", query.next_page(page.next))]
-        members = (_member(job.hash, query.selected(job.document())) for job in page.jobs)
+        members = (_member(job, owner, query.selected(job.document())) for job in page.jobs)
         return responses.json_stream(b"{", members, b"}", responses.EXECUTOR_JSON, links)
 
     def _output(self, job_hash: str, query: Mapping[str, str]) -> Response:
@@ -167,10 +176,14 @@ class ExecutorRoutes:
         segments = self.clients.output(job_hash, start, end)
         return responses.json_stream(b"[", map(_segment, segments), b"]", responses.EXECUTOR_JSON, headers)
 
-    def _workers(self) -> Response:
-        pools = map(self._pool_entry, self.shown_pools)
-        workers = (_worker(worker, jobs) for worker, jobs in self.clients.workers())
-        return _json({str(entry["clientId"]): entry for entry in itertools.chain(pools, workers)})
+    def _workers(self, owner: str | None) -> Response:
+        entries = {f"pool:{pool.name}": self._pool_entry(pool) for pool in self.shown_pools}
+        for worker, jobs in self.clients.workers(owner):
+            entry = _worker(worker, jobs)
+            # Our own workers serve all users.
+            listed = owner if worker.pool is None else GUEST
+            entries[_name_in_list(str(entry["clientId"]), worker.user_id, listed)] = entry
+        return _json(entries)
 
     def _pool_entry(self, pool: WorkerPool) -> dict[str, object]:
         """A pool in the form of a worker: DeepForge starts jobs only if one is listed, and a pool may have none."""
@@ -178,11 +191,11 @@ class ExecutorRoutes:
         now = self.clients.clock()
         return _worker(WorkerRecord(f"pool:{pool.name}", now, labels, pool=pool.name, slots=pool.slots), ())
 
-    def _check_in(self, caller: Caller, fields: Mapping[str, object]) -> Response:
+    def _check_in(self, caller: Caller, fields: Mapping[str, object], owner: str) -> Response:
         worker = executor_fields.check_in(fields)
-        orders = self.external_workers.check_in(worker)
+        orders = self.external_workers.check_in(worker, owner)
         for job_hash in orders.jobs_to_start:
-            audit(caller, "claim", job_hash=job_hash, worker_id=worker.client_id)
+            audit(caller, "claim", owner=owner, job_hash=job_hash, worker_id=worker.client_id)
         document: dict[str, object] = {
             "jobsToStart": orders.jobs_to_start,
             "refreshPeriod": self.external_workers.options.refresh_period // timedelta(milliseconds=1),
@@ -194,6 +207,11 @@ class ExecutorRoutes:
         return _json(document)
 
 
+def _key(caller: Caller, target: Target, job_id: str) -> str:
+    """The key of a job that the path names. Raises Forbidden, Invalid, BadAddress."""
+    return key_of(owner_of(caller, target.query), decoded(job_id))
+
+
 def _job_hash(rest: tuple[str, ...]) -> str | None:
     """The hash of the job that the path names."""
     return unquote(rest[1]) if len(rest) == 2 else None
@@ -201,7 +219,7 @@ def _job_hash(rest: tuple[str, ...]) -> str | None:
 
 def _worker(worker: WorkerRecord, jobs: Sequence[Job]) -> dict[str, object]:
     entry: dict[str, object] = {
-        "clientId": worker.client_id,
+        "clientId": id_in(worker.client_id),
         "lastSeen": worker.last_seen.timestamp(),
         "labels": worker.labels,
         "userId": [worker.user_id],
@@ -223,15 +241,21 @@ def _granted(seconds: float) -> responses.Header:
     return "X-Executor-Wait", f"{seconds:g}"
 
 
-def _member(job_hash: str, document: Mapping[str, object]) -> bytes:
-    return msgspec.json.encode(job_hash) + b":" + msgspec.json.encode(document)
+def _member(job: Job, owner: str | None, document: Mapping[str, object]) -> bytes:
+    name = _name_in_list(job.id, job.user_id, owner)
+    return msgspec.json.encode(name) + b":" + msgspec.json.encode(document)
+
+
+def _name_in_list(given_id: str, user_id: str, owner: str | None) -> str:
+    """The name of a member of a list of this owner's; None: of all users, who can give the same ids."""
+    return given_id if owner is not None else f"{user_id}/{given_id}"
 
 
 def _segment(segment: OutputSegment) -> bytes:
     document = {
-        "hash": segment.job_hash,
+        "hash": id_in(segment.job_hash),
         "outputNumber": segment.number,
         "output": segment.output,
-        "_id": f"{segment.job_hash}+{segment.number}",
+        "_id": f"{id_in(segment.job_hash)}+{segment.number}",
     }
     return json.dumps(document).encode()  # in ASCII, because the output may contain lone surrogates

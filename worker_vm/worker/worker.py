@@ -13,6 +13,7 @@ from datetime import timedelta
 from cloud_executor.delays import delays
 from cloud_executor.errors import Unavailable
 from cloud_executor.json_logging import logged_with
+from cloud_executor.model.owner import id_in
 from cloud_executor.ports import Delivery, JobQueue, Subscription
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.job_runner import JobRunner
@@ -192,7 +193,7 @@ class Worker:
             self._slots.closed.wait(next(retry_delays))
 
     def _handle(self, slot: int, delivery: Delivery) -> None:
-        with logged_with(job_hash=delivery.job_hash), self._slots.working(slot) as taken:
+        with logged_with(job_hash=id_in(delivery.job_hash)), self._slots.working(slot) as taken:
             # A fault may have happened while this slot waited for the delivery.
             if taken and self._faults.current is None:
                 self._runner.run(delivery)

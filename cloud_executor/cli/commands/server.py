@@ -81,10 +81,11 @@ def up(
 
 @click.command("force-cancel", short_help="Cancel a job as the operator.")
 @click.argument("job")
+@click.option("--user", metavar="USER", default="guest", show_default=True, help="Owner of the job.")
 @click.option(
     "--data", metavar="FOLDER", type=click.Path(file_okay=False, path_type=Path), help="The stack's data folder."
 )
-def force_cancel(job: str, data: Path | None) -> int:
+def force_cancel(job: str, user: str, data: Path | None) -> int:
     """Cancel JOB without its secret, as the operator of the server.
 
     This works on the server's job store itself, which the same settings name as for the server.
@@ -92,8 +93,9 @@ def force_cancel(job: str, data: Path | None) -> int:
     if importlib.util.find_spec("flask") is None:
         raise click.UsageError(f"`executor force-cancel` needs the server's packages. Run: {install_command('server')}")
     from cloud_executor.composition import open_jobs
+    from cloud_executor.model.owner import key_of
     from cloud_executor.settings import Settings
 
     chosen = {} if data is None else {"EXECUTOR_DATA": str(data.absolute())}
-    open_jobs(Settings.from_env({**os.environ, **chosen})).clients.force_cancel(job)
+    open_jobs(Settings.from_env({**os.environ, **chosen})).clients.force_cancel(key_of(user, job))
     return 0

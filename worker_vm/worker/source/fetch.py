@@ -28,11 +28,11 @@ from worker_vm.worker.work_folder import AttemptFolder
 def fetch_source(blobs: BlobStore, attempt: Attempt) -> Download:
     """Look up the source. Raises JobFailed, Interrupted, and Unavailable."""
     try:
-        retry_while_unavailable(lambda: blobs.metadata(attempt.job_hash), attempt)
+        retry_while_unavailable(lambda: blobs.metadata(attempt.job.id), attempt)
     except NotFound as error:
         raise JobFailed(Status.FAILED_TO_GET_SOURCE_METADATA, str(error)) from error
     with _obtaining():
-        return retry_while_unavailable(lambda: Downloads(blobs).resolve(attempt.job_hash), attempt)
+        return retry_while_unavailable(lambda: Downloads(blobs).resolve(attempt.job.id), attempt)
 
 
 def unpack_source(
