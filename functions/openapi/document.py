@@ -11,11 +11,13 @@ from functions.openapi.blob_operations import BLOB_OPERATIONS
 from functions.openapi.executor_operations import EXECUTOR_OPERATIONS
 from functions.openapi.parts import ERRORS, STRING, Part, operation, response, text_content
 from functions.openapi.schemas import SCHEMAS
+from functions.openapi.token_operations import TOKEN_OPERATIONS
 from functions.transport.route_list import DESCRIPTION_PATH, LIST_PATH, ROUTES
 
 _OPERATIONS: dict[str, Part] = {
     **BLOB_OPERATIONS,
     **EXECUTOR_OPERATIONS,
+    **TOKEN_OPERATIONS,
     f"GET {LIST_PATH}": operation(
         "listRoutes",
         "List all routes, and the version of the server.",
@@ -32,7 +34,7 @@ _IN_PATH = {
     "name": "Name of the file, as one percent-encoded segment.",
     "hash": "Hash of the blob.",
     "path": "Path of the file in the artifact.",
-    "id": "Id of the job, as one percent-encoded segment, or of the upload.",
+    "id": "Id of the job, as one percent-encoded segment, or of the upload or token.",
 }
 
 
@@ -56,12 +58,16 @@ def openapi() -> Part:
             "version": VERSION,
             "description": "Run command-line jobs: WebGME's blob and executor APIs, and additions to them.",
         },
-        "security": [{}, {"nonce": []}],
+        "security": [{}, {"nonce": []}, {"bearer": []}, {"token": []}],
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
             "responses": {str(status): response(meaning, text_content()) for status, meaning in ERRORS.items()},
-            "securitySchemes": {"nonce": {"type": "apiKey", "in": "header", "name": "X-Executor-Nonce"}},
+            "securitySchemes": {
+                "nonce": {"type": "apiKey", "in": "header", "name": "X-Executor-Nonce"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "token": {"type": "apiKey", "in": "header", "name": "X-Api-Token"},
+            },
         },
     }
 

@@ -74,6 +74,7 @@ _LIST_PARAMETERS = [
         "explode": False,
     },
     query("after", "Token of the next page, from the header Link."),
+    query("user", "Owner of the jobs, for administrators; `*` for all.", STRING, "ada"),
 ]
 _WAIT_DESCRIPTION = "With `wait`, see docs/api.md: Waiting."
 

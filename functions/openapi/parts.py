@@ -15,19 +15,20 @@ HASH: Part = {"type": "string", "pattern": "^[0-9a-f]{40}$"}
 
 ERRORS = {
     400: "The request is malformed. The sentence says where.",
-    403: "The nonce, the job's secret, or the origin is missing or wrong.",
-    404: "There is no such blob, file in the artifact, upload, or job.",
+    401: "The credential is missing, unknown, or expired.",
+    403: "The role does not allow the request, or the nonce, the job's secret, or the origin is missing or wrong.",
+    404: "There is no such blob, file in the artifact, upload, job, or token.",
     409: "The stored state does not allow the request.",
     413: "The body, or the zip of the artifact, is too large.",
     415: "The body is a JSON object without its type.",
     416: "The range starts beyond the end of the file.",
-    429: "A storage quota is exhausted; retry after the `Retry-After` seconds.",
+    429: "A storage quota is exhausted, or too many credentials were wrong; retry after the `Retry-After` seconds.",
     503: "The storage is unreachable; retry after the `Retry-After` seconds.",
     507: "The storage is full. Nothing was stored.",
 }
 """Meaning of each status of an error."""
 
-ALWAYS = (400, 403, 429, 503)
+ALWAYS = (400, 401, 403, 429, 503)
 """Errors that every route can have."""
 
 

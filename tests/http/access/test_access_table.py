@@ -41,6 +41,7 @@ ALLOWED = {
     "GET /rest/tokens": ADMINS,
     "DELETE /rest/tokens/<id>": ADMINS,
     "GET /rest/routes": PUBLIC,
+    "GET /openapi.json": PUBLIC,
 }
 """Roles that may use each route; PUBLIC: no credential is needed."""
 
