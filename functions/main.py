@@ -22,7 +22,7 @@ from cloud_executor.settings import GOOGLE, OPEN, SHORT_NONCE, TOKEN, Settings
 from functions.access.access import Access
 from functions.access.reach import LOOPBACK, is_reachable
 from functions.application import Application, Routes
-from functions.transport.origins import OriginPolicy
+from functions.transport.origins import ANY, OriginPolicy
 from functions.transport.request_trace import traced
 
 _settings = Settings.from_env(os.environ)
@@ -150,7 +150,9 @@ def _host() -> str:
 
 @cache
 def _application(entry_point: str) -> Application:
-    origins = OriginPolicy(_settings.allowed_hosts, _settings.allowed_origins, _settings.nonce, _settings.worker_nonce)
+    # A page that resolves its own name to this server gains nothing if the server needs credentials.
+    hosts = _settings.allowed_hosts if OPEN in _settings.auth else {ANY}
+    origins = OriginPolicy(hosts, _settings.allowed_origins, _settings.nonce, _settings.worker_nonce)
     return Application(origins, *(open_routes() for open_routes in _ROUTES[entry_point]))
 
 

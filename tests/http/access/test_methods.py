@@ -146,3 +146,14 @@ def test_functions_without_clients_start_in_cloud_run(tmp_path: Path, monkeypatc
     monkeypatch.setenv("K_SERVICE", "function")
     with open_client(tmp_path, "sweep") as client:
         assert client.post("/").status_code == 200
+
+
+def test_a_server_that_needs_credentials_has_any_name(tmp_path: Path) -> None:
+    page = {"Host": "lab.example.org"}
+    with open_client(tmp_path, auth="token") as client:
+        user = Callers.of(tmp_path).headers()
+        assert client.get(EXECUTOR, headers={**page, **user}).status_code == 200
+        foreign = {**page, **user, "Origin": "https://page.example"}
+        assert client.post(f"{EXECUTOR}/create/x", json={}, headers=foreign).status_code == 403
+    with open_client(tmp_path, auth="open,token") as client:
+        assert client.get(EXECUTOR, headers=page).status_code == 403
