@@ -118,6 +118,9 @@ def filters_of(query: StructuredQuery) -> Iterator[StructuredQuery.FieldFilter]:
                 JobFilter(label="gpu", worker="w", created_before="2027"),
                 JobFilter(name_prefix="sweep", statuses=("CREATED",)),
                 JobFilter(tag="t", statuses=("CREATED", "RUNNING")),
+                JobFilter(user_id="guest", created_from="2026"),
+                JobFilter(user_id="guest", statuses=("CREATED", "RUNNING")),
+                JobFilter(user_id="guest", label="gpu"),
             )
         ),
         lambda store: store.with_expired_lease(NOW, 5),

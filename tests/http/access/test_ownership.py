@@ -182,6 +182,8 @@ def test_external_workers_get_the_jobs_of_their_user_only(api: Callable[..., Api
         "guest": Status.RUNNING,
     }
     assert {found["worker"] for found in documents.values()} == {"w"}
+    for user, caller in owners.items():
+        assert set(caller.get("?limit=5&worker=w").get_json()) == {"same", f"only-{user}"}
     assert owners["ada"].get("output/same").get_json() == [
         {"hash": "same", "outputNumber": 0, "output": "of ada", "_id": "same+0"}
     ]
