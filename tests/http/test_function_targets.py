@@ -41,7 +41,7 @@ def push(client: httpx.Client, body: object) -> httpx.Response:
 
 
 @pytest.mark.parametrize(
-    ("target", "served", "unknown"), [("blob", BLOB, EXECUTOR), ("executor", EXECUTOR, BLOB), ("api", BLOB, "/")]
+    ("target", "served", "unknown"), [("blob", BLOB, EXECUTOR), ("executor", EXECUTOR, BLOB), ("api", BLOB, "/unknown")]
 )
 def test_each_target_serves_its_own_api(
     clean_environment: Path, tmp_path: Path, target: str, served: str, unknown: str

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
-from http_server import Server
+from http_server import Server, run_server
 from hypothesis import HealthCheck, given, settings
+from memory_folders import memory_folder
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -28,6 +29,13 @@ SCHEMA = schemathesis.openapi.from_dict(openapi())
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES = 6
 EXAMPLES_ON_EMULATORS = 2
+
+
+@pytest.fixture(scope="module")
+def server(backends: Callable[[], Mapping[str, str]]) -> Iterator[Server]:
+    """A server without the data of other tests: some of it has lone surrogates, which the checks do not accept."""
+    with memory_folder() as folder, run_server(folder, backends=backends()) as running:
+        yield running
 
 
 def test_the_document_is_served(server: Server) -> None:
