@@ -1,8 +1,8 @@
 // The dashboard: navigation, and the page that the address names.
-import { onMissingNonce, setNonce } from "./core/api.js";
+import { isNonceError, isSignedIn, onMissingCredential, setCredential, signOut } from "./core/credentials.js";
 import { html, render, useEffect, useRef, useState } from "./core/dom.js";
 import { useRoute } from "./core/router.js";
-import { Dialog } from "./core/ui.js";
+import { Dialog, Problem } from "./core/ui.js";
 import { JobPage } from "./job/page.js";
 import { JobList } from "./jobs/list.js";
 import { Submit } from "./submit/page.js";
@@ -15,6 +15,7 @@ function App() {
     const { path, query } = useRoute();
     const [name = "jobs", id] = path;
     const shown = name in PAGES || (name === "job" && id !== undefined) ? name : "missing";
+    const [signedIn, setSignedIn] = useState(isSignedIn);
     const isFirst = useRef(true);
     useEffect(() => {
         document.title = `${shown === "job" ? id : (PAGES[shown] ?? "Not found")} · Cloud Executor`;
@@ -37,6 +38,7 @@ function App() {
                     >`,
                 )}
             </nav>
+            ${signedIn && html`<button type="button" class="small" onClick=${signOut}>Sign out</button>`}
         </header>
         <main id="main" tabindex="-1">
             ${shown === "jobs" && html`<${JobList} query=${query} />`}
@@ -46,7 +48,7 @@ function App() {
             ${shown === "overview" && html`<${Overview} />`}
             ${shown === "missing" && html`<h1>Not found</h1><p>There is no such page.</p>`}
         </main>
-        <${NonceDialog} />`;
+        <${SignIn} onDone=${() => setSignedIn(true)} />`;
 }
 
 function skip(event) {
@@ -54,31 +56,44 @@ function skip(event) {
     document.getElementById("main").focus();
 }
 
-/** Asks for the server's nonce when a request needs it. */
-function NonceDialog() {
-    const [resolve, setResolve] = useState(null);
+/** Asks for a token, or for the server's nonce, when a request needs it. */
+function SignIn({ onDone }) {
+    const [asked, setAsked] = useState(null);
     const [text, setText] = useState("");
-    useEffect(() => onMissingNonce(() => new Promise((given) => setResolve(() => given))), []);
-    if (resolve === null) {
+    useEffect(() => onMissingCredential((error) => new Promise((resolve) => setAsked({ error, resolve }))), []);
+    if (asked === null) {
         return null;
     }
+    const { error, resolve } = asked;
+    const name = isNonceError(error) ? "Password" : "Token";
     function submit(event) {
         event.preventDefault();
-        setNonce(text);
+        setCredential(text.trim());
         setText("");
-        setResolve(null);
+        setAsked(null);
+        onDone();
         resolve();
     }
-    return html`<${Dialog} title="Password" onClose=${() => {}}>
+    return html`<${Dialog} title=${name} onClose=${() => {}}>
         <form onSubmit=${submit} onKeyDown=${(event) => event.key === "Escape" && event.preventDefault()}>
-            <p>This server asks for its password, the value of EXECUTOR_NONCE. It is kept until this tab is closed.</p>
+            ${isNonceError(error) ? html`<p>This server asks for its password, the value of EXECUTOR_NONCE. It is kept until this tab is closed.</p>` : html`<${AboutTokens} error=${error} />`}
             <label>
-                Password
+                ${name}
                 <input type="password" value=${text} onInput=${(event) => setText(event.target.value)} required autofocus autocomplete="current-password" />
             </label>
             <div class="buttons"><button class="primary">Continue</button></div>
         </form>
     <//>`;
+}
+
+function AboutTokens({ error }) {
+    return html`${isSignedIn() && html`<${Problem} error=${error} />`}
+        <p>
+            This server asks for an access token. An administrator makes one with <code>executor token create NAME</code>. It is
+            kept until this tab is closed or you sign out.
+        </p>
+        ${error.message.includes("x-executor-nonce") && html`<p>The server's password, the value of EXECUTOR_NONCE, works too.</p>`}
+        ${error.message.includes("ID token") && html`<p>An ID token of a Google account works too.</p>`}`;
 }
 
 const root = document.getElementById("app");

@@ -1,6 +1,6 @@
 // What a user can do with jobs: create, run again, cancel.
 import { jobPath, postJson, send } from "./api.js";
-import { keepSecret, secretOf } from "./secrets.js";
+import { isGuests, keepSecret, secretOf } from "./secrets.js";
 
 const AT_ONCE = 4;
 
@@ -13,7 +13,7 @@ export async function runAgain(id) {
     return kept(await postJson(`${jobPath("create", id)}?rerun=true`, {}));
 }
 
-/** Cancel a job, with the secret from this browser unless one is given. */
+/** Cancel a job, with the secret from this browser, if it has one, unless one is given. */
 export async function cancelJob(id, secret = secretOf(id)) {
     await send(jobPath("cancel", id), { method: "POST", json: { secret } });
 }
@@ -40,7 +40,7 @@ export async function forEachJob(ids, action, onProgress) {
 }
 
 function kept(job) {
-    if (typeof job.secret === "string") {
+    if (typeof job.secret === "string" && isGuests(job)) {
         keepSecret(job.hash, job.secret);
     }
     return job;

@@ -1,6 +1,6 @@
 // Requests to the server, relative to the page's own address.
 
-const NONCE = "executor-nonce";
+import { withCredentials } from "./credentials.js";
 
 /** A response that is not a success; the message is the server's sentence. */
 export class ApiError extends Error {
@@ -10,28 +10,9 @@ export class ApiError extends Error {
     }
 }
 
-let askForNonce = null;
-let nonceGiven = null;
-
-/** Set the function that asks the user for the server's nonce and resolves when there is one. */
-export function onMissingNonce(ask) {
-    askForNonce = ask;
-}
-
-export function setNonce(nonce) {
-    sessionStorage.setItem(NONCE, nonce);
-}
-
-/** The headers that identify the user. Every request to the server has them; other kinds of credentials belong here. */
-export function credentials() {
-    const nonce = sessionStorage.getItem(NONCE);
-    return nonce === null ? {} : { "x-executor-nonce": nonce };
-}
-
-/** Send a request and return the response. Throws ApiError, and asks for the nonce if it is missing or wrong. */
-export async function send(path, { method = "GET", json, headers = {}, signal } = {}) {
-    for (;;) {
-        const sent = credentials();
+/** Send a request and return the response. Throws ApiError, and asks for a credential if it is missing or wrong. */
+export function send(path, { method = "GET", json, headers = {}, signal } = {}) {
+    return withCredentials(async (sent) => {
         const response = await fetch(path, {
             method,
             signal,
@@ -42,11 +23,8 @@ export async function send(path, { method = "GET", json, headers = {}, signal } 
             return response;
         }
         const message = (await response.text()).slice(0, 2000) || `The server answered with status ${response.status}.`;
-        if (response.status !== 403 || !message.includes("x-executor-nonce") || askForNonce === null) {
-            throw new ApiError(response.status, message);
-        }
-        await theNonce(sent);
-    }
+        throw new ApiError(response.status, message);
+    });
 }
 
 export async function getJson(path, options) {
@@ -85,15 +63,4 @@ export const jobPath = (verb, id) => `rest/executor/${verb}/${encodeURIComponent
 export function blobPath(verb, hash, path) {
     const inner = path === undefined ? [] : path.split("/").map(encodeURIComponent);
     return ["rest/blob", verb, encodeURIComponent(hash), ...inner].join("/");
-}
-
-/** Wait for a nonce other than the one that was sent; simultaneous requests ask once. */
-async function theNonce(sent) {
-    if (credentials()["x-executor-nonce"] !== sent["x-executor-nonce"]) {
-        return;
-    }
-    nonceGiven ??= askForNonce().finally(() => {
-        nonceGiven = null;
-    });
-    await nonceGiven;
 }

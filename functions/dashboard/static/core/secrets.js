@@ -1,4 +1,4 @@
-// The secrets that cancel jobs. The server tells a job's secret once, to the client that created the job.
+// The secrets that cancel the jobs of guests; other users need none for their jobs. The server tells a job's secret once, to the client that created the job.
 
 const KEY = "executor-secrets";
 const MOST_SECRETS = 2000;
@@ -15,6 +15,11 @@ function stored() {
 export function secretOf(id) {
     return stored().find(([known]) => known === id)?.[1];
 }
+
+export const isGuests = (job) => (job.userId?.[0] ?? "guest") === "guest";
+
+/** Whether this browser can cancel the job without asking for its secret. */
+export const isCancelable = (job) => !isGuests(job) || secretOf(job.hash) !== undefined;
 
 export function keepSecret(id, secret) {
     const others = stored().filter(([known]) => known !== id);

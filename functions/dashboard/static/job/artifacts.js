@@ -1,5 +1,6 @@
 // The job's results as trees of files.
 import { blobPath, getJson } from "../core/api.js";
+import { Download } from "../core/download.js";
 import { html, useEffect, useMemo, useState } from "../core/dom.js";
 import { bytes, count, resultsOf } from "../core/format.js";
 import { Problem } from "../core/ui.js";
@@ -40,7 +41,7 @@ function Artifact({ name, hash, isOnly }) {
             <strong><bdi>${name}</bdi></strong>${" "}
             ${tree && html`<span class="muted">${count(tree.count, "file")}, ${bytes(metadata.size)}</span>`}
         </summary>
-        <p><a class="button small" href=${blobPath("download", hash)}>Download all files</a></p>
+        <p><${Download} look="button small" hash=${hash} name=${`${name}.zip`}>Download all files<//></p>
         <${Problem} error=${error} />
         ${open && tree && html`<${Folder} folder=${tree} hash=${metadata.contentType === "complex" ? hash : null} blob=${hash} />`}
     </details>`;
@@ -85,7 +86,7 @@ function File({ name, hash, path }) {
     return html`<div class="file">
             <button type="button" class="link" aria-expanded=${open} onClick=${() => setOpen(!open)}><bdi>${name}</bdi></button>
             <span class="muted">${bytes(size)}</span>
-            <a href=${blobPath("download", hash, path)} aria-label=${`Download ${name}`}>Download</a>
+            <${Download} hash=${hash} path=${path} name=${name} label=${`Download ${name}`}>Download<//>
         </div>
         ${open && html`<${Preview} name=${name} path=${blobPath("view", hash, path)} size=${size} />`}`;
 }

@@ -2,7 +2,7 @@
 import { cancelJob, runAgain } from "../core/actions.js";
 import { html, useState } from "../core/dom.js";
 import { isFinished } from "../core/format.js";
-import { secretOf } from "../core/secrets.js";
+import { isCancelable } from "../core/secrets.js";
 import { Dialog, Problem } from "../core/ui.js";
 
 export function JobButtons({ job, onDone }) {
@@ -36,7 +36,7 @@ export function JobButtons({ job, onDone }) {
         ${
             asking &&
             html`<${CancelDialog}
-            id=${job.hash}
+            job=${job}
             onClose=${() => setAsking(false)}
             onCancel=${(secret) => {
                 setAsking(false);
@@ -46,17 +46,17 @@ export function JobButtons({ job, onDone }) {
         }`;
 }
 
-function CancelDialog({ id, onClose, onCancel }) {
-    const known = secretOf(id);
+function CancelDialog({ job, onClose, onCancel }) {
+    const known = isCancelable(job);
     const [secret, setSecret] = useState("");
     function submit(event) {
         event.preventDefault();
-        onCancel(known ?? secret.trim());
+        onCancel(known ? undefined : secret.trim());
     }
     return html`<${Dialog} title="Cancel this job?" onClose=${onClose}>
         <form onSubmit=${submit}>
             ${
-                known === undefined
+                !known
                     ? html`<p>
                           Only the browser that submitted a job has its secret, and this job was submitted elsewhere. Enter the
                           secret from the response to its <code>create</code>:

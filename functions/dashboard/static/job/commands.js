@@ -1,10 +1,12 @@
 // Commands that do on a terminal what the page does.
 import { blobPath, jobPath } from "../core/api.js";
+import { headerForCurl, isSignedIn } from "../core/credentials.js";
 import { html } from "../core/dom.js";
 import { isFinished, quoted, resultsOf } from "../core/format.js";
 import { CopyButton } from "../core/ui.js";
 
 export function Commands({ job }) {
+    const { variable, option } = headerForCurl();
     return html`<section aria-labelledby="commands">
         <details>
             <summary><h2 id="commands">Commands for a terminal</h2></summary>
@@ -21,8 +23,8 @@ export function Commands({ job }) {
                 )}
             </dl>
             <p class="hint">
-                If the server has a password, set <code>EXECUTOR_NONCE</code>, and add${" "}
-                <code>-H "x-executor-nonce: $EXECUTOR_NONCE"</code> to the <code>curl</code> commands.
+                ${isSignedIn() ? "Set" : "If the server has a password, set"} <code>${variable}</code>, and add${" "}
+                <code>${option}</code> to the <code>curl</code> commands.
             </p>
         </details>
     </section>`;

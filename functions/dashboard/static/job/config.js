@@ -1,5 +1,6 @@
 // The job's executor_config.json, from its files.
 import { blobPath, getJson, getRange } from "../core/api.js";
+import { Download } from "../core/download.js";
 import { html, useState } from "../core/dom.js";
 import { entryBytes, zipEntries } from "../core/zip.js";
 import { JsonTree } from "./json_tree.js";
@@ -25,7 +26,7 @@ export function Config({ id }) {
             <summary><h2 id="config">Configuration</h2></summary>
             ${problem && html`<p class="hint">${problem}</p>`}
             ${config !== null && html`<${JsonTree} value=${config} levels=${3} />`}
-            ${/^[0-9a-f]{40}$/.test(id) && html`<p><a href=${blobPath("download", id)}>Download the job's files</a></p>`}
+            ${/^[0-9a-f]{40}$/.test(id) && html`<p><${Download} hash=${id} name="job.zip">Download the job's files<//></p>`}
         </details>
     </section>`;
 }

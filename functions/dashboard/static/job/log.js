@@ -1,5 +1,6 @@
 // A job's output: live while it runs, from the stored logs when it has ended.
 import { blobPath, getJson, getRange, getSize, jobPath } from "../core/api.js";
+import { Download } from "../core/download.js";
 import { html, useEffect, useRef, useState } from "../core/dom.js";
 import { bytes, count, isFinished } from "../core/format.js";
 import { Problem, saveBlob } from "../core/ui.js";
@@ -53,7 +54,7 @@ function StoredLogs({ logs }) {
         revision=${0}
         tabs=${tabs}
         empty="The command wrote nothing here."
-        download=${html`<a class="button" href=${blobPath("download", logs[stream])}>Download the whole log</a>`}
+        download=${html`<${Download} look="button" hash=${logs[stream]} name=${`job_${stream}.txt`}>Download the whole log<//>`}
     >
         <${Problem} error=${error} />
     <//>`;

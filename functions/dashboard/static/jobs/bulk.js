@@ -2,13 +2,13 @@
 import { cancelJob, forEachJob, runAgain } from "../core/actions.js";
 import { html, useState } from "../core/dom.js";
 import { count, isFinished, shortId } from "../core/format.js";
-import { secretOf } from "../core/secrets.js";
+import { isCancelable } from "../core/secrets.js";
 import { Dialog } from "../core/ui.js";
 
 export function Bulk({ selected, onDone }) {
     const [asked, setAsked] = useState(null);
-    const cancelable = selected.filter((job) => !isFinished(job) && secretOf(job.hash) !== undefined);
-    const foreign = selected.filter((job) => !isFinished(job) && secretOf(job.hash) === undefined);
+    const cancelable = selected.filter((job) => !isFinished(job) && isCancelable(job));
+    const foreign = selected.filter((job) => !isFinished(job) && !isCancelable(job));
     const repeatable = selected.filter(isFinished);
     const cancel = {
         title: `Cancel ${count(cancelable.length, "job")}?`,

@@ -3,7 +3,7 @@ import { send } from "../core/api.js";
 import { KINDS, kindOf, time } from "../core/format.js";
 
 export const PAGE_SIZE = 50;
-const FIELDS = "hash,status,name,tags,labels,createTime,startTime,finishTime,worker,exitCode,cancelRequested";
+const FIELDS = "hash,status,name,tags,labels,createTime,startTime,finishTime,worker,exitCode,cancelRequested,userId";
 
 /** Spans of time in seconds, by their names in the address. */
 export const SPANS = { "1h": 3600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000 };

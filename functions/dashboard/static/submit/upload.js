@@ -1,5 +1,6 @@
 // Uploads with progress: through the server or, for large files on Google Cloud, directly to its storage.
-import { ApiError, credentials, postJson } from "../core/api.js";
+import { ApiError, postJson } from "../core/api.js";
+import { withCredentials } from "../core/credentials.js";
 
 /** A cloud function accepts at most 32 MiB. */
 const DIRECT_BYTES = 16 * 1024 * 1024;
@@ -20,7 +21,8 @@ export async function uploadFile(blob, name, onProgress) {
         return hashOf(await postJson("rest/blob/createMetadata", metadata));
     }
     const path = `rest/blob/createFile/${encodeURIComponent(name)}`;
-    return hashOf(JSON.parse(await transfer("POST", path, blob, credentials(), onProgress)));
+    const stored = await withCredentials((sent) => transfer("POST", path, blob, sent, onProgress));
+    return hashOf(JSON.parse(stored));
 }
 
 async function isStored(sha1) {
