@@ -85,6 +85,14 @@ def test_results_have_previews(page: DashboardPage, failed_job: str) -> None:
     assert json.loads(download.value.path().read_text())["converged"] is True
 
 
+def test_a_nonce_that_files_do_not_need_leaves_downloads_to_the_browser(page: DashboardPage, failed_job: str) -> None:
+    page.tab.add_init_script("sessionStorage.setItem('executor-nonce', 'the nonce')")
+    page.open_job(failed_job)
+    with page.tab.expect_download() as download:
+        page.button("Download the whole log").click()
+    assert download.value.url.startswith("http:")
+
+
 def test_the_configuration_is_read_from_the_zip(page: DashboardPage, failed_job: str) -> None:
     page.open_job(failed_job)
     page.tab.get_by_text("Configuration").click()
