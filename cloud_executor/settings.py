@@ -236,7 +236,11 @@ class Settings:
         "changes.",
     )
     allow_list_all: bool = _setting(
-        True, forms.switch, "true or false", "Whether `GET /rest/blob/metadata?all=1` lists blobs that are not public."
+        True,
+        forms.switch,
+        "true or false",
+        "Whether `GET /rest/blob/metadata?all=1` lists blobs that are not public. With tokens or accounts, only "
+        "administrators see those.",
     )
     worker_labels: frozenset[str] = _setting(
         frozenset(), forms.names, "labels separated by commas", "Labels that our own workers offer."

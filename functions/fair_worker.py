@@ -48,7 +48,7 @@ FIRST_BYTE_MILLISECONDS = 20
 
 _PIECE = 64 * 1024
 _END_OF_HEAD = b"\r\n\r\n"
-_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 
 _DEFER = gthread._DEFER  # type: ignore[attr-defined]  # not in the stubs: the connection goes back to the poller

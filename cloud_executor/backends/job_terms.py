@@ -1,7 +1,8 @@
 """Terms: strings by which the stores index jobs, so that a list reads only jobs that meet one of its conditions.
 
 A list with several such conditions is read by the term of the first one. The jobs that do not meet the others are
-skipped (`page_from` in `job_records`).
+skipped (`page_from` in `job_records`). The token of the next page can name a job that was skipped, so the list of one
+user never reads a job of another: names, tags, and labels are terms of their user.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 
 from cloud_executor.model.job import Job
 from cloud_executor.model.job_filter import JobFilter
-from cloud_executor.model.owner import id_in
+from cloud_executor.model.owner import GUEST, id_in
 
 PREFIX_LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32)
 """Lengths of the prefixes of a name that are terms, in characters. A list by a prefix of another length uses the next
@@ -19,13 +20,14 @@ shorter one."""
 
 def terms_of(job: Job) -> frozenset[tuple[str, str]]:
     """The kind and the value of each term of a job."""
-    terms = {("label", label) for label in job.labels} | {("tag", tag) for tag in job.tags}
+    label, tag, name = (_of_user(kind, job.user_id) for kind in ("label", "tag", "name"))
+    terms = {(label, value) for value in job.labels} | {(tag, value) for value in job.tags}
     if job.worker is not None:
         terms.add(("worker", id_in(job.worker)))
     if job.pool is not None and not job.finished:
         terms.add(("pool", job.pool))
     if job.name is not None:
-        terms.update(("name", job.name[:length]) for length in PREFIX_LENGTHS if length <= len(job.name))
+        terms.update((name, job.name[:length]) for length in PREFIX_LENGTHS if length <= len(job.name))
     return frozenset(terms)
 
 
@@ -35,22 +37,30 @@ def leading_term(wanted: JobFilter) -> tuple[str, str] | None:
 
 
 def is_served_by_index(wanted: JobFilter) -> bool:
-    """Whether all jobs with the leading term and the right status and time meet all conditions."""
-    conditions = (wanted.name_prefix, wanted.tag, wanted.worker, wanted.label, wanted.pool, wanted.user_id)
-    return sum(condition is not None for condition in conditions) <= 1 and (
+    """Whether all jobs with the leading term, or user, and the right status and time meet all conditions."""
+    conditions = (wanted.name_prefix, wanted.tag, wanted.worker, wanted.label, wanted.pool)
+    count = sum(condition is not None for condition in conditions)
+    return count <= (leading_term(wanted) is not None) and (
         not wanted.name_prefix or len(wanted.name_prefix) in PREFIX_LENGTHS
     )
 
 
 def _terms(wanted: JobFilter) -> Iterator[tuple[str, str]]:
+    if wanted.user_id is None:
+        if wanted.worker is not None:
+            yield "worker", wanted.worker
+        if wanted.pool is not None:
+            yield "pool", wanted.pool
+        return
     if wanted.name_prefix:
         length = max(length for length in PREFIX_LENGTHS if length <= len(wanted.name_prefix))
-        yield "name", wanted.name_prefix[:length]
-    for kind, value in (
-        ("tag", wanted.tag),
-        ("worker", wanted.worker),
-        ("pool", wanted.pool),
-        ("label", wanted.label),
-    ):
-        if value is not None:
-            yield kind, value
+        yield _of_user("name", wanted.user_id), wanted.name_prefix[:length]
+    if wanted.tag is not None:
+        yield _of_user("tag", wanted.user_id), wanted.tag
+    if wanted.label is not None:
+        yield _of_user("label", wanted.user_id), wanted.label
+
+
+def _of_user(kind: str, user_id: str) -> str:
+    """The kind of a term of this user, whose name has no NUL. Terms of guests are as before there were users."""
+    return kind if user_id == GUEST else f"{kind}\0{user_id}\0"

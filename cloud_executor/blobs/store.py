@@ -107,7 +107,8 @@ class BlobStore:
         for name, content in files:
             content_hash = hashlib.sha1(content, usedforsecurity=False).hexdigest()
             blob = self._new(BlobMetadata.for_file(name, len(content), content_hash))
-            objects[content_key(content_hash)] = content
+            if objects.setdefault(content_key(content_hash), content) != content:
+                raise ContentDiffers
             objects[metadata_key(blob.hash)] = blob.canonical
             blobs.append(blob)
         self._put_all(objects)

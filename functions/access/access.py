@@ -16,6 +16,7 @@ from cloud_executor.errors import Forbidden, Unauthorized
 from cloud_executor.model.caller import GUEST_ROLES, Caller, Role
 from cloud_executor.model.owner import GUEST
 from cloud_executor.ports import Identities, Identity
+from cloud_executor.settings import SHORT_NONCE
 from functions.access.credentials import Credential, Kind, address_of, credential_of, sender_of
 from functions.access.decisions import Decisions
 from functions.access.throttle import Throttle
@@ -82,7 +83,7 @@ class Access:
             return self.decisions.get(credential) or self._judge(credential, sender_of(address))
         nonces = self._nonces(area, role)
         given = environ.get("HTTP_X_EXECUTOR_NONCE", "")
-        if nonces and (given or not self._has_other_methods):
+        if nonces and (given or not self.has_users):
             error = WrongWorkerNonce if role == Role.WORKER and self.worker_nonce is not None else WrongNonce
             self._check_nonce(given, nonces, sender_of(address), error)
         elif nonces or not self.is_open:
@@ -90,7 +91,8 @@ class Access:
         return Caller(GUEST, GUEST_ROLES)
 
     @property
-    def _has_other_methods(self) -> bool:
+    def has_users(self) -> bool:
+        """Whether callers can be other users than the guest."""
         return self.tokens is not None or self.identities is not None
 
     def _nonces(self, area: Area, role: Role | None) -> list[str]:
@@ -108,18 +110,21 @@ class Access:
 
     def _check_nonce(self, given: str, nonces: Iterable[str], sender: str, error: type[Forbidden]) -> None:
         """Raises the error, TooManyAttempts."""
-        self.throttle.check(sender)
         matches = [hmac.compare_digest(given.encode("utf-8", "replace"), nonce.encode()) for nonce in nonces]
+        # Only a short nonce can be guessed. Whoever has a long one is not stopped by others at the same address.
+        if not any(matches) or len(given) < SHORT_NONCE:
+            self.throttle.check(sender)
         if not any(matches):
             if given:
                 self.throttle.count(sender)
             raise error
 
     def _judge(self, credential: Credential, sender: str) -> Caller:
-        self.throttle.check(sender)
         try:
             caller, expires = self._identify(credential)
         except Unauthorized:
+            # A right credential is accepted, because others at its address, such as those behind a proxy, may fail.
+            self.throttle.check(sender)
             self.throttle.count(sender)
             raise
         remaining = float("inf") if expires is None else (expires - self.clock()).total_seconds()

@@ -8,7 +8,7 @@ from flask import Request, Response
 
 from cloud_executor.blobs.downloads import Downloads
 from cloud_executor.blobs.store import BlobNotFound, BlobStore, StoredBlob
-from cloud_executor.model.caller import Caller
+from cloud_executor.model.caller import Caller, Role
 from cloud_executor.model.metadata import BlobMetadata
 from cloud_executor.settings import DEFAULT_LARGEST_ZIP
 from functions.access.access import Access, Area
@@ -47,7 +47,7 @@ class BlobRoutes:
             case "GET" | "HEAD", ("metadata", metadata_hash):
                 return self._metadata(metadata_hash)
             case "GET" | "HEAD", ("metadata",):
-                return self._list(bool(target.query.get("all")))
+                return self._list(bool(target.query.get("all")), caller)
             case "POST", ("createFile", name):
                 return _stored(self.blobs.create_file(decoded(name), request_body.chunks(request)), caller)
             case "POST", ("createMetadata",):
@@ -78,8 +78,10 @@ class BlobRoutes:
             raise BlobNotFound from None
         return responses.response(blob.document(), responses.BLOB_JSON)
 
-    def _list(self, everything: bool) -> Response:
-        found = self.blobs.list_metadata(everything=everything and self.allow_list_all)
+    def _list(self, everything: bool, caller: Caller) -> Response:
+        # A hash is the key to a blob, so users must not learn those of each other's files and results.
+        may_list_all = self.allow_list_all and (not self.access.has_users or caller.may(Role.ADMIN))
+        found = self.blobs.list_metadata(everything=everything and may_list_all)
         return responses.json_stream(b"{", map(_member, found), b"}", responses.BLOB_JSON)
 
     def _large_downloads(self) -> LargeDownloads | None:

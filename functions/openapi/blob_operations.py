@@ -67,7 +67,11 @@ BLOB_OPERATIONS: dict[str, Part] = {
         "listMetadata",
         "List the public blobs.",
         {200: response("The metadata of each blob, by hash.", _BLOBS)},
-        parameters=[query("all", "If it is not empty, list all blobs, unless the operator forbids it.")],
+        parameters=[
+            query(
+                "all", "If it is not empty, list all blobs, unless the operator forbids it or only administrators may."
+            )
+        ],
     ),
     "GET /rest/blob/view/<hash>": _download("viewBlob", "View a file, or download an artifact as a zip."),
     "GET /rest/blob/view/<hash>/<path>": _download("viewFile", "View a file of an artifact."),

@@ -43,6 +43,13 @@ def test_the_second_content_is_rejected_among_others(blobs: BlobStore, others: i
         blobs.create_files([*files, ("second", second)])
 
 
+def test_two_contents_of_one_batch_are_rejected(blobs: BlobStore) -> None:
+    first, second = colliding_contents()
+    with pytest.raises(ContentDiffers):
+        blobs.create_files([("first", first), ("second", second)])
+    assert list(blobs.objects.list(CONTENT_PREFIX)) == []
+
+
 def test_a_content_is_compared_by_its_crc32_or_its_bytes(blobs: BlobStore) -> None:
     first, second = colliding_contents(LARGE)
     sha1 = hashlib.sha1(first).hexdigest()

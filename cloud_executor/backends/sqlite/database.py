@@ -177,7 +177,7 @@ class SqliteDatabase:
         with self._preparing:
             if self._prepared:
                 return
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._exclusive():
                 connection = self._open()
                 try:

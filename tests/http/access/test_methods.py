@@ -39,6 +39,15 @@ def test_open_and_tokens_rejects_only_invalid_tokens(tmp_path: Path) -> None:
         assert client.get(TOKENS, headers=admin).status_code == 200
 
 
+@pytest.mark.parametrize(("role", "lists"), [(Role.USER, False), (Role.WORKER, False), (Role.ADMIN, True)])
+def test_only_administrators_list_the_blobs_of_users(tmp_path: Path, role: Role, lists: bool) -> None:
+    with open_client(tmp_path, auth="token") as client:
+        callers = Callers.of(tmp_path)
+        stored = client.post("/rest/blob/createFile/x", data=b"private", headers=callers.headers("ada")).json
+        found = client.get(f"{BLOB}?all=1", headers=callers.headers("eve", role)).json
+        assert list(found) == (list(stored) if lists else [])
+
+
 def test_the_nonce_keeps_its_meaning(tmp_path: Path) -> None:
     with open_client(tmp_path, nonce=NONCE["x-executor-nonce"]) as client:
         assert client.get(BLOB).status_code == 200
@@ -110,7 +119,7 @@ def test_failed_attempts_are_throttled_per_sender(tmp_path: Path, monkeypatch: p
             return response.status_code
 
         assert [attempt(UNKNOWN, "192.0.2.1") for _ in range(7)] == [401] * 5 + [429] * 2
-        assert attempt(new, "192.0.2.1") == 429
+        assert attempt(new, "192.0.2.1") == 200
         assert attempt(known, "192.0.2.1") == 200
         assert attempt(new, "192.0.2.2") == 200
         assert [attempt(UNKNOWN, f"2001:db8::{number}") for number in range(1, 7)] == [401] * 5 + [429]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from types import SimpleNamespace
 
 from http_server import EMBEDDED, PROCESSES, TIMEOUT_SECONDS, Server, StartServer
 
-from functions.fair_worker import BODIES_SHARE, THREADS
+from functions.fair_worker import BODIES_SHARE, THREADS, _awaits_body
 
 SLOW_CLIENTS = 2 * PROCESSES * THREADS
 HEAD = b"POST /rest/blob/createFile/slow.bin HTTP/1.1\r\nHost: localhost\r\n"
@@ -101,3 +103,8 @@ def test_an_upload_below_the_minimum_rate_is_rejected(start_server: StartServer)
                     continue
             assert response == b"HTTP/1.1 400"
     assert not server.stored_files()
+
+
+def test_a_padded_length_announces_a_body() -> None:
+    received = BytesIO(b"POST / HTTP/1.1\r\nContent-Length: " + b"0" * 30 + b"9\r\n\r\n")
+    assert _awaits_body(SimpleNamespace(parser=SimpleNamespace(unreader=SimpleNamespace(buf=received))))

@@ -6,6 +6,7 @@ import fcntl
 import multiprocessing
 import os
 import sqlite3
+import stat
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +31,13 @@ def other_writer(path: Path) -> Iterator[None]:
     with path.with_name(path.name + "-lock").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def test_only_the_user_can_enter_the_folder_of_a_new_database(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "new" / "data.sqlite")
+    database.execute("UPDATE output SET number = 1")
+    database.close()
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
 
 # Writes ---------------------------------------------------------------------------------------------------------------

@@ -11,11 +11,14 @@ from explained_database import ExplainedDatabase
 
 from cloud_executor.backends.job_records import encode_record, encode_string
 from cloud_executor.backends.sqlite import database as sqlite
+from cloud_executor.backends.sqlite import jobs
 from cloud_executor.backends.sqlite.database import SqliteDatabase
 from cloud_executor.backends.sqlite.jobs import SqliteJobStore
 from cloud_executor.backends.sqlite.schema import MIGRATIONS
 from cloud_executor.model.job import Job, Status
 from cloud_executor.model.job_filter import EVERY_JOB, JobFilter
+from cloud_executor.model.owner import key_of
+from cloud_executor.ports import JobPage
 
 BEFORE_TERMS = 2
 """Version of the database that had no terms."""
@@ -39,10 +42,10 @@ def insert(store: SqliteJobStore, job: Job) -> None:
         (EVERY_JOB, "jobs USING INDEX jobs_of_all", ""),
         (JobFilter(statuses=("RUNNING",)), "jobs USING INDEX jobs_of_status", "status=? AND "),
         (JobFilter(statuses=("RUNNING", "CREATED")), "jobs USING INDEX jobs_of_status", "status=? AND "),
-        (JobFilter(label="a"), "job_terms USING PRIMARY KEY", "term=? AND "),
-        (JobFilter(name_prefix="ab", worker="w"), "job_terms USING PRIMARY KEY", "term=? AND "),
+        (JobFilter(label="a", user_id="guest"), "job_terms USING PRIMARY KEY", "term=? AND "),
+        (JobFilter(name_prefix="ab", worker="w", user_id="guest"), "job_terms USING PRIMARY KEY", "term=? AND "),
         (
-            JobFilter(tag="t", statuses=("SUCCESS", "CREATED")),
+            JobFilter(tag="t", user_id="guest", statuses=("SUCCESS", "CREATED")),
             "job_terms USING COVERING INDEX job_terms_of_status",
             "term=? AND status=? AND ",
         ),
@@ -133,3 +136,28 @@ def test_jobs_of_earlier_versions_have_terms(tmp_path: Path, monkeypatch: pytest
         insert(store, job)
     assert database.rows("SELECT term, create_time, hash, status FROM job_terms ORDER BY term, hash") == migrated
     database.close()
+
+
+@pytest.mark.parametrize(("owner", "reader"), [("alice", "bob"), ("alice", "guest"), ("guest", "alice")])
+def test_a_page_token_never_names_the_job_of_another_user(
+    database: ExplainedDatabase, monkeypatch: pytest.MonkeyPatch, owner: str, reader: str
+) -> None:
+    monkeypatch.setattr(jobs, "JOBS_PER_PAGE", 1)
+    store = SqliteJobStore(database)
+    for number in range(3):
+        insert(
+            store,
+            Job(
+                hash=key_of(owner, str(number)),
+                create_time=str(number),
+                secret="",
+                user_id=owner,
+                name="a",
+                tags=("t",),
+                labels=("l",),
+                worker="w",
+            ),
+        )
+    for condition in ({"name_prefix": "a"}, {"tag": "t"}, {"label": "l"}, {"worker": "w"}):
+        assert store.search(JobFilter(user_id=reader, **condition)) == JobPage((), None)
+        assert len(store.search(JobFilter(user_id=owner, **condition), limit=1).jobs) == 1
