@@ -9,6 +9,10 @@ module "cloud_executor" {
   allow_unauthenticated  = var.allow_unauthenticated
   invokers               = var.invokers
   require_nonce          = var.require_nonce
+  auth_methods           = var.auth_methods
+  users                  = var.users
+  admins                 = var.admins
+  google_audiences       = var.google_audiences
   domain                 = var.domain
   iap                    = var.iap
   armor                  = var.armor

@@ -68,6 +68,11 @@ output "subscriptions" {
   value       = module.cloud_executor.subscriptions
 }
 
+output "iap_audiences" {
+  description = "With `domain` and `iap`: the audiences of Identity-Aware Proxy's assertions, for `google_audiences`."
+  value       = module.cloud_executor.iap_audiences
+}
+
 output "nonce_secret" {
   description = "The Secret Manager secret that requests to the executor API must carry. Null without `require_nonce`."
   value       = module.cloud_executor.nonce_secret

@@ -34,6 +34,26 @@ variable "require_nonce" {
   default = null
 }
 
+variable "auth_methods" {
+  type    = any
+  default = null
+}
+
+variable "users" {
+  type    = any
+  default = null
+}
+
+variable "admins" {
+  type    = any
+  default = null
+}
+
+variable "google_audiences" {
+  type    = any
+  default = null
+}
+
 variable "domain" {
   type    = string
   default = null

@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ from cloud_executor.model.transitions import MAX_DEAD_LETTERS
 Settings = dict[str, str]
 
 DOCKERFILE = (REPOSITORY / "functions/Dockerfile").read_text()
+
+DEPLOYMENT_GUIDE = (REPOSITORY / "docs/deployment.md").read_text()
 
 START_SECONDS = 60
 
@@ -196,6 +199,32 @@ def test_dead_letter_ends_its_job(minimal: list[Document], workspace: Path, clou
         job = api.get(f"/rest/executor/info/{job_hash}").json()
     assert job["status"] == "FAILED_TO_EXECUTE"
     assert job["error"]
+
+
+def test_first_token_admits_its_owner(minimal: list[Document], workspace: Path, cloud: Settings) -> None:
+    """The operator's command in docs/deployment.md makes it, with the pepper of the deployment."""
+    (bucket,) = of_type(minimal, "google_storage_bucket")
+    (pepper,) = (
+        found["values"]["secret_data"]
+        for found in of_type(minimal, "google_secret_manager_secret_version")
+        if found["name"] == "pepper"
+    )
+    command = re.findall(r"^    (executor token create .+ --local)$", DEPLOYMENT_GUIDE, re.MULTILINE)[0].split()
+    settings = dict(re.findall(r"(EXECUTOR_(?:PROJECT|JOBS|OBJECTS|BUCKET))=(\S+)", DEPLOYMENT_GUIDE))
+    assert settings["EXECUTOR_BUCKET"] == bucket["values"]["name"]
+    token = subprocess.run(
+        [f"{sysconfig.get_path('scripts')}/{command[0]}", *command[1:]],
+        env={"PATH": os.environ["PATH"], **cloud, **settings, "EXECUTOR_TOKEN_PEPPER": pepper},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.strip()
+    access = {"EXECUTOR_AUTH": "token", "EXECUTOR_ALLOW_OPEN": "", "EXECUTOR_TOKEN_PEPPER": pepper}
+    with _function(minimal, cloud, workspace, "api", access) as api:
+        assert api.get("/rest/tokens").status_code == 401
+        tokens = api.get("/rest/tokens", headers={"x-api-token": token}).raise_for_status().json()["tokens"]
+    assert [(found["user"], found["role"]) for found in tokens] == [("jane", "admin")]
 
 
 def test_commands_in_try_it_create_a_job(

@@ -21,6 +21,10 @@ INVALID = {
     "allow_unauthenticated": "perhaps",
     "invokers": '["allUsers"]',
     "require_nonce": "perhaps",
+    "auth_methods": '["password"]',
+    "users": '["jane"]',
+    "admins": '["https://example.com"]',
+    "google_audiences": '["a b"]',
     "domain": "https://example.com/",
     "iap": '"perhaps"',
     "armor": "perhaps",
@@ -98,8 +102,9 @@ def test_every_variable_has_description_type_and_validation() -> None:
 
 
 def test_all_invalid_values_are_reported_at_once(variables_only: Terraform) -> None:
-    # Variables that must match the region are checked only if it is valid.
-    invalid = {name: value for name, value in INVALID.items() if name not in {*WRONG_TYPE, "region"}}
+    # Variables that must match others, such as the region, are checked only if those are valid.
+    excluded = {*WRONG_TYPE, "region", "auth_methods", "google_audiences"}
+    invalid = {name: value for name, value in INVALID.items() if name not in excluded}
     errors = _errors(variables_only, *(f"-var={name}={value}" for name, value in invalid.items()))
     for name in invalid:
         assert re.search(rf" {name} must (be|have) ", errors), name
@@ -121,6 +126,19 @@ def test_all_values_of_wrong_types_are_reported_at_once(variables_only: Terrafor
         (["pools={a={max_workers=1.5}}"], "from 0 to max_workers, as whole numbers"),
         (["function_limits={concurrency=1.5}"], "a concurrency that is a whole number from 1 to 1000"),
         (["allow_unauthenticated=true", "require_nonce=false"], "anyone could run commands on your workers"),
+        (
+            ["allow_unauthenticated=true", "require_nonce=false", 'auth_methods=["open","token"]'],
+            "anyone could run commands on your workers",
+        ),
+        (["auth_methods=[]"], "auth_methods must be one or more of"),
+        ([f"auth_methods={INVALID['auth_methods']}"], "auth_methods must be one or more of"),
+        ([f"google_audiences={INVALID['google_audiences']}"], "google_audiences must be audiences without commas"),
+        (
+            ['auth_methods=["google"]'],
+            'auth_methods must have "google" if users or admins name accounts, and only then',
+        ),
+        (['admins=["jane@example.com"]'], 'auth_methods must have "google" if users or admins name accounts'),
+        (['google_audiences=["a"]'], 'google_audiences needs "google" in auth_methods'),
         (["armor=true"], "armor needs a domain"),
         (['iap={client_id="a",client_secret="b"}'], "iap must be {} without a domain"),
         (["domain=a.example.com", "iap={}"], "must have a client_id and a client_secret with a domain"),
@@ -165,6 +183,8 @@ def test_invalid_combination_is_rejected(variables_only: Terraform, options: lis
         ["function_limits={cpus=4,memory_mib=2048}"],
         ["function_limits={cpus=8,memory_mib=32768}"],
         ["iap={}", "region=europe-west15"],
+        ["allow_unauthenticated=true", "require_nonce=false", 'auth_methods=["token"]'],
+        ['auth_methods=["token","google"]', 'users=["domain:example.com"]', 'admins=["jane@example.com"]'],
         ['iap={client_id="a",client_secret="b"}', "domain=a.example.com"],
         ['pools={a={machine_type="c4-standard-4",disk_type="hyperdisk-balanced"}}'],
         ['pools={a={machine_type="c3-standard-4"},b={machine_type="g2-standard-4",accelerator_type="nvidia-l4"}}'],

@@ -7,9 +7,12 @@ locals {
   url = var.domain == null ? google_cloud_run_v2_service.this["api"].uri : "https://${var.domain}"
 
   # Cloud Run's second URL of each service is known before the service exists, so other services can be told it.
-  internal_urls = {
-    for function in ["sweep", "dead-letter"] : function => "https://${var.name}-${function}-${data.google_project.this.number}.${var.region}.run.app"
+  service_urls = {
+    for function in ["api", "sweep", "dead-letter"] : function => "https://${var.name}-${function}-${data.google_project.this.number}.${var.region}.run.app"
   }
+
+  # The audience of identity tokens for the API, which Cloud Run and the API accept.
+  audience = var.domain == null ? local.service_urls["api"] : "https://${var.domain}"
 
   functions_image = coalesce(var.functions_image, "${local.registry}/functions:latest")
 
@@ -59,7 +62,6 @@ locals {
   }
 
   function_settings = merge(local.settings, {
-    EXECUTOR_ALLOW_OPEN     = "yes" # variables.tf requires the nonce or Cloud Run's own check
     EXECUTOR_ALLOW_LIST_ALL = tostring(var.list_all_blobs)
 
     # A new job asks the pool's autoscaler for a VM at once.
@@ -71,8 +73,31 @@ locals {
 
     # Only this account may push dead letters.
     EXECUTOR_PUSH_ACCOUNT  = google_service_account.this["events"].email
-    EXECUTOR_PUSH_AUDIENCE = local.internal_urls["dead-letter"]
+    EXECUTOR_PUSH_AUDIENCE = local.service_urls["dead-letter"]
   })
+
+  has_tokens   = contains(var.auth_methods, "token")
+  has_accounts = contains(var.auth_methods, "google")
+  is_open      = contains(var.auth_methods, "open")
+
+  # How the functions that serve the API identify callers.
+  access_settings = merge(
+    {
+      EXECUTOR_AUTH = join(",", var.auth_methods)
+
+      # The load balancer appends the caller's address and its own, Cloud Run alone only the caller's.
+      EXECUTOR_PROXIES = var.domain == null ? "1" : "2"
+    },
+    local.is_open ? { EXECUTOR_ALLOW_OPEN = "yes" } : {}, # variables.tf requires the nonce or Cloud Run's own check
+    local.has_accounts ? {
+      EXECUTOR_GOOGLE_AUDIENCES = join(",", setunion([local.audience], local.iap == "service" ? [local.iap_service] : [], var.google_audiences))
+      EXECUTOR_USERS            = join(",", var.users)
+      EXECUTOR_ADMINS           = join(",", var.admins)
+    } : {},
+  )
+
+  # The audience of Identity-Aware Proxy's assertions. That of a load balancer's backend is known only after its creation.
+  iap_service = "/projects/${data.google_project.this.number}/locations/${var.region}/services/${var.name}-api"
 
   # The differences between the functions, by the suffix of their names.
   functions = merge(
@@ -87,7 +112,8 @@ locals {
         timeout_seconds = 3600 # the time that a slow upload may take
         ingress         = var.domain == null ? "INGRESS_TRAFFIC_ALL" : "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
         audiences       = var.domain == null ? [] : ["https://${var.domain}"]
-        nonce           = var.require_nonce && service != "blob"
+        nonce           = contains(local.nonce_readers, service)
+        pepper          = local.has_tokens
         public          = var.allow_unauthenticated
         iap             = local.iap == "service"
       }
@@ -104,6 +130,7 @@ locals {
         ingress         = "INGRESS_TRAFFIC_INTERNAL_ONLY"
         audiences       = []
         nonce           = false
+        pepper          = false
         public          = false
         iap             = false
       }
@@ -118,6 +145,7 @@ locals {
         ingress         = "INGRESS_TRAFFIC_INTERNAL_ONLY"
         audiences       = []
         nonce           = false
+        pepper          = false
         public          = false
         iap             = false
       }
@@ -175,7 +203,7 @@ resource "google_cloud_run_v2_service" "this" {
       }
 
       dynamic "env" {
-        for_each = local.function_settings
+        for_each = merge(local.function_settings, contains(local.services, each.key) ? local.access_settings : {})
         content {
           name  = env.key
           value = env.value
@@ -194,6 +222,19 @@ resource "google_cloud_run_v2_service" "this" {
           }
         }
       }
+
+      dynamic "env" {
+        for_each = each.value.pepper ? ["1"] : [] # a second version can only result from an accident
+        content {
+          name = "EXECUTOR_TOKEN_PEPPER"
+          value_source {
+            secret_key_ref {
+              secret  = google_secret_manager_secret.pepper.secret_id
+              version = env.value
+            }
+          }
+        }
+      }
     }
   }
 
@@ -201,7 +242,10 @@ resource "google_cloud_run_v2_service" "this" {
   depends_on = [
     google_project_iam_member.this,
     google_pubsub_topic_iam_member.publisher,
+    google_secret_manager_secret_iam_member.blob_nonce,
     google_secret_manager_secret_iam_member.nonce,
+    google_secret_manager_secret_iam_member.pepper,
+    google_secret_manager_secret_version.pepper,
     google_storage_bucket_iam_member.this,
   ]
 }

@@ -25,7 +25,16 @@ locals {
     }
   }
 
-  project_roles = merge(local.database_roles, {
+  # The function blob only reads tokens. The single function of a deployment without a domain may do that anyway.
+  token_roles = local.has_tokens && local.serve_blobs != local.serve_jobs ? {
+    "${local.serve_blobs}/tokens" = {
+      account   = local.serve_blobs
+      role      = "roles/datastore.viewer"
+      condition = local.database_roles["sweep/database"].condition
+    }
+  } : {}
+
+  project_roles = merge(local.database_roles, local.token_roles, {
     # The logging and metric roles cannot be granted on anything smaller than the project.
     "worker/logs"    = { account = "worker", role = "roles/logging.logWriter", condition = null }
     "worker/metrics" = { account = "worker", role = "roles/monitoring.metricWriter", condition = null }

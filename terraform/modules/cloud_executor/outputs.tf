@@ -25,7 +25,14 @@ output "functions_image" {
 
 output "audience" {
   description = "The audience of identity tokens that callers of the API send. The client sends them with --google-identity."
-  value       = local.url
+  value       = local.audience
+}
+
+output "iap_audiences" {
+  description = "With `domain` and `iap`: the audiences of Identity-Aware Proxy's assertions, for `google_audiences`."
+  value = local.iap != "backend" ? [] : [
+    for backend in google_compute_backend_service.api : "/projects/${data.google_project.this.number}/global/backendServices/${backend.generated_id}"
+  ]
 }
 
 output "function_urls" {
@@ -74,6 +81,9 @@ output "nonce_secret" {
 }
 
 locals {
+  # Cloud Run removes the signature of the token that it has checked, and leaves Authorization alone if there are both.
+  identity_header = local.has_accounts ? "X-Serverless-Authorization" : "Authorization"
+
   try_it = <<-EOT
     export EXECUTOR_URL=${local.url}
     headers=()
@@ -88,13 +98,22 @@ locals {
     headers+=(--header "Authorization: Bearer $(gcloud auth print-identity-token --impersonate-service-account="$ACCOUNT" --audiences=${nonsensitive(try(var.iap.client_id, ""))} --include-email)")
     %{else~}
     %{if !var.allow_unauthenticated~}
-    headers+=(--header "Authorization: Bearer $(gcloud auth print-identity-token)")
+    headers+=(--header "${local.identity_header}: Bearer $(gcloud auth print-identity-token)")
     %{endif~}
     %{endif~}
     %{endif~}
     %{if var.require_nonce~}
     export EXECUTOR_NONCE=$(gcloud secrets versions access latest --project=${var.project_id} --secret=${one(google_secret_manager_secret.nonce[*].secret_id)})
     headers+=(--header "x-executor-nonce: $EXECUTOR_NONCE")
+    %{endif~}
+    %{if !local.is_open && !var.require_nonce && local.iap == null~}
+    %{if local.has_tokens~}
+    : "$${EXECUTOR_TOKEN:?Set EXECUTOR_TOKEN to an access token of this server.}"
+    headers+=(--header "x-api-token: $EXECUTOR_TOKEN")
+    %{else~}
+    : "$${ACCOUNT:?Set ACCOUNT to a service account that is one of the users and that you may impersonate.}"
+    headers+=(--header "Authorization: Bearer $(gcloud auth print-identity-token --impersonate-service-account="$ACCOUNT" --audiences=${local.audience} --include-email)")
+    %{endif~}
     %{endif~}
     echo '{"cmd": "echo", "args": ["Hello"], "resultArtifacts": [{"name": "all", "resultPatterns": []}]}' >executor_config.json
     zip --quiet job.zip executor_config.json

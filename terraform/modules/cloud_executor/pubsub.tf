@@ -76,10 +76,10 @@ resource "google_pubsub_subscription" "dead_letter_push" {
   labels                     = local.labels
 
   push_config {
-    push_endpoint = local.internal_urls["dead-letter"]
+    push_endpoint = local.service_urls["dead-letter"]
     oidc_token {
       service_account_email = google_service_account.this["events"].email
-      audience              = local.internal_urls["dead-letter"]
+      audience              = local.service_urls["dead-letter"]
     }
   }
 

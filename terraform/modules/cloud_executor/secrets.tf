@@ -6,6 +6,9 @@ locals {
     { pepper = google_secret_manager_secret.pepper.secret_id },
     var.require_nonce ? { nonce = google_secret_manager_secret.nonce[0].secret_id } : {},
   )
+
+  # Requests about blobs need a credential only if requests without one are refused.
+  nonce_readers = var.require_nonce ? setsubtract(local.services, local.is_open ? ["blob"] : []) : toset([])
 }
 
 # The shared secret of the executor API -------------------------------------------------------------------------------
@@ -56,12 +59,21 @@ resource "google_secret_manager_secret_iam_member" "nonce" {
   member    = google_service_account.this[local.serve_jobs].member
 }
 
-# The pepper of personal access tokens --------------------------------------------------------------------------------
+# With a single function, the grant above covers blobs too.
+resource "google_secret_manager_secret_iam_member" "blob_nonce" {
+  for_each = setsubtract(local.nonce_readers, [local.serve_jobs])
 
-# Tokens will be stored as hashes made with the pepper, so that nobody can guess or forge a token with a copy of the
-# database alone. Losing the pepper invalidates every token, so it is never renewed, and it outlives the deployment like
-# the database with the hashes. No code reads it yet, so only the account that deploys has access. Future code must read
-# version 1 rather than the latest version: a second version can only result from an accident.
+  project   = var.project_id
+  secret_id = google_secret_manager_secret.nonce[0].secret_id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.this[each.key].member
+}
+
+# The pepper of access tokens -----------------------------------------------------------------------------------------
+
+# Tokens are stored as hashes made with the pepper, so that nobody can guess or forge a token with a copy of the database
+# alone. Losing the pepper invalidates every token, so it is never renewed, and it outlives the deployment like the
+# database with the hashes. Without tokens, only the account that deploys has access.
 resource "random_bytes" "pepper" {
   length = 32
 }
@@ -92,4 +104,13 @@ resource "google_secret_manager_secret_version" "pepper" {
   lifecycle {
     ignore_changes = [secret_data]
   }
+}
+
+resource "google_secret_manager_secret_iam_member" "pepper" {
+  for_each = local.has_tokens ? local.services : toset([])
+
+  project   = var.project_id
+  secret_id = google_secret_manager_secret.pepper.secret_id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.this[each.key].member
 }

@@ -74,14 +74,14 @@ variable "labels" {
 # Access --------------------------------------------------------------------------------------------------------------
 
 variable "allow_unauthenticated" {
-  description = "Whether anyone may call the API without a Google identity. WebGME's clients need this, because they know only the secret of `require_nonce`."
+  description = "Whether anyone may call the API without a Google identity. WebGME's clients need this, because they know only the secret of `require_nonce` or an access token."
   type        = bool
   default     = false
   nullable    = false
 
   validation {
-    condition     = !var.allow_unauthenticated || var.require_nonce
-    error_message = "allow_unauthenticated needs require_nonce. Otherwise, anyone could run commands on your workers."
+    condition     = !var.allow_unauthenticated || var.require_nonce || !contains(var.auth_methods, "open")
+    error_message = "allow_unauthenticated needs require_nonce, or auth_methods without \"open\". Otherwise, anyone could run commands on your workers."
   }
 }
 
@@ -106,6 +106,62 @@ variable "require_nonce" {
   validation {
     condition     = contains([true, false], var.require_nonce)
     error_message = "require_nonce must be true or false."
+  }
+}
+
+variable "auth_methods" {
+  description = "How the API itself identifies callers, after Cloud Run's check: `token` by access tokens, `google` by Google's ID tokens and the assertions of Identity-Aware Proxy, and `open`, which lets callers without a credential in as a guest."
+  type        = set(string)
+  default     = ["open"]
+  nullable    = false
+
+  validation {
+    condition     = length(var.auth_methods) > 0 && length(setsubtract(var.auth_methods, ["open", "token", "google"])) == 0
+    error_message = "auth_methods must be one or more of \"open\", \"token\", and \"google\"."
+  }
+  validation {
+    condition     = contains(var.auth_methods, "google") == (length(var.users) + length(var.admins) > 0)
+    error_message = "auth_methods must have \"google\" if users or admins name accounts, and only then. The users of access tokens are named when a token is created."
+  }
+}
+
+variable "users" {
+  description = "With `google` in `auth_methods`: the Google accounts that may use the API, such as `jane@example.com` or, for all accounts of a domain, `domain:example.com`."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for account in var.users : can(regex("^(domain:[^@,\\s]+|[^@,:\\s]+@[^@,\\s]+)$", account))])
+    error_message = "users must be accounts such as \"jane@example.com\" or \"domain:example.com\"."
+  }
+}
+
+variable "admins" {
+  description = "With `google` in `auth_methods`: the Google accounts that may do everything, in the form of `users`."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for account in var.admins : can(regex("^(domain:[^@,\\s]+|[^@,:\\s]+@[^@,\\s]+)$", account))])
+    error_message = "admins must be accounts such as \"jane@example.com\" or \"domain:example.com\"."
+  }
+}
+
+variable "google_audiences" {
+  description = "With `google` in `auth_methods`: further audiences of accepted tokens, in addition to the output `audience` and, without `domain`, Identity-Aware Proxy's. With `domain` and `iap`, add the output `iap_audiences` after the first deployment."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for audience in var.google_audiences : can(regex("^[^,\\s]+$", audience))])
+    error_message = "google_audiences must be audiences without commas or spaces."
+  }
+  validation {
+    condition     = length(var.google_audiences) == 0 || contains(var.auth_methods, "google")
+    error_message = "google_audiences needs \"google\" in auth_methods."
   }
 }
 

@@ -6,7 +6,7 @@ locals {
   # The environment of the worker's container, one variable per line. It contains all pools, because a worker hands over
   # a job that needs more than its own pool offers to a later pool.
   worker_environment = join("\n", [
-    for key, value in merge(local.settings, { EXECUTOR_SANDBOX = "container", EXECUTOR_SWEEP_URL = local.internal_urls["sweep"] }) : "${key}=${value}"
+    for key, value in merge(local.settings, { EXECUTOR_SANDBOX = "container", EXECUTOR_SWEEP_URL = local.service_urls["sweep"] }) : "${key}=${value}"
   ])
 }
 

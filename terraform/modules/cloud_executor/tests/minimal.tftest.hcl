@@ -69,6 +69,11 @@ run "defaults" {
     error_message = "A worker must not have a public address."
   }
 
+  assert {
+    condition     = local.access_settings == { EXECUTOR_AUTH = "open", EXECUTOR_ALLOW_OPEN = "yes", EXECUTOR_PROXIES = "1" }
+    error_message = "Without other methods, Cloud Run's check and the shared secret must protect the API."
+  }
+
   # Data that outlives the deployment
 
   assert {
@@ -147,5 +152,62 @@ run "unauthenticated_callers" {
   assert {
     condition     = google_cloud_run_v2_service.this["api"].invoker_iam_disabled && !google_cloud_run_v2_service.this["sweep"].invoker_iam_disabled
     error_message = "With allow_unauthenticated, everyone must be able to call the API, and only the API."
+  }
+}
+
+run "tokens_and_accounts" {
+  command = plan
+  variables {
+    allow_unauthenticated = true
+    require_nonce         = false
+    auth_methods          = ["google", "token"]
+    users                 = ["domain:example.com"]
+    admins                = ["jane@example.com"]
+  }
+
+  assert {
+    condition = {
+      for env in google_cloud_run_v2_service.this["api"].template[0].containers[0].env : env.name => env.value
+      if contains(["EXECUTOR_AUTH", "EXECUTOR_ALLOW_OPEN", "EXECUTOR_USERS", "EXECUTOR_ADMINS", "EXECUTOR_GOOGLE_AUDIENCES", "EXECUTOR_PROXIES"], env.name)
+      } == {
+      EXECUTOR_AUTH             = "google,token"
+      EXECUTOR_USERS            = "domain:example.com"
+      EXECUTOR_ADMINS           = "jane@example.com"
+      EXECUTOR_GOOGLE_AUDIENCES = "https://cloud-executor-api-123456789012.us-central1.run.app"
+      EXECUTOR_PROXIES          = "1"
+    }
+    error_message = "The API must identify callers by the methods, and must not be open."
+  }
+  assert {
+    condition = [
+      for env in google_cloud_run_v2_service.this["api"].template[0].containers[0].env : env.value_source[0].secret_key_ref[0]
+      if env.name == "EXECUTOR_TOKEN_PEPPER"
+    ] == [{ secret = "cloud-executor-token-pepper", version = "1" }]
+    error_message = "The API must get the first version of the token pepper."
+  }
+  assert {
+    condition     = keys(google_secret_manager_secret_iam_member.pepper) == ["api"] && !contains([for env in google_cloud_run_v2_service.this["sweep"].template[0].containers[0].env : env.name], "EXECUTOR_TOKEN_PEPPER")
+    error_message = "Only the API must get the token pepper."
+  }
+  assert {
+    condition     = output.audience == "https://cloud-executor-api-123456789012.us-central1.run.app" && output.iap_audiences == []
+    error_message = "Callers must send tokens with an audience that the API accepts."
+  }
+}
+
+run "accounts_of_identity_aware_proxy" {
+  command = plan
+  variables {
+    iap          = {}
+    auth_methods = ["google"]
+    users        = ["domain:example.com"]
+  }
+
+  assert {
+    condition = contains(
+      split(",", local.access_settings.EXECUTOR_GOOGLE_AUDIENCES),
+      "/projects/123456789012/locations/us-central1/services/cloud-executor-api",
+    )
+    error_message = "The API must accept the assertions of Identity-Aware Proxy."
   }
 }

@@ -79,7 +79,7 @@ run "domain_and_pools" {
   }
   assert {
     condition     = !contains([for env in google_cloud_run_v2_service.this["blob"].template[0].containers[0].env : env.name], "EXECUTOR_NONCE")
-    error_message = "The function blob must not get the shared secret."
+    error_message = "The function blob must not get the shared secret if it needs no credentials."
   }
 
   # Pools
@@ -177,5 +177,37 @@ run "build_iap_and_kms_key" {
   assert {
     condition     = keys(google_kms_crypto_key_iam_member.service_agents) == ["compute", "pubsub", "registry", "storage"]
     error_message = "Google's services must be able to use the key."
+  }
+}
+
+run "tokens" {
+  command = plan
+  variables {
+    auth_methods = ["token"]
+  }
+
+  assert {
+    condition = alltrue([
+      for service in local.services : length(setsubtract(
+        ["EXECUTOR_NONCE", "EXECUTOR_TOKEN_PEPPER", "EXECUTOR_AUTH"],
+        [for env in google_cloud_run_v2_service.this[service].template[0].containers[0].env : env.name],
+      )) == 0
+    ])
+    error_message = "Both functions must be able to check tokens and the shared secret."
+  }
+  assert {
+    condition = (
+      keys(google_secret_manager_secret_iam_member.pepper) == ["blob", "executor"] &&
+      keys(google_secret_manager_secret_iam_member.blob_nonce) == ["blob"]
+    )
+    error_message = "Both functions must be able to read the token pepper and the shared secret."
+  }
+  assert {
+    condition     = google_project_iam_member.this["blob/tokens"].role == "roles/datastore.viewer" && length(google_project_iam_member.this["blob/tokens"].condition) == 1
+    error_message = "The function blob must be able to read tokens from the database, and only read."
+  }
+  assert {
+    condition     = local.access_settings.EXECUTOR_PROXIES == "2" && !contains(keys(local.access_settings), "EXECUTOR_ALLOW_OPEN")
+    error_message = "Behind the load balancer, two proxies must be known."
   }
 }
