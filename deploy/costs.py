@@ -46,7 +46,7 @@ SPOT = 0.4
 """Maximum price of a spot VM, relative to the normal price. Google's discount is 60 to 91 percent."""
 
 IMAGES_GIB = 1.0
-SWEEPS, SWEEP_SECONDS, SWEEP_READS = 60 * HOURS, 0.3, 5
+SWEEPS, SWEEP_SECONDS, SWEEP_READS = 60 * HOURS, 0.3, 6
 
 JOBS = 1000
 JOB_SECONDS, JOB_REQUESTS, REQUEST_SECONDS = 60, 20, 0.1

@@ -112,7 +112,7 @@ def _dashboard_routes() -> Routes:
 def _sweep_route() -> Routes:
     from functions.sweep_route import SweepRoute
 
-    return SweepRoute(_jobs().sweep)
+    return SweepRoute(_jobs().sweep, _jobs().stats)
 
 
 def _leave_route() -> Routes:

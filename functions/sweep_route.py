@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from flask import Request, Response
 
+from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.sweep import Sweep
 from functions.transport import responses
 from functions.transport.errors import NoSuchRoute
@@ -22,10 +23,15 @@ class SweepRoute:
     """
 
     sweep: Sweep
+    stats: JobStats
 
     def respond(self, request: Request, target: Target) -> Response:
         """Raises NoSuchRoute, Unavailable."""
         if request.method != "POST":
             raise NoSuchRoute
-        report = dataclasses.asdict(self.sweep.run())
+        try:
+            report = dataclasses.asdict(self.sweep.run())
+        finally:
+            # Also if jobs could not be published, which makes them wait.
+            self.stats.log_waiting()
         return responses.response(json.dumps(report).encode(), responses.BLOB_JSON)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ from cloud_executor.model.job_filter import JobFilter
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobStore
+
+logger = logging.getLogger(__name__)
 
 FRESH_SECONDS = 5.0
 """Time for which the numbers are kept, in seconds."""
@@ -60,6 +63,13 @@ class JobStats:
                 self._kept = self._compute(), time.monotonic()
             return self._kept[0]
 
+    def log_waiting(self) -> None:
+        """Log the age of the oldest job that waits for each pool: one read per pool. Raises Unavailable."""
+        for pool in self._pools:
+            seconds = self._oldest_waiting_seconds(pool.name)
+            if seconds is not None:
+                logger.info("jobs wait", extra={"action": "wait", "pool": pool.name, "seconds": seconds})
+
     def _compute(self) -> Stats:
         workers: dict[str, list[WorkerRecord]] = {pool.name: [] for pool in self._pools}
         for worker in self._store.workers():
@@ -70,12 +80,17 @@ class JobStats:
     def _pool(self, name: str, workers: Sequence[WorkerRecord]) -> PoolStats:
         counts = self._store.counts(name)
         waiting = counts.get(Status.CREATED, 0)
-        oldest = self._store.search(JobFilter(statuses=(Status.CREATED,), pool=name), limit=1).jobs if waiting else ()
-        age = (self._clock() - datetime.fromisoformat(oldest[0].create_time)).total_seconds() if oldest else None
         return PoolStats(
             waiting=waiting,
             running=sum(counts.values()) - waiting,
             slots=sum(worker.slots or 0 for worker in workers),
             workers=len(workers),
-            oldest_waiting_seconds=None if age is None else round(max(0.0, age), 3),
+            oldest_waiting_seconds=self._oldest_waiting_seconds(name) if waiting else None,
         )
+
+    def _oldest_waiting_seconds(self, pool: str) -> float | None:
+        oldest = self._store.search(JobFilter(statuses=(Status.CREATED,), pool=pool), limit=1).jobs
+        if not oldest:
+            return None
+        age = (self._clock() - datetime.fromisoformat(oldest[0].create_time)).total_seconds()
+        return round(max(0.0, age), 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 import pytest
@@ -39,7 +40,10 @@ def test_jobs_are_counted(job_store: JobStore) -> None:
     assert job_store.counts("q") == {"CREATED": 2}
 
 
-def test_the_stats_describe_each_pool(job_store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stats_describe_each_pool(
+    job_store: JobStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     insert(job_store, *JOBS)
     for worker in (
         WorkerRecord("a", NOW, pool="p", slots=4),
@@ -49,6 +53,8 @@ def test_the_stats_describe_each_pool(job_store: JobStore, monkeypatch: pytest.M
     ):
         job_store.put_worker(worker)
     stats = JobStats(job_store, [WorkerPool("p"), WorkerPool("empty")], lambda: NOW + timedelta(seconds=5))
+    stats.log_waiting()
+    assert [(record.pool, record.seconds) for record in caplog.records if hasattr(record, "pool")] == [("p", 35.0)]
     found = stats.current()
     assert found.pools == {
         "p": PoolStats(waiting=3, running=2, slots=6, workers=2, oldest_waiting_seconds=35.0),

@@ -35,7 +35,7 @@ MINIMAL = {
     "google_compute_router_nat": ["workers"],
     "google_compute_subnetwork": ["workers"],
     "google_firestore_database": ["jobs"],
-    "google_logging_metric": ["busy_slots", "errors", "job_seconds", "jobs"],
+    "google_logging_metric": ["busy_slots", "errors", "job_seconds", "jobs", "waiting_seconds"],
     "google_monitoring_alert_policy": [
         "dead_letters",
         "error_ratio",

@@ -32,7 +32,13 @@ def records(stack: Stack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.
     with WorkerThread(runner_of(stack, stack.jobs), queue=stack.jobs.queue, slots=2):
         stack.finished(stack.add_script("exit 3"))
         until(lambda: "slots counted" in caplog.text)
-    return [json.loads(line) for line in caplog.text.splitlines()]
+    # A sweep logs as a function.
+    caplog.handler.setFormatter(JsonFormatter("functions", deployment="mine"))
+    ended = caplog.text
+    caplog.clear()
+    stack.add_script("exit 0")
+    stack.jobs.stats.log_waiting()
+    return [json.loads(line) for line in (ended + caplog.text).splitlines()]
 
 
 def filter_of(metric: str) -> str:
@@ -53,7 +59,12 @@ def fields_of(metric: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("metric", "number", "labels"),
-    [("jobs", None, {"status"}), ("job_seconds", "seconds", {"status"}), ("busy_slots", "busy", {"pool"})],
+    [
+        ("jobs", None, {"status"}),
+        ("job_seconds", "seconds", {"status"}),
+        ("busy_slots", "busy", {"pool"}),
+        ("waiting_seconds", "seconds", {"pool"}),
+    ],
 )
 def test_each_metric_finds_its_log_records_and_fields(
     records: list[dict[str, Any]], metric: str, number: str | None, labels: set[str]
@@ -72,4 +83,4 @@ def test_each_metric_finds_its_log_records_and_fields(
 
 
 def test_every_metric_is_tested() -> None:
-    assert METRICS.keys() == {"jobs", "job_seconds", "busy_slots", "errors"}
+    assert METRICS.keys() == {"jobs", "job_seconds", "busy_slots", "waiting_seconds", "errors"}

@@ -29,7 +29,14 @@ locals {
       plot    = "LINE"
     },
     {
-      title   = "Age of the oldest job in the queue (s)"
+      title   = "Age of the oldest waiting job (s)"
+      filter  = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.waiting_seconds.name}\""
+      aligner = "ALIGN_PERCENTILE_95"
+      groups  = ["metric.label.pool"]
+      plot    = "LINE"
+    },
+    {
+      title   = "Age of the oldest waiting or running job (s)"
       filter  = "resource.type = \"pubsub_subscription\" AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.label.subscription_id = ${local.subscription_filter}"
       aligner = "ALIGN_MAX"
       groups  = ["resource.label.subscription_id"]

@@ -105,6 +105,42 @@ resource "google_logging_metric" "busy_slots" {
   depends_on = [google_project_service.required]
 }
 
+# Each sweep logs this record for each pool for which a job waits. The age of the queue's oldest message covers running
+# jobs too.
+resource "google_logging_metric" "waiting_seconds" {
+  project         = var.project_id
+  name            = "${var.name}/waiting_seconds"
+  description     = "Age of the oldest job that waits for a pool, in seconds, sampled once per minute"
+  filter          = "${local.logged} AND jsonPayload.component=\"functions\" AND jsonPayload.action=\"wait\""
+  value_extractor = "EXTRACT(jsonPayload.seconds)"
+
+  metric_descriptor {
+    metric_kind  = "DELTA"
+    value_type   = "DISTRIBUTION"
+    unit         = "s"
+    display_name = "Age of the oldest waiting job"
+    labels {
+      key         = "pool"
+      value_type  = "STRING"
+      description = "The worker pool"
+    }
+  }
+  label_extractors = {
+    pool = "EXTRACT(jsonPayload.pool)"
+  }
+
+  # The buckets cover one second to twelve days.
+  bucket_options {
+    exponential_buckets {
+      num_finite_buckets = 40
+      growth_factor      = 1.4142
+      scale              = 1
+    }
+  }
+
+  depends_on = [google_project_service.required]
+}
+
 resource "google_logging_metric" "errors" {
   project     = var.project_id
   name        = "${var.name}/errors"
