@@ -160,12 +160,15 @@ def _wait(client: Client, job: Job, output: JobOutput, started: float, *, quiet:
     line = StatusLine(sys.stderr, started)
     check_workers_at = started + NO_WORKER_SECONDS
     was_finished = job.finished
+    running_attempt = 0  # a job that `rerun` queued has the number of its last attempt until it runs
     note = ""
     try:
         for info, segments in client.follow(job.hash, longest_poll_seconds=POLL_SECONDS):
-            if 0 < job.attempt < info.attempt and not was_finished:
+            if 0 < running_attempt < info.attempt and not was_finished:
                 line.clear()
                 say(f"The worker was lost, so the job runs again (attempt {info.attempt}).")
+            if info.status == "RUNNING":
+                running_attempt = info.attempt
             job.info = _with_secret(info, job.info)
             if segments and not quiet and not was_finished:
                 line.clear()

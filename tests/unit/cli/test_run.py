@@ -226,6 +226,22 @@ def test_another_attempt_is_announced(server: Server, job: Path, capsys: pytest.
     ]
 
 
+def test_a_job_that_was_run_again_is_not_announced_as_lost(
+    server: Server, job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    documents = [{"attempt": 1, "status": "CREATED"}, {"attempt": 2, "status": "RUNNING", "worker": "b"}]
+
+    def fail(path: str, number: int) -> Reply | None:
+        if "/info/" in path and number <= len(documents):
+            return httpx.Response(200, json={"hash": "h", **documents[number - 1]})
+        return None
+
+    server.fail, server.polls = fail, 1
+    assert run(server.client, job, (), None) == 0
+    assert "RUNNING on b" in (shown := capsys.readouterr().err)
+    assert "lost" not in shown
+
+
 # Signals --------------------------------------------------------------------------------------------------------------
 
 
