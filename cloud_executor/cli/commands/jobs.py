@@ -19,14 +19,6 @@ from cloud_executor.client.client import Client
 from cloud_executor.client.results.logs import Log, log_places
 from cloud_executor.errors import CloudExecutorError, NotFound
 
-out_option = click.option(
-    "--out",
-    metavar="FOLDER",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to store the files in.  [default: the current folder]",
-)
-
-
 @click.command(short_help="Show a job.")
 @click.argument("job")
 @connected
@@ -105,7 +97,12 @@ def results(client: Client, job: str, as_json: bool) -> int:
 @click.argument("job")
 @click.argument("paths", nargs=-1)
 @connected
-@out_option
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to store the files in.  [default: the current folder]",
+)
 @click.option("--stdout", "to_stdout", is_flag=True, help="Print the files instead of storing them.")
 def get(client: Client, job: str, paths: tuple[str, ...], out: Path | None, to_stdout: bool) -> int:
     """Store the result files of JOB, or only those at PATHS, in a folder."""
@@ -163,7 +160,12 @@ def cancel(client: Client, jobs: tuple[str, ...], secret: str | None) -> int:
 @click.command(short_help="Run a finished job again.")
 @click.argument("job")
 @connected
-@out_option
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to store the result files in.",
+)
 @click.option("--detach", is_flag=True, help="Print the job's hash, and do not wait for the job.")
 @json_option
 def rerun(client: Client, job: str, out: Path | None, detach: bool, as_json: bool) -> int:

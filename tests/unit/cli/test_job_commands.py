@@ -416,6 +416,10 @@ def test_a_job_runs_again(server: FakeServer, job: str, capsys: Any) -> None:
     assert run_command(["rerun", job, "--out", "again"]) == 0
     assert capsys.readouterr().out == "output\n"
     assert Path("again", "job_stdout.txt").exists()
+    before = sorted(Path().iterdir())
+    assert run_command(["rerun", job]) == 0
+    assert sorted(Path().iterdir()) == before  # without --out, nothing is stored
+    capsys.readouterr()
     assert run_command(["rerun", job, "--detach"]) == 0
     assert capsys.readouterr().out == f"{job}\n"
 
