@@ -61,7 +61,7 @@ class CommandAfterDashes(click.Command):
 
 
 @click.command(cls=CommandAfterDashes, short_help="Run a folder, a zip, or a command, and fetch its results.")
-@click.argument("path", required=False, type=click.Path(exists=True, path_type=Path))
+@click.argument("path", required=False, type=click.Path(path_type=Path))
 @connected
 @click.option(
     "--out",
@@ -78,7 +78,7 @@ class CommandAfterDashes(click.Command):
     help="Environment variable; NAME alone takes the value that it has here.",
 )
 @click.option("--timeout", metavar="DURATION", type=Duration(), help="Time limit of the command: seconds, 90m, or 2h.")
-@click.option("--cpus", metavar="NUMBER", type=float, help="Number of processors.")
+@click.option("--cpus", metavar="NUMBER", type=click.FloatRange(0, min_open=True), help="Number of processors.")
 @click.option("--memory", metavar="SIZE", type=Memory(), help="Memory limit: MiB, 512m, or 2g.")
 @click.option("--retries", metavar="NUMBER", type=click.IntRange(0), help="Number of retries after a lost worker.")
 @click.option(
@@ -164,6 +164,8 @@ def run(
     command: tuple[str, ...] = context.meta["command"]
     if path is None and not command:
         raise click.UsageError("Missing argument 'PATH': give a folder, a zip, or a command after `--`.")
+    if path is not None and not path.exists():
+        raise click.UsageError(f"{path} does not exist: give a folder or a zip, or put a command after `--`.")
     if command and path is not None and not path.is_dir():
         raise click.UsageError(f"{path} is not a folder: give the folder with the command's files, or none.")
     settings = JobSettings(

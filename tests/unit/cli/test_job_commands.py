@@ -149,7 +149,9 @@ def test_json_prints_the_document_instead_of_the_output(server: FakeServer, prin
     [
         (["run"], "Missing argument 'PATH': give a folder, a zip, or a command after `--`."),
         (["run", "--"], "Missing argument 'PATH'"),
+        (["run", "python3"], "python3 does not exist: give a folder or a zip, or put a command after `--`."),
         (["run", "file", "--", "true"], "file is not a folder"),
+        (["run", "--cpus", "0", "--", "true"], "Invalid value for '--cpus'"),
         (["run", "--env", "NOT_SET_HERE", "--", "true"], "--env NOT_SET_HERE: the variable is not set here"),
         (["run", "--timeout", "soon", "--", "true"], "'soon' is not a duration"),
         (["run", "--timeout", "0", "--", "true"], "'0' is not a duration"),
