@@ -19,6 +19,7 @@ from cloud_executor.client.client import Client
 from cloud_executor.client.results.logs import Log, log_places
 from cloud_executor.errors import CloudExecutorError, NotFound
 
+
 @click.command(short_help="Show a job.")
 @click.argument("job")
 @connected

@@ -23,6 +23,9 @@ from cloud_executor.errors import NotFound
 WATCH_SECONDS = 2.0
 """Interval between two updates of a live list, in seconds."""
 
+SHORT_HASH = 12
+"""Length of a job's hash in a list on a narrow terminal, in characters. Commands accept the beginning of a hash."""
+
 _AGO = re.compile(r"([0-9]+)\s*(m|h|d|w)")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -116,8 +119,11 @@ def list_jobs(
 def _columns_and_rows(jobs: Sequence[Job]) -> tuple[Sequence[str], list[Sequence[str]]]:
     """The list, shortened for a terminal."""
     is_terminal = sys.stdout.isatty()
-    shown = len(COLUMNS) - (is_terminal and shutil.get_terminal_size().columns < NARROW)
-    return COLUMNS[:shown], [job_row(job.info, short=is_terminal)[:shown] for job in jobs]
+    narrow = is_terminal and shutil.get_terminal_size().columns < NARROW
+    rows: list[Sequence[str]] = [job_row(job.info, short=is_terminal) for job in jobs]
+    if not narrow:
+        return COLUMNS, rows
+    return COLUMNS[:-1], [(row[0][:SHORT_HASH], *row[1:-1]) for row in rows]
 
 
 def _watch(fetch: Callable[[], list[Job]], *, as_json: bool) -> int:

@@ -308,7 +308,8 @@ def test_a_list_on_a_narrow_terminal_has_no_workers(
             assert run_command(["list"]) == 0
         header, row = output.getvalue().splitlines()
         assert ("worker" in header) is shown
-        assert job in row and "SUCCESS" in row
+        assert ("created" in header) and ("name" in header) and (job in row) is shown
+        assert row.startswith(job[:12]) and "SUCCESS" in row
 
 
 def test_large_files_have_progress_bars(monkeypatch: pytest.MonkeyPatch) -> None:
