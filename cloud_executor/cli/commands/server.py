@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 
 import click
 
 from cloud_executor.cli.commands.slots_option import SlotRange, SlotsOption
+from cloud_executor.cli.local_store import local_settings
 from cloud_executor.installation import install_command
 
 SERVER_MODULES = ("flask", "functions_framework", "gunicorn", "inflate64", "local_stack", "msgspec", "werkzeug")
@@ -94,8 +94,6 @@ def force_cancel(job: str, user: str, data: Path | None) -> int:
         raise click.UsageError(f"`executor force-cancel` needs the server's packages. Run: {install_command('server')}")
     from cloud_executor.composition import open_jobs
     from cloud_executor.model.owner import key_of
-    from cloud_executor.settings import Settings
 
-    chosen = {} if data is None else {"EXECUTOR_DATA": str(data.absolute())}
-    open_jobs(Settings.from_env({**os.environ, **chosen})).clients.force_cancel(key_of(user, job))
+    open_jobs(local_settings(data)).clients.force_cancel(key_of(user, job))
     return 0

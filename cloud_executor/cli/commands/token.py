@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import click
 
+from cloud_executor.cli.local_store import local_settings
 from cloud_executor.client.profiles import choose_server
 from cloud_executor.client.transport import Transport, json_of
 from cloud_executor.installation import install_command
@@ -157,7 +158,5 @@ def _open_tokens(data: Path | None) -> Tokens:
     if importlib.util.find_spec("flask") is None:
         raise click.UsageError(f"--local needs the server's packages. Run: {install_command('server')}")
     from cloud_executor.composition import open_tokens
-    from cloud_executor.settings import Settings
 
-    chosen: Mapping[str, str] = {} if data is None else {"EXECUTOR_DATA": str(data.absolute())}
-    return open_tokens(Settings.from_env({**os.environ, **chosen}))
+    return open_tokens(local_settings(data))

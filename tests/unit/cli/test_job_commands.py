@@ -172,6 +172,9 @@ def test_json_prints_the_document_instead_of_the_output(server: FakeServer, prin
         (["logout"], "There is no profile 'default'"),
         (["status", "x", "--profile", "lab"], "There is no profile 'lab'"),
         (["stats"], "The server has no statistics"),
+        (["token", "create", "ada", "--data", "absent"], "absent does not exist: give the server's data folder"),
+        (["token", "list", "--local"], "executor-data does not exist"),
+        (["force-cancel", "job"], "executor-data does not exist: give the server's data folder with --data."),
         (["fly"], "No such command"),
     ],
 )
