@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
 
@@ -62,11 +63,14 @@ def _run(
     finished: dict[int, Job] = {}
     first = 0
 
+    submissions = _Submissions()
+
     def create(number: int, row: Mapping[str, str]) -> Job:
-        job = submit(row)
-        if on_job is not None:
-            on_job(number, job)  # here, because the caller may be interrupted before it sees the result
-        return job
+        with submissions:
+            job = submit(row)
+            if on_job is not None:
+                on_job(number, job)  # here, because the caller may be interrupted before it sees the result
+            return job
 
     next_poll = last_seen = time.monotonic()
     with _progress_bar(len(variables), shown=progress) as advance, ThreadPoolExecutor(REQUESTS_AT_ONCE) as requests:
@@ -99,6 +103,36 @@ def _run(
                     first += 1
         finally:
             requests.shutdown(wait=False, cancel_futures=True)
+            submissions.end()
+
+
+class _Submissions:
+    """The submissions in flight, each of which enters the context.
+
+    They are counted, because an interrupted ThreadPoolExecutor can forget a thread that it just started.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._in_flight = 0
+        self._ended = False
+
+    def __enter__(self) -> None:
+        with self._changed:
+            if self._ended:
+                raise CancelledError
+            self._in_flight += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._in_flight -= 1
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Allow no more submissions, and wait until those in flight have ended."""
+        with self._changed:
+            self._ended = True
+            self._changed.wait_for(lambda: self._in_flight == 0)
 
 
 def _variables(number: int, row: Mapping[str, object]) -> dict[str, str]:
