@@ -1,4 +1,4 @@
-"""Tests of the worker's image, run by the command of a worker VM, and of the image in compose.yaml."""
+"""Tests of the images: the worker's, run by the command of a worker VM, the functions', and that of compose.yaml."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+import httpx
 import pytest
 import yaml
 from debian_base import BaseMissing, build_image, import_debian
@@ -26,6 +27,7 @@ from worker_machine import machine_file, unit_command, written_files
 
 BASE = "cloud-executor-tests:debian"
 WORKER = "cloud-executor-tests:worker"
+FUNCTIONS = "cloud-executor-tests:functions"
 STACK = "cloud-executor-tests:stack"
 BUILD_SECONDS = 600
 
@@ -210,6 +212,42 @@ def test_worker_image_has_labels_and_only_the_workers_files(engine: Engine) -> N
     files = subprocess.run(listed, capture_output=True, text=True, timeout=60, check=True).stdout.split()
     expected = [*(PROJECT / "cloud_executor").rglob("*.py"), *(PROJECT / "worker_vm").rglob("*.py")]
     assert sorted(files) == sorted(f"/opt/worker/app/{file.relative_to(PROJECT)}" for file in expected)
+
+
+@pytest.mark.timeout(900)
+def test_image_of_the_functions_serves_an_entry_point(engine: Engine, tmp_path: Path) -> None:
+    build_image(
+        engine.client, path=str(PROJECT), dockerfile="functions/Dockerfile", tag=FUNCTIONS, buildargs={"BASE": BASE}
+    )
+    port, name = free_port(), "functions"
+    variables = {"PORT": port, "K_SERVICE": name, "EXECUTOR_DATA": "/tmp/data", "EXECUTOR_ALLOW_OPEN": "yes"}
+    options = [f"--env={variable}={value}" for variable, value in variables.items()]
+    log = tmp_path / "functions.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            engine.command("run", "--rm", f"--name={name}", "--network=host", *options, FUNCTIONS, "--target=executor"),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: process.poll() is not None or is_healthy(f"{url}/healthz"))
+        assert process.poll() is None, log.read_text()
+        assert httpx.get(f"{url}/rest/executor/worker").json() == {}
+        assert httpx.get(f"{url}/rest/blob/metadata").status_code == 404
+        assert "<title>" in httpx.get(url).text, "the dashboard belongs to the entry point"
+        user = subprocess.run(engine.command("exec", name, "id", "-un"), capture_output=True, text=True, timeout=60)
+        assert user.stdout == "functions\n", user.stderr
+    finally:
+        subprocess.run(engine.command("stop", name), capture_output=True, timeout=60)
+    assert process.wait(30) == 0, log.read_text()
+
+
+def is_healthy(url: str) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(url).status_code == 200
+    return False
 
 
 @pytest.mark.timeout(900)
