@@ -189,6 +189,8 @@ def _environment(given: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for pair in given:
         name, equals, value = pair.partition("=")
+        if not name:
+            raise click.UsageError(f"--env {pair}: the name is empty; give NAME=VALUE.")
         if not equals and name not in os.environ:
             raise click.UsageError(f"--env {name}: the variable is not set here; give {name}=VALUE.")
         found[name] = value if equals else os.environ[name]
@@ -199,6 +201,8 @@ def _artifacts(given: tuple[str, ...]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for pair in given:
         name, _, pattern = pair.partition("=")
+        if not name:
+            raise click.UsageError(f"--artifact {pair}: the name is empty; give NAME=PATTERN.")
         found.setdefault(name, []).extend([pattern] if pattern else [])
     return found
 
@@ -207,7 +211,7 @@ def _pairs(option: str, given: tuple[str, ...]) -> dict[str, str | Path]:
     found: dict[str, str | Path] = {}
     for pair in given:
         name, equals, value = pair.partition("=")
-        if not equals or not value:
+        if not name or not equals or not value:
             raise click.UsageError(f"{option} {pair}: give PATH=SOURCE, such as data/mesh.bin=../mesh.bin.")
         found[name] = value
     return found

@@ -153,6 +153,11 @@ def test_json_prints_the_document_instead_of_the_output(server: FakeServer, prin
         (["run", "file", "--", "true"], "file is not a folder"),
         (["run", "--cpus", "0", "--", "true"], "Invalid value for '--cpus'"),
         (["run", "--env", "NOT_SET_HERE", "--", "true"], "--env NOT_SET_HERE: the variable is not set here"),
+        (["run", "--env", "=x", "--", "true"], "--env =x: the name is empty; give NAME=VALUE."),
+        (["run", "--env", "", "--", "true"], "the name is empty"),
+        (["run", "--artifact", "=x", "--", "true"], "--artifact =x: the name is empty; give NAME=PATTERN."),
+        (["run", "--artifact", "", "--", "true"], "the name is empty"),
+        (["run", "--input", "=file", "--", "true"], "--input =file: give PATH=SOURCE"),
         (["run", "--timeout", "soon", "--", "true"], "'soon' is not a duration"),
         (["run", "--timeout", "0", "--", "true"], "'0' is not a duration"),
         (["run", "--memory", "2x", "--", "true"], "'2x' is not a size"),
@@ -195,7 +200,7 @@ def test_bad_input_has_one_sentence_and_exit_code_2(
     assert found.out == ""
     (line,) = found.err.splitlines()
     assert line.startswith("Error: ") and sentence in line
-    assert server.jobs == {}
+    assert not [request for request in server.requests if request.method == "POST"]
 
 
 # Sweeps ---------------------------------------------------------------------------------------------------------------
