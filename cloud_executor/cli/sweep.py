@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from cloud_executor.cli.messages import say, sentence
 from cloud_executor.cli.run import FAILED, NOT_FETCHED, SUCCEEDED, RunOptions
 from cloud_executor.client.client import Client
 from cloud_executor.client.job import Job
+from cloud_executor.client.source.config import placeholders
 from cloud_executor.client.source.job_source import Source
 from cloud_executor.client.transfer.local_file import write_whole
 from cloud_executor.errors import CloudExecutorError
@@ -35,6 +37,7 @@ def run_tasks(client: Client, source: Source, table: Path, options: RunOptions, 
     rows = read_rows(table)
     if options.detach:
         raise click.UsageError("--detach and --tasks cannot be used together: the table is complete only at the end.")
+    _warn_of_placeholders(source, table, rows[0])
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
     created: dict[int, Job] = {}
@@ -95,6 +98,20 @@ def read_rows(table: Path) -> list[dict[str, str]]:
         if None in row or None in row.values():
             raise click.UsageError(f"{table}: row {number} does not have {len(names)} fields like the first line.")
     return rows
+
+
+def _warn_of_placeholders(source: Source, table: Path, row: dict[str, str]) -> None:
+    """Warn of names in braces that are not columns. They can be meant literally, so they are not an error."""
+    if source.folder is None:  # a zip, which the sweep rejects
+        return
+    config, _ = source.config({})
+    columns = {name.casefold(): name for name in row}
+    for name in placeholders(config):
+        if name in row:
+            continue
+        near = difflib.get_close_matches(name.casefold(), columns, 1)
+        hint = f"; use {{{columns[near[0]]}}} if you mean that column" if near else ""
+        say(f"Warning: {{{name}}} in the command is not a column of {table}, so it is not replaced{hint}.")
 
 
 def _store(job: Job, out: Path | None, number: int) -> str | None:

@@ -151,8 +151,9 @@ def run(
     The folder's .executorignore, in the syntax of .gitignore, names files that are not sent; .git, .venv, caches, and
     the folder of --out are never sent.
 
-    With --tasks, {NAME} in the command becomes the value in the column NAME, which is an environment variable too. The
-    results of row N are stored in FOLDER/N, and the table of results is printed.
+    With --tasks, {NAME} in the command becomes the value in the column NAME, which is an environment variable too. A
+    NAME that is not a column stays as it is, with a warning. The results of row N are stored in FOLDER/N, and the table
+    of results is printed.
 
     On a terminal, Ctrl-C asks whether to cancel the job. Elsewhere, Ctrl-C, SIGTERM, and SIGHUP cancel a job that this
     command has created; `nohup` keeps it running when the terminal closes.

@@ -33,6 +33,9 @@ class JobSettings(TypedDict, total=False):
     """Patterns of the result files by artifact name; no patterns: all files."""
 
 
+_PLACEHOLDER = re.compile(r"(?<!\$)\{(\w+)\}")
+
+
 def config_bytes(
     content: bytes | None, command: Sequence[str], variables: Mapping[str, str], **settings: Unpack[JobSettings]
 ) -> bytes:
@@ -89,4 +92,14 @@ def _filled(text: Any, variables: Mapping[str, str]) -> Any:  # noqa: ANN401 - a
     """The text with its placeholders replaced. `${NAME}` is left to a shell."""
     if not isinstance(text, str):
         return text
-    return re.sub(r"(?<!\$)\{(\w+)\}", lambda found: variables.get(found[1], found[0]), text)
+    return _PLACEHOLDER.sub(lambda found: variables.get(found[1], found[0]), text)
+
+
+def placeholders(config: bytes) -> list[str]:
+    """The names in braces in the command and its arguments that can be variables, without repetition."""
+    document = read_document(config)
+    arguments = document.get("args")
+    given = [document["cmd"], *(arguments if isinstance(arguments, list) else ())]
+    texts = [text for text in given if isinstance(text, str)]
+    names = [name for text in texts for name in _PLACEHOLDER.findall(text) if not name[0].isdigit()]
+    return list(dict.fromkeys(names))

@@ -221,6 +221,32 @@ def test_a_table_runs_one_job_for_each_row(server: FakeServer, printed: Lines) -
     assert list(csv.DictReader(Path("out", "results.csv").read_text().splitlines())) == table
 
 
+@pytest.mark.parametrize("in_config", [False, True])
+def test_a_name_in_braces_that_is_not_a_column_is_left_with_a_warning(
+    server: FakeServer, capsys: pytest.CaptureFixture[str], in_config: bool
+) -> None:
+    Path("table.csv").write_text("ALPHA,BETA\n{beta},2\n")
+    arguments = ["{ALPHA}{alhpa}", "${BETTA}", "{print}{print}", "x{3}"]
+    if in_config:
+        Path("executor_config.json").write_text(json.dumps({"cmd": "sim", "args": arguments, "resultArtifacts": []}))
+    assert run_command(["run", "--tasks", "table.csv", *(["."] if in_config else ["--", "sim", *arguments])]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Warning")]
+    assert warnings == [
+        "Warning: {alhpa} in the command is not a column of table.csv, so it is not replaced; "
+        "use {ALPHA} if you mean that column.",
+        "Warning: {print} in the command is not a column of table.csv, so it is not replaced.",
+    ]
+    (job,) = server.jobs
+    assert server.config_of(job)["args"] == ["{beta}{alhpa}", *arguments[1:]]
+
+
+def test_a_table_needs_a_folder_or_a_command(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("table.csv").write_text("A\n1\n")
+    Path("job.zip").touch()
+    assert run_command(["run", "--tasks", "table.csv", "job.zip"]) == 2
+    assert said(capsys) == "Error: job.zip is a zip, which is sent unchanged: unpack it and give the folder."
+
+
 def test_a_failed_job_of_a_table_exits_with_1(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
     Path("table.csv").write_text("A\n1\n2\n")
     server.ending = {"status": "FAILED_TO_EXECUTE", "error": "The command exited with code 3.", "exitCode": 3}
