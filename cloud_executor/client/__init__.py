@@ -1,6 +1,11 @@
-"""The Python client. It needs none of the server's packages."""
+"""The Python client. It needs none of the server's packages.
 
-from cloud_executor.client.async_client import AsyncClient, AsyncJob
+The client for asyncio is imported when it is first used, because asyncio delays the start of every command.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from cloud_executor.client.client import Client
 from cloud_executor.client.errors import (
     InvalidAddress,
@@ -29,6 +34,9 @@ from cloud_executor.errors import (
     TooLarge,
     Unavailable,
 )
+
+if TYPE_CHECKING:
+    from cloud_executor.client.async_client import AsyncClient, AsyncJob
 
 CloudExecutor = Client
 """The former name of `Client`."""
@@ -64,3 +72,13 @@ __all__ = [
     "WorkerInfo",
     "WrongNonce",
 ]
+
+if not TYPE_CHECKING:  # type checkers would take every name for an attribute
+
+    def __getattr__(name: str) -> object:
+        if name not in {"AsyncClient", "AsyncJob"}:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module("cloud_executor.client.async_client"), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

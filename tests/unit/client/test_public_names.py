@@ -35,6 +35,8 @@ def test_the_former_name_of_the_class_is_an_alias() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'cloud_executor' has no attribute 'Nonsense'"):
         _ = cloud_executor.Nonsense  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match=r"module 'cloud_executor\.client' has no attribute 'Nonsense'"):
+        _ = client.Nonsense  # type: ignore[attr-defined]
     with pytest.raises(ImportError, match="cannot import name 'Nonsense'"):
         exec("from cloud_executor import Nonsense")
 
@@ -49,3 +51,10 @@ def test_importing_the_client_does_not_load_the_server() -> None:
     loaded = modules_after("from cloud_executor import Client, JobInfo, NotFound")
     assert "cloud_executor.client.client" in loaded
     assert loaded.isdisjoint(SERVER_PACKAGES)
+
+
+@pytest.mark.parametrize("statement", ["from cloud_executor import Client", "import cloud_executor.cli.commands.run"])
+def test_the_client_for_asyncio_is_loaded_when_it_is_used(statement: str) -> None:
+    unused = {"cloud_executor.client.async_client"}
+    assert unused.isdisjoint(modules_after(statement))
+    assert unused <= modules_after(f"{statement}\nfrom cloud_executor import AsyncClient")
