@@ -68,21 +68,25 @@ def cat(client: Client, blob: str, path: str | None) -> int:
 
 @click.command(short_help="Copy stored files to this machine.")
 @click.argument("source", metavar="HASH[/PATH]")
-@click.argument("destination", type=click.Path(path_type=Path))
+@click.argument("destination", type=click.Path())
 @connected
-def cp(client: Client, source: str, destination: Path) -> int:
+def cp(client: Client, source: str, destination: str) -> int:
     """Copy a blob, or a file of an artifact, to a file or folder on this machine.
 
-    The files of an artifact are stored below the folder DESTINATION.
+    The files of an artifact are stored below the folder DESTINATION. A DESTINATION that ends with / is a folder, which
+    is created if it does not exist.
     """
+    place = Path(destination)
     blob, slash, path = source.partition("/")
     metadata = client.metadata(blob)
     if not slash and isinstance(metadata.get("content"), dict):
-        count = Result(client, blob).download(destination)
-        say(f"Stored {count} file{'' if count == 1 else 's'} in {destination}.")
+        count = Result(client, blob).download(place)
+        say(f"Stored {count} file{'' if count == 1 else 's'} in {place}.")
         return 0
     name = Path(path).name if slash else Path(str(metadata.get("name") or blob)).name
-    target = destination / name if destination.is_dir() else destination
+    if destination.endswith("/"):  # Path drops it
+        place.mkdir(parents=True, exist_ok=True)
+    target = place / name if place.is_dir() else place
     if slash:
         client.download_file(blob, path, target)
     else:

@@ -542,6 +542,20 @@ def test_blobs_are_stored_shown_and_copied(server: FakeServer, capsys: Any) -> N
     assert server.files_of(job)["b/deep/x"] == b"x"
 
 
+def test_a_destination_that_ends_with_a_slash_is_a_folder(server: FakeServer, capsys: Any) -> None:
+    Path("set", "deep").mkdir(parents=True)
+    Path("set", "deep", "x").write_text("x")
+    artifact = server.client.upload_artifact(Path("set"))
+    file = server.put_file("file.txt", b"content")
+    assert run_command(["cp", f"{artifact}/deep/x", "new/"]) == run_command(["cp", file, "a/b/"]) == 0
+    assert Path("new", "x").read_text() == "x"
+    assert Path("a", "b", "file.txt").read_text() == "content"
+    assert run_command(["cp", artifact, "all/"]) == 0
+    assert Path("all", "deep", "x").read_text() == "x"
+    assert run_command(["cp", file, "new/x/"]) == 2
+    assert said(capsys) == "Error: new/x cannot be used: file exists."
+
+
 # The user -------------------------------------------------------------------------------------------------------------
 
 
