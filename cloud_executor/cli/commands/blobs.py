@@ -23,7 +23,8 @@ from cloud_executor.client.results.result import Result
 def put(client: Client, paths: tuple[Path, ...], as_zip: bool, as_json: bool) -> int:
     """Store files, or folders as artifacts, and print the hash of each.
 
-    Contents that the server has are not sent again. The hash can be an input of jobs: `executor run --input PATH=HASH`.
+    An artifact has the name of its folder. Contents that the server has are not sent again. The hash can be an input of
+    jobs: `executor run --input PATH=HASH`.
     """
     hashes: dict[str, str] = {}
     for path in paths:

@@ -556,6 +556,17 @@ def test_a_destination_that_ends_with_a_slash_is_a_folder(server: FakeServer, ca
     assert said(capsys) == "Error: new/x cannot be used: file exists."
 
 
+def test_an_artifact_has_the_name_of_its_folder(
+    server: FakeServer, printed: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("set").mkdir()
+    Path("set", "x").write_text("x")
+    assert run_command(["put", "set/"]) == run_command(["put", "--zip", "set"]) == 0
+    monkeypatch.chdir("set")
+    assert run_command(["put", "."]) == 0
+    assert [server.blobs[blob]["name"] for blob in printed()] == ["set.zip"] * 3
+
+
 # The user -------------------------------------------------------------------------------------------------------------
 
 
