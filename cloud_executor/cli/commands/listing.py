@@ -15,6 +15,7 @@ import click
 
 from cloud_executor.cli.connection import connected, json_option
 from cloud_executor.cli.job_rows import COLUMNS, NARROW, format_bytes, format_seconds, job_row
+from cloud_executor.cli.messages import say
 from cloud_executor.cli.tables import print_table, table_of
 from cloud_executor.client.client import Client
 from cloud_executor.client.job import Job
@@ -25,6 +26,9 @@ WATCH_SECONDS = 2.0
 
 SHORT_HASH = 12
 """Length of a job's hash in a list on a narrow terminal, in characters. Commands accept the beginning of a hash."""
+
+STATUSES = ("CREATED", "RUNNING", "SUCCESS", "CANCELED")
+"""Statuses that are no failures. Those of failures begin with FAILED_, and external workers may set any other."""
 
 _AGO = re.compile(r"([0-9]+)\s*(m|h|d|w)")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -108,12 +112,22 @@ def list_jobs(
     if watch:
         return _watch(fetch, as_json=as_json)
     jobs = fetch()
+    unknown = [status for status in statuses if not _is_known(status.upper())]
+    if unknown and not jobs:
+        say(
+            f"{unknown[0]} is not a usual status: use {', '.join(STATUSES)}, or one that begins with FAILED_, such as "
+            "FAILED_TO_EXECUTE. --failed lists all failed jobs."
+        )
     if as_json:
         click.echo(json.dumps([job.document for job in jobs], indent=4))
     else:
         columns, rows = _columns_and_rows(jobs)
         print_table(columns, rows, "There are no such jobs.")
     return 0
+
+
+def _is_known(status: str) -> bool:
+    return status in STATUSES or status.startswith("FAILED_")
 
 
 def _columns_and_rows(jobs: Sequence[Job]) -> tuple[Sequence[str], list[Sequence[str]]]:

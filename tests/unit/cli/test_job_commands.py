@@ -495,6 +495,20 @@ def test_lists_are_tab_separated_without_a_terminal(server: FakeServer, job: str
         assert [found["hash"] for found in json.loads("\n".join(printed()))] == expected
 
 
+def test_a_status_that_no_job_has_gets_a_hint(server: FakeServer, job: str, capsys: Any) -> None:
+    capsys.readouterr()
+    for status, hint in (("bogus", True), ("failed", True), ("SUCCESSFUL", True), ("running", False)):
+        assert run_command(["list", "--status", status]) == 0
+        found = capsys.readouterr()
+        assert len(found.out.splitlines()) == 1  # the header
+        assert (f"{status} is not a usual status" in found.err) is hint
+        assert ("CREATED, RUNNING, SUCCESS, CANCELED" in found.err and "--failed" in found.err) is hint
+    server.jobs[job]["status"] = "ANALYSIS_FAILED"  # as set by an external worker
+    assert run_command(["list", "--status", "ANALYSIS_FAILED"]) == 0
+    found = capsys.readouterr()
+    assert job in found.out and found.err == ""
+
+
 def test_workers_are_listed(server: FakeServer, printed: Lines) -> None:
     assert run_command(["workers"]) == 0
     header, worker = printed()
