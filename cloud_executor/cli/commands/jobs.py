@@ -12,6 +12,7 @@ from cloud_executor.cli.connection import connected, json_option
 from cloud_executor.cli.job_argument import find_job
 from cloud_executor.cli.job_output import JobOutput, write
 from cloud_executor.cli.job_rows import job_details
+from cloud_executor.cli.main import NOT_STARTED
 from cloud_executor.cli.messages import say
 from cloud_executor.cli.run import FAILED, SUCCEEDED, RunOptions, finish
 from cloud_executor.cli.tables import colored, status_color
@@ -139,11 +140,16 @@ def get(client: Client, job: str, paths: tuple[str, ...], out: Path | None, to_s
 @connected
 @click.option("--secret", metavar="SECRET", help="Secret of the job, if it was created elsewhere.")
 def cancel(client: Client, jobs: tuple[str, ...], secret: str | None) -> int:
-    """Cancel jobs that were created on this machine by this user."""
+    """Cancel jobs that were created on this machine by this user.
+
+    The exit code is 1 if a job could not be canceled, and 2 if one could not be found.
+    """
     code = SUCCEEDED
     for job in jobs:
+        failed = NOT_STARTED
         try:
             found = find_job(client, job)
+            failed = FAILED
             if found.finished:
                 say(f"Job {found.hash} has already ended with {found.status}.")
                 continue
@@ -154,7 +160,7 @@ def cancel(client: Client, jobs: tuple[str, ...], secret: str | None) -> int:
             say(f"Canceled job {found.hash}.")
         except CloudExecutorError as error:
             say(f"Error: {error}")
-            code = FAILED
+            code = max(code, failed)
     return code
 
 

@@ -436,13 +436,15 @@ def test_results_are_listed_and_fetched(server: FakeServer, job: str, capsys: An
 
 
 def test_a_job_is_canceled_from_another_terminal(server: FakeServer, capsys: Any, tmp_path: Path) -> None:
+    server.ending = {}
     run_command(["run", "--detach", "--", "true"])
     (job,) = server.jobs
-    assert run_command(["cancel", job, "missing"]) == 1
+    assert run_command(["cancel", "missing", job]) == run_command(["status", "missing"]) == 2
     assert server.jobs[job]["status"] == "CANCELED"
-    assert said(capsys) == "Error: There is no job missing: `executor list` shows the newest jobs."
+    assert "Error: There is no job missing: `executor list` shows" in capsys.readouterr().err
     other = server.client.create_job(server.client.submit(["other"]).hash, rerun=True)
     (tmp_path / "state").rename(tmp_path / "elsewhere")
+    assert run_command(["cancel", "missing", other.hash]) == 2
     assert run_command(["cancel", other.hash]) == 1
     assert f"The secret of job {other.hash} is not known here" in said(capsys)
     assert run_command(["cancel", other.hash, "--secret", f"secret of {other.hash}"]) == 0
