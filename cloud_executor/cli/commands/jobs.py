@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -19,6 +22,9 @@ from cloud_executor.cli.tables import colored, status_color
 from cloud_executor.client.client import Client
 from cloud_executor.client.results.logs import Log, log_places
 from cloud_executor.errors import CloudExecutorError, NotFound
+
+OPEN_SECONDS = 5.0
+"""Longest wait, in seconds, for xdg-open to fail."""
 
 
 @click.command(short_help="Show a job.")
@@ -191,8 +197,28 @@ def rerun(client: Client, job: str, out: Path | None, detach: bool, as_json: boo
 @click.argument("job", required=False)
 @connected
 def open_page(client: Client, job: str | None) -> int:
-    """Open the page of JOB, or of all jobs, in the browser, and print its address."""
+    """Open the page of JOB, or of all jobs, in the browser, and print its address.
+
+    Without a browser, only the address is printed.
+    """
     address = f"{client.url}/#/" + ("jobs" if job is None else f"job/{quote(job, safe='')}")
     click.echo(address)
-    click.launch(address)
+    if not _open(address):
+        say("No browser could be opened here: open the address in a browser.")
     return 0
+
+
+def _open(address: str) -> bool:
+    """Open the address in the user's browser. Returns False if there is none."""
+    if sys.platform != "linux":
+        return click.launch(address) == 0
+    if not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))):
+        return False
+    try:
+        # click.launch does the same, but shows xdg-open's messages and does not notice that it fails
+        opener = subprocess.Popen(["xdg-open", address], stderr=subprocess.DEVNULL)
+        return opener.wait(OPEN_SECONDS) == 0
+    except OSError:
+        return False
+    except subprocess.TimeoutExpired:  # xdg-open can run as long as the browser
+        return True

@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ from fake_server import URL, FakeServer
 
 from cloud_executor import Client
 from cloud_executor.cli import connection
-from cloud_executor.cli.commands import account
+from cloud_executor.cli.commands import account, jobs
 from cloud_executor.cli.main import run_command
 from cloud_executor.cli.progress_bars import ProgressBars
 from cloud_executor.client.progress import Progress
@@ -463,11 +465,59 @@ def test_a_job_runs_again(server: FakeServer, job: str, capsys: Any) -> None:
     assert capsys.readouterr().out == f"{job}\n"
 
 
-def test_the_page_of_a_job_is_opened(server: FakeServer, printed: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
-    monkeypatch.setattr("click.launch", opened.append)
-    assert run_command(["open", "a/b"]) == run_command(["open"]) == 0
-    assert opened == printed() == [f"{URL}/#/job/a%2Fb", f"{URL}/#/jobs"]
+@pytest.mark.skipif(sys.platform != "linux", reason="xdg-open opens pages on Linux only")
+@pytest.mark.parametrize(
+    ("display", "script", "opened"),
+    [
+        (True, 'echo "$1" >> opened', True),
+        (True, "echo noise >&2; exit 3", False),
+        (True, None, False),
+        (False, "touch opened; echo noise >&2", False),
+    ],
+    ids=["opens", "fails", "is missing", "no display"],
+)
+def test_the_page_of_a_job_is_opened(
+    server: FakeServer,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    display: bool,
+    script: str | None,
+    opened: bool,
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    if display:
+        monkeypatch.setenv("DISPLAY", ":0")
+    Path("bin").mkdir()
+    if script is not None:
+        Path("bin", "xdg-open").write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")
+        Path("bin", "xdg-open").chmod(0o755)
+    monkeypatch.setenv("PATH", str(Path("bin").resolve()))
+    monkeypatch.setattr(jobs, "OPEN_SECONDS", 30)
+    assert run_command(["open", "a/b"]) == 0
+    found = capfd.readouterr()
+    assert found.out == f"{URL}/#/job/a%2Fb\n"
+    assert found.err == ("" if opened else "No browser could be opened here: open the address in a browser.\n")
+    assert Path("opened").exists() is opened
+    assert run_command(["open"]) == 0
+    assert capfd.readouterr().out == f"{URL}/#/jobs\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="xdg-open opens pages on Linux only")
+def test_a_browser_that_keeps_running_is_not_awaited(
+    server: FakeServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Browser:
+        def __init__(self, arguments: list[str], **_: Any) -> None:
+            assert arguments == ["xdg-open", f"{URL}/#/jobs"]
+
+        def wait(self, timeout: float) -> int:
+            raise subprocess.TimeoutExpired("xdg-open", timeout)
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("subprocess.Popen", Browser)
+    assert run_command(["open"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 # Lists ----------------------------------------------------------------------------------------------------------------
