@@ -193,7 +193,10 @@ def workers(client: Client, as_json: bool) -> int:
 @connected
 @json_option
 def stats(client: Client, as_json: bool) -> int:
-    """Show the number of jobs by status, the state of each pool, and the bytes stored."""
+    """Show the number of jobs by status, the state of each pool, and the bytes stored.
+
+    A server that does not count the bytes has no line about them.
+    """
     try:
         document = client.stats()
     except NotFound:

@@ -578,6 +578,11 @@ def test_statistics_are_shown(server: FakeServer, printed: Lines, monkeypatch: p
     shown = printed()
     assert "RUNNING\t3" in shown and "default\t2\t3\t4\t1\t" in shown
     assert shown[-1].split() == ["stored", "5.0", "MiB"]
+    for unknown in ({"bytesStored": None}, {}):
+        monkeypatch.setattr(Client, "stats", lambda _, unknown=unknown: {"jobs": {}, "pools": {}} | unknown)
+        assert run_command(["stats"]) == 0
+        assert not [line for line in printed() if "stored" in line or line.endswith("B")]
+    monkeypatch.setattr(Client, "stats", lambda _: document)
     assert run_command(["stats", "--json"]) == 0
     assert json.loads("\n".join(printed())) == document
 
