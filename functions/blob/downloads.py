@@ -21,8 +21,8 @@ from functions.transport.responses import Header
 
 _ALWAYS_ATTACHED = frozenset({OCTET_STREAM, "application/zip"})
 
-_CACHE_FOREVER = ("Cache-Control", "public, max-age=31536000, immutable")
-"""Caching header: a blob's bytes never change, because its hash identifies them."""
+_CACHE_FOREVER = "max-age=31536000, immutable"
+"""Caching directives: a blob's bytes never change, because its hash identifies them."""
 
 _UNTRUSTED = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox"))
 """Headers that keep a stored page from acting in the name of this origin."""
@@ -48,10 +48,12 @@ def download_response(
     download: Download,
     *,
     attached: bool,
+    private: bool,
     large_downloads: LargeDownloads | None,
 ) -> Response:
     """All bytes (200), the requested range (206), or only a confirmation that they are unchanged (304).
 
+    With `private`, only the caller's own cache may keep the response, not one that callers share.
     With `large_downloads`, a body above its limit becomes a redirect to the object store. Raises RunByPage.
     """
     if request.headers.get("Sec-Fetch-Dest") in _SCRIPT_DESTINATIONS:
@@ -59,7 +61,7 @@ def download_response(
     content_type = mime_type(download.name)
     attached = attached or content_type in _ALWAYS_ATTACHED
     etag = f'"{download.identity}"'
-    headers = _headers(download, etag, attached=attached)
+    headers = _headers(download, etag, attached=attached, private=private)
     if _is_unchanged(request, etag):
         return responses.response((), content_type, 304, headers)
     start, end, status = 0, download.size, 200
@@ -86,8 +88,9 @@ def download_response(
     return response
 
 
-def _headers(download: Download, etag: str, *, attached: bool) -> list[Header]:
-    headers: list[Header] = [("ETag", etag), _CACHE_FOREVER, *_UNTRUSTED]
+def _headers(download: Download, etag: str, *, attached: bool, private: bool) -> list[Header]:
+    caching = f"{'private' if private else 'public'}, {_CACHE_FOREVER}"
+    headers: list[Header] = [("ETag", etag), ("Cache-Control", caching), *_UNTRUSTED]
     if attached:
         headers.append(("Content-Disposition", attachment(download.name)))
     return headers

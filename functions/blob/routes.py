@@ -67,6 +67,7 @@ class BlobRoutes:
                     self.blobs,
                     download,
                     attached=verb == "download",
+                    private=self.access.has_users,
                     large_downloads=self._large_downloads(),
                 )
         raise no_such_route(request.environ, target)

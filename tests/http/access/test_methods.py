@@ -48,6 +48,21 @@ def test_only_administrators_list_the_blobs_of_users(tmp_path: Path, role: Role,
         assert list(found) == (list(stored) if lists else [])
 
 
+@pytest.mark.parametrize(
+    ("auth", "cached"), [("open", "public"), ("token", "private"), ("open,token", "private")], ids=range(3)
+)
+def test_shared_caches_may_keep_files_only_without_users(tmp_path: Path, auth: str, cached: str) -> None:
+    with open_client(tmp_path, auth=auth) as client:
+        headers = Callers.of(tmp_path).headers("ada")
+        stored = client.post("/rest/blob/createFile/x", data=b"private", headers=headers).json
+        for verb in ("view", "download"):
+            path = f"/rest/blob/{verb}/{next(iter(stored))}"
+            for condition, status in (({}, 200), ({"Range": "bytes=1-2"}, 206), ({"If-None-Match": "*"}, 304)):
+                with client.get(path, headers={**headers, **condition}) as response:
+                    assert response.status_code == status
+                    assert response.headers["Cache-Control"] == f"{cached}, max-age=31536000, immutable"
+
+
 def test_the_nonce_keeps_its_meaning(tmp_path: Path) -> None:
     with open_client(tmp_path, nonce=NONCE["x-executor-nonce"]) as client:
         assert client.get(BLOB).status_code == 200
