@@ -27,7 +27,11 @@ class Listener:
         self._path = path
         os.mkfifo(path, 0o600)
         # Also open for writing: once the last writer closes a pipe, it would count as readable forever.
-        self._pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        try:
+            self._pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        except OSError:  # for example, too many open files
+            path.unlink()
+            raise
         self._poll = select.poll()
         self._poll.register(self._pipe, select.POLLIN)
         # Reentrant: a signal handler can call `call` while its thread holds the lock.
@@ -62,11 +66,18 @@ class WakeFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._cleaned = False
 
     def listen(self, channel: str) -> Listener:
         """Create a listener that receives every call on the channel from now on."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
+            if not self._cleaned:
+                # Pipes of dead processes on channels that nobody may call again, such as those of finished jobs.
+                for path in self._folder.iterdir():
+                    if not _has_listener(path):
+                        path.unlink()
+                self._cleaned = True
             return Listener(self._folder / f"{_prefix(channel)}{uuid4().hex}")
 
     def call(self, channel: str) -> None:
@@ -112,6 +123,15 @@ def _call(path: Path) -> bool:
         _write(pipe)
     finally:
         os.close(pipe)
+    return True
+
+
+def _has_listener(path: Path) -> bool:
+    """Whether a process has the pipe open. Without the lock, the pipe can be that of a listener about to open it."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError as error:
+        return error.errno != errno.ENXIO
     return True
 
 

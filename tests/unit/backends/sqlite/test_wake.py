@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -96,6 +97,35 @@ def test_the_next_call_removes_the_pipe_of_a_dead_listener(wake: WakeFolder, fol
     wake.call("other channel")
     assert len(list(folder.iterdir())) == 1
     wake.call("channel")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_new_process_removes_the_pipes_of_dead_listeners_on_all_channels(
+    wake: WakeFolder, folder: Path, listener: Listener
+) -> None:
+    dead = wake.listen("channel that is never called again")
+    os.close(dead._pipe)
+    assert len(list(folder.iterdir())) == 2
+    WakeFolder(folder).listen("third channel").close()
+    assert list(folder.iterdir()) == [listener._path]
+    assert not called(listener)
+
+
+def test_a_listener_that_cannot_open_its_pipe_leaves_none(
+    wake: WakeFolder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wake.listen("channel").close()
+    really_open = os.open
+
+    def open_all_but_pipes(path: Path, flags: int) -> int:
+        if path.parent == folder:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return really_open(path, flags)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_all_but_pipes)
+        with pytest.raises(OSError, match="Too many"):
+            wake.listen("channel")
     assert list(folder.iterdir()) == []
 
 
