@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,6 +21,7 @@ from cloud_executor.jobs.transact import existing, transact
 from cloud_executor.model import transitions
 from cloud_executor.model.job import Job, Status
 from cloud_executor.model.job_filter import JobFilter
+from cloud_executor.model.owner import id_in
 from cloud_executor.model.pool import WorkerPool, pools_with
 from cloud_executor.model.transitions import MIN_BLAME
 from cloud_executor.ports import JobNotFound, JobStore
@@ -123,14 +124,18 @@ class Sweep:
 
     def _leases_of(self, worker: str) -> list[datetime]:
         """When the leases of the worker's jobs expire."""
-        wanted = JobFilter(worker=worker, statuses=(Status.RUNNING,))
-        leases: list[datetime] = []
+        return [job.lease_expires for job in self._jobs_of(worker) if job.lease_expires is not None]
+
+    def _jobs_of(self, worker: str) -> Iterator[Job]:
+        """The jobs that run on the worker."""
+        # Workers of several users can have the same id.
+        wanted = JobFilter(worker=id_in(worker), statuses=(Status.RUNNING,))
         after: str | None = None
         while True:
             page = self.store.search(wanted, after=after)
-            leases += [job.lease_expires for job in page.jobs if job.lease_expires is not None]
+            yield from (job for job in page.jobs if job.worker == worker)
             if page.next is None:
-                return leases
+                return
             after = page.next
 
     def _clear_output(self, now: datetime, report: SweepReport) -> None:
@@ -189,7 +194,7 @@ class Sweep:
         if not lost:
             return
         # Requeue their jobs first: after a crash in between, no job may belong to a worker without a record.
-        running = [job for job in all_jobs(self.store, Status.RUNNING) if job.worker in lost]
+        running = [job for worker in lost for job in self._jobs_of(worker)]
         # Check again: a worker may have returned meanwhile.
         lost &= {worker.client_id for worker in self.store.workers() if worker.last_seen < lost_before}
         for job in running:

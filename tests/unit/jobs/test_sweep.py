@@ -17,6 +17,8 @@ from cloud_executor.errors import Unavailable
 from cloud_executor.jobs.external_workers import CheckIn
 from cloud_executor.jobs.sweep import MAX_PUBLISH_ERRORS, UNPUBLISHED_AFTER
 from cloud_executor.model.job import Job, NotClaimable, Outcome, StaleAttempt, Status
+from cloud_executor.model.job_filter import JobFilter
+from cloud_executor.model.owner import key_of
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobPage, JobStore
@@ -260,10 +262,9 @@ def test_a_worker_that_returns_during_the_sweep_keeps_its_jobs(jobs: Jobs, clock
     clock.advance(OPTIONS.worker_timeout)
 
     class Returning:
-        def query(self, **named: Any) -> JobPage:
-            if named.get("status") == Status.RUNNING:
-                jobs.external_workers.check_in(CheckIn("w", 0, ("x",), ("j",)))
-            return jobs.store.query(**named)
+        def search(self, wanted: JobFilter, **named: Any) -> JobPage:
+            jobs.external_workers.check_in(CheckIn("w", 0, ("x",), ("j",)))
+            return jobs.store.search(wanted, **named)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(jobs.store, name)
@@ -279,6 +280,39 @@ def test_a_waiting_job_is_never_lost(jobs: Jobs, clock: Clock) -> None:
     clock.advance(timedelta(days=365))
     jobs.sweep.run()
     assert [job.status for job in jobs.clients.jobs()] == ["CREATED", "CREATED"]
+
+
+def test_the_sweep_reads_only_jobs_of_lost_workers(jobs: Jobs, clock: Clock) -> None:
+    """Two users may give their workers the same name."""
+    read: list[str] = []
+    for user in ("ada", "eve"):
+        jobs.clients.create("j", ("x",), user_id=user)
+        assert jobs.external_workers.check_in(CheckIn("w", 1, ("x",)), user).jobs_to_start == ("j",)
+    jobs.clients.create("other", ("x",))
+    assert jobs.external_workers.check_in(CheckIn("v", 1, ("x",))).jobs_to_start == ("other",)
+    clock.advance(OPTIONS.worker_timeout)
+    jobs.external_workers.check_in(CheckIn("w", 0, ("x",), ("j",)), "eve")
+    jobs.external_workers.check_in(CheckIn("v", 0, ("x",), ("other",)))
+
+    class Recording:
+        def query(self, **named: Any) -> JobPage:
+            return self._record(jobs.store.query(**named))
+
+        def search(self, wanted: JobFilter, **named: Any) -> JobPage:
+            return self._record(jobs.store.search(wanted, **named))
+
+        def _record(self, page: JobPage) -> JobPage:
+            read.extend(job.hash for job in page.jobs if job.status == Status.RUNNING)
+            return page
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(jobs.store, name)
+
+    store: Any = Recording()
+    assert replace(jobs, store=store).sweep.run().returned == 1
+    assert "other" not in read
+    assert jobs.clients.get(key_of("ada", "j")).status == Status.CREATED
+    assert jobs.clients.get(key_of("eve", "j")).status == Status.RUNNING
 
 
 def test_a_crash_while_a_lost_worker_is_removed_leaves_no_job_behind(jobs: Jobs, clock: Clock) -> None:
