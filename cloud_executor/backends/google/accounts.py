@@ -86,11 +86,12 @@ class GoogleIdentities:
                 clock_skew_in_seconds=CLOCK_SKEW_SECONDS,
             )
 
+        started = time.monotonic()
         try:
             return verify()
         except (exceptions.MalformedError, ValueError):
             # The token may be signed with a key that is newer than the kept certificates.
-            if not self._request.forget(certificates):
+            if not self._request.renew(certificates, started):
                 raise
             return verify()
 
@@ -105,13 +106,16 @@ def _domain(address: str, claims: Mapping[str, Any]) -> str | None:
 
 
 class _CachedRequest(transport.Request):
-    """Fetches certificates, and keeps them as long as their server says."""
+    """Fetches certificates, and keeps them as long as their server says.
+
+    One thread at a time fetches a URL. Meanwhile, others use the kept certificates while those are valid.
+    """
 
     def __init__(self, request: transport.Request) -> None:
         self._request = request
-        self._lock = threading.Lock()
+        self._fetching = {url: threading.Lock() for url in (ID_TOKEN_CERTIFICATES, IAP_CERTIFICATES)}
         self._kept: dict[str, tuple[Any, float, float]] = {}
-        """Response, time of the request, and time until which it is valid, by URL."""
+        """Response, time when it came, and time until which it is valid, by URL."""
 
     def __call__(
         self,
@@ -122,22 +126,36 @@ class _CachedRequest(transport.Request):
         timeout: Any = CALL_SECONDS,  # noqa: ANN401 - as above
         **options: Any,  # noqa: ANN401 - as above
     ) -> Any:  # noqa: ANN401 - as above
-        with self._lock:
-            response, _, valid_until = self._kept.get(url, (None, 0.0, 0.0))
-            now = time.monotonic()
-            if response is None or now >= valid_until:
-                response = self._request(url, method, body, headers, timeout, **options)
-                if response.status == 200:
-                    age = _MAX_AGE.search(response.headers.get("Cache-Control", ""))
-                    seconds = CERTIFICATES_SECONDS if age is None else min(float(age[1]), CERTIFICATES_SECONDS)
-                    self._kept[url] = response, now, now + seconds
-            return response
+        response = self._valid(url)
+        if response is None:
+            with self._fetching[url]:
+                response = self._valid(url)  # another thread may have fetched it
+                if response is None:
+                    response = self._fetch(url, method, body, headers, timeout, **options)
+        return response
 
-    def forget(self, url: str) -> bool:
-        """Forget certificates, unless they were fetched recently. Returns whether they are forgotten."""
-        with self._lock:
-            _, fetched, _ = self._kept.get(url, (None, 0.0, 0.0))
-            if url not in self._kept or time.monotonic() - fetched < RENEWAL_SECONDS:
-                return False
-            del self._kept[url]
-            return True
+    def renew(self, url: str, since: float) -> bool:
+        """Fetch certificates again, unless they were fetched recently. Returns whether they were fetched `since`.
+
+        Raises TransportError.
+        """
+        with self._fetching[url]:
+            _, fetched, _ = self._kept.get(url, (None, float("-inf"), 0.0))
+            if fetched < since and time.monotonic() - fetched >= RENEWAL_SECONDS:
+                if self._fetch(url, "GET", timeout=CALL_SECONDS).status != 200:
+                    raise exceptions.TransportError
+                return True
+            return fetched >= since
+
+    def _valid(self, url: str) -> Any:  # noqa: ANN401 - the library's interface
+        response, _, valid_until = self._kept.get(url, (None, 0.0, 0.0))
+        return response if time.monotonic() < valid_until else None
+
+    def _fetch(self, url: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the library's interface
+        now = time.monotonic()
+        response = self._request(url, *arguments, **options)
+        if response.status == 200:
+            age = _MAX_AGE.search(response.headers.get("Cache-Control", ""))
+            seconds = CERTIFICATES_SECONDS if age is None else min(float(age[1]), CERTIFICATES_SECONDS)
+            self._kept[url] = response, time.monotonic(), now + seconds
+        return response

@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from google_provider import AUDIENCE, IAP_AUDIENCE, Provider
 
 from cloud_executor.backends.google import accounts
-from cloud_executor.backends.google.accounts import GoogleIdentities, InvalidIdentity, StrippedToken
+from cloud_executor.backends.google.accounts import (
+    ID_TOKEN_CERTIFICATES,
+    GoogleIdentities,
+    InvalidIdentity,
+    StrippedToken,
+)
 from cloud_executor.errors import Unavailable
+
+LONG_SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +119,47 @@ def test_a_new_key_is_fetched_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(accounts, "RENEWAL_SECONDS", 0.0)
     assert verifier.of_id_token(google.id_token()).address == "ada@example.org"
     assert len(google.fetched) == 2
+
+
+def test_a_slow_fetch_delays_only_tokens_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    google, fetching, go_on = Provider(), threading.Event(), threading.Event()
+    fetch = google.request()
+
+    def slow_fetch(url: str, *arguments: Any, **options: Any) -> Any:
+        if google.key_id == "second" and url == ID_TOKEN_CERTIFICATES:
+            fetching.set()
+            assert go_on.wait(LONG_SECONDS)
+        return fetch(url, *arguments, **options)
+
+    request: Any = slow_fetch
+    verifier = GoogleIdentities({AUDIENCE, IAP_AUDIENCE}, request)
+    old = google.id_token()
+    verifier.of_id_token(old)
+    monkeypatch.setattr(accounts, "RENEWAL_SECONDS", 0.0)
+    google.key_id = "second"
+    new = google.id_token()
+    with ThreadPoolExecutor(4) as pool:
+        try:
+            waiting = [pool.submit(verifier.of_id_token, new)]
+            assert fetching.wait(LONG_SECONDS)
+            waiting.append(pool.submit(verifier.of_id_token, new))
+            for verify, token in ((verifier.of_id_token, old), (verifier.of_assertion, google.assertion())):
+                assert pool.submit(verify, token).result(LONG_SECONDS).address == "ada@example.org"
+        finally:
+            go_on.set()
+        assert [future.result(LONG_SECONDS).address for future in waiting] == ["ada@example.org"] * 2
+
+
+def test_certificates_stay_if_their_renewal_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    google = Provider()
+    verifier = GoogleIdentities({AUDIENCE}, google.request())
+    old = google.id_token()
+    verifier.of_id_token(old)
+    monkeypatch.setattr(accounts, "RENEWAL_SECONDS", 0.0)
+    google.key_id, google.status = "second", 500
+    with pytest.raises(Unavailable):
+        verifier.of_id_token(google.id_token())
+    assert verifier.of_id_token(old).address == "ada@example.org"
 
 
 def test_without_certificates_nothing_is_decided() -> None:
