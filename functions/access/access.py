@@ -122,7 +122,7 @@ class Access:
     def _judge(self, credential: Credential, sender: str) -> Caller:
         try:
             caller, expires = self._identify(credential)
-        except Unauthorized:
+        except (Unauthorized, UnknownAccount):
             # A right credential is accepted, because others at its address, such as those behind a proxy, may fail.
             self.throttle.check(sender)
             self.throttle.count(sender)

@@ -12,6 +12,7 @@ from in_process import open_client
 
 from cloud_executor import composition
 from cloud_executor.backends.google.accounts import GoogleIdentities
+from functions.access import throttle
 
 EXECUTOR, TOKENS = "/rest/executor", "/rest/tokens"
 
@@ -65,3 +66,17 @@ def test_an_address_without_a_signature_is_ignored(client: FlaskClient) -> None:
 def test_an_account_that_is_not_listed_is_told_what_to_do(client: FlaskClient, google: Provider) -> None:
     headers = {"Authorization": f"Bearer {google.id_token(email='eve@example.org')}"}
     assert "EXECUTOR_USERS" in client.get(EXECUTOR, headers=headers).text
+
+
+def test_attempts_of_accounts_that_are_not_listed_are_throttled(
+    client: FlaskClient, google: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle, "BURST", 3)
+    monkeypatch.setattr(throttle, "REFILL_SECONDS", 1000.0)
+
+    def attempt(email: str) -> int:
+        headers = {"Authorization": f"Bearer {google.id_token(email=email)}"}
+        return client.get(EXECUTOR, headers=headers).status_code
+
+    assert [attempt("eve@example.org") for _ in range(4)] == [403, 403, 403, 429]
+    assert attempt("ada@example.org") == 200
