@@ -25,6 +25,8 @@ GOOGLE = {
     "EXECUTOR_BUCKET": "bucket",
 }
 
+UNPROTECTED = {"EXECUTOR_PUSH_UNVERIFIED": "true", "EXECUTOR_ALLOW_OPEN": "yes"}
+
 LOAD = """
 import sys, time
 began = time.perf_counter()
@@ -53,7 +55,7 @@ def load(target: str, settings: Mapping[str, str]) -> Load:
     finished = subprocess.run(
         [sys.executable, "-c", LOAD, target],
         cwd=PROJECT,
-        env={**environment, "EXECUTOR_PUSH_UNVERIFIED": "true", "PYTHONPATH": str(PROJECT), **settings},
+        env={**environment, **UNPROTECTED, "PYTHONPATH": str(PROJECT), **settings},
         capture_output=True,
         text=True,
         timeout=60,

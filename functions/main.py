@@ -20,7 +20,7 @@ from cloud_executor import composition
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.settings import GOOGLE, OPEN, SHORT_NONCE, TOKEN, Settings
 from functions.access.access import Access
-from functions.access.reach import LOOPBACK, is_reachable
+from functions.access.reach import is_reachable
 from functions.application import Application, Routes
 from functions.transport.origins import ANY, OriginPolicy
 from functions.transport.request_trace import traced
@@ -142,10 +142,14 @@ _ROUTES: dict[str, tuple[Callable[[], Routes], ...]] = {
 }
 
 
-def _host() -> str:
-    """The address that the server listens on: an option of `functions.serve` and of functions-framework."""
+def _is_reachable() -> bool:
+    """Whether other machines may reach the server, as far as it knows its address.
+
+    The address is an option of `functions.serve` and of functions-framework. Other WSGI servers do not tell theirs.
+    """
     context = click.get_current_context(silent=True)
-    return LOOPBACK if context is None else str(context.params.get("host", LOOPBACK))
+    host = None if context is None else context.params.get("host")
+    return _IN_CLOUD_RUN or host is None or is_reachable(str(host))
 
 
 @cache
@@ -157,7 +161,7 @@ def _application(entry_point: str) -> Application:
 
 
 _target = flask.current_app.name
-if _target in ("blob", "executor", "api") and (_IN_CLOUD_RUN or is_reachable(_host())):
+if _target in ("blob", "executor", "api") and _is_reachable():
     _settings.check_reachable()
 _wsgi = _application(_target) if _target in _ROUTES else flask.current_app.wsgi_app
 flask.current_app.wsgi_app = traced(_wsgi)  # type: ignore[assignment, method-assign]  # Flask documents this assignment

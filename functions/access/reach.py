@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from ipaddress import ip_address
 
-LOOPBACK = "127.0.0.1"
-
 
 def is_reachable(host: str) -> bool:
     """Whether other machines can reach a server that listens on this address, or on the addresses of this name."""

@@ -6,9 +6,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import click
 import functions_framework
 import pytest
 from flask.testing import FlaskClient
@@ -27,9 +28,15 @@ def open_client(
     *,
     blobs: BlobStore | None = None,
     jobs: Jobs | None = None,
+    host: str | None = "127.0.0.1",
     **settings: str,
 ) -> Iterator[FlaskClient]:
-    """Yield a client for a target. The framework changes environment, module path, and loggers; all are restored."""
+    """Yield a client for a target. The framework changes environment, module path, and loggers; all are restored.
+
+    `host` is the server's option; None stands for a server without a command of ours.
+    """
+    command = click.Context(click.Command("serve"))
+    command.params["host"] = host
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     with pytest.MonkeyPatch.context() as patch:
@@ -48,7 +55,10 @@ def open_client(
         if jobs is not None:
             patch.setattr(composition, "open_jobs", lambda _: jobs)
         try:
-            with functions_framework.create_app(target, str(MAIN)).test_client() as client:
+            with (
+                nullcontext() if host is None else command.scope(),
+                functions_framework.create_app(target, str(MAIN)).test_client() as client,
+            ):
                 yield client
         finally:
             sys.modules.pop("main", None)

@@ -166,6 +166,17 @@ def test_an_open_server_is_refused_in_cloud_run(tmp_path: Path, monkeypatch: pyt
             pass
 
 
+@pytest.mark.parametrize("host", [None, "0.0.0.0"], ids=range(2))
+def test_an_open_server_is_refused_unless_it_listens_on_the_loopback_interface(
+    tmp_path: Path, host: str | None
+) -> None:
+    """Without an address, as under another WSGI server, the server may be reachable."""
+    with pytest.raises(InvalidSetting, match="Anyone who can reach"), open_client(tmp_path, host=host):
+        pass
+    with open_client(tmp_path, host=host, allow_open="yes"):
+        pass
+
+
 def test_functions_without_clients_start_in_cloud_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("K_SERVICE", "function")
     with open_client(tmp_path, "sweep") as client:

@@ -22,7 +22,8 @@ create_app({target!r}, "functions/main.py")
 
 def loaded_modules(program: str, data: Path) -> set[str]:
     """The modules that a new interpreter has loaded after it has run the program."""
-    environment = {"EXECUTOR_DATA": str(data), "EXECUTOR_PUSH_UNVERIFIED": "1", "PYTHONPATH": str(PROJECT)}
+    settings = {"EXECUTOR_DATA": str(data), "EXECUTOR_PUSH_UNVERIFIED": "1", "EXECUTOR_ALLOW_OPEN": "yes"}
+    environment = {**settings, "PYTHONPATH": str(PROJECT)}
     command = [sys.executable, "-c", f"{program}\n{PRINT_MODULES}"]
     return set(subprocess.check_output(command, cwd=PROJECT, env=environment, text=True).split())
 
