@@ -20,14 +20,15 @@ shorter one."""
 
 def terms_of(job: Job) -> frozenset[tuple[str, str]]:
     """The kind and the value of each term of a job."""
-    label, tag, name = (_of_user(kind, job.user_id) for kind in ("label", "tag", "name"))
-    terms = {(label, value) for value in job.labels} | {(tag, value) for value in job.tags}
+    terms = {_of_user(job.user_id, "label", label) for label in job.labels}
+    terms |= {_of_user(job.user_id, "tag", tag) for tag in job.tags}
     if job.worker is not None:
         terms.add(("worker", id_in(job.worker)))
     if job.pool is not None and not job.finished:
         terms.add(("pool", job.pool))
     if job.name is not None:
-        terms.update((name, job.name[:length]) for length in PREFIX_LENGTHS if length <= len(job.name))
+        lengths = (length for length in PREFIX_LENGTHS if length <= len(job.name))
+        terms.update(_of_user(job.user_id, "name", job.name[:length]) for length in lengths)
     return frozenset(terms)
 
 
@@ -54,13 +55,13 @@ def _terms(wanted: JobFilter) -> Iterator[tuple[str, str]]:
         return
     if wanted.name_prefix:
         length = max(length for length in PREFIX_LENGTHS if length <= len(wanted.name_prefix))
-        yield _of_user("name", wanted.user_id), wanted.name_prefix[:length]
+        yield _of_user(wanted.user_id, "name", wanted.name_prefix[:length])
     if wanted.tag is not None:
-        yield _of_user("tag", wanted.user_id), wanted.tag
+        yield _of_user(wanted.user_id, "tag", wanted.tag)
     if wanted.label is not None:
-        yield _of_user("label", wanted.user_id), wanted.label
+        yield _of_user(wanted.user_id, "label", wanted.label)
 
 
-def _of_user(kind: str, user_id: str) -> str:
-    """The kind of a term of this user, whose name has no NUL. Terms of guests are as before there were users."""
-    return kind if user_id == GUEST else f"{kind}\0{user_id}\0"
+def _of_user(user_id: str, kind: str, value: str) -> tuple[str, str]:
+    """A term of this user, whose name has no NUL. Terms of guests are as before there were users."""
+    return (kind, value) if user_id == GUEST else (f"user-{kind}", f"{user_id}\0{value}")
