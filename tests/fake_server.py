@@ -63,7 +63,7 @@ class FakeServer:
         return found
 
     def paths(self) -> list[str]:
-        return [request.url.path for request in self.requests]
+        return [request.url.path for request in list(self.requests)]
 
     def _content(self, entry: Mapping[str, Any]) -> bytes:
         if entry["contentType"] == "object":
@@ -107,7 +107,7 @@ class FakeServer:
                 return httpx.Response(200, text="OK")
             case "GET", "executor", "":
                 wanted = query.get("status")
-                return {key: job for key, job in self.jobs.items() if wanted in (None, job["status"])}
+                return {key: job for key, job in list(self.jobs.items()) if wanted in (None, job["status"])}
             case "GET", "executor", "worker":
                 return {"w": {"clientId": "w", "lastSeen": 1769860800.5, "labels": ["a"], "jobs": []}}
         raise KeyError(parts)
@@ -131,7 +131,9 @@ class FakeServer:
         shown = {name: body[name] for name in ("labels", "name", "tags") if name in body}
         self.jobs[job_hash] = {"hash": job_hash, "status": "CREATED", "createTime": created, **shown}
         self.polls[job_hash] = 0
-        self.most_unfinished = max(self.most_unfinished, sum(job["status"] == "CREATED" for job in self.jobs.values()))
+        self.most_unfinished = max(
+            self.most_unfinished, sum(job["status"] == "CREATED" for job in list(self.jobs.values()))
+        )
         return {**self.jobs[job_hash], "secret": f"secret of {job_hash}"}
 
     def _info(self, job_hash: str) -> dict[str, Any]:
