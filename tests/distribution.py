@@ -42,6 +42,8 @@ def _group(item: pytest.Item) -> str | None:
         return "deployed"
     if "browser" in fixtures:
         return "dashboard"
+    if "outages" in fixtures:
+        return "outages"
     if "stack" in fixtures and folder == "e2e":
         return f"stack-{backends}"
     if "server" in fixtures:
