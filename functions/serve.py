@@ -27,7 +27,7 @@ from functions.fair_worker import LONGEST_REQUEST_LINE, THREADS, FairWorker
 from functions.transport.waits import THREADS as THREADS_VARIABLE
 
 # The upper limit of the option, otherwise 8 KiB.
-message.MAX_REQUEST_LINE = LONGEST_REQUEST_LINE  # type: ignore[misc]
+message.MAX_REQUEST_LINE = LONGEST_REQUEST_LINE  # type: ignore[misc]  # Final in the stubs
 
 KEEP_ALIVE_SECONDS = 75
 """Time that an idle connection stays open, in seconds."""

@@ -25,4 +25,4 @@ def find_job(client: Client, text: str) -> Job:
         return next(iter(found.values()))
     if found:
         raise Invalid(f"The hashes of {len(found)} jobs begin with {text}: give more of the hash.")
-    raise NotFound(f"There is no job {text}: `executor list` shows the newest jobs.")
+    raise NotFound(f"Job {text} does not exist: `executor list` shows the newest jobs.")

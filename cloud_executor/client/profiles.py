@@ -67,8 +67,8 @@ class Profiles:
         """Raises InvalidProfile."""
         found = self.by_name.get(name)
         if found is None:
-            known = f"known profiles: {', '.join(self.by_name)}" if self.by_name else "there are no profiles"
-            raise InvalidProfile(f"There is no profile {name!r} ({known}): create it with `executor login`.")
+            known = f"known profiles: {', '.join(self.by_name)}" if self.by_name else "no profile is stored"
+            raise InvalidProfile(f"Profile {name!r} does not exist ({known}): create it with `executor login`.")
         return found
 
 

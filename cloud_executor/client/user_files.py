@@ -29,7 +29,7 @@ def secrets_folder() -> Path:
 
 
 def read_private(path: Path) -> bytes | None:
-    """The file's content; None if there is no such file."""
+    """The file's content; None if the file does not exist."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

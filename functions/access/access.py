@@ -111,7 +111,7 @@ class Access:
     def _check_nonce(self, given: str, nonces: Iterable[str], sender: str, error: type[Forbidden]) -> None:
         """Raises the error, TooManyAttempts."""
         matches = [hmac.compare_digest(given.encode("utf-8", "replace"), nonce.encode()) for nonce in nonces]
-        # Only a short nonce can be guessed. Whoever has a long one is not stopped by others at the same address.
+        # Only a short nonce can be guessed. A caller with a long one is not stopped by others at the same address.
         if not any(matches) or len(given) < SHORT_NONCE:
             self.throttle.check(sender)
         if not any(matches):

@@ -17,7 +17,7 @@ ERRORS = {
     400: "The request is malformed. The sentence says where.",
     401: "The credential is missing, unknown, or expired.",
     403: "The role does not allow the request, or the nonce, the job's secret, or the origin is missing or wrong.",
-    404: "There is no such blob, file in the artifact, upload, job, or token.",
+    404: "The blob, file in the artifact, upload, job, or token does not exist.",
     409: "The stored state does not allow the request.",
     413: "The body, or the zip of the artifact, is too large.",
     415: "The body is a JSON object without its type.",

@@ -58,4 +58,4 @@ def test_a_content_is_compared_by_its_crc32_or_its_bytes(blobs: BlobStore) -> No
     assert blobs.has_same_content(sha1, LARGE, None, lambda: [first[:10], first[10:]])
     for size, content in ((LARGE, second), (LARGE + 1, first + b"x")):
         with pytest.raises(ContentDiffers):
-            blobs.has_same_content(sha1, size, None, lambda content=content: [content])  # type: ignore[misc]
+            blobs.has_same_content(sha1, size, None, lambda content=content: [content])  # type: ignore[misc]  # mypy cannot infer it

@@ -104,19 +104,19 @@ def test_a_job_of_our_workers(bench: Bench) -> None:
     clients, attempts = bench.jobs.clients, bench.jobs.attempts
     for lost in each_loss(bench.store):
         job = f"job-{lost}"
-        repeated(lambda: clients.create(job, ("ours",)))  # noqa: B023 - called at once, as below
-        attempt = repeated(lambda: attempts.claim(job, "w", "pool", "token")).attempt  # noqa: B023
+        repeated(lambda: clients.create(job, ("ours",)))  # noqa: B023 - called at once
+        attempt = repeated(lambda: attempts.claim(job, "w", "pool", "token")).attempt  # noqa: B023 - called at once
         assert attempt == 1
-        repeated(lambda: attempts.renew(job, attempt))  # noqa: B023
-        repeated(lambda: attempts.start(job, attempt, None))  # noqa: B023
+        repeated(lambda: attempts.renew(job, attempt))  # noqa: B023 - called at once
+        repeated(lambda: attempts.start(job, attempt, None))  # noqa: B023 - called at once
         for number in range(2):
             segment = OutputSegment(job, number, f"line {number}\n")
-            repeated(lambda: attempts.put_output(segment, attempt))  # noqa: B023
+            repeated(lambda: attempts.put_output(segment, attempt))  # noqa: B023 - called at once
         with suppress(StaleAttempt):  # it has finished
-            repeated(lambda: attempts.finish(job, attempt, Outcome(Status.SUCCESS)))  # noqa: B023
-        found = repeated(lambda: clients.get(job))  # noqa: B023
+            repeated(lambda: attempts.finish(job, attempt, Outcome(Status.SUCCESS)))  # noqa: B023 - called at once
+        found = repeated(lambda: clients.get(job))  # noqa: B023 - called at once
         assert (found.status, found.attempt, found.lost_attempts) == (Status.SUCCESS, 1, 0), lost
-        output = repeated(lambda: list(clients.output(job, None, None)))  # noqa: B023
+        output = repeated(lambda: list(clients.output(job, None, None)))  # noqa: B023 - called at once
         assert [segment.output for segment in output] == ["line 0\n", "line 1\n"], lost
         assert job in bench.queue.published or found.published_at is None
 
@@ -130,54 +130,54 @@ def test_a_job_that_is_given_back(bench: Bench, action: str) -> None:
     }[action]
     for lost in each_loss(bench.store):
         job = f"job-{lost}"
-        repeated(lambda: clients.create(job, ("ours",)))  # noqa: B023
-        attempt = repeated(lambda: attempts.claim(job, "w", "pool", "token")).attempt  # noqa: B023
+        repeated(lambda: clients.create(job, ("ours",)))  # noqa: B023 - called at once
+        attempt = repeated(lambda: attempts.claim(job, "w", "pool", "token")).attempt  # noqa: B023 - called at once
         with suppress(StaleAttempt):  # it has been given back
-            repeated(lambda: give_back(job, attempt))  # noqa: B023
-        found = repeated(lambda: clients.get(job))  # noqa: B023
+            repeated(lambda: give_back(job, attempt))  # noqa: B023 - called at once
+        found = repeated(lambda: clients.get(job))  # noqa: B023 - called at once
         assert (found.status, found.lost_attempts) == (Status.CREATED, int(action == "abandon")), lost
         bench.now += timedelta(minutes=1)
         repeated(bench.jobs.sweep.run)
         assert job in bench.queue.published
-        assert repeated(lambda: attempts.claim(job, "v", "pool", "other")).attempt == 2  # noqa: B023
+        assert repeated(lambda: attempts.claim(job, "v", "pool", "other")).attempt == 2  # noqa: B023 - called at once
         with suppress(StaleAttempt):
-            repeated(lambda: attempts.finish(job, 2, Outcome(Status.SUCCESS)))  # noqa: B023
+            repeated(lambda: attempts.finish(job, 2, Outcome(Status.SUCCESS)))  # noqa: B023 - called at once
 
 
 def test_a_job_of_a_vanished_worker(bench: Bench) -> None:
     clients, attempts = bench.jobs.clients, bench.jobs.attempts
     for lost in each_loss(bench.store):
         job = f"job-{lost}"
-        repeated(lambda: clients.create(job, ("ours",)))  # noqa: B023
-        repeated(lambda: attempts.claim(job, "w", "pool", "token"))  # noqa: B023
+        repeated(lambda: clients.create(job, ("ours",)))  # noqa: B023 - called at once
+        repeated(lambda: attempts.claim(job, "w", "pool", "token"))  # noqa: B023 - called at once
         bench.now += timedelta(minutes=1)
         repeated(bench.jobs.sweep.run)
         repeated(bench.jobs.sweep.run)
-        found = repeated(lambda: clients.get(job))  # noqa: B023
+        found = repeated(lambda: clients.get(job))  # noqa: B023 - called at once
         assert (found.status, found.lost_attempts) == (Status.CREATED, 1), lost
-        repeated(lambda: clients.force_cancel(job))  # noqa: B023
-        assert repeated(lambda: clients.get(job)).status == Status.CANCELED  # noqa: B023
+        repeated(lambda: clients.force_cancel(job))  # noqa: B023 - called at once
+        assert repeated(lambda: clients.get(job)).status == Status.CANCELED  # noqa: B023 - called at once
 
 
 def test_a_job_of_an_external_worker(bench: Bench) -> None:
     clients, workers = bench.jobs.clients, bench.jobs.external_workers
     for lost in each_loss(bench.store):
         job, label = f"job-{lost}", f"label-{lost}"
-        repeated(lambda: clients.create(job, (label,)))  # noqa: B023
+        repeated(lambda: clients.create(job, (label,)))  # noqa: B023 - called at once
         poll = CheckIn("w", 1, (label,))
-        orders = repeated(lambda: workers.check_in(poll))  # noqa: B023
+        orders = repeated(lambda: workers.check_in(poll))  # noqa: B023 - called at once
         if not orders.jobs_to_start:
             # The response that named the job was lost, so it waits again after a while.
             bench.now += timedelta(minutes=11)
-            repeated(lambda: workers.check_in(CheckIn("w", 0, (label,))))  # noqa: B023
+            repeated(lambda: workers.check_in(CheckIn("w", 0, (label,))))  # noqa: B023 - called at once
             repeated(bench.jobs.sweep.run)
-            orders = repeated(lambda: workers.check_in(poll))  # noqa: B023
+            orders = repeated(lambda: workers.check_in(poll))  # noqa: B023 - called at once
         assert orders.jobs_to_start == (job,), lost
         token = orders.tokens[job]
-        repeated(lambda: workers.put_output(OutputSegment(job, 0, "x"), token))  # noqa: B023
+        repeated(lambda: workers.put_output(OutputSegment(job, 0, "x"), token))  # noqa: B023 - called at once
         report = JobUpdate(status="SUCCESS", worker="w", token=token)
-        repeated(lambda: workers.update(job, report))  # noqa: B023
-        found = repeated(lambda: clients.get(job))  # noqa: B023
+        repeated(lambda: workers.update(job, report))  # noqa: B023 - called at once
+        found = repeated(lambda: clients.get(job))  # noqa: B023 - called at once
         assert (found.status, found.output_number, found.lost_attempts) == (Status.SUCCESS, 0, 0), lost
 
 
@@ -187,8 +187,8 @@ def test_an_uploaded_file(object_store: ObjectStore, size: int) -> None:
     blobs = BlobStore(lossy, lambda: NOON)
     for lost in each_loss(lossy):
         content = b"%d" % lost + bytes(size)
-        stored = repeated(lambda: blobs.create_file("file", [content]))  # noqa: B023
-        assert repeated(lambda: blobs.metadata(stored.hash)).metadata.size == len(content)  # noqa: B023
+        stored = repeated(lambda: blobs.create_file("file", [content]))  # noqa: B023 - called at once
+        assert repeated(lambda: blobs.metadata(stored.hash)).metadata.size == len(content)  # noqa: B023 - called at once
         assert object_store.read(content_key(hashlib.sha1(content).hexdigest()))[0] == content, lost
 
 
@@ -198,10 +198,10 @@ def test_a_completed_direct_upload(tmp_path: Any) -> None:
     uploads = DirectUploads(BlobStore(lossy, lambda: NOON, lossy), lossy)
     for lost in each_loss(lossy):
         content = b"%d" % lost + bytes(1000)
-        session = repeated(lambda: uploads.begin("file", len(content), None, None))  # noqa: B023
+        session = repeated(lambda: uploads.begin("file", len(content), None, None))  # noqa: B023 - called at once
         assert isinstance(session, UploadSession)
         store.send(session.url, content)
-        stored = repeated(lambda: uploads.complete(session.id))  # noqa: B023
+        stored = repeated(lambda: uploads.complete(session.id))  # noqa: B023 - called at once
         assert stored.metadata.size == len(content)
         assert store.read(content_key(hashlib.sha1(content).hexdigest()))[0] == content, lost
     assert all(info.key.endswith(".verified") for info in store.list(TEMPORARY_PREFIX))

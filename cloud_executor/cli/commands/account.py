@@ -111,7 +111,7 @@ def completion(shell: str) -> int:
 
     found = get_completion_class(shell)
     if found is None:
-        raise CloudExecutorError(f"There is no completion for {shell}: use bash, zsh, or fish.")
+        raise CloudExecutorError(f"{shell} is not supported: use bash, zsh, or fish.")
     script = found(executor, {}, "executor", "_EXECUTOR_COMPLETE")
     click.echo(script.source_template % script.source_vars())
     return 0

@@ -112,7 +112,7 @@ def _clock(date: str | None) -> Finding:
 def _config() -> Finding:
     path = config_file()
     if not path.exists():
-        return Finding("profile", "note", "There is none: `executor login` stores a server's address and credentials.")
+        return Finding("profile", "note", "Not set: `executor login` stores a server's address and credentials.")
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         return Finding("profile", "warning", f"Other users can read {path}: run `chmod 600 {path}`.")
     return Finding("profile", "ok", f"{path} is private.")

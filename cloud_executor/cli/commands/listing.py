@@ -28,7 +28,7 @@ SHORT_HASH = 12
 """Length of a job's hash in a list on a narrow terminal, in characters. Commands accept the beginning of a hash."""
 
 STATUSES = ("CREATED", "RUNNING", "SUCCESS", "CANCELED")
-"""Statuses that are no failures. Those of failures begin with FAILED_, and external workers may set any other."""
+"""Statuses other than failures, which begin with FAILED_. External workers may set any other status."""
 
 _AGO = re.compile(r"([0-9]+)\s*(m|h|d|w)")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -37,7 +37,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 class Time(click.ParamType[datetime]):
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401 - click's
         ago = _AGO.fullmatch(value)
         if ago is not None:
             return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
@@ -122,7 +122,7 @@ def list_jobs(
         click.echo(json.dumps([job.document for job in jobs], indent=4))
     else:
         columns, rows = _columns_and_rows(jobs)
-        print_table(columns, rows, "There are no such jobs.")
+        print_table(columns, rows, "No jobs match.")
     return 0
 
 
@@ -184,7 +184,7 @@ def workers(client: Client, as_json: bool) -> int:
         for worker in found
     ]
     print_table(
-        ("worker", "pool", "jobs", "seen", "labels"), rows, "There are no workers: start one with `executor up`."
+        ("worker", "pool", "jobs", "seen", "labels"), rows, "No workers are running: start one with `executor up`."
     )
     return 0
 

@@ -27,7 +27,7 @@ _MIB = {"": 1, "m": 1, "g": 1024, "t": 1024 * 1024}
 class Duration(click.ParamType[float]):
     name = "duration"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - click's
         found = _DURATION.fullmatch(str(value))
         if found is None or not float(found[1]):
             self.fail(f"{value!r} is not a duration: give seconds, or a number with s, m, h, or d, such as 90m.", param)
@@ -38,7 +38,7 @@ class Duration(click.ParamType[float]):
 class Memory(click.ParamType[int]):
     name = "memory"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401 - click's
         found = _MEMORY.fullmatch(str(value))
         if found is None or not float(found[1]):
             self.fail(f"{value!r} is not a size: give MiB, or a number with m, g, or t, such as 2g.", param)

@@ -100,6 +100,6 @@ def placeholders(config: bytes) -> list[str]:
     document = read_document(config)
     arguments = document.get("args")
     given = [document["cmd"], *(arguments if isinstance(arguments, list) else ())]
-    texts = [text for text in given if isinstance(text, str)]
-    names = [name for text in texts for name in _PLACEHOLDER.findall(text) if not name[0].isdigit()]
+    arguments = [argument for argument in given if isinstance(argument, str)]
+    names = [name for argument in arguments for name in _PLACEHOLDER.findall(argument) if not name[0].isdigit()]
     return list(dict.fromkeys(names))

@@ -366,7 +366,7 @@ def test_a_damaged_profile_file_is_named() -> None:
         with pytest.raises(InvalidProfile, match="is damaged: correct it"):
             Client()
     config_file().unlink()
-    with pytest.raises(InvalidProfile, match=r"no profile 'lab' \(there are no profiles\)"):
+    with pytest.raises(InvalidProfile, match=r"Profile 'lab' does not exist \(no profile is stored\)"):
         Client(profile="lab")
 
 
