@@ -163,7 +163,8 @@ def external(modules: Path, kind: tuple[str, ...]) -> Iterator[ExternalStack]:
 
 def _external(folder: Path, modules: Path, kind: tuple[str, ...]) -> Iterator[ExternalStack]:
     label_jobs = folder / "label_jobs.json"
-    settings = {"EXECUTOR_WORKER_REFRESH_INTERVAL": "400", "EXECUTOR_LABEL_JOBS": str(label_jobs)}
+    # A worker that is not seen for five intervals is lost, and its job runs again: a busy machine needs some seconds.
+    settings = {"EXECUTOR_WORKER_REFRESH_INTERVAL": "1500", "EXECUTOR_LABEL_JOBS": str(label_jobs)}
     label_jobs.write_text("{}")
     with (
         closing(StackProcess(folder / "data", "--slots", "0", *kind, settings=settings)) as stack,
