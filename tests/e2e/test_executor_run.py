@@ -197,14 +197,19 @@ def test_a_message_says_that_no_worker_has_the_labels(stack: StackProcess, tmp_p
 
 def test_on_a_terminal_the_status_updates_in_one_line(url: str, tmp_path: Path) -> None:
     terminal, end = pty.openpty()
-    folder = job_folder(tmp_path / "tty", "sleep 0.3; echo done")
+    seen = tmp_path / "seen"
+    folder = job_folder(tmp_path / "tty", f"until test -e {seen}; do sleep 0.05; done; echo done")
+    shown = b""
     with started(*COMMAND, "run", folder, "--url", url, stdout=subprocess.PIPE, stderr=end) as process:
         os.close(end)
+        while b"RUNNING on " not in shown:
+            shown += os.read(terminal, 65536)
+        seen.touch()
         output, _ = process.communicate(timeout=30)
-    shown = os.read(terminal, 65536).decode()
+    shown += os.read(terminal, 65536)
     os.close(terminal)
     assert (process.returncode, output) == (0, b"done\n")
-    *_, running, succeeded = shown.split("\n")[2].removesuffix("\r").split("\r")
+    *_, running, succeeded = shown.decode().split("\n")[2].removesuffix("\r").split("\r")
     assert running.startswith("RUNNING on ")
     assert succeeded.startswith("SUCCESS (")
 
