@@ -38,7 +38,7 @@ def backends(request: pytest.FixtureRequest) -> NewBackends:
     return new_backends
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def server(backends: NewBackends) -> Iterator[Server]:
     """A server with default settings, shared by all tests; a test must tolerate the data of others."""
     with memory_folder() as folder, run_server(folder, backends=backends()) as running:

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from browser_page import DashboardPage
 from memory_folders import memory_folder
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from requirement import lacking
 from stack_process import StackProcess
+
+from .browser_page import DashboardPage
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 

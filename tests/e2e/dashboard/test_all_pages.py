@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser_page import DashboardPage
 from playwright.sync_api import Browser
 from stack_process import StackProcess, job_folder
+
+from .browser_page import DashboardPage
 
 SERIOUS = {"serious", "critical"}
 PHONE = {"width": 390, "height": 844}

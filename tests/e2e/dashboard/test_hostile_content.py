@@ -9,8 +9,9 @@ from urllib.parse import unquote
 
 import httpx
 import pytest
-from browser_page import DashboardPage
 from stack_process import StackProcess, job_folder
+
+from .browser_page import DashboardPage
 
 ATTACK = "<img src=x onerror=\"globalThis.hacked='yes'\"><script>globalThis.hacked='yes'</script>"
 OUTPUT = b"\x1b[31mred\x1b[0m \x1b]0;title\x07\x1b[2Jplain \xff\xfe\xc3(\x00 end\n" + ATTACK.encode() + b"\n"

@@ -8,9 +8,10 @@ import zlib
 from pathlib import Path
 
 import pytest
-from browser_page import DashboardPage
 from playwright.sync_api import Route
 from stack_process import StackProcess, job_folder, until
+
+from .browser_page import DashboardPage
 
 
 @pytest.fixture(scope="module")

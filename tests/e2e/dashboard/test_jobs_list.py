@@ -8,9 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from browser_page import DashboardPage
 from playwright.sync_api import Route
 from stack_process import StackProcess, job_folder, until
+
+from .browser_page import DashboardPage
 
 NONCE_ERROR = "The header x-executor-nonce is missing or wrong; set it to the server's nonce."
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from browser_page import DashboardPage
 from playwright.sync_api import BrowserContext
+
+from .browser_page import DashboardPage
 
 
 @pytest.fixture(scope="module")

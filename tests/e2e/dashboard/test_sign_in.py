@@ -8,12 +8,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from browser_page import DashboardPage
 from memory_folders import memory_folder
 from playwright.sync_api import Browser, BrowserContext
 from stack_process import StackProcess, job_folder, until
 
 from cloud_executor import Client
+
+from .browser_page import DashboardPage
 
 STORED = "[location.hash, Object.keys(sessionStorage), localStorage.length]"
 

@@ -6,8 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
-from browser_page import DashboardPage
 from stack_process import StackProcess, job_folder
+
+from .browser_page import DashboardPage
 
 
 def test_a_command_runs_with_its_options(page: DashboardPage, dashboard_stack: StackProcess) -> None:
