@@ -26,7 +26,7 @@ from bench.servers.stack import OurStack, Peer, Side
 from bench.sizes import QUICK, Sizes
 from bench.table import Result, as_json, table, verdict
 from bench.workspace import BenchmarkError, Workspace, program
-from cloud_executor.stop_signals import reset_signals
+from cloud_executor.process.stop_signals import reset_signals
 
 CASES = (
     blobs.SMALL_UPLOADS,

@@ -29,8 +29,8 @@ from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.sweep import Sweep
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.ports import Identities, JobQueue, JobStore, WorkerFleet
+from cloud_executor.process.time_jumps import TimeJumps
 from cloud_executor.settings import GOOGLE, InvalidSetting, Settings
-from cloud_executor.time_jumps import TimeJumps
 
 MIN_GAP = timedelta(seconds=1)
 """Shortest pause of a process that counts as a time jump: a busy machine causes shorter ones."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from cloud_executor.stop_signals import reset_signals
+from cloud_executor.process.stop_signals import reset_signals
 from deploy import costs, plan_guard
 from deploy.plan_guard import Deployment, Plan
 from deploy.state import Backend

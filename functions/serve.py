@@ -21,8 +21,8 @@ from werkzeug.test import Client
 
 from cloud_executor.errors import CloudExecutorError
 from cloud_executor.model.mime import mime_type
-from cloud_executor.private_process import forbid_inspection
-from cloud_executor.stop_signals import reset_signals
+from cloud_executor.process.private_process import forbid_inspection
+from cloud_executor.process.stop_signals import reset_signals
 from functions.fair_worker import LONGEST_REQUEST_LINE, THREADS, FairWorker
 from functions.transport.waits import THREADS as THREADS_VARIABLE
 

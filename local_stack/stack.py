@@ -35,9 +35,9 @@ from cloud_executor.json_logging import configure_logging
 from cloud_executor.model.caller import OPERATOR, Role
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.ports import JobStore
-from cloud_executor.private_process import forbid_inspection
+from cloud_executor.process.private_process import forbid_inspection
+from cloud_executor.process.stop_signals import set_on_signals
 from cloud_executor.settings import NONCES, TOKEN, Settings
-from cloud_executor.stop_signals import set_on_signals
 from local_stack.data_folder import claimed
 from local_stack.dead_letters import DeadLetterReader
 from local_stack.emulated_cloud import emulated_cloud

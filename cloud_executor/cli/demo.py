@@ -21,7 +21,7 @@ from typing import Any
 import click
 import httpx
 
-from cloud_executor.stop_signals import reset_signals
+from cloud_executor.process.stop_signals import reset_signals
 
 CONFIG = """\
 {

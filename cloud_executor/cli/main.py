@@ -8,7 +8,7 @@ from importlib import import_module
 import click
 
 from cloud_executor.errors import CloudExecutorError
-from cloud_executor.stop_signals import reset_signals
+from cloud_executor.process.stop_signals import reset_signals
 from cloud_executor.version import VERSION
 
 NOT_STARTED, INTERRUPTED = 2, 130

@@ -25,7 +25,7 @@ from cloud_executor.model.owner import id_in
 from cloud_executor.model.pool import WorkerPool, pools_with
 from cloud_executor.model.transitions import MIN_BLAME
 from cloud_executor.ports import JobNotFound, JobStore
-from cloud_executor.time_jumps import TimeJumps
+from cloud_executor.process.time_jumps import TimeJumps
 
 logger = logging.getLogger(__name__)
 

@@ -16,18 +16,16 @@ PROCESS = (
     "cloud_executor.installation",
     "cloud_executor.version",
     "cloud_executor.json_logging",
-    "cloud_executor.private_process",
-    "cloud_executor.stop_signals",
+    "cloud_executor.process",
 )
 HELPERS = (
     "cloud_executor.clock",
     "cloud_executor.delays",
     "cloud_executor.parallel",
-    "cloud_executor.time_jumps",
+    "cloud_executor.process.time_jumps",
 )
 USE_CASES = (*CORE, *HELPERS, "cloud_executor.access", "cloud_executor.blobs", "cloud_executor.jobs")
-SETTINGS = ("cloud_executor.setting_errors", "cloud_executor.setting_values", "cloud_executor.settings")
-SERVER = (*USE_CASES, *PROCESS, *SETTINGS, "cloud_executor.composition")
+SERVER = (*USE_CASES, *PROCESS, "cloud_executor.settings", "cloud_executor.composition")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor": ("cloud_executor.client",),
@@ -37,15 +35,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor.installation": (),
     "cloud_executor.version": (),
     "cloud_executor.parallel": (),
-    "cloud_executor.time_jumps": ("cloud_executor.clock",),
+    "cloud_executor.process": ("cloud_executor.clock",),
     "cloud_executor.model": ("cloud_executor.errors",),
     "cloud_executor.ports": CORE,
     "cloud_executor.json_logging": CORE,
-    "cloud_executor.private_process": (),
-    "cloud_executor.stop_signals": (),
-    "cloud_executor.setting_errors": CORE,
-    "cloud_executor.setting_values": (),
-    "cloud_executor.settings": (*CORE, "cloud_executor.setting_errors", "cloud_executor.setting_values"),
+    "cloud_executor.settings": CORE,
     "cloud_executor.access": USE_CASES,
     "cloud_executor.blobs": USE_CASES,
     "cloud_executor.jobs": USE_CASES,
@@ -67,16 +61,21 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "cloud_executor.errors",
         "cloud_executor.installation",
         "cloud_executor.model",
+        "cloud_executor.process.stop_signals",
         "cloud_executor.settings",
-        "cloud_executor.stop_signals",
         "cloud_executor.version",
         "local_stack.stack",
     ),
     "functions": SERVER,
     "worker_vm": (*SERVER, "cloud_executor.zip_reader"),
     "local_stack": SERVER,
-    "bench": ("cloud_executor.stop_signals",),
-    "deploy": ("cloud_executor.stop_signals", "cloud_executor.client", "cloud_executor.errors", "cloud_executor.model"),
+    "bench": ("cloud_executor.process.stop_signals",),
+    "deploy": (
+        "cloud_executor.process.stop_signals",
+        "cloud_executor.client",
+        "cloud_executor.errors",
+        "cloud_executor.model",
+    ),
 }
 """Imports between our packages: package -> the packages that its modules may import besides their own."""
 

@@ -18,7 +18,7 @@ from cloud_executor.clock import boot_seconds
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.model.job import Job
-from cloud_executor.time_jumps import TimeJumps
+from cloud_executor.process.time_jumps import TimeJumps
 from worker_vm.worker import attempt as module
 from worker_vm.worker.attempt import CONFIRM_SECONDS, SAFE_LEASE_SHARE, Attempt, Interruption
 from worker_vm.worker.heartbeat import Heartbeat

@@ -12,7 +12,7 @@ from enum import IntEnum
 from cloud_executor.clock import boot_seconds
 from cloud_executor.jobs.log_fields import log_fields
 from cloud_executor.model.job import Job
-from cloud_executor.time_jumps import TimeJumps
+from cloud_executor.process.time_jumps import TimeJumps
 
 SAFE_LEASE_SHARE = 5 / 6
 """Share of the lease in which the command may run. The rest is for stopping it before another worker may start it."""

@@ -37,7 +37,7 @@ from cloud_executor.model.executor_config import ExecutorConfig
 from cloud_executor.model.job import Durations, Job, NotClaimable, Outcome, StaleAttempt, Status
 from cloud_executor.model.transitions import MIN_BLAME
 from cloud_executor.ports import Delivery, JobNotFound
-from cloud_executor.time_jumps import TimeJumps
+from cloud_executor.process.time_jumps import TimeJumps
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
 from worker_vm.worker.command.command_runner import CommandRunner
 from worker_vm.worker.command.output_files import STDERR_FILE, STDOUT_FILE, open_output_files

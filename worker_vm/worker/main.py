@@ -23,9 +23,9 @@ from cloud_executor.errors import CloudExecutorError, os_reason
 from cloud_executor.installation import install_command
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.model.pool import WorkerPool
-from cloud_executor.private_process import forbid_inspection
+from cloud_executor.process.private_process import forbid_inspection
+from cloud_executor.process.stop_signals import reset_signals, set_on_signals
 from cloud_executor.settings import InvalidSetting, Settings
-from cloud_executor.stop_signals import reset_signals, set_on_signals
 from worker_vm.worker.command.command_runner import CommandRunner
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.job_runner import JobRunner

@@ -22,7 +22,7 @@ from cloud_executor.model.owner import key_of
 from cloud_executor.model.pool import WorkerPool
 from cloud_executor.model.worker import WorkerRecord
 from cloud_executor.ports import JobPage, JobStore
-from cloud_executor.time_jumps import TimeJumps
+from cloud_executor.process.time_jumps import TimeJumps
 
 
 def crash_before_publish(jobs: Jobs) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 
 PROGRAM = """
 import conftest
@@ -42,7 +42,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 RESETS = """
 import sys
 from pathlib import Path
-from cloud_executor.stop_signals import reset_signals
+from cloud_executor.process.stop_signals import reset_signals
 reset_signals()
 print(Path("/proc/self/status").read_text())
 """
@@ -87,7 +87,7 @@ def test_a_program_resets_the_signals_that_its_parent_ignored_or_blocked() -> No
 def test_every_program_resets_its_signals_first(module: str) -> None:
     script = f"""
 import click, importlib, sys
-import cloud_executor.stop_signals as signals
+import cloud_executor.process.stop_signals as signals
 def reset():
     print("reset")
     sys.exit(0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 PROGRAM = """
 import ctypes, os
-from cloud_executor.private_process import forbid_inspection
+from cloud_executor.process.private_process import forbid_inspection
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), flush=True)  # PR_GET_DUMPABLE
 forbid_inspection()
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), flush=True)
@@ -21,6 +21,6 @@ os.wait()
 
 def test_a_process_and_its_forks_cannot_be_inspected() -> None:
     found = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+        [sys.executable, "-c", PROGRAM], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True
     )
     assert found.stdout.split() == ["1", "0", "0"]

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from cloud_executor.time_jumps import TimeJumps
+from cloud_executor.process.time_jumps import TimeJumps
 
 GAP = timedelta(hours=1)  # the thread does not look during a test
 PERIOD = timedelta(hours=3)

@@ -8,11 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cloud_executor import setting_values as forms
 from cloud_executor.model.pool import NETWORKS, WorkerPool
-from cloud_executor.setting_errors import PREFIX as PREFIX
-from cloud_executor.setting_errors import InvalidSetting as InvalidSetting
-from cloud_executor.setting_errors import likely_setting, parse_environment, parse_pools
+from cloud_executor.settings import values as forms
+from cloud_executor.settings.errors import PREFIX, InvalidSetting, likely_setting, parse_environment, parse_pools
 
 DEFAULT_POOL = "default"
 """Name of the only worker pool if EXECUTOR_POOLS is not set."""

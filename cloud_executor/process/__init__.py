@@ -1,0 +1,1 @@
+"""What every program of this project does with its own process."""

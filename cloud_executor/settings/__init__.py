@@ -1,0 +1,26 @@
+"""The settings of the server and the worker, which the operator sets in the environment."""
+
+from cloud_executor.settings.errors import PREFIX, InvalidSetting
+from cloud_executor.settings.settings import (
+    DEFAULT_LARGEST_ZIP,
+    DEFAULT_POOL,
+    GOOGLE,
+    NONCES,
+    OPEN,
+    SHORT_NONCE,
+    TOKEN,
+    Settings,
+)
+
+__all__ = [
+    "DEFAULT_LARGEST_ZIP",
+    "DEFAULT_POOL",
+    "GOOGLE",
+    "NONCES",
+    "OPEN",
+    "PREFIX",
+    "SHORT_NONCE",
+    "TOKEN",
+    "InvalidSetting",
+    "Settings",
+]
