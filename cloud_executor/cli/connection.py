@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec
 
 import click
 
-from cloud_executor.cli.progress_bars import ProgressBars
+from cloud_executor.cli.output.progress_bars import ProgressBars
 from cloud_executor.client.client import Client
 
 Parameters = ParamSpec("Parameters")

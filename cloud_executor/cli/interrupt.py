@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from enum import Enum, auto
 from types import FrameType
 
-from cloud_executor.cli.messages import say
+from cloud_executor.cli.output.messages import say
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

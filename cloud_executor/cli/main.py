@@ -85,12 +85,12 @@ def run_command(arguments: list[str]) -> int:
     except click.ClickException as error:
         return _failed(error.format_message())
     except BrokenPipeError:
-        from cloud_executor.cli.messages import discard_output
+        from cloud_executor.cli.output.messages import discard_output
 
         discard_output()
         return 0
     except (CloudExecutorError, OSError) as error:
-        from cloud_executor.cli.messages import sentence
+        from cloud_executor.cli.output.messages import sentence
 
         return _failed(sentence(error))
     except (click.Abort, KeyboardInterrupt) as error:
@@ -99,7 +99,7 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _failed(message: str) -> int:
-    from cloud_executor.cli.messages import say
+    from cloud_executor.cli.output.messages import say
 
     say(f"Error: {message}")
     return NOT_STARTED

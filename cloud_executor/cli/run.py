@@ -12,9 +12,9 @@ from pathlib import Path
 import click
 
 from cloud_executor.cli.interrupt import Choice, Interrupted, ask, deferred, interruptible
-from cloud_executor.cli.job_output import JobOutput, write
-from cloud_executor.cli.messages import say, sentence
-from cloud_executor.cli.status_line import StatusLine
+from cloud_executor.cli.output.job_output import JobOutput, write
+from cloud_executor.cli.output.messages import say, sentence
+from cloud_executor.cli.output.status_line import StatusLine
 from cloud_executor.client.client import Client
 from cloud_executor.client.job import Job
 from cloud_executor.client.job_info import CANCELED, JobInfo

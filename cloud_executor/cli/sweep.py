@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from cloud_executor.cli.interrupt import Choice, Interrupted, ask, interruptible
-from cloud_executor.cli.messages import say, sentence
+from cloud_executor.cli.output.messages import say, sentence
 from cloud_executor.cli.run import FAILED, NOT_FETCHED, SUCCEEDED, RunOptions
 from cloud_executor.client.client import Client
 from cloud_executor.client.job import Job

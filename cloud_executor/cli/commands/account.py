@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from cloud_executor.cli.messages import say
+from cloud_executor.cli.output.messages import say
 from cloud_executor.client.client import Client
 from cloud_executor.client.profiles import Profile, Profiles, choose_server
 from cloud_executor.client.user_files import config_file

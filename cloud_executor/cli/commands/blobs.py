@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from cloud_executor.cli.connection import connected, json_option
-from cloud_executor.cli.job_output import write
-from cloud_executor.cli.job_rows import format_bytes
-from cloud_executor.cli.messages import say
+from cloud_executor.cli.output.job_output import write
+from cloud_executor.cli.output.job_rows import format_bytes
+from cloud_executor.cli.output.messages import say
 from cloud_executor.client.client import Client
 from cloud_executor.client.results.result import Result
 

@@ -19,8 +19,8 @@ import click
 
 from cloud_executor.cli.commands.server import SERVER_MODULES
 from cloud_executor.cli.connection import connected, json_option
-from cloud_executor.cli.job_rows import format_bytes
-from cloud_executor.cli.tables import colored
+from cloud_executor.cli.output.job_rows import format_bytes
+from cloud_executor.cli.output.tables import colored
 from cloud_executor.client.client import Client
 from cloud_executor.client.user_files import config_file
 from cloud_executor.errors import CloudExecutorError

@@ -13,12 +13,12 @@ import click
 
 from cloud_executor.cli.connection import connected, json_option
 from cloud_executor.cli.job_argument import find_job
-from cloud_executor.cli.job_output import JobOutput, write
-from cloud_executor.cli.job_rows import job_details
 from cloud_executor.cli.main import NOT_STARTED
-from cloud_executor.cli.messages import say
+from cloud_executor.cli.output.job_output import JobOutput, write
+from cloud_executor.cli.output.job_rows import job_details
+from cloud_executor.cli.output.messages import say
+from cloud_executor.cli.output.tables import colored, status_color
 from cloud_executor.cli.run import FAILED, SUCCEEDED, RunOptions, finish
-from cloud_executor.cli.tables import colored, status_color
 from cloud_executor.client.client import Client
 from cloud_executor.client.results.logs import Log, log_places
 from cloud_executor.errors import CloudExecutorError, NotFound

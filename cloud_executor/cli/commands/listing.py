@@ -14,9 +14,9 @@ from typing import Any, Literal
 import click
 
 from cloud_executor.cli.connection import connected, json_option
-from cloud_executor.cli.job_rows import COLUMNS, NARROW, format_bytes, format_seconds, job_row
-from cloud_executor.cli.messages import say
-from cloud_executor.cli.tables import print_table, table_of
+from cloud_executor.cli.output.job_rows import COLUMNS, NARROW, format_bytes, format_seconds, job_row
+from cloud_executor.cli.output.messages import say
+from cloud_executor.cli.output.tables import print_table, table_of
 from cloud_executor.client.client import Client
 from cloud_executor.client.job import Job
 from cloud_executor.errors import NotFound

@@ -11,7 +11,7 @@ from command_output import Terminal
 from fake_server import FakeServer
 
 from cloud_executor.cli.main import run_command
-from cloud_executor.cli.progress_bars import ProgressBars
+from cloud_executor.cli.output.progress_bars import ProgressBars
 from cloud_executor.client.progress import Progress
 
 
@@ -84,6 +84,6 @@ def test_a_reader_that_needs_no_more_is_no_error(
 
     discarded: list[bool] = []
     monkeypatch.setattr("click.echo", broken)
-    monkeypatch.setattr("cloud_executor.cli.messages.discard_output", lambda: discarded.append(True))
+    monkeypatch.setattr("cloud_executor.cli.output.messages.discard_output", lambda: discarded.append(True))
     assert run_command(["list"]) == 0
     assert (discarded, capsys.readouterr().err) == ([True], "")

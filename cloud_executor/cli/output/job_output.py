@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from cloud_executor.cli.messages import discard_output
+from cloud_executor.cli.output.messages import discard_output
 from cloud_executor.client.client import Client
 from cloud_executor.client.job_info import JobInfo, OutputSegment
 from cloud_executor.client.results.logs import log_places
