@@ -27,7 +27,7 @@ from cloud_executor.jobs.options import JobOptions
 from cloud_executor.jobs.publisher import Publisher
 from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.sweep import Sweep
-from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.jobs.pool import WorkerPool
 from cloud_executor.ports import Identities, JobQueue, JobStore, WorkerFleet
 from cloud_executor.process.time_jumps import TimeJumps
 from cloud_executor.settings import GOOGLE, InvalidSetting, Settings

@@ -15,10 +15,10 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from cloud_executor.errors import NotFound
-from cloud_executor.model.job import Job, OutputSegment
-from cloud_executor.model.job_filter import JobFilter
-from cloud_executor.model.token import TokenRecord
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.access.token import TokenRecord
+from cloud_executor.model.jobs.job import Job, OutputSegment
+from cloud_executor.model.jobs.job_filter import JobFilter
+from cloud_executor.model.jobs.worker import WorkerRecord
 
 JobChange = Callable[[Job | None], Job | None]
 """A transition from the stored job (None if there is none) to the job to store (None for no change).

@@ -26,8 +26,8 @@ import httpx
 from cloud_executor.client import Client
 from cloud_executor.client.job_info import JobInfo
 from cloud_executor.errors import CloudExecutorError
-from cloud_executor.model.message import encode_message
-from cloud_executor.model.transitions import MAX_DEAD_LETTERS
+from cloud_executor.model.jobs.message import encode_message
+from cloud_executor.model.jobs.transitions import MAX_DEAD_LETTERS
 from cloud_executor.process.stop_signals import reset_signals
 from deploy.plan_guard import Deployment
 from deploy.state import Backend

@@ -14,8 +14,8 @@ from flask import Request, Response
 
 from cloud_executor.errors import Forbidden
 from cloud_executor.jobs.dead_letters import DeadLetters
-from cloud_executor.model.message import InvalidMessage, decode_message
-from cloud_executor.model.owner import id_in
+from cloud_executor.model.access.owner import id_in
+from cloud_executor.model.jobs.message import InvalidMessage, decode_message
 from cloud_executor.ports import JobNotFound
 from functions.transport import responses
 from functions.transport.errors import NoSuchRoute

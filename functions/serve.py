@@ -20,7 +20,7 @@ from gunicorn.http import message
 from werkzeug.test import Client
 
 from cloud_executor.errors import CloudExecutorError
-from cloud_executor.model.mime import mime_type
+from cloud_executor.model.blobs.mime import mime_type
 from cloud_executor.process.private_process import forbid_inspection
 from cloud_executor.process.stop_signals import reset_signals
 from functions.fair_worker import LONGEST_REQUEST_LINE, THREADS, FairWorker

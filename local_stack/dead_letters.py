@@ -6,8 +6,8 @@ import logging
 import threading
 
 from cloud_executor.jobs.dead_letters import DeadLetters
-from cloud_executor.model.owner import id_in
-from cloud_executor.model.pool import DEAD_LETTER
+from cloud_executor.model.access.owner import id_in
+from cloud_executor.model.jobs.pool import DEAD_LETTER
 from cloud_executor.ports import Delivery, JobNotFound, JobQueue
 
 logger = logging.getLogger(__name__)

@@ -32,8 +32,8 @@ from cloud_executor.access.tokens import Tokens
 from cloud_executor.blobs.upkeep import BlobUpkeep
 from cloud_executor.composition import create_in_emulators, open_blobs, open_jobs, open_tokens
 from cloud_executor.json_logging import configure_logging
-from cloud_executor.model.caller import OPERATOR, Role
-from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.access.caller import OPERATOR, Role
+from cloud_executor.model.jobs.pool import WorkerPool
 from cloud_executor.ports import JobStore
 from cloud_executor.process.private_process import forbid_inspection
 from cloud_executor.process.stop_signals import set_on_signals

@@ -11,9 +11,9 @@ from datetime import timedelta
 
 from cloud_executor.clock import Clock
 from cloud_executor.errors import NotFound, Unauthorized
-from cloud_executor.model import token as tokens
-from cloud_executor.model.caller import Caller, Role
-from cloud_executor.model.token import TokenRecord
+from cloud_executor.model.access import token as tokens
+from cloud_executor.model.access.caller import Caller, Role
+from cloud_executor.model.access.token import TokenRecord
 from cloud_executor.ports import TokenStore
 
 logger = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from typing import TypeVar
 import msgspec
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model.job import Job, Status
-from cloud_executor.model.job_filter import JobFilter
-from cloud_executor.model.transitions import record_publish
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.jobs.job import Job, Status
+from cloud_executor.model.jobs.job_filter import JobFilter
+from cloud_executor.model.jobs.transitions import record_publish
+from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.ports import JobChange, JobPage
 
 T = TypeVar("T")

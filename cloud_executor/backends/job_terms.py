@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cloud_executor.model.job import Job
-from cloud_executor.model.job_filter import JobFilter
-from cloud_executor.model.owner import GUEST, id_in
+from cloud_executor.model.access.owner import GUEST, id_in
+from cloud_executor.model.jobs.job import Job
+from cloud_executor.model.jobs.job_filter import JobFilter
 
 PREFIX_LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32)
 """Lengths of the prefixes of a name that are terms, in characters. A list by a prefix of another length uses the next

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from cloud_executor.blobs.keys import content_key, temporary_key
 from cloud_executor.blobs.store import READ_BYTES, BlobStore, ContentDiffers, StoredBlob
 from cloud_executor.errors import Invalid, NotFound, TooLarge
-from cloud_executor.model.metadata import BlobMetadata
+from cloud_executor.model.blobs.metadata import BlobMetadata
 from cloud_executor.ports import DirectTransfers, ObjectInfo, ObjectNotFound
 
 LARGEST_UPLOAD_BYTES = 256 * 2**30

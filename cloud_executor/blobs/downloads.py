@@ -23,7 +23,7 @@ from cloud_executor.blobs.zip_manifest import (
 )
 from cloud_executor.blobs.zip_writer import ZipMember, archive_chunks, archive_size
 from cloud_executor.errors import NotFound, StorageFull, Unavailable
-from cloud_executor.model.metadata import (
+from cloud_executor.model.blobs.metadata import (
     BlobMetadata,
     ContentEntry,
     ContentType,
@@ -31,7 +31,7 @@ from cloud_executor.model.metadata import (
     read_content_entry,
     read_name,
 )
-from cloud_executor.model.zip_names import zip_names
+from cloud_executor.model.blobs.zip_names import zip_names
 from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import ObjectInfo, ObjectNotFound
 

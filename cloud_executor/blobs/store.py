@@ -15,7 +15,7 @@ import msgspec
 
 from cloud_executor.blobs.keys import CONTENT_PREFIX, METADATA_PREFIX, content_key, metadata_key, temporary_key
 from cloud_executor.errors import Conflict, NotFound, TooLarge
-from cloud_executor.model.metadata import BlobMetadata, parse_hash, response_document
+from cloud_executor.model.blobs.metadata import BlobMetadata, parse_hash, response_document
 from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import DirectTransfers, ObjectNotFound, ObjectStore
 

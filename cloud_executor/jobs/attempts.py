@@ -9,9 +9,9 @@ from cloud_executor.clock import Clock
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.jobs.publisher import Publisher
 from cloud_executor.jobs.transact import existing, transact
-from cloud_executor.model import transitions
-from cloud_executor.model.job import Job, Outcome, OutputSegment
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.jobs import transitions
+from cloud_executor.model.jobs.job import Job, Outcome, OutputSegment
+from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.ports import JobStore
 
 

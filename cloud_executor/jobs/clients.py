@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from cloud_executor.clock import Clock
 from cloud_executor.jobs.publisher import Publisher
 from cloud_executor.jobs.transact import existing, transact
-from cloud_executor.model import transitions
-from cloud_executor.model.job import Job, OutputRemains, OutputSegment, Status, hashed_secret
-from cloud_executor.model.job_filter import JobFilter
-from cloud_executor.model.owner import GUEST, key_of
-from cloud_executor.model.pool import WorkerPool, pools_with
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.access.owner import GUEST, key_of
+from cloud_executor.model.jobs import transitions
+from cloud_executor.model.jobs.job import Job, OutputRemains, OutputSegment, Status, hashed_secret
+from cloud_executor.model.jobs.job_filter import JobFilter
+from cloud_executor.model.jobs.pool import WorkerPool, pools_with
+from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.ports import JobPage, JobStore
 
 

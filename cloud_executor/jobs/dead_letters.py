@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cloud_executor.clock import Clock
 from cloud_executor.jobs.log_fields import log_fields
 from cloud_executor.jobs.transact import transact
-from cloud_executor.model import transitions
+from cloud_executor.model.jobs import transitions
 from cloud_executor.ports import JobStore
 
 logger = logging.getLogger(__name__)

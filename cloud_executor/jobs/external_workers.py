@@ -13,11 +13,11 @@ from cloud_executor.clock import Clock
 from cloud_executor.errors import Invalid
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.jobs.transact import existing, transact
-from cloud_executor.model import transitions
-from cloud_executor.model.job import Job, JobUpdate, NotClaimable, OutputSegment, Status
-from cloud_executor.model.owner import GUEST, id_in, key_of
-from cloud_executor.model.transitions import START_WITHIN
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.access.owner import GUEST, id_in, key_of
+from cloud_executor.model.jobs import transitions
+from cloud_executor.model.jobs.job import Job, JobUpdate, NotClaimable, OutputSegment, Status
+from cloud_executor.model.jobs.transitions import START_WITHIN
+from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.ports import JobNotFound, JobStore
 
 PAGES_PER_POLL = 4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from cloud_executor.model.job import Job
-from cloud_executor.model.owner import GUEST, id_in
+from cloud_executor.model.access.owner import GUEST, id_in
+from cloud_executor.model.jobs.job import Job
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from datetime import datetime
 import msgspec
 
 from cloud_executor.clock import Clock
-from cloud_executor.model.job import Status
-from cloud_executor.model.job_filter import JobFilter
-from cloud_executor.model.pool import WorkerPool
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.jobs.job import Status
+from cloud_executor.model.jobs.job_filter import JobFilter
+from cloud_executor.model.jobs.pool import WorkerPool
+from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.ports import JobStore
 
 logger = logging.getLogger(__name__)

@@ -18,12 +18,12 @@ from cloud_executor.jobs.log_fields import log_vanished
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.jobs.publisher import Publisher
 from cloud_executor.jobs.transact import existing, transact
-from cloud_executor.model import transitions
-from cloud_executor.model.job import Job, Status
-from cloud_executor.model.job_filter import JobFilter
-from cloud_executor.model.owner import id_in
-from cloud_executor.model.pool import WorkerPool, pools_with
-from cloud_executor.model.transitions import MIN_BLAME
+from cloud_executor.model.access.owner import id_in
+from cloud_executor.model.jobs import transitions
+from cloud_executor.model.jobs.job import Job, Status
+from cloud_executor.model.jobs.job_filter import JobFilter
+from cloud_executor.model.jobs.pool import WorkerPool, pools_with
+from cloud_executor.model.jobs.transitions import MIN_BLAME
 from cloud_executor.ports import JobNotFound, JobStore
 from cloud_executor.process.time_jumps import TimeJumps
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cloud_executor.model.job import Job
+from cloud_executor.model.jobs.job import Job
 from cloud_executor.ports import JobNotFound, JobStore
 
 

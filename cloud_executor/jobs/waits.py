@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cloud_executor.model.job import Job
+from cloud_executor.model.jobs.job import Job
 from cloud_executor.ports import JobStore, JobWatch
 
 

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model import pool
-from cloud_executor.model.environment import environment
-from cloud_executor.model.javascript import parse_json
+from cloud_executor.model.documents.environment import environment
+from cloud_executor.model.documents.javascript import parse_json
+from cloud_executor.model.jobs import pool
 
 PREFIX = "EXECUTOR_"
 

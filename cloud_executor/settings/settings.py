@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cloud_executor.model.pool import NETWORKS, WorkerPool
+from cloud_executor.model.jobs.pool import NETWORKS, WorkerPool
 from cloud_executor.settings import values as forms
 from cloud_executor.settings.errors import PREFIX, InvalidSetting, likely_setting, parse_environment, parse_pools
 

@@ -13,8 +13,8 @@ from typing import Any
 from cloud_executor.access.tokens import Tokens
 from cloud_executor.clock import Clock, system_clock
 from cloud_executor.errors import Forbidden, Unauthorized
-from cloud_executor.model.caller import GUEST_ROLES, Caller, Role
-from cloud_executor.model.owner import GUEST
+from cloud_executor.model.access.caller import GUEST_ROLES, Caller, Role
+from cloud_executor.model.access.owner import GUEST
 from cloud_executor.ports import Identities, Identity
 from cloud_executor.settings import SHORT_NONCE
 from functions.access.credentials import Credential, Kind, address_of, credential_of, sender_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from cloud_executor.model.caller import Caller
+from cloud_executor.model.access.caller import Caller
 
 logger = logging.getLogger(__name__)
 

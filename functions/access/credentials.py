@@ -9,7 +9,7 @@ from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
 
-from cloud_executor.model.token import PREFIX
+from cloud_executor.model.access.token import PREFIX
 
 IPV6_PREFIX = 64
 """Length of the part of an IPv6 address that one sender has, in bits."""

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from cloud_executor.model.caller import Caller
+from cloud_executor.model.access.caller import Caller
 from functions.access.credentials import Credential
 
 KEPT_SECONDS = 60.0

@@ -12,8 +12,8 @@ from flask import Request, Response
 
 from cloud_executor.access.tokens import Tokens
 from cloud_executor.errors import Invalid, NotFound
-from cloud_executor.model.caller import Caller, Role
-from cloud_executor.model.json_fields import JsonFields, nonempty_string, whole_number
+from cloud_executor.model.access.caller import Caller, Role
+from cloud_executor.model.documents.json_fields import JsonFields, nonempty_string, whole_number
 from functions.access.access import Access, Area
 from functions.transport import responses
 from functions.transport.request_body import json_fields

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from cloud_executor.model.javascript import to_well_formed, utf16_units
+from cloud_executor.model.documents.javascript import to_well_formed, utf16_units
 
 _NOT_LATIN_1 = re.compile("[^\x20-\x7e\xa0-\xff]")
 _NOT_ASCII = re.compile("[^\x20-\x7e]")

@@ -13,7 +13,7 @@ from werkzeug.http import is_resource_modified
 from cloud_executor.blobs.downloads import ContentDownload, Download
 from cloud_executor.blobs.store import READ_BYTES, BlobStore
 from cloud_executor.errors import Forbidden
-from cloud_executor.model.mime import OCTET_STREAM, mime_type
+from cloud_executor.model.blobs.mime import OCTET_STREAM, mime_type
 from functions.blob.content_disposition import attachment
 from functions.blob.large_downloads import LargeDownloads
 from functions.transport import responses

@@ -8,8 +8,8 @@ from flask import Request, Response
 
 from cloud_executor.blobs.downloads import Downloads
 from cloud_executor.blobs.store import BlobNotFound, BlobStore, StoredBlob
-from cloud_executor.model.caller import Caller, Role
-from cloud_executor.model.metadata import BlobMetadata
+from cloud_executor.model.access.caller import Caller, Role
+from cloud_executor.model.blobs.metadata import BlobMetadata
 from cloud_executor.settings import DEFAULT_LARGEST_ZIP
 from functions.access.access import Access, Area
 from functions.access.audit import audit

@@ -10,9 +10,9 @@ from flask import Request, Response
 from cloud_executor.blobs.direct_uploads import DirectUploads
 from cloud_executor.blobs.store import BlobStore, StoredBlob
 from cloud_executor.errors import NotFound
-from cloud_executor.model.javascript import parse_json
-from cloud_executor.model.json_fields import JsonFields, json_list, json_object, nonempty_string, whole_number
-from cloud_executor.model.metadata import hash_string
+from cloud_executor.model.blobs.metadata import hash_string
+from cloud_executor.model.documents.javascript import parse_json
+from cloud_executor.model.documents.json_fields import JsonFields, json_list, json_object, nonempty_string, whole_number
 from functions.transport import request_body, responses
 
 

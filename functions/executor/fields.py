@@ -10,8 +10,7 @@ from collections.abc import Mapping
 
 from cloud_executor.errors import Invalid
 from cloud_executor.jobs.external_workers import CheckIn
-from cloud_executor.model.job import JobUpdate, OutputSegment
-from cloud_executor.model.json_fields import (
+from cloud_executor.model.documents.json_fields import (
     MAX_SAFE_INTEGER,
     JsonFields,
     json_object,
@@ -20,6 +19,7 @@ from cloud_executor.model.json_fields import (
     strings,
     whole_number,
 )
+from cloud_executor.model.jobs.job import JobUpdate, OutputSegment
 
 Fields = Mapping[str, object]
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import DOCUMENT_FIELDS
-from cloud_executor.model.job_filter import JobFilter
+from cloud_executor.model.documents.javascript import iso_time
+from cloud_executor.model.jobs.job import DOCUMENT_FIELDS
+from cloud_executor.model.jobs.job_filter import JobFilter
 from functions.executor.fields import page_limit
 
 LARGEST_PAGE = 1000

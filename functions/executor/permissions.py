@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cloud_executor.errors import Forbidden, Invalid
-from cloud_executor.model.caller import Caller, Role
+from cloud_executor.model.access.caller import Caller, Role
 
 EVERYONE = "*"
 """Value of the parameter `user` for the jobs of all users."""

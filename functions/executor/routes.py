@@ -17,11 +17,11 @@ from cloud_executor.jobs.external_workers import ExternalWorkers
 from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.waits import Waits
 from cloud_executor.json_logging import logged_with
-from cloud_executor.model.caller import Caller
-from cloud_executor.model.job import Job, OutputSegment
-from cloud_executor.model.owner import GUEST, id_in, key_of, owner_in
-from cloud_executor.model.pool import WorkerPool
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.access.caller import Caller
+from cloud_executor.model.access.owner import GUEST, id_in, key_of, owner_in
+from cloud_executor.model.jobs.job import Job, OutputSegment
+from cloud_executor.model.jobs.pool import WorkerPool
+from cloud_executor.model.jobs.worker import WorkerRecord
 from functions.access.access import Access, Area
 from functions.access.audit import audit
 from functions.executor import fields as executor_fields

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloud_executor.model.job import DOCUMENT_FIELDS
+from cloud_executor.model.jobs.job import DOCUMENT_FIELDS
 from functions.executor.fields import (
     LONGEST_WAIT_SECONDS,
     MAX_ARTIFACT_NAME,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 from functions.openapi.parts import HASH, INTEGER, STRING, STRINGS, Part, documents, nullable, ref
 
 TIME: Part = {**STRING, "description": "Time such as `2026-01-31T12:00:00.000Z`; external workers send any string."}

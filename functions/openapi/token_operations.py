@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cloud_executor.model.caller import Role
-from cloud_executor.model.token import MAX_NAME
+from cloud_executor.model.access.caller import Role
+from cloud_executor.model.access.token import MAX_NAME
 from functions.openapi.parts import INTEGER, STRING, Part, json_content, nullable, operation, response, text_content
 
 _TIME: Part = {"type": "string", "format": "date-time"}

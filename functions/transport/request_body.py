@@ -8,7 +8,7 @@ from contextlib import suppress
 from flask import Request
 
 from cloud_executor.errors import Invalid, TooLarge
-from cloud_executor.model.javascript import parse_json
+from cloud_executor.model.documents.javascript import parse_json
 from functions.transport.pace import keep_pace
 
 CHUNK_BYTES = 1024 * 1024

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from contract_backends import TIMEOUT_SECONDS, JobBackend
 
-from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Job
+from cloud_executor.model.documents.javascript import iso_time
+from cloud_executor.model.jobs.job import Job
 from cloud_executor.ports import JobStore
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from job_documents import NOW, insert, new_job
 
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 from cloud_executor.ports import JobStore
 
 

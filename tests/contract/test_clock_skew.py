@@ -13,9 +13,9 @@ from cloud_executor.backends.google.firestore.jobs import FirestoreJobStore
 from cloud_executor.backends.sqlite.clock import open_boot_clock
 from cloud_executor.composition import Jobs
 from cloud_executor.jobs.options import JobOptions
-from cloud_executor.model.job import Status
-from cloud_executor.model.pool import WorkerPool
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.jobs.job import Status
+from cloud_executor.model.jobs.pool import WorkerPool
+from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.ports import JobStore
 
 HOUR = timedelta(hours=1)

@@ -21,9 +21,9 @@ from cloud_executor.backends.google.firestore import jobs as backend
 from cloud_executor.backends.google.firestore.documents import piece_id
 from cloud_executor.backends.google.firestore.jobs import FirestoreJobStore
 from cloud_executor.errors import Invalid, QuotaExceeded, TooLarge, Unavailable
-from cloud_executor.model.job import Job, OutputSegment
-from cloud_executor.model.job_filter import EVERY_JOB, JobFilter
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.jobs.job import Job, OutputSegment
+from cloud_executor.model.jobs.job_filter import EVERY_JOB, JobFilter
+from cloud_executor.model.jobs.worker import WorkerRecord
 from local_stack.emulators import firestore_emulator
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

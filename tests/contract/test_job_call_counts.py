@@ -15,8 +15,8 @@ from google.pubsub_v1 import PublisherClient
 from cloud_executor.backends.google.firestore.jobs import FirestoreJobStore
 from cloud_executor.backends.google.pubsub import PubSubJobQueue
 from cloud_executor.composition import Jobs
-from cloud_executor.model.job import Outcome, OutputSegment, Status
-from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.jobs.job import Outcome, OutputSegment, Status
+from cloud_executor.model.jobs.pool import WorkerPool
 
 
 @pytest.fixture

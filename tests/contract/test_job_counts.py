@@ -9,8 +9,8 @@ import pytest
 from job_documents import NOW, insert, new_job
 
 from cloud_executor.jobs.stats import JobStats, PoolStats
-from cloud_executor.model.pool import WorkerPool
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.jobs.pool import WorkerPool
+from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.ports import JobStore
 
 JOBS = [

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from job_documents import NOW, existing, insert, new_job, odd_strings
 
-from cloud_executor.model import transitions
-from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.jobs import transitions
+from cloud_executor.model.jobs.job import Job, OutputSegment
 from cloud_executor.ports import JobNotFound, JobStore
 
 

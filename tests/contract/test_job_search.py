@@ -11,10 +11,10 @@ from job_documents import NOW, existing, insert, new_job, odd_strings
 
 from cloud_executor.backends.job_terms import PREFIX_LENGTHS
 from cloud_executor.errors import Invalid
-from cloud_executor.model import transitions
-from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Job, Outcome, Status
-from cloud_executor.model.job_filter import EVERY_JOB, JobFilter
+from cloud_executor.model.documents.javascript import iso_time
+from cloud_executor.model.jobs import transitions
+from cloud_executor.model.jobs.job import Job, Outcome, Status
+from cloud_executor.model.jobs.job_filter import EVERY_JOB, JobFilter
 from cloud_executor.ports import JobStore
 
 

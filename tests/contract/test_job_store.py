@@ -22,9 +22,9 @@ from job_documents import (
 )
 
 from cloud_executor.errors import Conflict, Invalid
-from cloud_executor.model import transitions
-from cloud_executor.model.job import DOCUMENT_FIELDS, Durations, Job, JobUpdate
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.jobs import transitions
+from cloud_executor.model.jobs.job import DOCUMENT_FIELDS, Durations, Job, JobUpdate
+from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.ports import JobNotFound, JobStore
 
 

@@ -12,8 +12,8 @@ import pytest
 from contract_backends import PROCESSES, TIMEOUT_SECONDS, JobBackend, in_process, in_processes
 from job_documents import NOW, SECOND, count_up, count_up_in_a_process, every_job, existing, insert, new_job
 
-from cloud_executor.model import transitions
-from cloud_executor.model.job import Job, NotClaimable, OutputSegment, Status
+from cloud_executor.model.jobs import transitions
+from cloud_executor.model.jobs.job import Job, NotClaimable, OutputSegment, Status
 from cloud_executor.ports import JobStore
 
 # Races ----------------------------------------------------------------------------------------------------------------

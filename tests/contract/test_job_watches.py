@@ -12,8 +12,8 @@ from contract_backends import TIMEOUT_SECONDS, JobBackend, in_processes
 from job_documents import NOW, existing, insert, new_job, odd_strings
 
 from cloud_executor.jobs.waits import Waits
-from cloud_executor.model import transitions
-from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.jobs import transitions
+from cloud_executor.model.jobs.job import Job, OutputSegment
 from cloud_executor.ports import JobStore
 
 

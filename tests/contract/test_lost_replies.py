@@ -21,8 +21,8 @@ from cloud_executor.blobs.store import SMALL_CONTENT_BYTES, BlobStore
 from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
 from cloud_executor.jobs.external_workers import CheckIn
-from cloud_executor.model.job import JobUpdate, Outcome, OutputSegment, StaleAttempt, Status
-from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.jobs.job import JobUpdate, Outcome, OutputSegment, StaleAttempt, Status
+from cloud_executor.model.jobs.pool import WorkerPool
 from cloud_executor.ports import JobStore, ObjectStore
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 from cloud_executor.blobs.downloads import Downloads, ZipDownload
 from cloud_executor.blobs.store import BlobStore
 from cloud_executor.clock import system_clock
-from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
+from cloud_executor.model.blobs.metadata import ArtifactFile, BlobMetadata, ContentType
 
 BUCKET_PATH = re.compile(r"/storage/v1/b/[^/?]+(\?.*)?")
 

@@ -14,8 +14,8 @@ from cloud_executor.backends.google.firestore.tokens import FirestoreTokenStore
 from cloud_executor.backends.sqlite.database import SqliteDatabase
 from cloud_executor.backends.sqlite.tokens import SqliteTokenStore
 from cloud_executor.errors import Conflict
-from cloud_executor.model.caller import Role
-from cloud_executor.model.token import TokenRecord
+from cloud_executor.model.access.caller import Role
+from cloud_executor.model.access.token import TokenRecord
 from cloud_executor.ports import TokenStore
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -20,7 +20,7 @@ from in_process import open_client
 from cloud_executor import composition
 from cloud_executor.backends.google.identity import IdentityTokens
 from cloud_executor.composition import open_jobs
-from cloud_executor.model.message import encode_message
+from cloud_executor.model.jobs.message import encode_message
 from cloud_executor.settings import InvalidSetting, Settings
 
 ACCOUNT, AUDIENCE = "push@project.iam.gserviceaccount.com", "our-dead-letter"

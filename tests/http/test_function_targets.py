@@ -14,8 +14,8 @@ import pytest
 from function_process import function
 
 from cloud_executor.composition import open_jobs
-from cloud_executor.model.job import Status
-from cloud_executor.model.message import encode_message
+from cloud_executor.model.jobs.job import Status
+from cloud_executor.model.jobs.message import encode_message
 from cloud_executor.settings import Settings
 
 BLOB, EXECUTOR = "/rest/blob/metadata", "/rest/executor/worker"

@@ -26,8 +26,8 @@ from requirement import lacking
 from terraform_program import REPOSITORY, Document, Terraform, environment, of_type, worker_settings
 from walkthrough import walk_through
 
-from cloud_executor.model.message import encode_message
-from cloud_executor.model.transitions import MAX_DEAD_LETTERS
+from cloud_executor.model.jobs.message import encode_message
+from cloud_executor.model.jobs.transitions import MAX_DEAD_LETTERS
 
 Settings = dict[str, str]
 

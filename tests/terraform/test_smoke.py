@@ -16,7 +16,7 @@ from terraform_program import REPOSITORY
 
 from cloud_executor import Client
 from cloud_executor.composition import open_jobs
-from cloud_executor.model.message import decode_message
+from cloud_executor.model.jobs.message import decode_message
 from cloud_executor.settings import Settings
 from deploy.plan_guard import Deployment
 from deploy.smoke import CommandFailed, Smoke, report

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 from docs.generate import REST_PAGE, with_commands, with_settings
 from docs.rest_page import rest_page
 

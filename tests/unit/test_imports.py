@@ -154,7 +154,7 @@ def test_imports_point_one_way(subtests: pytest.Subtests) -> None:
 @pytest.mark.parametrize(
     ("importer", "imported"),
     [
-        ("cloud_executor.model.job", "cloud_executor.ports"),
+        ("cloud_executor.model.jobs.job", "cloud_executor.ports"),
         ("cloud_executor.jobs.sweep", "cloud_executor.backends.files"),
         ("cloud_executor.backends.s3", "cloud_executor.backends.files"),
         ("cloud_executor.backends.files", "cloud_executor.backends.sqlite.database"),

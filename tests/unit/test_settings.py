@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cloud_executor.composition import open_jobs
-from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.jobs.pool import WorkerPool
 from cloud_executor.settings import DEFAULT_POOL, NONCES, InvalidSetting, Settings
 
 NAMES = {f"EXECUTOR_{field.name.upper()}" for field in fields(Settings)}

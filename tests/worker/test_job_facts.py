@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from worker_harness import Stack, config, until
 
-from cloud_executor.model.job import Durations, Job, Status
+from cloud_executor.model.jobs.job import Durations, Job, Status
 
 
 def document(job: Job) -> dict[str, object]:

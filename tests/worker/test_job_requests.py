@@ -9,7 +9,7 @@ import pytest
 from worker_harness import Stack, config, until, zip_of
 
 from cloud_executor.jobs.attempts import Attempts
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.jobs.job import Job, Status
 
 POOLS = """[
     {"name": "small", "labels": ["gpu"], "cpus": 1, "memoryMiB": 100, "maxTimeout": 60},

@@ -10,7 +10,7 @@ import pytest
 from worker_harness import Stack, WorkerProgram, config, until, zip_of
 
 from cloud_executor.jobs.external_workers import CheckIn
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from worker_harness import Stack, config, until
 
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.jobs.job import Job, Status
 
 
 def logs(stack: Stack, job: Job) -> tuple[bytes, bytes]:

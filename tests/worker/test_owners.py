@@ -6,7 +6,7 @@ from pathlib import Path
 
 from worker_harness import Stack
 
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 
 
 def test_jobs_of_two_users_with_the_same_content_run_apart(stack: Stack, tmp_path: Path) -> None:

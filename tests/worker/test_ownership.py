@@ -20,7 +20,7 @@ from cloud_executor.errors import TooLarge, Unavailable
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.json_logging import JsonFormatter
-from cloud_executor.model.job import Job, Outcome, OutputSegment, Status
+from cloud_executor.model.jobs.job import Job, Outcome, OutputSegment, Status
 
 WAITS = "touch ready; echo $$ > pid; exec sleep 60"
 

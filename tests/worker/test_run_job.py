@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from worker_harness import NOT_EXECUTABLE, ORIGIN_URL, WORKER_ID, Stack, config, zip_of
 
-from cloud_executor.model.job import Status
-from cloud_executor.model.metadata import BlobMetadata
+from cloud_executor.model.blobs.metadata import BlobMetadata
+from cloud_executor.model.jobs.job import Status
 
 WEBGME = json.loads((Path(__file__).parents[1] / "data/webgme_results.json").read_text())["cases"]
 

@@ -14,7 +14,7 @@ from worker_thread import WorkerThread, runner_of
 
 from cloud_executor.errors import Unavailable
 from cloud_executor.jobs.attempts import Attempts
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.jobs.job import Job, Status
 from cloud_executor.ports import Delivery
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.job_runner import JobRunner

@@ -13,7 +13,7 @@ from worker_thread import WorkerThread, runner_of
 
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.options import JobOptions
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.jobs.job import Job, Status
 from worker_vm.worker.heartbeat import Heartbeat
 
 LEASE_SECONDS = 3.0

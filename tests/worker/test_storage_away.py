@@ -16,7 +16,7 @@ from cloud_executor.blobs.store import BlobStore
 from cloud_executor.clock import system_clock
 from cloud_executor.errors import QuotaExceeded, StorageFull, Unavailable
 from cloud_executor.jobs.attempts import Attempts
-from cloud_executor.model.job import Job, Outcome, Status
+from cloud_executor.model.jobs.job import Job, Outcome, Status
 from cloud_executor.ports import ObjectInfo
 from worker_vm.worker.retry import retry_while_unavailable
 

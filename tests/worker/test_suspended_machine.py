@@ -17,7 +17,7 @@ from worker_harness import Stack, until
 from cloud_executor.clock import boot_seconds
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.options import JobOptions
-from cloud_executor.model.job import Job
+from cloud_executor.model.jobs.job import Job
 from cloud_executor.process.time_jumps import TimeJumps
 from worker_vm.worker import attempt as module
 from worker_vm.worker.attempt import CONFIRM_SECONDS, SAFE_LEASE_SHARE, Attempt, Interruption

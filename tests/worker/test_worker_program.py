@@ -15,7 +15,7 @@ import pytest
 from worker_harness import PROJECT, WAIT_SECONDS, Stack, WorkerProgram, config, is_running, parent_of, until, zip_of
 
 from cloud_executor.composition import Jobs
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.jobs.job import Job, Status
 from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 from worker_vm.worker.work_folder import WorkFolder
 

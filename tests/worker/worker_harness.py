@@ -21,8 +21,8 @@ from cloud_executor.blobs.store import BlobStore
 from cloud_executor.composition import Jobs, open_blobs, open_jobs
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.options import JobOptions
-from cloud_executor.model.job import Job
-from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
+from cloud_executor.model.blobs.metadata import ArtifactFile, BlobMetadata, ContentType
+from cloud_executor.model.jobs.job import Job
 from cloud_executor.ports import Delivery, Subscription
 from cloud_executor.settings import Settings
 from worker_vm.worker.command.command_runner import CommandRunner

@@ -11,7 +11,7 @@ from enum import IntEnum
 
 from cloud_executor.clock import boot_seconds
 from cloud_executor.jobs.log_fields import log_fields
-from cloud_executor.model.job import Job
+from cloud_executor.model.jobs.job import Job
 from cloud_executor.process.time_jumps import TimeJumps
 
 SAFE_LEASE_SHARE = 5 / 6

@@ -17,8 +17,8 @@ from datetime import timedelta
 from cloud_executor.clock import boot_seconds
 from cloud_executor.errors import Unavailable
 from cloud_executor.jobs.attempts import Attempts
-from cloud_executor.model.job import Job, StaleAttempt, Status
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.jobs.job import Job, StaleAttempt, Status
+from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.ports import JobNotFound
 from worker_vm.worker.attempt import Attempt, Interruption
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 
 
 class JobFailed(Exception):

@@ -33,9 +33,9 @@ from cloud_executor.errors import CloudExecutorError, Unavailable, os_reason
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.log_fields import log_fields
 from cloud_executor.json_logging import logged_with
-from cloud_executor.model.executor_config import ExecutorConfig
-from cloud_executor.model.job import Durations, Job, NotClaimable, Outcome, StaleAttempt, Status
-from cloud_executor.model.transitions import MIN_BLAME
+from cloud_executor.model.documents.executor_config import ExecutorConfig
+from cloud_executor.model.jobs.job import Durations, Job, NotClaimable, Outcome, StaleAttempt, Status
+from cloud_executor.model.jobs.transitions import MIN_BLAME
 from cloud_executor.ports import Delivery, JobNotFound
 from cloud_executor.process.time_jumps import TimeJumps
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption

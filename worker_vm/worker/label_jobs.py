@@ -16,7 +16,7 @@ from datetime import timedelta
 
 from cloud_executor.clock import boot_seconds
 from cloud_executor.errors import CloudExecutorError, Invalid
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.jobs.job import Job, Status
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
 from worker_vm.worker.command.output_files import open_output_files
 from worker_vm.worker.job_failed import JobFailed

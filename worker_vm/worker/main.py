@@ -22,7 +22,7 @@ from cloud_executor.composition import Jobs, open_blobs, open_jobs
 from cloud_executor.errors import CloudExecutorError, os_reason
 from cloud_executor.installation import install_command
 from cloud_executor.json_logging import configure_logging
-from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.jobs.pool import WorkerPool
 from cloud_executor.process.private_process import forbid_inspection
 from cloud_executor.process.stop_signals import reset_signals, set_on_signals
 from cloud_executor.settings import InvalidSetting, Settings

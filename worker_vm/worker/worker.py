@@ -13,7 +13,7 @@ from datetime import timedelta
 from cloud_executor.delays import delays
 from cloud_executor.errors import Unavailable
 from cloud_executor.json_logging import logged_with
-from cloud_executor.model.owner import id_in
+from cloud_executor.model.access.owner import id_in
 from cloud_executor.ports import Delivery, JobQueue, Subscription
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.job_runner import JobRunner

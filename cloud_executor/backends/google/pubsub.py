@@ -30,8 +30,8 @@ from google.cloud.pubsub_v1.types import BatchSettings
 from cloud_executor.backends.lazy import Lazy
 from cloud_executor.delays import delays
 from cloud_executor.errors import QuotaExceeded, Unavailable
-from cloud_executor.model.message import InvalidMessage, decode_message, encode_message
-from cloud_executor.model.pool import DEAD_LETTER
+from cloud_executor.model.jobs.message import InvalidMessage, decode_message, encode_message
+from cloud_executor.model.jobs.pool import DEAD_LETTER
 from cloud_executor.ports import Delivery, Subscription
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import sqlite3
 from cloud_executor.backends.job_records import InvalidPage, encode_string, position_after
 from cloud_executor.backends.job_terms import leading_term, terms_of
 from cloud_executor.backends.sqlite.database import Value
-from cloud_executor.model.job import Job
-from cloud_executor.model.job_filter import JobFilter
+from cloud_executor.model.jobs.job import Job
+from cloud_executor.model.jobs.job_filter import JobFilter
 
 
 def index_terms(connection: sqlite3.Connection, stored: Job | None, changed: Job) -> None:

@@ -30,11 +30,11 @@ from cloud_executor.backends.sqlite.database import SqliteDatabase, Value
 from cloud_executor.backends.sqlite.job_index import count_query, index_terms, search_queries
 from cloud_executor.backends.sqlite.schema import encode_time
 from cloud_executor.backends.sqlite.wake import Listener, WakeFolder
-from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import Job, OutputSegment, Status
-from cloud_executor.model.job_filter import JobFilter
-from cloud_executor.model.transitions import message_lost_at, record_publish
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.documents.javascript import iso_time
+from cloud_executor.model.jobs.job import Job, OutputSegment, Status
+from cloud_executor.model.jobs.job_filter import JobFilter
+from cloud_executor.model.jobs.transitions import message_lost_at, record_publish
+from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.ports import JobChange, JobNotFound, JobPage, JobWatch
 
 OUTPUT_BYTES_PER_READ = 1 << 20

@@ -10,7 +10,7 @@ import msgspec
 from cloud_executor.backends.job_records import encode_string
 from cloud_executor.backends.sqlite.database import SqliteDatabase
 from cloud_executor.errors import Conflict
-from cloud_executor.model.token import TokenRecord
+from cloud_executor.model.access.token import TokenRecord
 
 _DECODER = msgspec.json.Decoder(TokenRecord)
 

@@ -93,7 +93,7 @@ def force_cancel(job: str, user: str, data: Path | None) -> int:
     if importlib.util.find_spec("flask") is None:
         raise click.UsageError(f"`executor force-cancel` needs the server's packages. Run: {install_command('server')}")
     from cloud_executor.composition import open_jobs
-    from cloud_executor.model.owner import key_of
+    from cloud_executor.model.access.owner import key_of
 
     open_jobs(local_settings(data)).clients.force_cancel(key_of(user, job))
     return 0

@@ -91,7 +91,7 @@ def create(
 ) -> int:
     """Create a token and print it. It is not shown again."""
     if local or data is not None:
-        from cloud_executor.model.caller import OPERATOR, Role
+        from cloud_executor.model.access.caller import OPERATOR, Role
 
         text, _ = _open_tokens(data).create(name, user or name, Role(role), expires, OPERATOR)
     else:
@@ -124,7 +124,7 @@ def list_tokens(url: str | None, profile: str | None, local: bool, data: Path | 
 def revoke(token_id: str, url: str | None, profile: str | None, local: bool, data: Path | None) -> int:
     """Revoke the token with this ID, which `executor token list` shows. It stops working within a minute."""
     if local or data is not None:
-        from cloud_executor.model.caller import OPERATOR
+        from cloud_executor.model.access.caller import OPERATOR
 
         _open_tokens(data).revoke(token_id, OPERATOR)
         return 0

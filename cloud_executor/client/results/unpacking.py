@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from cloud_executor.client.errors import InvalidResult
 from cloud_executor.client.results.tree import ResultTree, check_path
-from cloud_executor.model.zip_names import zip_names
+from cloud_executor.model.blobs.zip_names import zip_names
 
 READ_BYTES = 1024 * 1024
 

@@ -9,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 
 from cloud_executor.client.errors import InvalidSource
 from cloud_executor.errors import Invalid
-from cloud_executor.model.config_document import read_document
+from cloud_executor.model.documents.config_document import read_document
 
 OUTPUT_INTERVAL_MS = 500
 """Interval between output segments of a command, in milliseconds."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloud_executor.client.errors import InvalidSource
-from cloud_executor.model.config_document import CONFIG_FILE
+from cloud_executor.model.documents.config_document import CONFIG_FILE
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec

@@ -18,8 +18,8 @@ from cloud_executor.client.transfer.artifact import Entry, create_artifact, file
 from cloud_executor.client.transfer.upload import Source as Upload
 from cloud_executor.client.transfer.upload import upload_stream
 from cloud_executor.client.transport import Transport
-from cloud_executor.model.config_document import CONFIG_FILE
-from cloud_executor.model.javascript import parse_json
+from cloud_executor.model.documents.config_document import CONFIG_FILE
+from cloud_executor.model.documents.javascript import parse_json
 
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 

@@ -15,7 +15,7 @@ from cloud_executor.client.source.config import JobSettings, config_bytes
 from cloud_executor.client.source.ignore import Ignored, pattern_of
 from cloud_executor.client.source.packing import write_zip
 from cloud_executor.errors import Invalid
-from cloud_executor.model.config_document import CONFIG_FILE, MAX_BYTES, read_document, similar_file
+from cloud_executor.model.documents.config_document import CONFIG_FILE, MAX_BYTES, read_document, similar_file
 from cloud_executor.zip_reader.content import entry_content
 from cloud_executor.zip_reader.directory import ZipEntry, open_directory
 from cloud_executor.zip_reader.entry_names import entry_name, find_dos_encoding, inner_path

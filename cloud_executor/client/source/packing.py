@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from cloud_executor.client.errors import InvalidSource
 from cloud_executor.client.source.ignore import Ignored
-from cloud_executor.model.config_document import CONFIG_FILE
+from cloud_executor.model.documents.config_document import CONFIG_FILE
 
 READ_BYTES = 1024 * 1024
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model.javascript import WHITE_SPACE, utf16_units
+from cloud_executor.model.documents.javascript import WHITE_SPACE, utf16_units
 from cloud_executor.model.patterns.braces import expand_braces
 from cloud_executor.model.patterns.regexp import RegExp, Subject
 from cloud_executor.model.patterns.segment import Globstar, Wildcard, parse_segment

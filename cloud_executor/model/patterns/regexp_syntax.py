@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model.javascript import WHITE_SPACE
+from cloud_executor.model.documents.javascript import WHITE_SPACE
 
 _MAX_DEPTH = 50
 

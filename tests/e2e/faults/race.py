@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cloud_executor.composition import open_jobs
-from cloud_executor.model.job import NotClaimable, Outcome, Status
+from cloud_executor.model.jobs.job import NotClaimable, Outcome, Status
 from cloud_executor.settings import Settings
 
 THREADS = 4

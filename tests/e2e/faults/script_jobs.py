@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from deployment import Here
 
-from cloud_executor.model.job import Job
+from cloud_executor.model.jobs.job import Job
 
 RESULT = "result.txt"
 

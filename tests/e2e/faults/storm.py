@@ -27,7 +27,7 @@ from witness import Witness, assert_no_command_is_left, witness
 
 from cloud_executor import Client, JobInfo
 from cloud_executor.errors import CloudExecutorError
-from cloud_executor.model.job import Job
+from cloud_executor.model.jobs.job import Job
 
 LEASE_SECONDS = 5
 SETTINGS = {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cloud_executor.access.tokens import Tokens
 from cloud_executor.composition import open_tokens
-from cloud_executor.model.caller import OPERATOR, Role
-from cloud_executor.model.token import token_of
+from cloud_executor.model.access.caller import OPERATOR, Role
+from cloud_executor.model.access.token import token_of
 from cloud_executor.settings import Settings
 
 Headers = Mapping[str, str]

@@ -9,7 +9,7 @@ from credentials import UNKNOWN, Callers, Headers, api_token, basic, bearer
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from cloud_executor.model.caller import Role
+from cloud_executor.model.access.caller import Role
 from functions.transport.route_list import ROUTES
 
 ALL, PUBLIC = frozenset(Role), None

@@ -11,7 +11,7 @@ from http_server import Server, StartServer, until
 
 from cloud_executor.access.tokens import Tokens
 from cloud_executor.composition import open_tokens
-from cloud_executor.model.caller import OPERATOR, Role
+from cloud_executor.model.access.caller import OPERATOR, Role
 from cloud_executor.settings import Settings
 
 

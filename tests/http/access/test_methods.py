@@ -10,7 +10,7 @@ from credentials import UNKNOWN, Callers, bearer
 from http_server import until
 from in_process import open_client
 
-from cloud_executor.model.caller import OPERATOR, Caller, Role
+from cloud_executor.model.access.caller import OPERATOR, Caller, Role
 from cloud_executor.settings import InvalidSetting
 from functions.access import decisions, throttle
 from functions.access.credentials import Credential, Kind

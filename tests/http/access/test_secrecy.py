@@ -9,7 +9,7 @@ import pytest
 from credentials import UNKNOWN, Callers, Headers, api_token, basic, bearer
 from http_server import run_server
 
-from cloud_executor.model.caller import Role
+from cloud_executor.model.access.caller import Role
 from functions.transport.route_list import ROUTES
 
 NONCE = "a nonce that nobody may see"

@@ -14,10 +14,10 @@ from in_process import open_client
 from werkzeug.test import TestResponse
 
 from cloud_executor.composition import open_jobs
-from cloud_executor.model.caller import Role
-from cloud_executor.model.job import Status
-from cloud_executor.model.owner import key_of
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.access.caller import Role
+from cloud_executor.model.access.owner import key_of
+from cloud_executor.model.jobs.job import Status
+from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.settings import Settings
 
 NONCE = {"x-executor-nonce": "long enough nonce"}

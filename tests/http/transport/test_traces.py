@@ -16,7 +16,7 @@ from in_process import open_client
 
 from cloud_executor.composition import Jobs, open_jobs
 from cloud_executor.errors import Unavailable
-from cloud_executor.model.message import encode_message
+from cloud_executor.model.jobs.message import encode_message
 from cloud_executor.settings import Settings
 
 TRACE, OTHER = "0af7651916cd43dd8448eb211c80319c", "4bf92f3577b34da6a3ce929d0e0e4736"

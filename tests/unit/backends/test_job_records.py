@@ -24,8 +24,8 @@ from cloud_executor.backends.job_records import (
     segment_numbers,
 )
 from cloud_executor.errors import Invalid
-from cloud_executor.model.job import Job, Status
-from cloud_executor.model.job_filter import EVERY_JOB, JobFilter
+from cloud_executor.model.jobs.job import Job, Status
+from cloud_executor.model.jobs.job_filter import EVERY_JOB, JobFilter
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 WAITING = Job(hash="job", create_time="2026-01-31T00:00:00.000Z", secret="secret", pool="pool")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cloud_executor.blobs.store import BlobStore, StoredBlob
-from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
+from cloud_executor.model.blobs.metadata import ArtifactFile, BlobMetadata, ContentType
 from cloud_executor.ports import ObjectStore
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

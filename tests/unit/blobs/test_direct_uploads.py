@@ -27,7 +27,7 @@ from cloud_executor.blobs.keys import content_key, metadata_key
 from cloud_executor.blobs.store import MAX_CONTENTS_PER_QUERY, BlobStore, ContentDiffers, StoredBlob
 from cloud_executor.blobs.upkeep import TEMPORARY_LIFETIME, BlobUpkeep
 from cloud_executor.errors import Invalid, TooLarge, Unavailable
-from cloud_executor.model.metadata import BlobMetadata
+from cloud_executor.model.blobs.metadata import BlobMetadata
 
 CONTENT = bytes(range(256)) * 5000
 SHA1 = hashlib.sha1(CONTENT).hexdigest()

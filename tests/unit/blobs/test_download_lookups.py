@@ -12,7 +12,7 @@ from stored_blobs import NOON, artifact, counting, file, link
 from cloud_executor.backends.files import FileObjectStore
 from cloud_executor.blobs.downloads import MAX_LINK_DEPTH, ContentDownload, Downloads, TooManyLinks, ZipDownload
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.model.metadata import ContentType
+from cloud_executor.model.blobs.metadata import ContentType
 
 
 def test_each_link_is_resolved_once(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from cloud_executor.blobs.keys import content_key, metadata_key
 from cloud_executor.blobs.store import SMALL_CONTENT_BYTES, BlobNotFound, BlobStore, ContentMissing
 from cloud_executor.blobs.upkeep import TEMPORARY_LIFETIME, BlobUpkeep
 from cloud_executor.errors import NotFound
-from cloud_executor.model.metadata import BlobMetadata, ContentType
+from cloud_executor.model.blobs.metadata import BlobMetadata, ContentType
 from cloud_executor.ports import ObjectStore
 
 LARGE = 3 * SMALL_CONTENT_BYTES

@@ -29,7 +29,7 @@ from cloud_executor.blobs.upkeep import ZIP_LIFETIME, BlobUpkeep
 from cloud_executor.blobs.zip_composer import LARGEST_ZIP_BYTES, MAX_INLINED_MEMBER_BYTES, REUSE_AGE, ZipComposer
 from cloud_executor.blobs.zip_writer import SizeChanged, archive_size
 from cloud_executor.errors import TooLarge
-from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
+from cloud_executor.model.blobs.metadata import ArtifactFile, BlobMetadata, ContentType
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -15,7 +15,7 @@ from cloud_executor.blobs.keys import content_key, manifest_key
 from cloud_executor.blobs.store import BlobStore, ContentMissing
 from cloud_executor.blobs.upkeep import ZIP_LIFETIME, BlobUpkeep
 from cloud_executor.errors import StorageFull
-from cloud_executor.model.metadata import BlobMetadata, ContentType
+from cloud_executor.model.blobs.metadata import BlobMetadata, ContentType
 
 
 @pytest.fixture

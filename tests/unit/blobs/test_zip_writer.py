@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cloud_executor.blobs import zip_writer as zip_archive
 from cloud_executor.blobs.zip_writer import SizeChanged, ZipMember, archive_chunks, archive_size
-from cloud_executor.model.zip_names import short_name
+from cloud_executor.model.blobs.zip_names import short_name
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB

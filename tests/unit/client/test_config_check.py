@@ -12,8 +12,8 @@ import pytest
 from cloud_executor.client.errors import InvalidSource
 from cloud_executor.client.source.job_source import Source, open_source
 from cloud_executor.errors import Invalid
-from cloud_executor.model.config_document import similar_file
-from cloud_executor.model.executor_config import ExecutorConfig
+from cloud_executor.model.documents.config_document import similar_file
+from cloud_executor.model.documents.executor_config import ExecutorConfig
 
 GOOD = {"cmd": "true", "resultArtifacts": []}
 UTF8_MARK = "begins with a byte order mark (BOM), which JSON does not allow; save it as UTF-8 without a BOM."

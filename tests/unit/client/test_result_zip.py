@@ -15,7 +15,7 @@ from cloud_executor.client.errors import InvalidResult
 from cloud_executor.client.results.folder import staged
 from cloud_executor.client.results.tree import ResultTree
 from cloud_executor.client.results.unpacking import unpack
-from cloud_executor.model.zip_names import zip_names
+from cloud_executor.model.blobs.zip_names import zip_names
 
 
 def zip_of(files: Iterable[tuple[str, bytes]], mode: int = 0) -> io.BytesIO:

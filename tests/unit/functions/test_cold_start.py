@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[3]
-UNNEEDED = ("cloud_executor.model.executor_config", "cloud_executor.model.patterns")
+UNNEEDED = ("cloud_executor.model.documents.executor_config", "cloud_executor.model.patterns")
 """Modules that only workers need."""
 
 PRINT_MODULES = "import sys; print(*sys.modules, sep='\\n')"

@@ -8,8 +8,8 @@ from typing import Any
 
 from cloud_executor.composition import Jobs
 from cloud_executor.jobs.options import JobOptions
-from cloud_executor.model.job import Outcome, OutputSegment, Status
-from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.jobs.job import Outcome, OutputSegment, Status
+from cloud_executor.model.jobs.pool import WorkerPool
 from cloud_executor.ports import JobQueue
 
 

@@ -13,7 +13,7 @@ from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
 from cloud_executor.jobs.external_workers import CheckIn
 from cloud_executor.jobs.sweep import UNPUBLISHED_AFTER
-from cloud_executor.model.job import JobUpdate, NotClaimable, Outcome, OutputSegment, StaleAttempt, Status
+from cloud_executor.model.jobs.job import JobUpdate, NotClaimable, Outcome, OutputSegment, StaleAttempt, Status
 
 
 def test_simultaneous_claims_give_the_job_to_one_worker(jobs: Jobs) -> None:

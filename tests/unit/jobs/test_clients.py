@@ -14,8 +14,8 @@ from msgspec.structs import replace as replace_job
 from cloud_executor.composition import Jobs
 from cloud_executor.errors import Forbidden
 from cloud_executor.jobs.external_workers import CheckIn
-from cloud_executor.model.job import JobRuns, JobUpdate, NotClaimable, Outcome, OutputSegment, StaleAttempt, Status
-from cloud_executor.model.job_filter import EVERY_JOB
+from cloud_executor.model.jobs.job import JobRuns, JobUpdate, NotClaimable, Outcome, OutputSegment, StaleAttempt, Status
+from cloud_executor.model.jobs.job_filter import EVERY_JOB
 from cloud_executor.ports import JobNotFound
 
 

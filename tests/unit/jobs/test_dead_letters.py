@@ -7,8 +7,8 @@ from embedded_jobs import Clock, queued
 
 from cloud_executor.composition import Jobs
 from cloud_executor.jobs.sweep import UNPUBLISHED_AFTER
-from cloud_executor.model.job import Status
-from cloud_executor.model.transitions import MAX_DEAD_LETTERS
+from cloud_executor.model.jobs.job import Status
+from cloud_executor.model.jobs.transitions import MAX_DEAD_LETTERS
 
 
 def lose_message(jobs: Jobs) -> None:

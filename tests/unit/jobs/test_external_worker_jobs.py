@@ -12,7 +12,7 @@ from embedded_jobs import OPTIONS, Clock, output, put_output, queued
 from cloud_executor.composition import Jobs
 from cloud_executor.errors import Invalid
 from cloud_executor.jobs.external_workers import CheckIn
-from cloud_executor.model.job import JobUpdate, NotClaimable, Outcome, Status
+from cloud_executor.model.jobs.job import JobUpdate, NotClaimable, Outcome, Status
 
 
 def test_a_worker_without_a_name_is_rejected(jobs: Jobs) -> None:

@@ -9,8 +9,8 @@ import pytest
 from embedded_jobs import OPTIONS, Clock
 
 from cloud_executor.composition import Jobs
-from cloud_executor.model.job import Status
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.jobs.job import Status
+from cloud_executor.model.jobs.worker import WorkerRecord
 
 SECOND = timedelta(seconds=1)
 

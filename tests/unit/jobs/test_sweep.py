@@ -16,11 +16,11 @@ from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
 from cloud_executor.jobs.external_workers import CheckIn
 from cloud_executor.jobs.sweep import MAX_PUBLISH_ERRORS, UNPUBLISHED_AFTER
-from cloud_executor.model.job import Job, NotClaimable, Outcome, StaleAttempt, Status
-from cloud_executor.model.job_filter import JobFilter
-from cloud_executor.model.owner import key_of
-from cloud_executor.model.pool import WorkerPool
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.access.owner import key_of
+from cloud_executor.model.jobs.job import Job, NotClaimable, Outcome, StaleAttempt, Status
+from cloud_executor.model.jobs.job_filter import JobFilter
+from cloud_executor.model.jobs.pool import WorkerPool
+from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.ports import JobPage, JobStore
 from cloud_executor.process.time_jumps import TimeJumps
 

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from cloud_executor.composition import Jobs
 from cloud_executor.errors import Invalid
 from cloud_executor.jobs.external_workers import CheckIn
-from cloud_executor.model.job import JobUpdate, OutputSegment, Status
-from cloud_executor.model.transitions import START_WITHIN
+from cloud_executor.model.jobs.job import JobUpdate, OutputSegment, Status
+from cloud_executor.model.jobs.transitions import START_WITHIN
 
 STEP = timedelta(seconds=20)
 

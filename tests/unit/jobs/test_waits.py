@@ -13,7 +13,7 @@ import pytest
 from cloud_executor.backends.sqlite.database import SqliteDatabase
 from cloud_executor.composition import Jobs
 from cloud_executor.jobs.waits import Waits
-from cloud_executor.model.job import Job
+from cloud_executor.model.jobs.job import Job
 from cloud_executor.ports import JobNotFound
 from functions.transport import waits as process_waits
 

@@ -9,7 +9,7 @@ from worker_harness import Stack, is_running, until
 
 from bench.processes import tree
 from cloud_executor.jobs.attempts import Attempts
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.jobs.job import Job, Status
 
 
 @pytest.fixture(autouse=True)

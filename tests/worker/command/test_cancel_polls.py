@@ -10,7 +10,7 @@ from worker_harness import Stack, until
 from cloud_executor.clock import boot_seconds
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.options import JobOptions
-from cloud_executor.model.job import Job
+from cloud_executor.model.jobs.job import Job
 from worker_vm.worker import heartbeat as module
 from worker_vm.worker.attempt import Attempt, Interruption
 from worker_vm.worker.heartbeat import Heartbeat

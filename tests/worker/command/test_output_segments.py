@@ -12,7 +12,7 @@ from worker_harness import Stack, config, until
 from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
 from cloud_executor.jobs.attempts import Attempts
-from cloud_executor.model.job import Job, OutputSegment, Status
+from cloud_executor.model.jobs.job import Job, OutputSegment, Status
 from cloud_executor.ports import JobChange
 from worker_vm.worker.command.output import SEGMENT_BYTES
 

@@ -23,7 +23,7 @@ from cloud_executor.errors import Unavailable
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.json_logging import JsonFormatter
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.ports import Delivery, Subscription
 from worker_vm.worker.job_runner import JobRunner
 from worker_vm.worker.machine.health import health_page

@@ -15,7 +15,7 @@ from worker_harness import Stack, until
 from worker_thread import WorkerThread, runner_of
 
 from cloud_executor.errors import Unavailable
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.jobs.job import Job, Status
 from cloud_executor.ports import Delivery, Subscription
 from worker_vm.worker.machine.leave import SweepService, is_in_instance_group
 from worker_vm.worker.machine.metadata_server import HOST_VARIABLE

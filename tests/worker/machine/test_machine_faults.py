@@ -12,7 +12,7 @@ import pytest
 from worker_harness import Stack, until
 from worker_thread import WorkerThread, runner_of
 
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 from cloud_executor.ports import Delivery
 from worker_vm.worker.sandbox.interface import Ending
 from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox

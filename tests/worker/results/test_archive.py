@@ -14,7 +14,7 @@ from worker_harness import ALL, Stack, zip_of
 from cloud_executor.backends.files import FileObjectStore
 from cloud_executor.blobs.store import SMALL_CONTENT_BYTES, BlobStore
 from cloud_executor.clock import system_clock
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.jobs.job import Job, Status
 from cloud_executor.ports import ObjectNotFound
 
 MADE = [{"name": "made", "resultPatterns": ["made/**"]}]

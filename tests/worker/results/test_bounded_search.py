@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 from worker_harness import Stack
 
-from cloud_executor.model.executor_config import ResultArtifact
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.documents.executor_config import ResultArtifact
+from cloud_executor.model.jobs.job import Job, Status
 from cloud_executor.model.patterns.minimatch import Matching, ResultPatterns, TooMuchWork
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
 from worker_vm.worker.job_failed import JobFailed

@@ -7,8 +7,8 @@ import time
 import pytest
 from worker_harness import Stack
 
-from cloud_executor.model.executor_config import ResultArtifact
-from cloud_executor.model.job import Status
+from cloud_executor.model.documents.executor_config import ResultArtifact
+from cloud_executor.model.jobs.job import Status
 from cloud_executor.model.patterns.minimatch import ResultPatterns
 from worker_vm.worker.results.unmatched import UnmatchedPatterns
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from docker_engine import IMAGE
 
-from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.jobs.pool import WorkerPool
 from cloud_executor.settings import InvalidSetting
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.sandbox import check

@@ -20,8 +20,8 @@ from sandbox_bench import Bench
 from worker_harness import PROJECT, Stack, until
 
 from cloud_executor.errors import Unavailable
-from cloud_executor.model.job import Status
-from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.jobs.job import Status
+from cloud_executor.model.jobs.pool import WorkerPool
 from cloud_executor.settings import InvalidSetting
 from worker_vm.worker.attempt import Interruption
 from worker_vm.worker.main import open_sandbox

@@ -17,7 +17,7 @@ import pytest
 from docker_engine import IMAGE
 from worker_harness import Stack, until
 
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.jobs.job import Job, Status
 
 FULL = bool(os.environ.get("FULL_SIZE"))
 

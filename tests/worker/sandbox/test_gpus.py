@@ -16,7 +16,7 @@ from sandbox_bench import Bench
 from worker_harness import Stack
 
 from cloud_executor.errors import Unavailable
-from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.jobs.pool import WorkerPool
 from worker_vm.worker.main import open_sandbox
 
 NULL, ZERO = os.makedev(1, 3), os.makedev(1, 5)

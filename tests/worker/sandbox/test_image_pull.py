@@ -26,7 +26,7 @@ from requirement import lacking
 from sandbox_bench import Bench
 from worker_harness import Stack, until
 
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 from worker_vm.worker.attempt import Interruption
 from worker_vm.worker.sandbox.container import registry_credentials
 from worker_vm.worker.sandbox.interface import CommandNotStarted, Sandbox

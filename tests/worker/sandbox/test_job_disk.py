@@ -8,7 +8,7 @@ from typing import Any
 
 from worker_harness import Stack
 
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 from worker_vm.worker.sandbox.container.engine import ContainerEngine
 from worker_vm.worker.sandbox.disk_usage import DiskUsage
 from worker_vm.worker.sandbox.limits import Limits

@@ -10,7 +10,7 @@ import pytest
 from sandbox_bench import LIMITS, Bench
 from worker_harness import Stack, config, is_running
 
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 from worker_vm.worker.sandbox.limits import MIB
 from worker_vm.worker.sandbox.process.sandbox import ProcessSandbox
 

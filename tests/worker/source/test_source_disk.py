@@ -12,7 +12,7 @@ from worker_harness import Stack, config, zip_of
 from cloud_executor.backends.files import FileObjectStore
 from cloud_executor.blobs.store import BlobStore
 from cloud_executor.clock import system_clock
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.jobs.job import Job, Status
 
 DISK = 2**20
 ERROR = "The source takes more than the disk limit of 1 MiB."

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from worker_harness import Stack, config, zip_of
 
-from cloud_executor.model.job import Job, Status
+from cloud_executor.model.jobs.job import Job, Status
 from cloud_executor.zip_reader.directory import open_directory
 
 LINK = 0o120777

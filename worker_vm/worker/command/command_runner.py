@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from cloud_executor.model.executor_config import ExecutorConfig
-from cloud_executor.model.job import OutputSegment, Status
-from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.documents.executor_config import ExecutorConfig
+from cloud_executor.model.jobs.job import OutputSegment, Status
+from cloud_executor.model.jobs.pool import WorkerPool
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
 from worker_vm.worker.command.output import OutputSender
 from worker_vm.worker.command.output_files import OutputFiles

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloud_executor.errors import os_reason
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.work_folder import AttemptFolder
 

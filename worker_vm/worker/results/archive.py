@@ -13,9 +13,9 @@ from pathlib import Path
 
 from cloud_executor.blobs.store import READ_BYTES, SMALL_CONTENT_BYTES, BlobStore
 from cloud_executor.errors import CloudExecutorError, Unavailable, os_reason
-from cloud_executor.model.executor_config import ResultArtifact
-from cloud_executor.model.job import Status
-from cloud_executor.model.metadata import ArtifactFile, BlobMetadata, ContentType
+from cloud_executor.model.blobs.metadata import ArtifactFile, BlobMetadata, ContentType
+from cloud_executor.model.documents.executor_config import ResultArtifact
+from cloud_executor.model.jobs.job import Status
 from cloud_executor.parallel import parallel_map
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.file_names import distinct_names, quoted_name

@@ -8,7 +8,7 @@ from functools import partial
 
 from cloud_executor.blobs.store import BlobStore
 from cloud_executor.errors import CloudExecutorError, Unavailable, os_reason
-from cloud_executor.model.metadata import ArtifactFile
+from cloud_executor.model.blobs.metadata import ArtifactFile
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.command.output_files import OutputFiles
 from worker_vm.worker.results.archive import store_file

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model.executor_config import ResultArtifact
+from cloud_executor.model.documents.executor_config import ResultArtifact
 from cloud_executor.model.patterns.minimatch import ResultPatterns
 from worker_vm.worker.file_names import quoted_name
 

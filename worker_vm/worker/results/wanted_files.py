@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloud_executor.model.executor_config import ResultArtifact
-from cloud_executor.model.job import Status
+from cloud_executor.model.documents.executor_config import ResultArtifact
+from cloud_executor.model.jobs.job import Status
 from cloud_executor.model.patterns.minimatch import Matching, TooMuchWork
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.job_failed import JobFailed

@@ -10,8 +10,8 @@ from contextlib import closing
 
 from cloud_executor.clock import boot_seconds
 from cloud_executor.errors import CloudExecutorError, Unavailable
-from cloud_executor.model.job import Job
-from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.jobs.job import Job
+from cloud_executor.model.jobs.pool import WorkerPool
 from cloud_executor.settings import InvalidSetting
 from worker_vm.worker.attempt import Attempt, Interruption
 from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, ImageMissing, Sandbox

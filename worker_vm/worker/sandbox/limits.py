@@ -6,8 +6,8 @@ import math
 import time
 from dataclasses import dataclass
 
-from cloud_executor.model.executor_config import ExecutorConfig
-from cloud_executor.model.pool import WorkerPool
+from cloud_executor.model.documents.executor_config import ExecutorConfig
+from cloud_executor.model.jobs.pool import WorkerPool
 
 MIB = 2**20
 

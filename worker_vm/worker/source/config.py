@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model.config_document import CONFIG_FILE, MAX_BYTES, similar_file
-from cloud_executor.model.executor_config import ExecutorConfig
-from cloud_executor.model.job import Status
+from cloud_executor.model.documents.config_document import CONFIG_FILE, MAX_BYTES, similar_file
+from cloud_executor.model.documents.executor_config import ExecutorConfig
+from cloud_executor.model.jobs.job import Status
 from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.work_folder import AttemptFolder

@@ -13,7 +13,7 @@ from cloud_executor.blobs.downloads import ContentDownload, Download, Downloads,
 from cloud_executor.blobs.store import READ_BYTES, BlobStore
 from cloud_executor.blobs.zip_writer import SizeChanged, ZipMember
 from cloud_executor.errors import NotFound, os_reason
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 from worker_vm.worker.attempt import Attempt
 from worker_vm.worker.file_names import native_name
 from worker_vm.worker.job_failed import JobFailed

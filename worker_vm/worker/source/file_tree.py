@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from cloud_executor.errors import os_reason
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.job_failed import JobFailed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 from worker_vm.worker.file_names import quoted_name
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.sandbox.limits import MIB

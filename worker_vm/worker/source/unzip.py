@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from cloud_executor.model.job import Status
+from cloud_executor.model.jobs.job import Status
 from cloud_executor.zip_reader.content import entry_content
 from cloud_executor.zip_reader.directory import ZipDirectory, ZipEntry, open_directory
 from cloud_executor.zip_reader.entry_names import DOS_SYSTEMS, UNIX_SYSTEMS, entry_name, find_dos_encoding

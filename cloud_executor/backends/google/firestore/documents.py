@@ -27,9 +27,9 @@ from cloud_executor.backends.job_records import (
 )
 from cloud_executor.backends.job_terms import terms_of
 from cloud_executor.errors import TooLarge
-from cloud_executor.model.job import Job, OutputSegment
-from cloud_executor.model.transitions import message_lost_at
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.jobs.job import Job, OutputSegment
+from cloud_executor.model.jobs.transitions import message_lost_at
+from cloud_executor.model.jobs.worker import WorkerRecord
 
 T = TypeVar("T")
 

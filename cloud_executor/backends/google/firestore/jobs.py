@@ -59,11 +59,11 @@ from cloud_executor.backends.lazy import Lazy
 from cloud_executor.clock import system_clock
 from cloud_executor.delays import delays
 from cloud_executor.errors import TooLarge, Unavailable
-from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import FINISHED, Job, OutputSegment, Status
-from cloud_executor.model.job_filter import JobFilter
-from cloud_executor.model.transitions import record_publish
-from cloud_executor.model.worker import WorkerRecord
+from cloud_executor.model.documents.javascript import iso_time
+from cloud_executor.model.jobs.job import FINISHED, Job, OutputSegment, Status
+from cloud_executor.model.jobs.job_filter import JobFilter
+from cloud_executor.model.jobs.transitions import record_publish
+from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import JobChange, JobNotFound, JobPage, JobWatch
 

@@ -14,7 +14,7 @@ from cloud_executor.backends.google.errors import google_errors, with_google_err
 from cloud_executor.backends.google.firestore.documents import document_key
 from cloud_executor.backends.lazy import Lazy
 from cloud_executor.errors import Conflict
-from cloud_executor.model.token import TokenRecord
+from cloud_executor.model.access.token import TokenRecord
 
 CALL_SECONDS = 10.0
 """Timeout of a call, including its retries, in seconds."""

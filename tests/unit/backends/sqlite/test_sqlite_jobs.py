@@ -15,7 +15,7 @@ from explained_database import ExplainedDatabase
 from cloud_executor.backends.sqlite.database import SqliteDatabase
 from cloud_executor.backends.sqlite.jobs import SqliteJobStore
 from cloud_executor.errors import Invalid
-from cloud_executor.model.job import Job, OutputSegment
+from cloud_executor.model.jobs.job import Job, OutputSegment
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 

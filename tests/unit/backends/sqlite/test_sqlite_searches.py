@@ -15,9 +15,9 @@ from cloud_executor.backends.sqlite import jobs
 from cloud_executor.backends.sqlite.database import SqliteDatabase
 from cloud_executor.backends.sqlite.jobs import SqliteJobStore
 from cloud_executor.backends.sqlite.schema import MIGRATIONS
-from cloud_executor.model.job import Job, Status
-from cloud_executor.model.job_filter import EVERY_JOB, JobFilter
-from cloud_executor.model.owner import key_of
+from cloud_executor.model.access.owner import key_of
+from cloud_executor.model.jobs.job import Job, Status
+from cloud_executor.model.jobs.job_filter import EVERY_JOB, JobFilter
 from cloud_executor.ports import JobPage
 
 BEFORE_TERMS = 2

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model.executor_config import ExecutorConfig
-from cloud_executor.model.pool import WorkerPool, parse_pools, pools_with
+from cloud_executor.model.documents.executor_config import ExecutorConfig
+from cloud_executor.model.jobs.pool import WorkerPool, parse_pools, pools_with
 
-PROJECT = Path(__file__).parents[3]
+PROJECT = Path(__file__).parents[4]
 DEFAULTS = WorkerPool("default", frozenset({"given"}), image="image", cpus=2.0)
 
 

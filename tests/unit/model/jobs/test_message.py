@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_executor.model.message import InvalidMessage, decode_message, encode_message
+from cloud_executor.model.jobs.message import InvalidMessage, decode_message, encode_message
 
 
 @given(st.text(st.characters(codec=None)))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model.owner import GUEST, id_in, key_of, owner_in
+from cloud_executor.model.access.owner import GUEST, id_in, key_of, owner_in
 
 USERS = st.one_of(st.just(GUEST), st.text(st.characters(exclude_characters="\0"), min_size=1))
 

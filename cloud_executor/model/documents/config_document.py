@@ -7,9 +7,9 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model import javascript
-from cloud_executor.model.environment import argument
-from cloud_executor.model.json_fields import JsonFields, json_object, nonempty_string
+from cloud_executor.model.documents import javascript
+from cloud_executor.model.documents.environment import argument
+from cloud_executor.model.documents.json_fields import JsonFields, json_object, nonempty_string
 
 CONFIG_FILE = "executor_config.json"
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recorded import recorded
 
 from cloud_executor.errors import Invalid, NotFound
-from cloud_executor.model.metadata import (
+from cloud_executor.model.blobs.metadata import (
     ArtifactFile,
     BlobMetadata,
     ContentEntry,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_executor.model import token as tokens
+from cloud_executor.model.access import token as tokens
 
 
 @given(st.binary(min_size=32, max_size=32))

@@ -10,10 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model.environment import environment
-from cloud_executor.model.image_patterns import image_matches
-from cloud_executor.model.javascript import parse_json
-from cloud_executor.model.json_fields import (
+from cloud_executor.model.documents.environment import environment
+from cloud_executor.model.documents.javascript import parse_json
+from cloud_executor.model.documents.json_fields import (
     MAX_TIMER,
     JsonFields,
     Reader,
@@ -25,9 +24,10 @@ from cloud_executor.model.json_fields import (
     strings,
     whole_number,
 )
+from cloud_executor.model.jobs.image_patterns import image_matches
 
 if TYPE_CHECKING:  # importing it loads all of `patterns`, which only workers need
-    from cloud_executor.model.executor_config import ExecutorConfig
+    from cloud_executor.model.documents.executor_config import ExecutorConfig
 
 NETWORKS = ("none", "bridge")
 

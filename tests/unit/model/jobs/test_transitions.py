@@ -8,9 +8,9 @@ from job_steps import KEEP, LEASE, NOON, RETRIES, SECRET, Step, claimed, finishe
 from msgspec.structs import replace
 
 from cloud_executor.errors import Forbidden
-from cloud_executor.model import transitions
-from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import (
+from cloud_executor.model.documents.javascript import iso_time
+from cloud_executor.model.jobs import transitions
+from cloud_executor.model.jobs.job import (
     FINISHED,
     Durations,
     Job,

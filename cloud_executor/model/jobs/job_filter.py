@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from cloud_executor.model.job import Job
-from cloud_executor.model.owner import id_in
+from cloud_executor.model.access.owner import id_in
+from cloud_executor.model.jobs.job import Job
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from datetime import datetime
 import msgspec
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model.caller import Role
+from cloud_executor.model.access.caller import Role
 
 PREFIX = "cex_"
 

@@ -15,10 +15,10 @@ from functools import partial
 from typing import Self
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model import javascript
-from cloud_executor.model.config_document import CONFIG_FILE, program, read_document
-from cloud_executor.model.environment import argument, environment
-from cloud_executor.model.json_fields import (
+from cloud_executor.model.documents import javascript
+from cloud_executor.model.documents.config_document import CONFIG_FILE, program, read_document
+from cloud_executor.model.documents.environment import argument, environment
+from cloud_executor.model.documents.json_fields import (
     MAX_TIMER,
     JsonFields,
     duration,

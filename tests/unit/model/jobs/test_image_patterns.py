@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloud_executor.model.image_patterns import image_matches
+from cloud_executor.model.jobs.image_patterns import image_matches
 
 
 @pytest.mark.parametrize(

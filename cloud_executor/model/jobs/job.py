@@ -12,7 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from cloud_executor.errors import Conflict
-from cloud_executor.model.owner import GUEST, id_in
+from cloud_executor.model.access.owner import GUEST, id_in
 
 
 class Status(StrEnum):

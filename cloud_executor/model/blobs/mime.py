@@ -28,6 +28,6 @@ def mime_type(name: str) -> str:
 @functools.cache
 def _types() -> dict[str, str]:
     table: dict[str, str] = json.loads(
-        resources.files("cloud_executor.model").joinpath("mime_types.json").read_text(encoding="ascii")
+        resources.files("cloud_executor.model.blobs").joinpath("mime_types.json").read_text(encoding="ascii")
     )
     return table

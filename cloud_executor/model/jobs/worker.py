@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from cloud_executor.model.owner import GUEST
+from cloud_executor.model.access.owner import GUEST
 
 
 class WorkerRecord(msgspec.Struct, frozen=True):

@@ -17,8 +17,8 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from cloud_executor.errors import Forbidden, Invalid
-from cloud_executor.model.javascript import iso_time
-from cloud_executor.model.job import (
+from cloud_executor.model.documents.javascript import iso_time
+from cloud_executor.model.jobs.job import (
     Job,
     JobRuns,
     JobUpdate,

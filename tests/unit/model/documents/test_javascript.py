@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recorded import recorded
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model import javascript
+from cloud_executor.model.documents import javascript
 
 NODE = recorded("javascript_generated.json")
 

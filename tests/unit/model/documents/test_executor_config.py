@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model.config_document import MAX_BYTES
-from cloud_executor.model.executor_config import ExecutorConfig
+from cloud_executor.model.documents.config_document import MAX_BYTES
+from cloud_executor.model.documents.executor_config import ExecutorConfig
 
 MINIMAL = {"cmd": "run", "resultArtifacts": []}
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from cloud_executor.model import transitions
-from cloud_executor.model.job import Job, JobUpdate, Outcome, Status
+from cloud_executor.model.jobs import transitions
+from cloud_executor.model.jobs.job import Job, JobUpdate, Outcome, Status
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=30)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model import json_fields
-from cloud_executor.model.json_fields import MAX_SAFE_INTEGER, MAX_TIMER, JsonFields, Reader
+from cloud_executor.model.documents import json_fields
+from cloud_executor.model.documents.json_fields import MAX_SAFE_INTEGER, MAX_TIMER, JsonFields, Reader
 
 percent = partial(json_fields.whole_number, least=0, most=100)
 seconds = partial(json_fields.duration, unit=timedelta(seconds=1))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cloud_executor.model.zip_names import MAX_NAME_BYTES, short_name, zip_names
+from cloud_executor.model.blobs.zip_names import MAX_NAME_BYTES, short_name, zip_names
 
 names = st.text(st.characters(exclude_categories=(), exclude_characters="\0"), max_size=30)
 

@@ -1,7 +1,7 @@
 import pytest
 from recorded import recorded
 
-from cloud_executor.model.mime import OCTET_STREAM, mime_type
+from cloud_executor.model.blobs.mime import OCTET_STREAM, mime_type
 
 
 def test_name_has_recorded_type(subtests):

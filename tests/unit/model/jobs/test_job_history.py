@@ -11,8 +11,8 @@ from job_steps import KEEP, LEASE, NOON, RETRIES, SECRET, Step, finished, new_jo
 from msgspec.structs import replace
 
 from cloud_executor.errors import Forbidden
-from cloud_executor.model import transitions
-from cloud_executor.model.job import FINISHED, Job, NotClaimable, OutputRemains, StaleAttempt, Status
+from cloud_executor.model.jobs import transitions
+from cloud_executor.model.jobs.job import FINISHED, Job, NotClaimable, OutputRemains, StaleAttempt, Status
 
 
 class AnyHistory(RuleBasedStateMachine):

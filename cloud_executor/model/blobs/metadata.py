@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, Self, TypeGuard
 import msgspec
 
 from cloud_executor.errors import Invalid, NotFound
-from cloud_executor.model import javascript
-from cloud_executor.model.javascript import quote
-from cloud_executor.model.json_fields import JsonFields, boolean, finite_number, json_object, string, strings
-from cloud_executor.model.mime import mime_type
+from cloud_executor.model.blobs.mime import mime_type
+from cloud_executor.model.documents import javascript
+from cloud_executor.model.documents.javascript import quote
+from cloud_executor.model.documents.json_fields import JsonFields, boolean, finite_number, json_object, string, strings
 
 _HASH = re.compile("[0-9a-f]{40}")
 _CONTENT_LAST = re.compile(rb',"content":"([0-9a-f]{40})","contentType":"(object|softLink)"}\Z')

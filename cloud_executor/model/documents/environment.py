@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 
 from cloud_executor.errors import Invalid
-from cloud_executor.model import javascript
-from cloud_executor.model.json_fields import json_object, string
+from cloud_executor.model.documents import javascript
+from cloud_executor.model.documents.json_fields import json_object, string
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = re.compile(r"ORIGIN_URL|(?:CLOUD_EXECUTOR|TINI)_\w*")

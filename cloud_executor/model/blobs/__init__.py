@@ -1,0 +1,1 @@
+"""Files and artifacts: their metadata, media types, and names in zips."""

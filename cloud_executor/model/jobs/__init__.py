@@ -1,0 +1,1 @@
+"""Jobs and their transitions, and the workers and pools that run them."""
