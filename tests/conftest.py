@@ -41,7 +41,7 @@ os.environ.update(XDG_CONFIG_HOME=f"{_own_folder}/config", XDG_STATE_HOME=f"{_ow
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
 
-pytest_plugins = ["distribution", "docker_engine", "emulators.shared", "function_process"]
+pytest_plugins = ["distribution", "containers.docker_engine", "emulators.shared", "servers.function_process"]
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ import docker
 import httpx
 import pytest
 import yaml
-from debian_base import BaseMissing, build_image, import_debian
-from docker_engine import IMAGE
+from containers.debian_base import BaseMissing, build_image, import_debian
+from containers.docker_engine import IMAGE
 from emulators.projects import new_project
 from requirement import lacking
 from stack_process import PROJECT, StackProcess, job_folder, run, until

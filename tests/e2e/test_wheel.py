@@ -11,8 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from function_process import UNREACHABLE
 from requirement import lacking
+from servers.function_process import UNREACHABLE
 from stack_process import PROJECT, StartStack, environment, job_folder, line_that_starts, started
 
 PACKAGES = ("cloud_executor", "functions", "local_stack", "worker_vm")

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from emulators.projects import new_project
 from flask.testing import FlaskClient
-from function_process import function
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
-from identity_tokens import SIGNER, STRANGER, identity_issuer
+from identity.identity_tokens import SIGNER, STRANGER, identity_issuer
 from in_process import open_client
+from servers.function_process import function
 
 from cloud_executor import composition
 from cloud_executor.backends.google.identity import IdentityTokens

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from function_process import function
+from servers.function_process import function
 
 from cloud_executor.composition import open_jobs
 from cloud_executor.model.jobs.job import Status

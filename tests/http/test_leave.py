@@ -10,11 +10,11 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from compute_service import INSTANCES, ComputeService, compute_service
 from flask.testing import FlaskClient
 from google.auth.credentials import AnonymousCredentials
-from identity_tokens import SIGNER, STRANGER, identity_issuer
+from identity.identity_tokens import SIGNER, STRANGER, identity_issuer
 from in_process import open_client
+from servers.compute_service import INSTANCES, ComputeService, compute_service
 from werkzeug.serving import make_server
 
 from cloud_executor import composition

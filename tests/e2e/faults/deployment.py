@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from emulators.projects import new_project
+from servers.tcp_proxy import TcpProxy
 from stack_process import PROJECT, environment
-from tcp_proxy import TcpProxy
 
 from cloud_executor.blobs.store import BlobStore
 from cloud_executor.blobs.upkeep import BlobUpkeep

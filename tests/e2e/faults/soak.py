@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
-from docker_engine import EngineMissing, docker_engine
+from containers.docker_engine import EngineMissing, docker_engine
 from storm import Report, run_round
 
 JOBS = {"process": 400, "container": 150}

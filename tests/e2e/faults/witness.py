@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import docker
-from docker_engine import IMAGE
+from containers.docker_engine import IMAGE
 from stack_process import WAIT_SECONDS, processes_of, until
 
 REPOSITORY = "storm"

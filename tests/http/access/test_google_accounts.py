@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from google_provider import AUDIENCE, IAP_AUDIENCE, Provider
+from identity.google_provider import AUDIENCE, IAP_AUDIENCE, Provider
 from in_process import open_client
 
 from cloud_executor import composition

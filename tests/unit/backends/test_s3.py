@@ -8,7 +8,7 @@ from typing import Any
 
 import boto3.session
 import pytest
-from scripted_server import response, scripted_server
+from servers.scripted_server import response, scripted_server
 
 from cloud_executor.backends import s3 as backend
 from cloud_executor.backends.s3 import PIECE_BYTES, S3ObjectStore

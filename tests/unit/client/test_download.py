@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from scripted_server import response, scripted_server
+from servers.scripted_server import response, scripted_server
 
 from cloud_executor.client import Client, Progress
 from cloud_executor.client.errors import ServerError, TransferFailed

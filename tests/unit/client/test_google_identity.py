@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from identity_tokens import SIGNER
+from identity.identity_tokens import SIGNER
 
 from cloud_executor.client import Client, google_identity
 from cloud_executor.client.errors import InvalidAddress

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fake_server import URL, FakeServer
+from servers.fake_server import URL, FakeServer
 
 from cloud_executor import AsyncClient, Client, Conflict, Forbidden, InvalidSource, Job, NotFound
 from cloud_executor.client.profiles import Profile, Profiles, choose_server

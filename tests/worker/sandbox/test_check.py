@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from docker_engine import IMAGE
+from containers.docker_engine import IMAGE
 
 from cloud_executor.model.jobs.pool import WorkerPool
 from cloud_executor.settings import InvalidSetting

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from docker_engine import IMAGE
+from containers.docker_engine import IMAGE
 from sandbox_bench import Bench
 from worker_harness import PROJECT, Stack, until
 

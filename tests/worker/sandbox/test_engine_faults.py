@@ -9,9 +9,9 @@ from pathlib import Path
 
 import docker
 import pytest
-from docker_engine import IMAGE
+from containers.docker_engine import IMAGE
 from sandbox_bench import Bench
-from tcp_proxy import TcpProxy
+from servers.tcp_proxy import TcpProxy
 from worker_harness import WAIT_SECONDS, Stack
 
 from cloud_executor.errors import Unavailable

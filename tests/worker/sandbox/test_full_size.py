@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docker_engine import IMAGE
+from containers.docker_engine import IMAGE
 from worker_harness import Stack, until
 
 from cloud_executor.model.jobs.job import Job, Status

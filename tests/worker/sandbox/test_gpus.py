@@ -10,7 +10,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from docker_engine import IMAGE
+from containers.docker_engine import IMAGE
 from requirement import lacking
 from sandbox_bench import Bench
 from worker_harness import Stack

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from docker_engine import IMAGE
+from containers.docker_engine import IMAGE
 from google_machine import google_machine
 from requirement import lacking
 from sandbox_bench import Bench

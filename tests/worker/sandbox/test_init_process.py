@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from docker_engine import IMAGE, EngineMissing, docker_engine
+from containers.docker_engine import IMAGE, EngineMissing, docker_engine
 from requirement import lacking
 from sandbox_bench import Bench
 from worker_harness import Stack, until

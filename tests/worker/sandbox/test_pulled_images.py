@@ -6,7 +6,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from docker_engine import IMAGE
+from containers.docker_engine import IMAGE
 
 from worker_vm.worker.sandbox.container import images
 from worker_vm.worker.sandbox.container.engine import ContainerEngine

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from google_provider import AUDIENCE, IAP_AUDIENCE, Provider
+from identity.google_provider import AUDIENCE, IAP_AUDIENCE, Provider
 
 from cloud_executor.backends.google import accounts
 from cloud_executor.backends.google.accounts import (

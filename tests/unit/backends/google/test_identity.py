@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from identity_tokens import SIGNER, STRANGER, Issuer, identity_issuer
+from identity.identity_tokens import SIGNER, STRANGER, Issuer, identity_issuer
 
 from cloud_executor.backends.google.identity import IdentityTokens
 from cloud_executor.errors import Forbidden, Unavailable

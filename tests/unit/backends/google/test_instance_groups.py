@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from http import HTTPStatus
 
 import pytest
-from compute_service import INSTANCES, ComputeService, compute_service
 from google.auth.credentials import AnonymousCredentials
+from servers.compute_service import INSTANCES, ComputeService, compute_service
 
 from cloud_executor.backends.google.instance_groups import InstanceGroups
 from cloud_executor.errors import NotFound, Unavailable

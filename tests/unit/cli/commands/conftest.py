@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_output import Lines
-from fake_server import URL, FakeServer
+from servers.fake_server import URL, FakeServer
 
 from cloud_executor import Client
 from cloud_executor.cli import connection

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from command_output import Lines, said
-from fake_server import URL, FakeServer
+from servers.fake_server import URL, FakeServer
 
 from cloud_executor.cli.main import run_command
 from cloud_executor.client.user_files import config_file

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from command_output import Lines, said
-from fake_server import URL, FakeServer
+from servers.fake_server import URL, FakeServer
 
 from cloud_executor.cli.commands import jobs
 from cloud_executor.cli.main import run_command

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from command_output import Lines
-from fake_server import FakeServer
+from servers.fake_server import FakeServer
 
 from cloud_executor.cli.main import run_command
 

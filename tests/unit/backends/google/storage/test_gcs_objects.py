@@ -19,7 +19,7 @@ from google.auth.exceptions import DefaultCredentialsError
 from google.cloud.storage import Blob
 from google.oauth2 import credentials as oauth2
 from requests.adapters import HTTPAdapter
-from scripted_server import response, scripted_server
+from servers.scripted_server import response, scripted_server
 
 from cloud_executor.backends.google.storage.errors import storage_errors
 from cloud_executor.backends.google.storage.objects import GcsObjectStore

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import google_crc32c
 import pytest
-from scripted_server import response, scripted_server
+from servers.scripted_server import response, scripted_server
 
 from cloud_executor.backends.google.storage.objects import GcsObjectStore
 from cloud_executor.errors import Unavailable

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from requirement import lacking
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 START_SECONDS = 30
 
 UNREACHABLE = re.compile(r"certificate|failed to fetch|error sending request|client error \(connect\)", re.IGNORECASE)

@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from scripted_server import response, scripted_server
+from servers.scripted_server import response, scripted_server
 
 CERTIFICATE_REQUESTS = 50
 """Number of requests for the certificates that the server answers."""
