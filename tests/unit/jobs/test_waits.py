@@ -1,4 +1,4 @@
-"""The waiting requests of a process. tests/contract/test_job_watches.py covers how they notice changes."""
+"""The waiting requests of a process. tests/contract/jobs/test_job_watches.py covers how they notice changes."""
 
 from __future__ import annotations
 
