@@ -83,7 +83,7 @@ bench: $(VENV)/dev ## measure speed, compared with the limits of this machine
 MINUTES ?= 10
 
 soak: $(VENV)/dev ## kill, freeze, and disconnect workers under load (MINUTES=30, SANDBOX=container; SEED=7 repeats a run)
-	@PYTHONPATH=.:tests:tests/e2e $(BIN)/python tests/e2e/faults/soak.py $(MINUTES)
+	@PYTHONPATH=.:tests:tests/e2e:tests/e2e/faults $(BIN)/python tests/e2e/faults/storms/soak.py $(MINUTES)
 
 # Takes half an hour and 21 GiB of disk.
 hostile: $(VENV)/dev ## run oversized jobs at full size, and print the time and the worker's memory

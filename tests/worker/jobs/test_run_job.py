@@ -14,7 +14,7 @@ from worker_harness import NOT_EXECUTABLE, ORIGIN_URL, WORKER_ID, Stack, config,
 from cloud_executor.model.blobs.metadata import BlobMetadata
 from cloud_executor.model.jobs.job import Status
 
-WEBGME = json.loads((Path(__file__).parents[1] / "data/webgme_results.json").read_text())["cases"]
+WEBGME = json.loads((Path(__file__).parents[2] / "data/webgme_results.json").read_text())["cases"]
 
 
 @pytest.mark.parametrize("case", WEBGME, ids=lambda case: case["title"])
