@@ -19,12 +19,12 @@ from cloud_executor.clock import Clock, system_clock
 from cloud_executor.installation import install_command
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.clients import JobClients
-from cloud_executor.jobs.dead_letters import DeadLetters
 from cloud_executor.jobs.external_workers import ExternalWorkers
-from cloud_executor.jobs.fleet import FleetRequests
 from cloud_executor.jobs.label_jobs import LabelJobs
 from cloud_executor.jobs.options import JobOptions
-from cloud_executor.jobs.publisher import Publisher
+from cloud_executor.jobs.pools.dead_letters import DeadLetters
+from cloud_executor.jobs.pools.fleet import FleetRequests
+from cloud_executor.jobs.pools.publisher import Publisher
 from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.sweep import Sweep
 from cloud_executor.model.jobs.pool import WorkerPool

@@ -13,7 +13,7 @@ from typing import Any
 from flask import Request, Response
 
 from cloud_executor.errors import Forbidden
-from cloud_executor.jobs.dead_letters import DeadLetters
+from cloud_executor.jobs.pools.dead_letters import DeadLetters
 from cloud_executor.model.access.owner import id_in
 from cloud_executor.model.jobs.message import InvalidMessage, decode_message
 from cloud_executor.ports import JobNotFound

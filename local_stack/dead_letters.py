@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from cloud_executor.jobs.dead_letters import DeadLetters
+from cloud_executor.jobs.pools.dead_letters import DeadLetters
 from cloud_executor.model.access.owner import id_in
 from cloud_executor.model.jobs.pool import DEAD_LETTER
 from cloud_executor.ports import Delivery, JobNotFound, JobQueue

@@ -12,11 +12,12 @@ from typing import Any, BinaryIO, Literal, Self, Unpack
 
 import httpx
 
+from cloud_executor.client.account.profiles import choose_server
+from cloud_executor.client.account.user_files import remember_secret
 from cloud_executor.client.errors import InvalidSource, ServerError, ServerTimeout, TransferFailed
 from cloud_executor.client.job import Job
 from cloud_executor.client.job_info import JobInfo, OutputSegment, ServerInfo, WorkerInfo
 from cloud_executor.client.job_list import JobFilter, list_jobs
-from cloud_executor.client.profiles import choose_server
 from cloud_executor.client.progress import OnProgress
 from cloud_executor.client.source.config import JobSettings
 from cloud_executor.client.source.ignore import Ignored
@@ -29,7 +30,6 @@ from cloud_executor.client.transfer.download import blob_path, read_tail, stream
 from cloud_executor.client.transfer.local_file import write_whole
 from cloud_executor.client.transfer.upload import upload_stream
 from cloud_executor.client.transport import Transport, json_of, path_segment
-from cloud_executor.client.user_files import remember_secret
 from cloud_executor.client.waiting import LONG_POLL_SECONDS, follow, info_path, output_segments, watch
 from cloud_executor.errors import Conflict, NotFound
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cloud_executor.client.account.user_files import known_secret
 from cloud_executor.client.job_info import JobInfo, OutputSegment
 from cloud_executor.client.results.logs import Log, log_places
 from cloud_executor.client.results.result import Result, store_results
-from cloud_executor.client.user_files import known_secret
 from cloud_executor.errors import Forbidden, NotFound
 
 if TYPE_CHECKING:

@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 import httpx
 
+from cloud_executor.client.account.google_identity import HEADER as GOOGLE_IDENTITY_HEADER
+from cloud_executor.client.account.google_identity import GoogleIdentity
 from cloud_executor.client.errors import (
     ERRORS_BY_STATUS,
     InvalidAddress,
@@ -23,8 +25,6 @@ from cloud_executor.client.errors import (
     UntrustedCertificate,
     WrongNonce,
 )
-from cloud_executor.client.google_identity import HEADER as GOOGLE_IDENTITY_HEADER
-from cloud_executor.client.google_identity import GoogleIdentity
 from cloud_executor.client.progress import OnProgress
 from cloud_executor.errors import CloudExecutorError, Forbidden, NotFound, Unavailable
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from cloud_executor.clock import Clock
 from cloud_executor.jobs.options import JobOptions
-from cloud_executor.jobs.publisher import Publisher
+from cloud_executor.jobs.pools.publisher import Publisher
 from cloud_executor.jobs.transact import existing, transact
 from cloud_executor.model.jobs import transitions
 from cloud_executor.model.jobs.job import Job, Outcome, OutputSegment

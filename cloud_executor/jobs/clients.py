@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from cloud_executor.clock import Clock
-from cloud_executor.jobs.publisher import Publisher
+from cloud_executor.jobs.pools.publisher import Publisher
 from cloud_executor.jobs.transact import existing, transact
 from cloud_executor.model.access.owner import GUEST, key_of
 from cloud_executor.model.jobs import transitions

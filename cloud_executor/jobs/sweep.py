@@ -16,7 +16,7 @@ from cloud_executor.errors import Unavailable
 from cloud_executor.jobs.clients import all_jobs
 from cloud_executor.jobs.log_fields import log_vanished
 from cloud_executor.jobs.options import JobOptions
-from cloud_executor.jobs.publisher import Publisher
+from cloud_executor.jobs.pools.publisher import Publisher
 from cloud_executor.jobs.transact import existing, transact
 from cloud_executor.model.access.owner import id_in
 from cloud_executor.model.jobs import transitions

@@ -26,7 +26,7 @@ SCOPES: dict[str, tuple[set[str], ...]] = {
     "cloud_executor/errors.py": (set(),),
     "cloud_executor/client": (set(),),
     # Without google-auth, the client asks gcloud.
-    "cloud_executor/client/google_identity.py": ({"google"},),
+    "cloud_executor/client/account/google_identity.py": ({"google"},),
     "cloud_executor/cli": (set(),),
     "cloud_executor/backends/google": ({"server", "google"}, {"vm", "google"}),
     "cloud_executor/backends/s3.py": ({"server", "s3"}, {"vm", "s3"}),

@@ -130,7 +130,7 @@ def package_of(module: str) -> str:
 def allowed(importer: str, imported: str) -> bool:
     package = package_of(importer)
     if is_below(imported, ("google",)):
-        return is_below(importer, ("cloud_executor.backends.google", "cloud_executor.client.google_identity"))
+        return is_below(importer, ("cloud_executor.backends.google", "cloud_executor.client.account.google_identity"))
     if is_below(imported, ("docker",)):
         return is_below(importer, ("worker_vm.worker.sandbox.container",))
     if imported.partition(".")[0] not in TOPS:

@@ -8,9 +8,9 @@ import sys
 import click
 
 from cloud_executor.cli.output.messages import say
+from cloud_executor.client.account.profiles import Profile, Profiles, choose_server
+from cloud_executor.client.account.user_files import config_file
 from cloud_executor.client.client import Client
-from cloud_executor.client.profiles import Profile, Profiles, choose_server
-from cloud_executor.client.user_files import config_file
 from cloud_executor.errors import CloudExecutorError
 
 profile_option = click.option(

@@ -21,8 +21,8 @@ from cloud_executor.cli.commands.server import SERVER_MODULES
 from cloud_executor.cli.connection import connected, json_option
 from cloud_executor.cli.output.job_rows import format_bytes
 from cloud_executor.cli.output.tables import colored
+from cloud_executor.client.account.user_files import config_file
 from cloud_executor.client.client import Client
-from cloud_executor.client.user_files import config_file
 from cloud_executor.errors import CloudExecutorError
 from cloud_executor.installation import install_command
 from cloud_executor.version import VERSION

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import click
 
 from cloud_executor.cli.local_store import local_settings
-from cloud_executor.client.profiles import choose_server
+from cloud_executor.client.account.profiles import choose_server
 from cloud_executor.client.transport import Transport, json_of
 from cloud_executor.installation import install_command
 

@@ -12,9 +12,10 @@ import httpx
 import pytest
 from identity.identity_tokens import SIGNER
 
-from cloud_executor.client import Client, google_identity
+from cloud_executor.client import Client
+from cloud_executor.client.account import google_identity
+from cloud_executor.client.account.google_identity import GoogleIdentity, NoGoogleIdentity
 from cloud_executor.client.errors import InvalidAddress
-from cloud_executor.client.google_identity import GoogleIdentity, NoGoogleIdentity
 from cloud_executor.errors import Forbidden
 
 URL = "https://executor-x.a.run.app"

@@ -14,8 +14,8 @@ import pytest
 from servers.fake_server import URL, FakeServer
 
 from cloud_executor import AsyncClient, Client, Conflict, Forbidden, InvalidSource, Job, NotFound
-from cloud_executor.client.profiles import Profile, Profiles, choose_server
-from cloud_executor.client.user_files import config_file, known_secret, secrets_folder
+from cloud_executor.client.account.profiles import Profile, Profiles, choose_server
+from cloud_executor.client.account.user_files import config_file, known_secret, secrets_folder
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from embedded_jobs import POOLS, Clock, finish
 
 from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
-from cloud_executor.jobs.fleet import FleetRequests
+from cloud_executor.jobs.pools.fleet import FleetRequests
 from cloud_executor.model.jobs.pool import WorkerPool
 
 

@@ -13,7 +13,7 @@ from command_output import Lines, said
 from servers.fake_server import URL, FakeServer
 
 from cloud_executor.cli.main import run_command
-from cloud_executor.client.user_files import config_file
+from cloud_executor.client.account.user_files import config_file
 
 
 def test_profiles_are_stored_shown_and_deleted(

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cloud_executor.client.account.user_files import config_file, read_private, write_private
 from cloud_executor.client.errors import InvalidProfile
-from cloud_executor.client.user_files import config_file, read_private, write_private
 
 DEFAULT_URL = "http://127.0.0.1:8888"
 DEFAULT_PROFILE = "default"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from cloud_executor.clock import Clock
 from cloud_executor.errors import Unavailable
-from cloud_executor.jobs.fleet import FleetRequests
 from cloud_executor.jobs.log_fields import log_fields
+from cloud_executor.jobs.pools.fleet import FleetRequests
 from cloud_executor.model.jobs.job import Job, Status
 from cloud_executor.ports import JobQueue, JobStore
 

@@ -1,0 +1,1 @@
+"""Which server the client uses, with which credentials, and where the user keeps them."""

@@ -1,0 +1,1 @@
+"""The worker pools: their queues, their dead letters, and requests for workers."""
