@@ -4,13 +4,11 @@ from cloud_executor.settings.errors import PREFIX, InvalidSetting
 from cloud_executor.settings.settings import (
     DEFAULT_LARGEST_ZIP,
     DEFAULT_POOL,
-    GOOGLE,
     NONCES,
-    OPEN,
     SHORT_NONCE,
-    TOKEN,
     Settings,
 )
+from cloud_executor.settings.values import GOOGLE, OPEN, TOKEN
 
 __all__ = [
     "DEFAULT_LARGEST_ZIP",

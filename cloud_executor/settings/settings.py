@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cloud_executor.model.jobs.pool import NETWORKS, WorkerPool
 from cloud_executor.settings import values as forms
+from cloud_executor.settings.checks import check_together
 from cloud_executor.settings.errors import PREFIX, InvalidSetting, likely_setting, parse_environment, parse_pools
+from cloud_executor.settings.field import setting
+from cloud_executor.settings.values import GOOGLE, OPEN, TOKEN
 
 DEFAULT_POOL = "default"
 """Name of the only worker pool if EXECUTOR_POOLS is not set."""
@@ -23,9 +26,6 @@ PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
 
 NONCES = ("EXECUTOR_NONCE", "EXECUTOR_WORKER_NONCE")
 """Variables with the secrets of requests. Only the server needs them."""
-
-OPEN, TOKEN, GOOGLE = "open", "token", "google"
-"""Methods of authentication (EXECUTOR_AUTH)."""
 
 SHORT_NONCE = 16
 """Length of a nonce, in characters, below which guessing it may succeed."""
@@ -45,61 +45,44 @@ class Push(NamedTuple):
     audience: str
 
 
-def _setting(
-    default: Any,  # noqa: ANN401 - of the field's own type, which dataclasses cannot express
-    parse: Callable[[str], object],
-    form: str,
-    meaning: str,
-    *,
-    shown_default: str | None = None,
-    secret: bool = False,
-) -> Any:  # noqa: ANN401 - as above
-    """A field with its entry in docs/api.md. `shown_default` replaces the default value there."""
-    return field(
-        default=default,
-        repr=not secret,
-        metadata={"parse": parse, "form": form, "meaning": meaning, "shown_default": shown_default},
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Each field is the environment variable `EXECUTOR_<FIELD IN CAPITALS>`."""
 
-    data: Path = _setting(
+    data: Path = setting(
         Path("executor-data"), forms.path, "a folder", "Folder of the embedded backends: blobs, jobs, and the queue."
     )
-    objects: str = _setting(
+    objects: str = setting(
         "files",
         forms.one_of("files", "gcs", "s3"),
         "files, gcs, or s3",
         "Object store for blobs: local files, Cloud Storage, or an S3 service.",
     )
-    jobs: str = _setting(
+    jobs: str = setting(
         "sqlite",
         forms.one_of("sqlite", "google"),
         "sqlite or google",
         "Store for jobs, their output, and workers, and the queue: SQLite, or Firestore and Pub/Sub.",
     )
-    project: str | None = _setting(
+    project: str | None = setting(
         None,
         str,
         "a Google Cloud project",
         "Project of the bucket, the database, and the topics.",
         shown_default=f"`{PROJECT_VARIABLE}`",
     )
-    bucket: str | None = _setting(None, str, "a bucket name", "Bucket for blobs, with gcs or s3.")
-    s3_endpoint: str | None = _setting(
+    bucket: str | None = setting(None, str, "a bucket name", "Bucket for blobs, with gcs or s3.")
+    s3_endpoint: str | None = setting(
         None, str, "a URL", "URL of an S3 service other than Amazon's, for example MinIO."
     )
-    firestore_database: str = _setting("(default)", str, "a database id", "Firestore database for jobs.")
-    topic_prefix: str = _setting(
+    firestore_database: str = setting("(default)", str, "a database id", "Firestore database for jobs.")
+    topic_prefix: str = setting(
         "cloud-executor",
         forms.topic_prefix,
         "3 to 200 letters, digits, dots, or hyphens, starting with a letter but not goog",
         "Prefix for the names of Pub/Sub topics and subscriptions.",
     )
-    worker_region: str | None = _setting(
+    worker_region: str | None = setting(
         None,
         str,
         "a Google Cloud region",
@@ -107,53 +90,53 @@ class Settings:
         "requests a machine at once.",
         shown_default="none; only the autoscalers add machines",
     )
-    longest_job: timedelta = _setting(
+    longest_job: timedelta = setting(
         timedelta(days=1),
         forms.seconds,
         "a whole number of seconds",
         "Time that Pub/Sub keeps a running job's message from other workers. A job may run longer, but a fleet that "
         "scales with the backlog then no longer counts it.",
     )
-    sweep_url: str | None = _setting(
+    sweep_url: str | None = setting(
         None,
         forms.url,
         "a URL that starts with https:// or http://",
         "URL of the function `sweep`, which removes the machine of an idle worker.",
         shown_default="none; idle machines stay",
     )
-    push_account: str | None = _setting(
+    push_account: str | None = setting(
         None,
         str,
         "an e-mail address",
         "Service account as which Pub/Sub pushes dead letters to the function `dead_letter`.",
     )
-    push_audience: str | None = _setting(
+    push_audience: str | None = setting(
         None, str, "a string", "Audience of the identity tokens with which Pub/Sub pushes dead letters."
     )
-    push_unverified: bool = _setting(
+    push_unverified: bool = setting(
         False,
         forms.switch,
         "true or false",
         "Whether anyone may push dead letters, for the Pub/Sub emulator, which sends no tokens.",
     )
-    inline_limit: int | None = _setting(
+    inline_limit: int | None = setting(
         None,
         forms.count,
         "a whole number of bytes",
         "Size of the largest download that is served directly, with gcs. Larger downloads redirect to the bucket.",
         shown_default=f"none; with gcs, {GCS_INLINE_LIMIT}",
     )
-    largest_zip: int = _setting(
+    largest_zip: int = setting(
         DEFAULT_LARGEST_ZIP,
         forms.at_least_one,
         "a whole number of bytes above 0",
         "Size of the largest zip that is composed in the bucket, with gcs. The files of larger artifacts are "
         "downloaded one by one.",
     )
-    nonce: str | None = _setting(
+    nonce: str | None = setting(
         None, str, "a string", "Shared secret that every request to the executor API must carry.", secret=True
     )
-    worker_nonce: str | None = _setting(
+    worker_nonce: str | None = setting(
         None,
         str,
         "a string",
@@ -162,36 +145,36 @@ class Settings:
         shown_default="`EXECUTOR_NONCE`",
         secret=True,
     )
-    auth: frozenset[str] = _setting(
+    auth: frozenset[str] = setting(
         frozenset({OPEN}),
         forms.some_of(OPEN, TOKEN, GOOGLE),
         "one or more of open, token, and google, separated by commas",
         "How callers identify themselves: see [Authentication](security.md#authentication).",
         shown_default="open",
     )
-    allow_open: bool = _setting(
+    allow_open: bool = setting(
         False, forms.yes_or_no, "yes or no", "Whether a server that others can reach may run jobs for anyone who asks."
     )
-    token_pepper: str = _setting(
+    token_pepper: str = setting(
         "", str, "a string", "Secret with which tokens are hashed. Changing it invalidates all tokens.", secret=True
     )
-    google_audiences: frozenset[str] = _setting(
+    google_audiences: frozenset[str] = setting(
         frozenset(),
         forms.names,
         "audiences separated by commas",
         "Audiences of accepted ID tokens, such as the server's address, and of IAP's assertions, "
         "`/projects/<number>/…`; with google.",
     )
-    users: frozenset[str] = _setting(
+    users: frozenset[str] = setting(
         frozenset(),
         forms.accounts,
         "addresses and domains separated by commas, such as ada@example.org, domain:example.org",
         "Google accounts that may use the server.",
     )
-    admins: frozenset[str] = _setting(
+    admins: frozenset[str] = setting(
         frozenset(), forms.accounts, "as for `EXECUTOR_USERS`", "Google accounts that may do everything."
     )
-    proxies: int | None = _setting(
+    proxies: int | None = setting(
         None,
         forms.count,
         "a whole number",
@@ -199,7 +182,7 @@ class Settings:
         "when failed attempts are throttled.",
         shown_default="0; in Cloud Run, 1",
     )
-    allowed_hosts: frozenset[str] = _setting(
+    allowed_hosts: frozenset[str] = setting(
         frozenset(),
         forms.names,
         "host names separated by commas, or *",
@@ -207,56 +190,56 @@ class Settings:
         "Requests that carry the nonce may use any name.",
         shown_default="the `--host` of `executor up`",
     )
-    allowed_origins: frozenset[str] = _setting(
+    allowed_origins: frozenset[str] = setting(
         frozenset(),
         forms.origins,
         "origins separated by commas, such as https://webgme.example.org, or *",
         "Origins of the web pages that may use the server from a browser.",
         shown_default="the server's own",
     )
-    worker_refresh_interval: timedelta = _setting(
+    worker_refresh_interval: timedelta = setting(
         timedelta(seconds=5),
         forms.milliseconds,
         "a whole number of milliseconds",
         "Interval between the check-ins of an external worker. A worker not seen for five intervals is lost.",
     )
-    clear_output_timeout: timedelta | None = _setting(
+    clear_output_timeout: timedelta | None = setting(
         timedelta(seconds=60),
         forms.milliseconds_or_never,
         "a whole number of milliseconds, or -1 for never",
         "Time between the end of a job and the deletion of its output segments.",
     )
-    label_jobs: Path | None = _setting(
+    label_jobs: Path | None = setting(
         None,
         forms.path,
         "a JSON file",
         "File that maps each label to the hash of the blob whose job gives a worker that label. It is reread when it "
         "changes.",
     )
-    allow_list_all: bool = _setting(
+    allow_list_all: bool = setting(
         True,
         forms.switch,
         "true or false",
         "Whether `GET /rest/blob/metadata?all=1` lists blobs that are not public. With tokens or accounts, only "
         "administrators see those.",
     )
-    worker_labels: frozenset[str] = _setting(
+    worker_labels: frozenset[str] = setting(
         frozenset(), forms.names, "labels separated by commas", "Labels that our own workers offer."
     )
-    external_workers: bool | None = _setting(
+    external_workers: bool | None = setting(
         None,
         forms.switch,
         "true or false",
         "Whether external workers may run the jobs of every pool that has no `externalWorkers` of its own.",
         shown_default="false; true without `EXECUTOR_POOLS`; `executor up` sets false, or true with `--slots 0`",
     )
-    lease: timedelta = _setting(
+    lease: timedelta = setting(
         timedelta(seconds=30),
         forms.seconds,
         "a whole number of seconds",
         "Time that a worker may be silent before its job goes to another worker.",
     )
-    retries: int = _setting(
+    retries: int = setting(
         3,
         forms.count,
         "a whole number",
@@ -264,7 +247,7 @@ class Settings:
         "needed stayed unreachable.",
     )
 
-    stop_seconds: float = _setting(
+    stop_seconds: float = setting(
         4.5,
         forms.positive,
         "a number of seconds above 0",
@@ -272,43 +255,43 @@ class Settings:
         "than the time after which the worker is killed.",
     )
 
-    sandbox: str = _setting(
+    sandbox: str = setting(
         "process",
         forms.one_of("process", "container"),
         "process or container",
         "Isolation of each job's command: a process with a clean environment, or a container.",
     )
-    image: str | None = _setting(None, str, "an image name", "Image for the containers of jobs.")
-    network: str = _setting("none", forms.one_of(*NETWORKS), "none or bridge", "Network of the containers of jobs.")
-    container_runtime: str | None = _setting(
+    image: str | None = setting(None, str, "an image name", "Image for the containers of jobs.")
+    network: str = setting("none", forms.one_of(*NETWORKS), "none or bridge", "Network of the containers of jobs.")
+    container_runtime: str | None = setting(
         None,
         str,
         "a runtime of the container engine",
         "Runtime of the containers of jobs, such as gVisor's `runsc`.",
         shown_default="the engine's default",
     )
-    job_cpus: float = _setting(1.0, forms.positive, "a number above 0", "Processors that a job's container may use.")
-    job_memory: int = _setting(
+    job_cpus: float = setting(1.0, forms.positive, "a number above 0", "Processors that a job's container may use.")
+    job_memory: int = setting(
         2048, forms.at_least_one, "a whole number of MiB above 0", "Memory limit of a job's container."
     )
-    job_processes: int = _setting(
+    job_processes: int = setting(
         1024, forms.at_least_one, "a whole number above 0", "Limit of processes and threads in a job's container."
     )
-    job_disk: int = _setting(
+    job_disk: int = setting(
         10240,
         forms.at_least_one,
         "a whole number of MiB above 0",
         "Disk limit of a job's folder, with or without a container. A command that exceeds it is stopped, and a larger "
         "source is not fetched.",
     )
-    job_env: Mapping[str, str] | None = _setting(
+    job_env: Mapping[str, str] | None = setting(
         None,
         str,
         "a JSON object of strings",
         "Variables for the commands of all jobs, such as licenses and proxies: see [Environment](#environment).",
         secret=True,
     )
-    pools: tuple[WorkerPool, ...] = _setting(
+    pools: tuple[WorkerPool, ...] = setting(
         (),
         str,
         "a JSON list",
@@ -405,52 +388,7 @@ class Settings:
         if pools is not None:
             defaults = replace(settings._pool_of_settings(), external_workers=settings.external_workers is True)
             settings = replace(settings, pools=parse_pools(pools, defaults))
-        _check(settings)
+        check_together(settings)
         if settings.objects == "gcs" and settings.inline_limit is None:
             return replace(settings, inline_limit=GCS_INLINE_LIMIT)
         return settings
-
-
-def _check(settings: Settings) -> None:
-    """Check the settings against each other. Raises InvalidSetting."""
-    if settings.worker_nonce is not None and settings.worker_nonce == settings.nonce:
-        raise InvalidSetting(
-            "EXECUTOR_WORKER_NONCE is the same as EXECUTOR_NONCE, so every client would pass for a worker: set it to "
-            "another secret."
-        )
-    if GOOGLE in settings.auth and not settings.google_audiences:
-        raise InvalidSetting("EXECUTOR_AUTH names google, so EXECUTOR_GOOGLE_AUDIENCES must be set.")
-    if GOOGLE in settings.auth and not settings.users | settings.admins:
-        raise InvalidSetting("EXECUTOR_AUTH names google, so EXECUTOR_USERS or EXECUTOR_ADMINS must name accounts.")
-    if GOOGLE not in settings.auth and (settings.users or settings.admins or settings.google_audiences):
-        raise InvalidSetting(
-            "EXECUTOR_USERS, EXECUTOR_ADMINS, and EXECUTOR_GOOGLE_AUDIENCES need the method google in EXECUTOR_AUTH."
-        )
-    if settings.objects != "files" and settings.bucket is None:
-        raise InvalidSetting(
-            f"EXECUTOR_OBJECTS is {settings.objects}, so EXECUTOR_BUCKET must be set to a bucket name."
-        )
-    if settings.objects == "files" and settings.bucket is not None:
-        raise InvalidSetting(
-            "EXECUTOR_BUCKET is set, but EXECUTOR_OBJECTS is files. Set EXECUTOR_OBJECTS to gcs or s3."
-        )
-    if settings.objects != "s3" and settings.s3_endpoint is not None:
-        raise InvalidSetting(
-            f"EXECUTOR_S3_ENDPOINT is set, but EXECUTOR_OBJECTS is {settings.objects}. Set EXECUTOR_OBJECTS to s3."
-        )
-    if settings.s3_endpoint is not None and not settings.s3_endpoint.startswith(("http://", "https://")):
-        raise InvalidSetting("EXECUTOR_S3_ENDPOINT must be a URL that starts with http:// or https://.")
-    if settings.jobs == "google" and settings.project is None:
-        raise InvalidSetting("EXECUTOR_JOBS is google, so EXECUTOR_PROJECT must be set to a Google Cloud project.")
-    if settings.jobs != "google" and settings.worker_region is not None:
-        raise InvalidSetting("EXECUTOR_WORKER_REGION is set, but EXECUTOR_JOBS is sqlite. Set EXECUTOR_JOBS to google.")
-    if settings.jobs == "google" and settings.objects == "files":
-        raise InvalidSetting(
-            "EXECUTOR_OBJECTS must be gcs or s3, because EXECUTOR_JOBS is google: workers on other machines cannot "
-            "read local files."
-        )
-    if settings.sandbox == "container":
-        for place, pool in enumerate(settings.worker_pools):
-            if pool.image is None:
-                variable = f"EXECUTOR_POOLS[{place}].image or EXECUTOR_IMAGE" if settings.pools else "EXECUTOR_IMAGE"
-                raise InvalidSetting(f"{variable} must be an image name, because EXECUTOR_SANDBOX is container.")

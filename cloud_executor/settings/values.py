@@ -7,6 +7,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+OPEN, TOKEN, GOOGLE = "open", "token", "google"
+"""Methods of authentication (EXECUTOR_AUTH)."""
+
 
 def path(text: str) -> Path:
     return Path(text).expanduser().absolute()
