@@ -15,8 +15,6 @@ from cloud_executor.client.client import Client
 
 Parameters = ParamSpec("Parameters")
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
 
 def connected(function: Callable[Concatenate[Client, Parameters], int | None]) -> Callable[..., int | None]:
     """Add the server's options to a command, and call it with a client."""

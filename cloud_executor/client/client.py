@@ -36,6 +36,17 @@ from cloud_executor.errors import Conflict, NotFound
 NO_INPUTS: Mapping[str, str | Path] = MappingProxyType({})
 
 
+class SubmitOptions(JobSettings, total=False):
+    """The keyword arguments of `Client.submit`."""
+
+    folder: Path | str | None
+    labels: Iterable[str]
+    name: str | None
+    tags: Iterable[str]
+    inputs: Mapping[str, str | Path]
+    rerun: bool
+
+
 class Client:
     """A client of one server. It is thread-safe. Close it after use, or use it in a `with` statement.
 
@@ -158,22 +169,9 @@ class Client:
         """Send the files of a job, and return the blob's hash. `on_packed` is called before a zip is sent."""
         return JobFiles(self._transport, source, on_packed=on_packed).upload()
 
-    def run(
-        self,
-        source: Path | str | Sequence[str],
-        *,
-        folder: Path | str | None = None,
-        labels: Iterable[str] = (),
-        name: str | None = None,
-        tags: Iterable[str] = (),
-        inputs: Mapping[str, str | Path] = NO_INPUTS,
-        rerun: bool = False,
-        **settings: Unpack[JobSettings],
-    ) -> Job:
+    def run(self, source: Path | str | Sequence[str], **options: Unpack[SubmitOptions]) -> Job:
         """Send a job, as `submit` does, wait until it has finished, and return it."""
-        return self.submit(
-            source, folder=folder, labels=labels, name=name, tags=tags, inputs=inputs, rerun=rerun, **settings
-        ).wait()
+        return self.submit(source, **options).wait()
 
     def map(
         self,

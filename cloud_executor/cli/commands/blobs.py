@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from cloud_executor.cli.connection import connected, json_option
+from cloud_executor.cli.connection import connected
+from cloud_executor.cli.options import json_option
 from cloud_executor.cli.output.job_output import write
 from cloud_executor.cli.output.job_rows import format_bytes
 from cloud_executor.cli.output.messages import say

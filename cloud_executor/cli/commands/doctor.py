@@ -18,7 +18,8 @@ from typing import Literal
 import click
 
 from cloud_executor.cli.commands.server import SERVER_MODULES
-from cloud_executor.cli.connection import connected, json_option
+from cloud_executor.cli.connection import connected
+from cloud_executor.cli.options import json_option
 from cloud_executor.cli.output.job_rows import format_bytes
 from cloud_executor.cli.output.tables import colored
 from cloud_executor.client.account.user_files import config_file

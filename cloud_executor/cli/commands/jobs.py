@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 import click
 
-from cloud_executor.cli.connection import connected, json_option
+from cloud_executor.cli.connection import connected
 from cloud_executor.cli.job_argument import find_job
 from cloud_executor.cli.main import NOT_STARTED
+from cloud_executor.cli.options import detach_option, json_option, out_option
 from cloud_executor.cli.output.job_output import JobOutput, write
 from cloud_executor.cli.output.job_rows import job_details
 from cloud_executor.cli.output.messages import say
@@ -105,12 +106,7 @@ def results(client: Client, job: str, as_json: bool) -> int:
 @click.argument("job")
 @click.argument("paths", nargs=-1)
 @connected
-@click.option(
-    "--out",
-    metavar="FOLDER",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to store the files in.  [default: the current folder]",
-)
+@out_option("Folder to store the files in.  [default: the current folder]")
 @click.option("--stdout", "to_stdout", is_flag=True, help="Print the files instead of storing them.")
 def get(client: Client, job: str, paths: tuple[str, ...], out: Path | None, to_stdout: bool) -> int:
     """Store the result files of JOB, or only those at PATHS, in a folder."""
@@ -173,13 +169,8 @@ def cancel(client: Client, jobs: tuple[str, ...], secret: str | None) -> int:
 @click.command(short_help="Run a finished job again.")
 @click.argument("job")
 @connected
-@click.option(
-    "--out",
-    metavar="FOLDER",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to store the result files in.",
-)
-@click.option("--detach", is_flag=True, help="Print the job's hash, and do not wait for the job.")
+@out_option()
+@detach_option
 @json_option
 def rerun(client: Client, job: str, out: Path | None, detach: bool, as_json: bool) -> int:
     """Run the finished JOB again, and follow it as `executor run` does."""

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import click
 
-from cloud_executor.cli.connection import connected, json_option
+from cloud_executor.cli.connection import connected
+from cloud_executor.cli.options import json_option
 from cloud_executor.cli.output.job_rows import COLUMNS, NARROW, format_bytes, format_seconds, job_row
 from cloud_executor.cli.output.messages import say
 from cloud_executor.cli.output.tables import print_table, table_of

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from cloud_executor.cli.connection import connected, json_option
+from cloud_executor.cli.connection import connected
+from cloud_executor.cli.options import detach_option, json_option, out_option
 from cloud_executor.cli.run import RunOptions
 from cloud_executor.cli.run import run as run_job
 from cloud_executor.cli.sweep import run_tasks
@@ -63,12 +64,7 @@ class CommandAfterDashes(click.Command):
 @click.command(cls=CommandAfterDashes, short_help="Run a folder, a zip, or a command, and fetch its results.")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @connected
-@click.option(
-    "--out",
-    metavar="FOLDER",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to store the result files in.",
-)
+@out_option()
 @click.option("--image", metavar="IMAGE", help="Container image.")
 @click.option(
     "--env",
@@ -105,7 +101,7 @@ class CommandAfterDashes(click.Command):
 @click.option("--name", metavar="NAME", help="Name of the job, for lists.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="Tag of the job, for lists.")
 @click.option("--rerun", is_flag=True, help="Run the job again if the same content has already run.")
-@click.option("--detach", is_flag=True, help="Print the job's hash, and do not wait for the job.")
+@detach_option
 @click.option(
     "--tasks",
     metavar="TABLE",

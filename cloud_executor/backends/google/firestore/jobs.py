@@ -22,11 +22,11 @@ from typing import Any
 
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_exception_type
-from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 
 from cloud_executor.backends.google.errors import google_errors, with_google_errors
 from cloud_executor.backends.google.firestore.clock import ServerClock
+from cloud_executor.backends.google.firestore.database import open_database
 from cloud_executor.backends.google.firestore.documents import (
     GONE,
     Piece,
@@ -55,7 +55,6 @@ from cloud_executor.backends.job_records import (
     segment_numbers,
 )
 from cloud_executor.backends.job_terms import is_served_by_index, leading_term
-from cloud_executor.backends.lazy import Lazy
 from cloud_executor.clock import system_clock
 from cloud_executor.delays import delays
 from cloud_executor.errors import TooLarge, Unavailable
@@ -131,10 +130,8 @@ class FirestoreJobStore:
     """
 
     def __init__(self, project: str | None, database: str, output_lifetime: timedelta | None = OUTPUT_LIFETIME) -> None:
-        self._project = project
-        self._database = database
         self._output_lifetime = output_lifetime
-        self._client = Lazy(self._connect)
+        self._client = open_database(project, database)
         self._lock = threading.Lock()
         self._versions: OrderedDict[str, tuple[Job, Any]] = OrderedDict()
         self._known: OrderedDict[str, float] = OrderedDict()
@@ -324,10 +321,6 @@ class FirestoreJobStore:
         return True
 
     # Documents ----------------------------------------------------------------------------------------------------
-
-    @with_google_errors
-    def _connect(self) -> firestore.Client:
-        return firestore.Client(project=self._project, database=self._database)
 
     @property
     def _jobs(self) -> Any:  # noqa: ANN401 - the library's types are incomplete

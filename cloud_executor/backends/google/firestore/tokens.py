@@ -8,11 +8,10 @@ from typing import Any
 import msgspec
 from google.api_core import exceptions
 from google.api_core.retry import Retry
-from google.cloud import firestore
 
 from cloud_executor.backends.google.errors import google_errors, with_google_errors
+from cloud_executor.backends.google.firestore.database import open_database
 from cloud_executor.backends.google.firestore.documents import document_key
-from cloud_executor.backends.lazy import Lazy
 from cloud_executor.errors import Conflict
 from cloud_executor.model.access.token import TokenRecord
 
@@ -28,9 +27,7 @@ class FirestoreTokenStore:
     """A TokenStore in a Cloud Firestore database (native mode)."""
 
     def __init__(self, project: str | None, database: str) -> None:
-        self._project = project
-        self._database = database
-        self._client = Lazy(self._connect)
+        self._client = open_database(project, database)
 
     @with_google_errors
     def add(self, record: TokenRecord) -> None:
@@ -59,10 +56,6 @@ class FirestoreTokenStore:
         existed: bool = document.get(**_RETRIED).exists
         document.delete(**_RETRIED)
         return existed
-
-    @with_google_errors
-    def _connect(self) -> firestore.Client:
-        return firestore.Client(project=self._project, database=self._database)
 
     @property
     def _tokens(self) -> Any:  # noqa: ANN401 - the library's types are incomplete
