@@ -22,13 +22,20 @@ START_SECONDS = 60.0
 
 
 class EngineMissing(Exception):
-    """The text says what is missing."""
+    """The message says what the machine lacks."""
 
 
 @pytest.fixture(scope="session")
 def engine_address() -> Iterator[str]:
-    """That of the engine of all tests."""
-    engine = docker_engine()
+    """Address of the engine that all tests share."""
+    with required_engine() as address:
+        yield address
+
+
+@contextmanager
+def required_engine(*, init: bool = True) -> Iterator[str]:
+    """Run an engine, as `docker_engine` does. The test is skipped if the machine cannot run one."""
+    engine = docker_engine(init=init)
     try:
         address = engine.__enter__()
     except EngineMissing as error:
@@ -41,7 +48,7 @@ def engine_address() -> Iterator[str]:
 
 @contextmanager
 def docker_engine(*, init: bool = True) -> Iterator[str]:
-    """Its address, while it runs. Without `init`, it does not find its init process. Raises EngineMissing."""
+    """Run an engine, and give its address. Without `init`, it finds no init process. Raises EngineMissing."""
     program, busybox = shutil.which("dockerd"), shutil.which("busybox")
     if program is None or busybox is None:
         raise EngineMissing("Containers need the programs dockerd and busybox (Debian: docker.io, busybox-static).")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ from google.auth.credentials import AnonymousCredentials
 from identity.identity_tokens import SIGNER, STRANGER, identity_issuer
 from in_process import open_client
 from servers.compute_service import INSTANCES, ComputeService, compute_service
+from servers.running import running
 from werkzeug.serving import make_server
 
 from cloud_executor import composition
@@ -131,12 +130,6 @@ def test_a_worker_leaves_through_the_function(function: Function, monkeypatch: p
 
     monkeypatch.setattr(leave, "machine_metadata", identity)
     server = make_server("127.0.0.1", 0, function.client.application, threaded=True)
-    thread = Thread(target=partial(server.serve_forever, 0.01))
-    thread.start()
-    try:
-        assert SweepService(f"http://127.0.0.1:{server.server_port}", AUDIENCE).remove_this_machine("default")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with running(server) as address:
+        assert SweepService(f"http://{address}", AUDIENCE).remove_this_machine("default")
     assert function.compute.deleted == [VM]

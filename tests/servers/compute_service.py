@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from servers.running import running
+
 REGION = "/compute/v1/projects/our-project/regions/us-central1"
 INSTANCES = "https://www.googleapis.com/compute/v1/projects/our-project/zones"
 
@@ -89,12 +91,6 @@ def compute_service() -> Iterator[ComputeService]:
         def log_message(self, *arguments: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        service.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield service
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as address:
+        service.url = f"http://{address}"
+        yield service

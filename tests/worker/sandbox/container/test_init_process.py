@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from containers.docker_engine import IMAGE, EngineMissing, docker_engine
+from containers.docker_engine import IMAGE, required_engine
 from requirement import lacking
 from sandbox_bench import Bench
 from worker_harness import Stack, until
@@ -27,15 +27,8 @@ from worker_vm.worker.sandbox.container.sandbox import ContainerSandbox
 
 @pytest.fixture(scope="module")
 def engine_without_init() -> Iterator[str]:
-    engine = docker_engine(init=False)
-    try:
-        address = engine.__enter__()
-    except EngineMissing as error:
-        lacking("docker", str(error))
-    try:
+    with required_engine(init=False) as address:
         yield address
-    finally:
-        engine.__exit__(None, None, None)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from containers.docker_engine import IMAGE
 from google_machine import google_machine
 from requirement import lacking
 from sandbox_bench import Bench
+from servers.running import running
 from worker_harness import Stack, until
 
 from cloud_executor.model.jobs.job import Status
@@ -191,17 +192,11 @@ def door(registry: Registry, engine: docker.APIClient, request: pytest.FixtureRe
         def log_message(self, *arguments: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found = Door(f"127.0.0.1:{server.server_address[1]}/busybox:1", FOR_EVER, threading.Event())
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield found
-        finally:
-            server.shutdown()
-            thread.join()
-            if engine.images(found.image):
-                engine.remove_image(found.image)
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as address:
+        found = Door(f"{address}/busybox:1", FOR_EVER, threading.Event())
+        yield found
+    if engine.images(found.image):
+        engine.remove_image(found.image)
 
 
 def errors(code: str, message: str) -> str:
