@@ -196,7 +196,7 @@ class JobStore(Protocol):
         """CREATED jobs of any pool, created before this time, with no record of being published."""
 
     def with_lost_message(self, now: datetime, limit: int) -> tuple[Job, ...]:
-        """CREATED jobs that were published so long ago that their messages count as lost (`message_lost_at`)."""
+        """CREATED jobs whose messages count as lost, because of their age (`message_lost_at`)."""
 
     def backlog(self, pool: str, limit: int) -> int:
         """Number of jobs that wait for the pool or run on its workers, counted up to `limit`."""

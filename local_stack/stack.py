@@ -100,7 +100,7 @@ class Options:
     slots: int | None
     """Slots of each pool: 0 for no workers, None for the number in the settings."""
     least_slots: int | None = None
-    """Slots of each pool while there are no jobs; None: `slots`."""
+    """Slots of each pool while the stack is idle; None: `slots`."""
     auth: str | None = None
     """Value of EXECUTOR_AUTH, if it is not the environment's."""
     emulators: bool

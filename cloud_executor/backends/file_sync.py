@@ -12,7 +12,7 @@ from functools import cache
 from itertools import islice
 
 FSYNC_THREADS = 32
-"""Number of concurrent fsync calls, which the disk combines, where there is no syncfs."""
+"""Number of concurrent fsync calls, which the disk combines, on systems without syncfs."""
 
 
 def sync_all(descriptors: Collection[int]) -> None:

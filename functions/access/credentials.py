@@ -57,7 +57,7 @@ def _authorizations(header: str) -> list[str]:
 
 
 def address_of(environ: Mapping[str, Any], proxies: int) -> str:
-    """The IP address of the sender, as the outermost of so many proxies saw it."""
+    """The sender's IP address, as the outermost of the given number of proxies reported it."""
     if proxies:
         hops = [hop.strip() for hop in str(environ.get("HTTP_X_FORWARDED_FOR", "")).split(",")]
         if len(hops) >= proxies and hops[-proxies]:

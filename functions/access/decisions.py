@@ -32,7 +32,7 @@ class Decisions:
         return caller if self._now() < end else None
 
     def keep(self, credential: Credential, caller: Caller, seconds: float) -> None:
-        """Keep a decision that is right for so many seconds."""
+        """Keep a decision that stays valid for this time."""
         with self._lock:
             key = _key(credential)
             self._kept[key] = caller, self._now() + min(seconds, KEPT_SECONDS)

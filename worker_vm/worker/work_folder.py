@@ -174,7 +174,7 @@ def remove_folder(path: Path) -> None:
 
 
 def _target(link: Path) -> str | None:
-    """The target of a link; None if there is no such link."""
+    """The target of a link; None if the link does not exist."""
     try:
         return os.readlink(link)
     except OSError:

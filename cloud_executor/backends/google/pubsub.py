@@ -325,7 +325,7 @@ class _Subscription:
 
 
 def _connect_publisher() -> PublisherClient:
-    # `publish` waits for each message, so there is no reason to batch them.
+    # `publish` waits for each message, so batching would only delay them.
     with _errors():
         return PublisherClient(BatchSettings(max_messages=1))
 

@@ -117,7 +117,7 @@ class _Pool:
     lease: timedelta
 
     def seconds_to_next(self) -> float | None:
-        """Seconds until the next message becomes visible; None if there are no messages."""
+        """Seconds until the next message becomes visible; None if the queue is empty."""
         rows = self.database.rows(
             "SELECT visible_at FROM messages WHERE pool = ? ORDER BY visible_at LIMIT 1",
             (encode_string(self.name),),

@@ -19,7 +19,7 @@ FAILURE_COLOR = "red"
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
-    """Print a table whose first line names the columns; `empty` is said if there are no rows and it is a terminal."""
+    """Print a table whose first line names the columns. On a terminal, print `empty` instead if no rows are given."""
     if not sys.stdout.isatty():
         for row in (columns, *rows):
             click.echo("\t".join(" ".join(cell.split()) for cell in row))

@@ -100,9 +100,9 @@ class _Expansion:
 
     def _sequence(self, body: str) -> Iterable[str] | None:
         if numbers := _NUMBERS.fullmatch(body):
-            texts = [text for text in numbers.groups() if text is not None]
-            width = max(len(numbers[1]), len(numbers[2])) if any(map(_PADDED.match, texts)) else 0
-            return (str(value).zfill(width) for value in self._range(*map(_number, texts)))
+            parts = [part for part in numbers.groups() if part is not None]
+            width = max(len(numbers[1]), len(numbers[2])) if any(map(_PADDED.match, parts)) else 0
+            return (str(value).zfill(width) for value in self._range(*map(_number, parts)))
         if letters := _LETTERS.fullmatch(body):
             step = _number(letters[3] or "1")
             return (chr(code).replace("\\", "") for code in self._range(ord(letters[1]), ord(letters[2]), step))

@@ -190,7 +190,7 @@ class _Parser:
         return character, character
 
     def _escape(self, *, in_class: bool) -> Ranges:
-        """The characters that an escape matches. There are no capturing groups, so \\1 is a character."""
+        """The characters that an escape matches. Patterns have no capturing groups, so \\1 is a character."""
         if code := _CODE.match(self._source, self._position):
             self._position = code.end()
             character = chr(int(code[1] or code[2], 16))

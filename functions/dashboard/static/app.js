@@ -46,7 +46,7 @@ function App() {
             ${shown === "submit" && html`<${Submit} />`}
             ${shown === "workers" && html`<${Workers} />`}
             ${shown === "overview" && html`<${Overview} />`}
-            ${shown === "missing" && html`<h1>Not found</h1><p>There is no such page.</p>`}
+            ${shown === "missing" && html`<h1>Not found</h1><p>This page does not exist.</p>`}
         </main>
         <${SignIn} onDone=${() => setSignedIn(true)} />`;
 }

@@ -192,7 +192,7 @@ resource "google_cloud_run_v2_service" "this" {
         }
       }
 
-      # There is no liveness probe: it would end an instance whose threads are all busy with slow uploads.
+      # A liveness probe would end an instance whose threads are all busy with slow uploads, so none is set.
       startup_probe {
         period_seconds    = 2
         timeout_seconds   = 2

@@ -65,7 +65,7 @@ def test_a_token_whose_expiry_is_unknown_is_replaced_after_ten_minutes(odd: str)
 
 @pytest.fixture
 def gcloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Installs a command gcloud that runs a script. There are no default credentials and no metadata server."""
+    """Installs a command gcloud that runs a script. Default credentials and a metadata server are missing."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     monkeypatch.setenv("NO_GCE_CHECK", "true")

@@ -59,7 +59,7 @@ def parsers(files: dict[str, str], pipeline: list[tuple[str, Section]]) -> dict[
 
 
 def parsed(parser: Section, text: str) -> tuple[datetime, dict[str, Any]] | None:
-    """Time and fields of a text, as a parser of the format json reads them; None if it is no JSON object."""
+    """Time and fields of a string, as a parser of the format json reads them; None unless it is a JSON object."""
     assert parser["format"] == ["json"]
     try:
         fields = json.loads(text)

@@ -47,7 +47,7 @@ function Artifact({ name, hash, isOnly }) {
     </details>`;
 }
 
-/** Paths of an artifact's files; a blob that is no artifact is a single file. */
+/** Paths of an artifact's files; any other blob is a single file. */
 const pathsOf = (metadata) =>
     metadata.contentType === "complex" ? Object.keys(metadata.content ?? {}) : [metadata.name];
 

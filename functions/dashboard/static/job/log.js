@@ -102,7 +102,7 @@ function Live({ job }) {
     }, [job.outputNumber, job.hash, retries]);
     const finished = isFinished(job);
     const empty = finished
-        ? "The output is no longer kept here; look for job_stdout.txt among the results."
+        ? "The server has deleted this output. Look for job_stdout.txt among the results."
         : job.status === "CREATED"
           ? "The job has not started yet."
           : "No output so far. A job shows its output while it runs if its executor_config.json sets outputInterval; otherwise the log appears when the job ends.";

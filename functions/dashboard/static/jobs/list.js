@@ -79,7 +79,7 @@ function Nothing({ filtered }) {
     return filtered
         ? html`<p class="empty">No job matches these filters.</p>`
         : html`<div class="empty">
-              <p>There are no jobs yet.</p>
+              <p>No jobs yet.</p>
               <p><a class="button primary" href="#/submit">Submit the first job</a></p>
           </div>`;
 }

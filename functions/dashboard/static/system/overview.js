@@ -35,8 +35,8 @@ export function Overview() {
     return html`${title}
         <${Connection} error=${error} />
         ${found.stats && html`<${Totals} stats=${found.stats} />`}
-        ${found.jobs === null && html`<p class="hint">This server cannot list its newest jobs first, so there are no charts.</p>`}
-        ${found.jobs?.length === 0 && html`<p class="empty">There are no jobs yet.</p>`}
+        ${found.jobs === null && html`<p class="hint">Charts are not available, because this server cannot list its newest jobs first.</p>`}
+        ${found.jobs?.length === 0 && html`<p class="empty">No jobs yet.</p>`}
         ${found.jobs?.length > 0 && html`<${Charts} jobs=${found.jobs} more=${found.more} />`}`;
 }
 

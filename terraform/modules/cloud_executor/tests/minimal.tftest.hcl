@@ -39,7 +39,7 @@ run "defaults" {
   }
   assert {
     condition     = alltrue([for scaler in google_compute_region_autoscaler.pool : scaler.autoscaling_policy[0].min_replicas == 0])
-    error_message = "No VM must run while there are no jobs."
+    error_message = "An idle deployment must run no VM."
   }
   assert {
     condition     = length(google_billing_budget.monthly) == 0 && length(google_cloudbuild_trigger.deploy) == 0

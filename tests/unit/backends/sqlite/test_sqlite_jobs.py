@@ -62,7 +62,7 @@ def test_a_query_reads_only_the_rows_that_it_returns(
     use(store)
     assert database.plans
     for plan in database.plans:
-        # A single step, so there is no sorting.
+        # A single step, without sorting.
         assert len(plan) == 1
         assert plan[0].startswith(expected + " ")
 

@@ -76,7 +76,7 @@ def test_a_search_reads_only_the_rows_of_its_index(
         for first, *rest in database.plans:
             condition = f"{equal}{bound}" if bound else equal.removesuffix(" AND ")
             assert first == (f"SEARCH {index} ({condition})" if condition else f"SCAN {index}")
-            # There is no sorting.
+            # No step sorts.
             assert rest in ([], ["SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (hash=?)"])
 
 

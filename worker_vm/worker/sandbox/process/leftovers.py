@@ -1,4 +1,4 @@
-"""Processes of an attempt whose worker and supervisor were both killed. None are known where there is no /proc.
+"""Processes of an attempt whose worker and supervisor were both killed. Without /proc, none are known.
 
 A process belongs to an attempt if it carries the attempt's mark in its environment, or if a process in its session
 does: only a command of the attempt can have started that session.

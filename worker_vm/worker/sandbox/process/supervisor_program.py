@@ -221,7 +221,7 @@ def _limit(pid: int, file_bytes: int | None) -> None:
 
 
 def _children() -> list[int]:
-    """The children of this process, which has one thread; none are known where there is no /proc."""
+    """The children of this process, which has one thread; without /proc, none are known."""
     try:
         with open("/proc/thread-self/children") as file:
             return [int(pid) for pid in file.read().split()]
