@@ -1,28 +1,34 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
+from emulators.projects import new_backends
+from emulators.shared import GOOGLE
 from memory_folders import memory_folder
 from stack_process import StackProcess, StartStack
 
+NewBackends = Callable[[], Mapping[str, str]]
+
 
 @pytest.fixture(scope="session", params=["embedded", "emulated"])
-def kind(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """Options of a stack with embedded backends, or of one with Google's backends on emulators."""
+def backends(request: pytest.FixtureRequest) -> NewBackends:
+    """Function that returns the variables of a stack with new backends: embedded, or Google's on shared emulators."""
     if request.param == "embedded":
-        return ()
-    for service in ("storage", "firestore", "pubsub"):
-        request.getfixturevalue(f"{service}_address")  # skips the test if the emulator is missing
-    return ("--emulators",)
+        return dict
+    return partial(new_backends, *(request.getfixturevalue(f"{service}_address") for service in GOOGLE))
 
 
 @pytest.fixture(scope="session")
-def stack(kind: tuple[str, ...]) -> Iterator[StackProcess]:
+def stack(backends: NewBackends) -> Iterator[StackProcess]:
     """A local stack with a worker, shared by tests that do not change it."""
-    with memory_folder() as folder, closing(StackProcess(folder / "data", "--slots", "2", *kind)) as started:
+    with (
+        memory_folder() as folder,
+        closing(StackProcess(folder / "data", "--slots", "2", settings=backends())) as started,
+    ):
         yield started
 
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import pytest
+
 from cloud_executor import Client
 
 PROJECT = Path(__file__).parents[2]
@@ -21,6 +23,9 @@ WAIT_SECONDS = 30.0
 COMMAND = [sys.executable, "-m", "cloud_executor.cli.main"]
 
 ALL = [{"name": "all", "resultPatterns": []}]
+
+EMBEDDED = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
+"""For tests of what does not depend on the backends of the stack, such as most of the client."""
 
 
 def environment(**settings: str) -> dict[str, str]:

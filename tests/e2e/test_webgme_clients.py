@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -154,20 +154,20 @@ class ExternalStack:
 
 
 @pytest.fixture(scope="module")
-def external(modules: Path, kind: tuple[str, ...]) -> Iterator[ExternalStack]:
+def external(modules: Path, backends: Callable[[], Mapping[str, str]]) -> Iterator[ExternalStack]:
     if shutil.which("unzip") is None:
         lacking("node", "WebGME's worker needs unzip, which is not installed.")
     with memory_folder() as folder:
-        yield from _external(folder, modules, kind)
+        yield from _external(folder, modules, backends())
 
 
-def _external(folder: Path, modules: Path, kind: tuple[str, ...]) -> Iterator[ExternalStack]:
+def _external(folder: Path, modules: Path, backends: Mapping[str, str]) -> Iterator[ExternalStack]:
     label_jobs = folder / "label_jobs.json"
     # A worker that is not seen for five intervals is lost, and its job runs again: a busy machine needs some seconds.
     settings = {"EXECUTOR_WORKER_REFRESH_INTERVAL": "1500", "EXECUTOR_LABEL_JOBS": str(label_jobs)}
     label_jobs.write_text("{}")
     with (
-        closing(StackProcess(folder / "data", "--slots", "0", *kind, settings=settings)) as stack,
+        closing(StackProcess(folder / "data", "--slots", "0", settings={**settings, **backends})) as stack,
         webgme_worker(modules, stack.url, folder),
         stack.client as client,
     ):

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from emulators.projects import new_project
+from emulators.projects import new_backends
+from emulators.shared import GOOGLE
 from http_server import Server, StartServer, run_server
 from memory_folders import memory_folder
 
@@ -18,24 +19,8 @@ def backends(request: pytest.FixtureRequest) -> NewBackends:
     """Function that returns the variables of a server with new backends: embedded, or Google's on emulators."""
     if request.param == "embedded":
         return dict
-    storage, firestore, pubsub = (
-        request.getfixturevalue(f"{service}_address") for service in ("storage", "firestore", "pubsub")
-    )
-
-    def new_backends() -> Mapping[str, str]:
-        project = new_project()
-        return {
-            "EXECUTOR_OBJECTS": "gcs",
-            "EXECUTOR_JOBS": "google",
-            "EXECUTOR_PROJECT": project,
-            "EXECUTOR_BUCKET": project,
-            "EXECUTOR_INLINE_LIMIT": str(2**40),
-            "STORAGE_EMULATOR_HOST": f"http://{storage}",
-            "FIRESTORE_EMULATOR_HOST": firestore,
-            "PUBSUB_EMULATOR_HOST": pubsub,
-        }
-
-    return new_backends
+    addresses = [request.getfixturevalue(f"{service}_address") for service in GOOGLE]
+    return lambda: {**new_backends(*addresses), "EXECUTOR_INLINE_LIMIT": str(2**40)}
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ import pytest
 from packaging.requirements import Requirement
 from stack_process import (
     COMMAND,
+    EMBEDDED,
     PROJECT,
     WAIT_SECONDS,
     StackProcess,
@@ -44,6 +45,7 @@ def lines(output: bytes) -> list[str]:
     return output.decode().splitlines()
 
 
+@EMBEDDED
 def test_it_prints_exactly_what_the_job_wrote(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "bytes", r"printf 'a\000\377\r\nlast'")
     finished = run("run", folder, "--url", url)
@@ -51,6 +53,7 @@ def test_it_prints_exactly_what_the_job_wrote(url: str, tmp_path: Path) -> None:
     assert lines(finished.stderr)[-1] == "SUCCESS"
 
 
+@EMBEDDED
 def test_out_selects_the_folder_for_the_results(url: str, tmp_path: Path) -> None:
     artifacts = [{"name": "a", "resultPatterns": ["**/*.txt"]}, {"name": "b", "resultPatterns": ["deep/**", "üñ"]}]
     folder = job_folder(
@@ -64,6 +67,7 @@ def test_out_selects_the_folder_for_the_results(url: str, tmp_path: Path) -> Non
     assert lines(finished.stderr)[-1] == f"Stored 5 result files in {out}."
 
 
+@EMBEDDED
 def test_modes_symlinks_hidden_files_and_empty_folders_of_the_job_are_kept(url: str, tmp_path: Path) -> None:
     folder = tmp_path / "program"
     (folder / "bin" / "empty").mkdir(parents=True)
@@ -79,6 +83,7 @@ def test_modes_symlinks_hidden_files_and_empty_folders_of_the_job_are_kept(url: 
     assert (finished.returncode, finished.stdout) == (0, b"found\n")
 
 
+@EMBEDDED
 def test_a_zip_is_submitted_unchanged(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "zipped", "echo from a zip")
     with zipfile.ZipFile(tmp_path / "job.zip", "w") as archive:
@@ -87,6 +92,7 @@ def test_a_zip_is_submitted_unchanged(url: str, tmp_path: Path) -> None:
     assert (finished.returncode, finished.stdout) == (0, b"from a zip\n")
 
 
+@EMBEDDED
 def test_the_folder_can_be_given_as_a_dot(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "here", "echo here")
     finished = run("run", ".", "--url", url, cwd=folder)
@@ -94,6 +100,7 @@ def test_the_folder_can_be_given_as_a_dot(url: str, tmp_path: Path) -> None:
     assert lines(finished.stderr)[0].startswith("Uploading here.zip ")
 
 
+@EMBEDDED
 def test_running_the_same_folder_again_shows_the_existing_results(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "twice", "date +%N; cat /proc/sys/kernel/random/uuid")
     first = run("run", folder, "--url", url)
@@ -105,6 +112,7 @@ def test_running_the_same_folder_again_shows_the_existing_results(url: str, tmp_
     assert (rerun.returncode, rerun.stdout != first.stdout) == (0, True)
 
 
+@EMBEDDED
 def test_a_failed_job_exits_with_1_and_the_reason(url: str, tmp_path: Path) -> None:
     script = "echo partial; i=0; while [ $i -lt 50 ]; do echo line $i >&2; i=$((i+1)); done; exit 3"
     folder = job_folder(tmp_path / "fails", script)
@@ -121,6 +129,7 @@ def test_a_failed_job_exits_with_1_and_the_reason(url: str, tmp_path: Path) -> N
     assert lines(again.stderr)[-1].startswith("The same content runs only once.")
 
 
+@EMBEDDED
 def test_a_failed_job_that_keeps_no_results_shows_the_end_of_both_outputs(url: str, tmp_path: Path) -> None:
     script = "i=0; while [ $i -lt 50 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done; exit 3"
     finished = run("run", job_folder(tmp_path / "unkept", script, artifacts=[]), "--url", url)
@@ -130,6 +139,7 @@ def test_a_failed_job_that_keeps_no_results_shows_the_end_of_both_outputs(url: s
     assert shown[-1] == "FAILED_TO_EXECUTE: The command exited with code 3."
 
 
+@EMBEDDED
 def test_an_artifact_without_files_has_a_warning(url: str, tmp_path: Path) -> None:
     artifacts = [{"name": "a", "resultPatterns": ["out"]}]
     finished = run("run", job_folder(tmp_path / "unmatched", "mkdir out; echo > out/x", artifacts), "--url", url)
@@ -137,6 +147,7 @@ def test_an_artifact_without_files_has_a_warning(url: str, tmp_path: Path) -> No
     assert finished.returncode == 0 and expected in lines(finished.stderr)
 
 
+@EMBEDDED
 def test_a_job_that_cannot_start_exits_with_1_and_the_reason(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "config", "echo", artifacts=[{"name": 5}])  # type: ignore[list-item]
     finished = run("run", folder, "--url", url)
@@ -146,12 +157,14 @@ def test_a_job_that_cannot_start_exits_with_1_and_the_reason(url: str, tmp_path:
     )
 
 
+@EMBEDDED
 def test_output_is_printed_even_if_no_artifact_keeps_it(url: str, tmp_path: Path) -> None:
     finished = run("run", job_folder(tmp_path / "none", "echo kept", artifacts=[]), "--url", url)
     assert (finished.returncode, finished.stdout) == (0, b"kept\n")
     assert not any("was not kept" in line for line in lines(finished.stderr))
 
 
+@EMBEDDED
 def test_ctrl_c_cancels_the_job(stack: StackProcess, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "long", f"touch {tmp_path}/started; sleep 600")
     with started(*COMMAND, "run", folder, "--url", stack.url, stderr=subprocess.PIPE) as process:
@@ -165,6 +178,7 @@ def test_ctrl_c_cancels_the_job(stack: StackProcess, tmp_path: Path) -> None:
         assert client.wait(created, 30).status == "CANCELED"
 
 
+@EMBEDDED
 def test_ctrl_c_does_not_cancel_another_users_job(stack: StackProcess, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "theirs", f"touch {tmp_path}/started; sleep 600")
     with stack.client as client:
@@ -181,6 +195,7 @@ def test_ctrl_c_does_not_cancel_another_users_job(stack: StackProcess, tmp_path:
         assert client.wait(job.hash, 30).status == "CANCELED"
 
 
+@EMBEDDED
 def test_a_message_says_that_no_worker_has_the_labels(stack: StackProcess, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "labels", "echo")
     labels = ("--label", "gpu", "--label", "matlab")
@@ -195,6 +210,7 @@ def test_a_message_says_that_no_worker_has_the_labels(stack: StackProcess, tmp_p
     ]
 
 
+@EMBEDDED
 def test_on_a_terminal_the_status_updates_in_one_line(url: str, tmp_path: Path) -> None:
     terminal, end = pty.openpty()
     seen = tmp_path / "seen"
@@ -214,6 +230,7 @@ def test_on_a_terminal_the_status_updates_in_one_line(url: str, tmp_path: Path) 
     assert succeeded.startswith("SUCCESS (")
 
 
+@EMBEDDED
 def test_a_closed_output_pipe_causes_no_traceback(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "much", "yes | head -c 3000000")
     shell = f"{' '.join(COMMAND)} run {folder} --url {url} | head -c 4"
@@ -222,6 +239,7 @@ def test_a_closed_output_pipe_causes_no_traceback(url: str, tmp_path: Path) -> N
     assert b"Traceback" not in finished.stderr
 
 
+@EMBEDDED
 def test_invalid_usage_exits_with_2_and_one_sentence(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -309,6 +327,7 @@ def client_alone(tmp_path: Path) -> dict[str, str]:
     return {**environment(), "PYTHONPATH": str(site)}
 
 
+@EMBEDDED
 def test_the_client_needs_no_server_packages(client_alone: dict[str, str], url: str, tmp_path: Path) -> None:
     python = [sys.executable, "-S", "-P", "-m", "cloud_executor.cli.main"]
     without = subprocess.run(
@@ -324,6 +343,7 @@ def test_the_client_needs_no_server_packages(client_alone: dict[str, str], url: 
     assert (finished.returncode, finished.stdout) == (0, b"from the client alone\n")
 
 
+@EMBEDDED
 def test_the_client_leaves_checks_of_config_details_to_the_server(url: str, tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "detail", "echo")
     config = json.loads((folder / "executor_config.json").read_text())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from requirement import lacking
-from stack_process import PROJECT, StackProcess, environment
+from stack_process import EMBEDDED, PROJECT, StackProcess, environment
 
 README = (PROJECT / "README.md").read_text()
 
@@ -45,6 +45,7 @@ def shell(tmp_path: Path, stack: StackProcess):
     return run
 
 
+@EMBEDDED
 def test_run_your_own_job(shell, tmp_path: Path) -> None:
     up, *lines = console_lines("Run your own job")
     assert up == "make up"
@@ -54,6 +55,7 @@ def test_run_your_own_job(shell, tmp_path: Path) -> None:
     assert (tmp_path / "results" / "job_stdout.txt").read_text() == "hello, cloud\n"
 
 
+@EMBEDDED
 def test_the_five_steps_by_hand(shell, tmp_path: Path) -> None:
     for line in console_lines("Run your own job")[1:3]:
         shell(line)
@@ -72,6 +74,7 @@ def test_the_five_steps_by_hand(shell, tmp_path: Path) -> None:
     assert shell(download_one.replace("<result hash>", result[1])) == "hello, cloud\n"
 
 
+@EMBEDDED
 def test_python_example(shell, tmp_path: Path) -> None:
     for line in console_lines("Run your own job")[1:3]:
         shell(line)
@@ -80,6 +83,7 @@ def test_python_example(shell, tmp_path: Path) -> None:
     assert (tmp_path / "from-python" / "job_stdout.txt").read_text() == "hello, cloud\n"
 
 
+@EMBEDDED
 def test_examples_of_the_python_client(shell, tmp_path: Path) -> None:
     examples = re.findall(r"```python\n(.*?)```", (PROJECT / "docs" / "python.md").read_text(), re.DOTALL)
     (tmp_path / "examples.py").write_text("\n".join([*examples, "client.close()\n"]))

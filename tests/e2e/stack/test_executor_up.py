@@ -16,6 +16,7 @@ import httpx
 import pytest
 from stack_process import (
     COMMAND,
+    EMBEDDED,
     PROJECT,
     StackProcess,
     StartStack,
@@ -56,10 +57,10 @@ def assert_rejected(result: subprocess.CompletedProcess[bytes], *parts: str) -> 
         assert part in sentence
 
 
-def test_it_prints_its_address_in_one_line(stack: StackProcess, kind: tuple[str, ...]) -> None:
-    kept = f"emulators, blobs in {stack.data}" if kind else f"data in {stack.data}"
+@EMBEDDED
+def test_it_prints_its_address_in_one_line(stack: StackProcess) -> None:
     hints = "Open it in a browser to see its jobs. Ctrl-C stops it."
-    expected = f"Cloud Executor is ready at {stack.url} (2 slots, {kept}). {hints}\n"
+    expected = f"Cloud Executor is ready at {stack.url} (2 slots, data in {stack.data}). {hints}\n"
     assert stack.ready_line == expected
     with stack.client as client:
         assert len(client.workers()) == 1
@@ -287,6 +288,7 @@ def test_a_port_in_use_is_rejected(tmp_path: Path) -> None:
         assert_rejected(run("up", "--port", str(port), "--data", tmp_path), f"port {port}", "in use", "--port")
 
 
+@EMBEDDED
 def test_a_data_folder_in_use_is_rejected(stack: StackProcess) -> None:
     assert_rejected(run("up", "--port", "0", "--data", stack.data), "Another `executor up`", str(stack.data))
 

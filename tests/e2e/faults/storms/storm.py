@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -95,18 +95,27 @@ class Report:
 
 
 def run_round(
-    folder: Path, options: tuple[str, ...], seed: int, jobs: int, storm_seconds: float, engine: str | None = None
+    folder: Path,
+    options: tuple[str, ...],
+    seed: int,
+    jobs: int,
+    storm_seconds: float,
+    engine: str | None = None,
+    backends: Mapping[str, str] | None = None,
 ) -> Report:
     """Run a storm on a new stack and check what must hold afterward. Raises AssertionError.
 
-    With `engine`, the address of a Docker Engine, the commands run in containers of that engine.
+    With `engine`, the address of a Docker Engine, the commands run in containers of that engine. `backends` are
+    variables that select other backends.
     """
-    report = Report("emulated" if options else "embedded", seed, tuple(FAULTS if engine is None else CONTAINER_FAULTS))
+    kind = "emulated" if options or backends else "embedded"
+    report = Report(kind, seed, tuple(FAULTS if engine is None else CONTAINER_FAULTS))
+    settings = {**SETTINGS, **(backends or {})}
     log = folder / "workers.log"
     started = time.monotonic()
     with (
         witness(engine, folder / "commands") as seen,
-        closing(StackProcess(folder / "data", "--slots", "0", *options, settings=SETTINGS | seen.settings)) as stack,
+        closing(StackProcess(folder / "data", "--slots", "0", *options, settings=settings | seen.settings)) as stack,
     ):
         server = stack.pid_of("functions.serve")
         assert server is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ CONTAINER_STORM_SECONDS = 8.0
 
 @pytest.mark.timeout(300)
 def test_each_job_has_one_outcome_despite_faults_of_workers_messages_and_server(
-    kind: tuple[str, ...], tmp_path: Path
+    backends: Callable[[], Mapping[str, str]], tmp_path: Path
 ) -> None:
-    report = run_round(tmp_path, kind, _seed(), JOBS, STORM_SECONDS)
+    report = run_round(tmp_path, (), _seed(), JOBS, STORM_SECONDS, backends=backends())
     assert report.jobs == JOBS
     assert report.done.total() > FAULTS_EXCEEDED
 
