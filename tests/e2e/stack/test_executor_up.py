@@ -149,21 +149,22 @@ def test_every_line_about_a_job_has_the_trace_of_the_request_that_created_it(
     assert not any(line.keys() & {"trace", "logging.googleapis.com/trace"} for line in lines if line not in about)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_stack_and_its_jobs_and_a_restart_resumes_them(
-    start_stack: StartStack, tmp_path: Path, number: signal.Signals
+    start_stack: StartStack, tmp_path: Path
 ) -> None:
     stack = start_stack("--slots", "1")
     job = start_job(stack, tmp_path / "job")
-    # First to the whole process group, as a terminal does, then once more, as from an impatient user.
-    os.killpg(stack.process.pid, number)
-    stack.process.send_signal(number)
-    assert stack.wait() == 0
-    assert_no_process_is_left(stack)
-    stack = start_stack("--slots", "1")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # First to the whole process group, as a terminal does, then once more, as from an impatient user.
+        os.killpg(stack.process.pid, number)
+        stack.process.send_signal(number)
+        assert stack.wait() == 0
+        assert_no_process_is_left(stack)
+        stack = start_stack("--slots", "1")
+        with stack.client as client:
+            assert b"".join(client.chunks(job.hash)).startswith(b"PK")
+            until(lambda client=client: client.job(job.hash).status == "RUNNING")
     with stack.client as client:
-        assert b"".join(client.chunks(job.hash)).startswith(b"PK")
-        until(lambda: client.job(job.hash).start_time)
         assert job.secret is not None
         client.cancel(job.hash, job.secret)
         assert client.wait(job.hash, 30).status == "CANCELED"
