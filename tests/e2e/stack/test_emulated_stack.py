@@ -33,7 +33,7 @@ def emulators(storage_address: str, firestore_address: str, pubsub_address: str)
     """Skip the tests if an emulator is missing."""
 
 
-def test_the_demo_runs_on_emulators(tmp_path: Path) -> None:
+def test_the_demo_runs_on_emulators_and_ends_them(tmp_path: Path) -> None:
     demo = [sys.executable, "-m", "cloud_executor.cli.demo", "--emulators"]
     variables = environment(TMPDIR=str(tmp_path))
     finished = subprocess.run(demo, cwd=PROJECT, env=variables, capture_output=True, text=True, timeout=90)
@@ -41,39 +41,34 @@ def test_the_demo_runs_on_emulators(tmp_path: Path) -> None:
     assert "executor up --emulators" in finished.stdout
     assert "SUCCESS" in finished.stdout
     assert list(tmp_path.iterdir()) == []
+    until(lambda: not processes_of(tmp_path))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_emulators_end_with_the_stack(start_stack: StartStack, number: signal.Signals) -> None:
+def test_the_stack_stops_when_an_emulator_ends_and_blobs_survive_a_restart(
+    start_stack: StartStack, tmp_path: Path
+) -> None:
     stack = start_stack("--emulators", "--slots", "1")
-    assert len([command for command in processes_of(stack.data).values() if "fake-gcs" in command]) > 0
-    started = tree(stack.process.pid)
-    assert len(started) > 4
-    stack.process.send_signal(number)
-    until(lambda: not any(is_running(process) for process in started))
-
-
-def test_blobs_survive_a_restart_of_the_stack(start_stack: StartStack, tmp_path: Path) -> None:
-    stack = start_stack("--emulators", "--slots", "0")
-    assert f"(no worker, emulators, blobs in {stack.data})" in stack.ready_line
+    assert f"(1 slot, emulators, blobs in {stack.data})" in stack.ready_line
     with stack.client as client:
         blob = client.upload_folder(job_folder(tmp_path / "job", "true"))
-    assert stack.stop() == 0
-    with start_stack("--emulators", "--slots", "0").client as client:
-        assert client.create_job(blob).status == "CREATED"
-        assert b"".join(client.chunks(blob))
-
-
-def test_the_stack_stops_when_an_emulator_ends(start_stack: StartStack) -> None:
-    stack = start_stack("--emulators", "--slots", "1")
     started = tree(stack.process.pid)
-    emulators = [process for process, command in processes_of(stack.data).items() if "fake-gcs" in command.split()[0]]
-    assert set(emulators) <= set(started)
-    signal_all(emulators, signal.SIGKILL)
+    assert len(started) > 4
+    storage = [process for process, command in processes_of(stack.data).items() if "fake-gcs" in command.split()[0]]
+    assert set(storage) <= set(started)
+    signal_all(storage, signal.SIGKILL)
     assert stack.wait() == 1
     last = stack.errors.read_text().splitlines()[-1]
     assert last == "Error: The Cloud Storage emulator has ended; stopping the stack."
     assert not any(is_running(process) for process in started)
+
+    stack = start_stack("--emulators", "--slots", "0")
+    assert f"(no worker, emulators, blobs in {stack.data})" in stack.ready_line
+    with stack.client as client:
+        assert client.create_job(blob).status == "CREATED"
+        assert b"".join(client.chunks(blob))
+    started = tree(stack.process.pid)
+    stack.process.kill()
+    until(lambda: not any(is_running(process) for process in started))
 
 
 def test_a_missing_emulator_is_an_error_that_says_how_to_install_it(tmp_path: Path) -> None:
