@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fake_programs import Deployment, write_programs
 from requirement import lacking
-from terraform_program import MODULE, REPOSITORY, Document, Terraform, copy_repository
+from terraform_program import MODULE, REPOSITORY, VARIABLES, Document, Terraform, copy_repository
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,7 +64,13 @@ def deployed_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     """The environment in which `python -m deploy` runs, with the real terraform."""
     programs = tmp_path_factory.mktemp("programs")
     write_programs(programs, "gcloud", "docker")
-    return {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "CALLS": f"{programs}/calls", "FAILS": ""}
+    return {
+        **os.environ,
+        **VARIABLES,
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "CALLS": f"{programs}/calls",
+        "FAILS": "",
+    }
 
 
 @pytest.fixture(scope="session")

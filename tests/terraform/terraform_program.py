@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,9 @@ from deploy.costs import resources_of
 REPOSITORY = Path(__file__).parents[2]
 
 MODULE = REPOSITORY / "terraform/modules/cloud_executor"
+
+VARIABLES = {"GOGC": "400"}
+"""Variables for Terraform. A fifth of the CPU time of a plan would otherwise be that of Go's garbage collector."""
 
 Document = dict[str, Any]
 
@@ -28,7 +32,13 @@ class Terraform:
 
     def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["terraform", *arguments], cwd=self.folder, capture_output=True, text=True, timeout=300, **options
+            ["terraform", *arguments],
+            cwd=self.folder,
+            env={**os.environ, **VARIABLES},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            **options,
         )
 
     def output(self, *arguments: str, **options: Any) -> str:

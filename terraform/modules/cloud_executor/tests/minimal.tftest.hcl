@@ -143,19 +143,7 @@ run "listed_callers_and_deletable_data" {
   }
 }
 
-run "unauthenticated_callers" {
-  command = plan
-  variables {
-    allow_unauthenticated = true
-  }
-
-  assert {
-    condition     = google_cloud_run_v2_service.this["api"].invoker_iam_disabled && !google_cloud_run_v2_service.this["sweep"].invoker_iam_disabled
-    error_message = "With allow_unauthenticated, everyone must be able to call the API, and only the API."
-  }
-}
-
-run "tokens_and_accounts" {
+run "unauthenticated_callers_with_tokens_and_accounts" {
   command = plan
   variables {
     allow_unauthenticated = true
@@ -165,6 +153,10 @@ run "tokens_and_accounts" {
     admins                = ["jane@example.com"]
   }
 
+  assert {
+    condition     = google_cloud_run_v2_service.this["api"].invoker_iam_disabled && !google_cloud_run_v2_service.this["sweep"].invoker_iam_disabled
+    error_message = "With allow_unauthenticated, everyone must be able to call the API, and only the API."
+  }
   assert {
     condition = {
       for env in google_cloud_run_v2_service.this["api"].template[0].containers[0].env : env.name => env.value

@@ -122,15 +122,16 @@ run "domain_and_pools" {
   }
 }
 
-run "build_iap_and_kms_key" {
+run "build_iap_kms_key_and_tokens" {
   command = plan
   variables {
     build = {
       repository   = "projects/my-project/locations/europe-west4/connections/github/repositories/r"
       state_bucket = "my-state"
     }
-    iap     = { client_id = "client", client_secret = "secret" }
-    kms_key = "projects/my-project/locations/europe-west4/keyRings/r/cryptoKeys/k"
+    iap          = { client_id = "client", client_secret = "secret" }
+    kms_key      = "projects/my-project/locations/europe-west4/keyRings/r/cryptoKeys/k"
+    auth_methods = ["token"]
   }
 
   # Continuous deployment
@@ -178,13 +179,8 @@ run "build_iap_and_kms_key" {
     condition     = keys(google_kms_crypto_key_iam_member.service_agents) == ["compute", "pubsub", "registry", "storage"]
     error_message = "Google's services must be able to use the key."
   }
-}
 
-run "tokens" {
-  command = plan
-  variables {
-    auth_methods = ["token"]
-  }
+  # Tokens
 
   assert {
     condition = alltrue([
