@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def _group(item: pytest.Item) -> str | None:
         return "outages"
     if "stack" in fixtures and folder == "e2e":
         return f"stack-{backends}"
-    if "server" in fixtures:
+    if "server" in fixtures or file == "test_transcript":
         return f"server-{backends}"
     if file == "test_webgme_clients":
         return file
@@ -60,6 +61,16 @@ def _folder(item: pytest.Item) -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: FOLDERS.index(_folder(item)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> object:
+    """End what the tests of a group share, such as a stack, with the last of them: even idle, it takes CPU time."""
+    if nextitem is None or not hasattr(item.config, "workerinput") or _group(item) in (None, _group(nextitem)):
+        return None
+    runner: Any = item.config.pluginmanager.get_plugin("runner")
+    # pytest ends all fixtures if it knows of no next test.
+    return runner.pytest_runtest_protocol(item, None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
