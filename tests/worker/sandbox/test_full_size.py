@@ -25,9 +25,11 @@ MIB = 2**20
 WORKER_MIB = 200
 """Memory limit of the worker, whatever a job does, in MiB."""
 LINE_MIB = 100
-OUTPUT_MIB = 10 * 1024 if FULL else 512
-FILES = 1_000_000 if FULL else 300_000
-FOLDERS = 1_000_000 if FULL else 250_000
+OUTPUT_MIB = 10 * 1024 if FULL else 300
+FILES = 1_000_000 if FULL else 200_000
+FOLDERS = 1_000_000 if FULL else 100_000
+NAME = "x" * (90 if FULL else 240)
+"""Start of the names of files and folders: long names take as much memory as more files."""
 LONG_NAMES = 60_000
 CHUNK_BYTES = MIB
 
@@ -123,15 +125,15 @@ def test_endless_output(worker: Worker) -> None:
 @sandboxes(*(BOTH if FULL else ["process"]), many=True)
 def test_very_many_files(worker: Worker) -> None:
     # All artifacts select all files, so the limit is reached after fewer stored files.
-    artifacts = [{"name": str(number), "resultPatterns": []} for number in range(1 if FULL else 5)]
-    job = worker.run(f"seq {FILES} | sed s/^/{'x' * 90}/ | xargs touch", artifacts)
+    artifacts = [{"name": str(number), "resultPatterns": []} for number in range(1 if FULL else 20)]
+    job = worker.run(f"seq {FILES} | sed s/^/{NAME}/ | xargs touch", artifacts)
     error = "The results have more than 100000 files; select fewer, or pack them."
     assert (job.status, job.error) == (Status.FAILED_TO_ARCHIVE_FILE, error)
 
 
 @sandboxes(*(BOTH if FULL else ["process"]), many=True)
 def test_very_many_folders(worker: Worker) -> None:
-    job = worker.run(f"seq {FOLDERS} | xargs mkdir")
+    job = worker.run(f"seq {FOLDERS} | sed s/^/{NAME}/ | xargs mkdir")
     error = "The job left too many folders; leave fewer, or pack them."
     assert (job.status, job.error) == (Status.FAILED_TO_ARCHIVE_FILE, error)
 
