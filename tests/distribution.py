@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+LONGEST = ("images", "containers", "server-emulated", "dashboard", "outages")
+"""The groups that take minutes, which start first."""
+
 FOLDERS = ("e2e", "terraform", "worker", "contract", "http", "unit")
 """The folders of tests, the slowest first: the fast tests fill the gaps at the end."""
-
 
 LONGEST_ID = 60
 """Maximum length of a parameter that is shown in the name of its test, in characters."""
@@ -60,7 +62,12 @@ def _folder(item: pytest.Item) -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: FOLDERS.index(_folder(item)))
+        items.sort(key=_position)
+
+
+def _position(item: pytest.Item) -> tuple[int, int]:
+    group = _group(item)
+    return LONGEST.index(group) if group in LONGEST else len(LONGEST), FOLDERS.index(_folder(item))
 
 
 @pytest.hookimpl(tryfirst=True)
