@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from http_server import StartServer
+from http_server import EMBEDDED, StartServer
 
 
 def test_the_list_has_the_public_blobs_or_on_request_all_blobs(start_server: StartServer) -> None:
@@ -16,6 +16,7 @@ def test_the_list_has_the_public_blobs_or_on_request_all_blobs(start_server: Sta
         assert server.get(f"/rest/blob/metadata{query}").json.keys() == {public}
 
 
+@EMBEDDED
 def test_the_operator_can_keep_private_blobs_off_the_list(start_server: StartServer) -> None:
     server = start_server(allow_list_all="false")
     private = server.create_file("private.txt", b"x")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from http_server import Server, StartServer, until
+from http_server import EMBEDDED, Server, StartServer, until
 
 
 def new_id() -> str:
@@ -143,6 +143,7 @@ def test_a_request_without_a_body_is_400(server: Server) -> None:
     assert server.send("POST", "/rest/executor/worker", b"").status == 400
 
 
+@EMBEDDED
 def test_a_worker_is_told_its_polling_interval(start_server: StartServer) -> None:
     assert check_in(start_server(worker_refresh_interval="1234"), "w")["refreshPeriod"] == 1234
 
@@ -169,6 +170,7 @@ def test_a_worker_that_keeps_polling_keeps_its_jobs(start_server: StartServer) -
     assert status(server, job) == "RUNNING"
 
 
+@EMBEDDED
 def test_label_jobs_are_reloaded_when_their_file_changes(start_server: StartServer, tmp_path: Path) -> None:
     file = tmp_path / "label_jobs.json"
     server = start_server(label_jobs=str(file))
@@ -187,6 +189,7 @@ def test_label_jobs_are_reloaded_when_their_file_changes(start_server: StartServ
 POOLS = """[{"name": "small", "slots": 2}, {"name": "gpu", "labels": ["gpu", "big"]}]"""
 
 
+@EMBEDDED
 def test_configured_pools_are_listed_even_without_a_running_worker(start_server: StartServer) -> None:
     server = start_server(pools=POOLS)
     check_in(server, "external", labels=["x"])
@@ -200,6 +203,7 @@ def test_configured_pools_are_listed_even_without_a_running_worker(start_server:
     assert listed["external"].keys() == {"clientId", "lastSeen", "labels", "userId", "jobs"}
 
 
+@EMBEDDED
 def test_a_pool_is_listed_with_the_labels_from_label_jobs(start_server: StartServer, tmp_path: Path) -> None:
     file = tmp_path / "label_jobs.json"
     file.write_text(json.dumps({"matlab": "1" * 40}))
@@ -207,6 +211,7 @@ def test_a_pool_is_listed_with_the_labels_from_label_jobs(start_server: StartSer
     assert [entry["labels"] for entry in listed.values()] == [["matlab"], ["big", "gpu", "matlab"]]
 
 
+@EMBEDDED
 def test_without_configured_pools_only_workers_are_listed(start_server: StartServer) -> None:
     assert start_server().get("/rest/executor/worker").json == {}
 

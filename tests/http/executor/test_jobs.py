@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
-from http_server import Server, StartServer, until
+from http_server import EMBEDDED, Server, StartServer, until
 from job_requests import NO_WORKER, cancel, create, info, new_id, segments, update
 
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -330,6 +330,7 @@ def test_invalid_paging_parameters_are_400(server: Server, query: str) -> None:
     assert response.text.endswith(".")
 
 
+@EMBEDDED
 def test_every_request_needs_the_nonce_if_one_is_configured(start_server: StartServer) -> None:
     server = start_server(nonce="geheim2")
     wrong = [{}, *({"x-executor-nonce": nonce} for nonce in ("", "wrong", "geheim", "GEHEIM"))]
@@ -343,6 +344,7 @@ def test_every_request_needs_the_nonce_if_one_is_configured(start_server: StartS
     assert server.get("/rest/blob/metadata").status == 200
 
 
+@EMBEDDED
 def test_requests_with_the_nonce_succeed(start_server: StartServer) -> None:
     server = start_server(nonce="secret nonce")
     headers = {"X-Executor-Nonce": "secret nonce"}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from http_server import Server, StartServer
+from http_server import EMBEDDED, Server, StartServer
 
 CLIENT = {"x-executor-nonce": "the clients' nonce"}
 WORKER = {"x-executor-nonce": "the workers' nonce"}
 
 
+@EMBEDDED
 @pytest.mark.parametrize("nonce", [{}, {"nonce": CLIENT["x-executor-nonce"]}], ids=["open", "nonce"])
 def test_only_workers_may_report_and_they_may_do_nothing_else(start_server: StartServer, nonce: dict[str, str]) -> None:
     server = start_server(worker_nonce=WORKER["x-executor-nonce"], **nonce)

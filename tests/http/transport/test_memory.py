@@ -14,7 +14,7 @@ from bench.processes import tree
 pytestmark = EMBEDDED
 
 MIB = 1024 * 1024
-SIZE = 256 * MIB
+SIZE = 128 * MIB
 LIMIT = 100 * MIB
 SAMPLE_EVERY_SECONDS = 0.02
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from http_server import Server, run_server
+from http_server import EMBEDDED, Server, run_server
 from hypothesis import HealthCheck, given, settings
 from memory_folders import memory_folder
 from schemathesis import GenerationMode
@@ -96,6 +96,7 @@ def test_the_server_responds_to_valid_requests_as_described(server: Server, rout
     check_responses(server, route, GenerationMode.POSITIVE)
 
 
+@EMBEDDED
 @pytest.mark.parametrize("route", [route for route in ROUTES if can_be_invalid(route)])
 def test_the_server_responds_to_invalid_requests_as_described(server: Server, route: str) -> None:
     check_responses(server, route, GenerationMode.NEGATIVE)
