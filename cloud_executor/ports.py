@@ -146,7 +146,7 @@ class JobStore(Protocol):
         """Look up a job. Raises JobNotFound."""
 
     def require(self, job_hash: str) -> None:
-        """Raises JobNotFound. The result can be cached for a minute: only an operator deletes jobs."""
+        """Raises JobNotFound. The result can be cached for a minute, in which a deleted job seems to exist."""
 
     def watch(self, job_hash: str) -> AbstractContextManager[JobWatch]:
         """Watch a job, which need not exist. One thread can wait."""
@@ -218,6 +218,12 @@ class JobStore(Protocol):
 
         Without a `change`, the job stays as it is. If the process dies in between, segments may be deleted while the
         job is unchanged. Segments that are stored after the version of the job that `change` accepted are kept.
+        """
+
+    def delete(self, job_hash: str, check: Callable[[Job], None]) -> None:
+        """Delete a job and all segments of its output, unless `check` raises an error for the job as it is stored.
+
+        If the process dies in between, segments may be deleted while the job is unchanged. Raises JobNotFound.
         """
 
     def put_worker(self, worker: WorkerRecord) -> None:

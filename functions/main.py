@@ -75,6 +75,7 @@ def _access() -> Access:
         identities=composition.open_identities(_settings) if GOOGLE in _settings.auth else None,
         users=_settings.users,
         admins=_settings.admins,
+        allow_delete=_settings.allows_deletion,
         proxies=int(_IN_CLOUD_RUN) if _settings.proxies is None else _settings.proxies,
     )
 

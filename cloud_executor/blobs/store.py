@@ -13,7 +13,15 @@ from typing import BinaryIO
 
 import msgspec
 
-from cloud_executor.blobs.keys import CONTENT_PREFIX, METADATA_PREFIX, content_key, metadata_key, temporary_key
+from cloud_executor.blobs.keys import (
+    CONTENT_PREFIX,
+    METADATA_PREFIX,
+    content_key,
+    manifest_key,
+    metadata_key,
+    temporary_key,
+    zip_key,
+)
 from cloud_executor.errors import Conflict, NotFound, TooLarge
 from cloud_executor.model.blobs.metadata import BlobMetadata, parse_hash, response_document
 from cloud_executor.parallel import parallel_map
@@ -129,6 +137,20 @@ class BlobStore:
         if not stored.startswith(b"{"):
             raise BlobNotFound  # not a metadata document
         return StoredBlob(metadata_hash, stored, info.modified)
+
+    def delete(self, metadata_hash: str) -> None:
+        """Delete a blob's metadata document, so that nobody can read the blob, and what its downloads have stored.
+
+        Its contents stay, because other blobs may have them. Raises BlobNotFound.
+        """
+        try:
+            key = metadata_key(parse_hash(metadata_hash))
+            self.objects.stat(key)
+        except NotFound:
+            raise BlobNotFound from None
+        # The document last: after a crash, the call can be repeated.
+        for stored in (zip_key(metadata_hash), manifest_key(metadata_hash), key):
+            self.objects.delete(stored)
 
     def list_metadata(self, *, everything: bool) -> Iterator[StoredBlob]:
         """All blobs, or only the public ones, read as the iterator is consumed."""

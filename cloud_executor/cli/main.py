@@ -22,6 +22,7 @@ COMMANDS = {
     "get": "commands.jobs:get",
     "cancel": "commands.jobs:cancel",
     "rerun": "commands.jobs:rerun",
+    "rm": "commands.removal:rm",
     "open": "commands.jobs:open_page",
     "list": "commands.listing:list_jobs",
     "workers": "commands.listing:workers",

@@ -108,6 +108,8 @@ class AsyncClient:
     job = _job_of(Client.job)
     jobs = _jobs_of(Client.jobs)
     map = _jobs_of(Client.map)
+    delete_job = _awaited(Client.delete_job)
+    delete_blob = _awaited(Client.delete_blob)
     workers = _awaited(Client.workers)
     stats = _awaited(Client.stats)
     metadata = _awaited(Client.metadata)
@@ -166,6 +168,10 @@ class AsyncJob:
     async def cancel(self) -> None:
         """See `Job.cancel`."""
         await self._client.call(self.job.cancel)
+
+    async def delete(self) -> None:
+        """See `Job.delete`."""
+        await self._client.call(self.job.delete)
 
     async def download(self, folder: Path | str) -> int:
         """See `Job.download`."""

@@ -326,6 +326,17 @@ class Client:
         """Cancel a job with the secret from `create_job`. A finished job is unchanged. Raises NotFound, Forbidden."""
         self._transport.post_json(f"/rest/executor/cancel/{path_segment(job_hash)}", {"secret": secret})
 
+    def delete_job(self, job_hash: str) -> None:
+        """Delete a finished job and its output. Raises NotFound, Conflict for a job that runs, and Forbidden."""
+        self._transport.request("DELETE", f"/rest/executor/{path_segment(job_hash)}", repeatable=False)
+
+    def delete_blob(self, metadata_hash: str) -> None:
+        """Delete a blob, as an administrator. Raises NotFound, Forbidden.
+
+        The bytes stay on the server until no blob needs them.
+        """
+        self._transport.request("DELETE", f"/rest/blob/{path_segment(metadata_hash)}", repeatable=False)
+
     def output(self, job_hash: str, start: int | None = None, end: int | None = None) -> list[OutputSegment]:
         """Return the segments of the job's output with start <= number < end. Raises NotFound."""
         return output_segments(self._transport, job_hash, start, end)

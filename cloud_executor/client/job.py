@@ -99,6 +99,10 @@ class Job(_Fields):
             )
         self._client.cancel(self.hash, secret)
 
+    def delete(self) -> None:
+        """Delete the finished job and its output. Raises NotFound, Conflict, Forbidden."""
+        self._client.delete_job(self.hash)
+
     def rerun(self) -> Job:
         """Run the finished job again, and return it. Raises Conflict for a job that waits or runs."""
         return self._seen(self._client.create(self.hash, rerun=True).info)

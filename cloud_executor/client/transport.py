@@ -129,7 +129,7 @@ class Transport:
                 path,
                 params=query,
                 content=body,
-                headers=self._headers(path, headers),
+                headers=self._headers(path, headers, method),
                 timeout=httpx.Timeout(**timeout),
             )
 
@@ -182,9 +182,10 @@ class Transport:
         finally:
             response.close()
 
-    def _headers(self, path: str, headers: Mapping[str, str] | None) -> dict[str, str]:
+    def _headers(self, path: str, headers: Mapping[str, str] | None, method: str = "GET") -> dict[str, str]:
         found = dict(headers or {})
-        if self._nonce is not None and path.startswith("/rest/executor"):
+        # The nonce is for requests about jobs. Deleting a blob needs it too.
+        if self._nonce is not None and (path.startswith("/rest/executor") or method == "DELETE"):
             found["x-executor-nonce"] = self._nonce
         if self._token is not None:
             found["x-api-token"] = self._token

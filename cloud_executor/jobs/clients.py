@@ -117,6 +117,13 @@ class JobClients:
         now = self.clock()
         transact(self.store, job_hash, lambda job: transitions.force_cancel(job, now))
 
+    def delete(self, job_hash: str) -> None:
+        """Delete a finished job and its output. Raises JobNotFound and NotFinished.
+
+        A message for the job that arrives later is dropped.
+        """
+        self.store.delete(job_hash, transitions.check_deletable)
+
     def output(self, job_hash: str, start: int | None = None, end: int | None = None) -> Iterator[OutputSegment]:
         """Segments with start <= number < end. Raises JobNotFound."""
         segments = self.store.output(job_hash, start, end)

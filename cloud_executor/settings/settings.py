@@ -223,6 +223,13 @@ class Settings:
         "Whether `GET /rest/blob/metadata?all=1` lists blobs that are not public. With tokens or accounts, only "
         "administrators see those.",
     )
+    allow_delete: bool | None = setting(
+        None,
+        forms.yes_or_no,
+        "yes or no",
+        "Whether users may delete their finished jobs, and administrators blobs.",
+        shown_default="yes with sqlite, no with google",
+    )
     worker_labels: frozenset[str] = setting(
         frozenset(), forms.names, "labels separated by commas", "Labels that our own workers offer."
     )
@@ -328,6 +335,11 @@ class Settings:
         if self.sandbox == "container":
             return pools
         return tuple(replace(pool, image=None, images=()) for pool in pools)
+
+    @property
+    def allows_deletion(self) -> bool:
+        """Whether callers may delete data."""
+        return self.jobs == "sqlite" if self.allow_delete is None else self.allow_delete
 
     @property
     def is_open(self) -> bool:

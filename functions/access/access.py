@@ -36,6 +36,10 @@ class UnknownAccount(Forbidden):
     """This Google account may not use the server; ask an administrator to add it to EXECUTOR_USERS."""
 
 
+class NoDeletion(Forbidden):
+    """This server deletes nothing on request; its operator can allow that with EXECUTOR_ALLOW_DELETE=yes."""
+
+
 class Area(Enum):
     """What a request is about. The nonce was made for jobs: WebGME's clients do not send it with other requests."""
 
@@ -60,6 +64,8 @@ class Access:
     """Accounts and domains of the identities that are users."""
     admins: frozenset[str] = frozenset()
     proxies: int = 0
+    allow_delete: bool = False
+    """Whether callers may delete jobs and blobs."""
     clock: Clock = system_clock
     decisions: Decisions = field(default_factory=Decisions)
     throttle: Throttle = field(default_factory=Throttle)
@@ -76,6 +82,11 @@ class Access:
             logger.info("request refused", extra=fields)
             raise
         return caller
+
+    def check_deletion(self) -> None:
+        """Raises NoDeletion."""
+        if not self.allow_delete:
+            raise NoDeletion
 
     def _caller(self, environ: Mapping[str, Any], area: Area, role: Role | None, address: str) -> Caller:
         credential = credential_of(environ, tokens=self.tokens is not None, accounts=self.identities is not None)

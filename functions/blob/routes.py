@@ -42,7 +42,7 @@ class BlobRoutes:
         rest = target.below("rest", "blob")
         if rest is None:
             return None
-        caller = self.access.admit(request.environ, Area.BLOBS)
+        caller = self._admitted(request)
         match request.method, rest:
             case "GET" | "HEAD", ("metadata", metadata_hash):
                 return self._metadata(metadata_hash)
@@ -57,6 +57,8 @@ class BlobRoutes:
                 return _stored(begun, caller) if isinstance(begun, StoredBlob) else begun
             case "POST", ("uploads", upload_id, "complete"):
                 return _stored(upload_routes.complete_upload(self.blobs, upload_id), caller)
+            case "DELETE", (metadata_hash,):
+                return self._delete(decoded(metadata_hash), caller)
             case "POST", ("missing",):
                 return upload_routes.missing(request, self.blobs)
             case "GET" | "HEAD", (("view" | "download") as verb, metadata_hash, *_):
@@ -71,6 +73,18 @@ class BlobRoutes:
                     large_downloads=self._large_downloads(),
                 )
         raise no_such_route(request.environ, target)
+
+    def _admitted(self, request: Request) -> Caller:
+        if request.method != "DELETE":
+            return self.access.admit(request.environ, Area.BLOBS)
+        # Without users, whoever may run jobs is the administrator. This needs the nonce, unlike other uses of blobs.
+        return self.access.admit(request.environ, Area.JOBS, Role.ADMIN if self.access.has_users else Role.USER)
+
+    def _delete(self, metadata_hash: str, caller: Caller) -> Response:
+        self.access.check_deletion()
+        self.blobs.delete(metadata_hash)
+        audit(caller, "delete_blob", blob_hash=metadata_hash)
+        return responses.text("OK")
 
     def _metadata(self, metadata_hash: str) -> Response:
         try:

@@ -86,6 +86,8 @@ class ExecutorRoutes:
                 return responses.text("OK")
             case "POST", ("cancel", job_hash):
                 return self._cancel(caller, _key(caller, target, job_hash), request)
+            case "DELETE", (job_hash,):
+                return self._delete(caller, _key(caller, target, job_hash))
             case "GET" | "HEAD", ("output", job_hash):
                 return self._output(_key(caller, target, job_hash), target.query)
             case "POST", ("output", job_hash):
@@ -147,6 +149,12 @@ class ExecutorRoutes:
             reason = f"the body {_UNTYPED}" if is_untyped_object(request) else _EXPECTED_BODY
             raise Forbidden(f"The job's secret is missing: {reason}") from error
         audit(caller, "cancel", owner=owner_in(job_hash), job_hash=id_in(job_hash))
+        return responses.text("OK")
+
+    def _delete(self, caller: Caller, job_hash: str) -> Response:
+        self.access.check_deletion()
+        self.clients.delete(job_hash)
+        audit(caller, "delete_job", owner=owner_in(job_hash), job_hash=id_in(job_hash))
         return responses.text("OK")
 
     def _list(self, target: Target, owner: str | None) -> Response:

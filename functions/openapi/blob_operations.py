@@ -13,6 +13,7 @@ from functions.openapi.parts import (
     query,
     ref,
     response,
+    text_content,
 )
 
 _HASH = "5ef48ed91d8ef4d2b1c8a5a4a3d3b1b6e2f8a0c1"
@@ -128,5 +129,12 @@ BLOB_OPERATIONS: dict[str, Part] = {
     ),
     "POST /rest/blob/uploads/<id>/complete": operation(
         "completeUpload", "Verify the bytes of an upload, and store the blob.", {200: _STORED}, errors=(404, 413, 507)
+    ),
+    "DELETE /rest/blob/<hash>": operation(
+        "deleteBlob",
+        "Delete a blob, for administrators.",
+        {200: response("Done.", text_content("OK"))},
+        errors=(404,),
+        description="403 unless the operator allows it. The contents stay: see docs/operations.md: Deleting old data.",
     ),
 }

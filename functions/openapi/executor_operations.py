@@ -130,6 +130,14 @@ EXECUTOR_OPERATIONS: dict[str, Part] = {
         errors=(404, 413, 507),
         body=json_content({"type": "object", "properties": {"secret": STRING}}, {"secret": _SECRET}),
     ),
+    "DELETE /rest/executor/<id>": operation(
+        "deleteJob",
+        "Delete a finished job and its output.",
+        _OK,
+        errors=(404, 409),
+        description="403 unless the operator allows it. The job's files and results stay: see docs/operations.md: "
+        "Deleting old data.",
+    ),
     "GET /rest/executor/output/<id>": operation(
         "getOutput",
         "Get segments of a job's output.",

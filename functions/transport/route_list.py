@@ -25,10 +25,12 @@ ROUTES = (
     "POST /rest/blob/missing",
     "POST /rest/blob/uploads",
     "POST /rest/blob/uploads/<id>/complete",
+    "DELETE /rest/blob/<hash>",
     "POST /rest/executor/create/<id>",
     "GET /rest/executor/info/<id>",
     "GET /rest/executor",
     "POST /rest/executor/cancel/<id>",
+    "DELETE /rest/executor/<id>",
     "GET /rest/executor/output/<id>",
     "POST /rest/executor/output/<id>",
     "POST /rest/executor/update/<id>",
@@ -54,7 +56,9 @@ def route_list() -> str:
 def no_such_route(environ: Mapping[str, Any], target: Target) -> NoSuchRoute:
     """The error for a request that no route serves."""
     method = environ["REQUEST_METHOD"]
-    nearest = max(ROUTES, key=lambda route: _similarity(route, method, target.segments))
+    # A placeholder can be anything, so a route that deletes is near to many paths.
+    routes = [route for route in ROUTES if method == "DELETE" or not route.startswith("DELETE ")]
+    nearest = max(routes, key=lambda route: _similarity(route, method, target.segments))
     scheme, host = environ["wsgi.url_scheme"], environ.get("HTTP_HOST")
     if environ.get("HTTP_X_FORWARDED_PROTO") == "https":
         scheme = "https"

@@ -17,6 +17,7 @@ from google.cloud.firestore import Client
 from google.cloud.firestore_v1.services.firestore import FirestoreClient
 from google.cloud.firestore_v1.types import StructuredQuery
 
+from cloud_executor.backends.google.firestore import calls
 from cloud_executor.backends.google.firestore import jobs as backend
 from cloud_executor.backends.google.firestore.documents import piece_id
 from cloud_executor.backends.google.firestore.jobs import FirestoreJobStore
@@ -423,7 +424,7 @@ def test_the_store_reconnects_to_a_restarted_emulator(monkeypatch: pytest.Monkey
                 insert(store, "a")
                 break
             except Unavailable:
-                monkeypatch.setattr(backend, "_RETRIED", {"retry": backend._RETRY, "timeout": 5.0})
+                monkeypatch.setattr(backend, "_RETRIED", {"retry": calls.RETRY, "timeout": 5.0})
         assert store.get("a") == new_job("a")
 
 

@@ -105,6 +105,14 @@ class FakeServer:
                     return httpx.Response(403, text="The secret is wrong.")
                 self.jobs[job_hash]["status"] = "CANCELED"
                 return httpx.Response(200, text="OK")
+            case "DELETE", "executor", job_hash:
+                if self.jobs[job_hash]["status"] == "CREATED":
+                    return httpx.Response(409, text="The job has not finished.")
+                del self.jobs[job_hash]
+                return httpx.Response(200, text="OK")
+            case "DELETE", "blob", blob_hash:
+                del self.blobs[blob_hash]
+                return httpx.Response(200, text="OK")
             case "GET", "executor", "":
                 wanted = query.get("status")
                 return {key: job for key, job in list(self.jobs.items()) if wanted in (None, job["status"])}

@@ -15,10 +15,10 @@ from cloud_executor.model.jobs.job import Job
 from cloud_executor.model.jobs.job_filter import JobFilter
 
 
-def index_terms(connection: sqlite3.Connection, stored: Job | None, changed: Job) -> None:
-    """Index the job as it is changed."""
+def index_terms(connection: sqlite3.Connection, stored: Job | None, changed: Job | None) -> None:
+    """Index the job as it is changed; None: it is deleted."""
     old = {} if stored is None else _rows(stored)
-    new = _rows(changed)
+    new = {} if changed is None else _rows(changed)
     connection.executemany(
         "DELETE FROM job_terms WHERE term = ? AND create_time = ? AND hash = ?", old.keys() - new.keys()
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from typing import Protocol
@@ -197,6 +197,19 @@ class SqliteJobStore:
             return True
 
         return self._database.write(work)
+
+    def delete(self, job_hash: str, check: Callable[[Job], None]) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            job = _find(connection, job_hash)
+            if job is None:
+                raise JobNotFound
+            check(job)
+            index_terms(connection, job, None)
+            connection.execute("DELETE FROM output WHERE job_hash = ?", (encode_string(job_hash),))
+            connection.execute("DELETE FROM jobs WHERE hash = ?", (encode_string(job_hash),))
+
+        self._database.write(work)
+        self._call_watches(job_hash)
 
     def put_worker(self, worker: WorkerRecord) -> None:
         self._database.execute(

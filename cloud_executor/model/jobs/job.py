@@ -56,6 +56,10 @@ class NotClaimable(Conflict):
     """The job is finished, runs on another worker, or belongs to another pool."""
 
 
+class NotFinished(Conflict):
+    """The job has not finished; wait until it has, or cancel it, before you delete it."""
+
+
 class JobRuns(Conflict):
     """The job runs; wait until it has finished, or cancel it, before you run it again."""
 

@@ -23,6 +23,7 @@ from cloud_executor.model.jobs.job import (
     JobRuns,
     JobUpdate,
     NotClaimable,
+    NotFinished,
     Outcome,
     OutputRemains,
     StaleAttempt,
@@ -323,6 +324,12 @@ def force_cancel(job: Job, now: datetime) -> Job | None:
     if job.status == Status.CREATED:
         return _end(job, Status.CANCELED, now, None)
     return replace(job, cancel_requested=True)
+
+
+def check_deletable(job: Job) -> None:
+    """Raises NotFinished for a job that waits or runs."""
+    if not job.finished:
+        raise NotFinished
 
 
 def receive_output(

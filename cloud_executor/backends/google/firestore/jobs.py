@@ -15,16 +15,19 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 from google.api_core import exceptions
-from google.api_core.retry import Retry, if_exception_type
 from google.cloud.firestore_v1.base_query import FieldFilter
 
 from cloud_executor.backends.google.errors import google_errors, with_google_errors
+from cloud_executor.backends.google.firestore.calls import LOST_RACE as _LOST_RACE
+from cloud_executor.backends.google.firestore.calls import ONCE as _ONCE
+from cloud_executor.backends.google.firestore.calls import RETRIED as _RETRIED
+from cloud_executor.backends.google.firestore.calls import TRANSIENT as _TRANSIENT
 from cloud_executor.backends.google.firestore.clock import ServerClock
 from cloud_executor.backends.google.firestore.database import open_database
 from cloud_executor.backends.google.firestore.documents import (
@@ -41,12 +44,11 @@ from cloud_executor.backends.google.firestore.documents import (
     piece_id,
     pieces_of,
     term_key,
-    worker_fields,
 )
+from cloud_executor.backends.google.firestore.records import FirestoreRecords
 from cloud_executor.backends.google.firestore.watch import IntervalWatch
 from cloud_executor.backends.job_records import (
     JOB,
-    WORKER,
     check_segment_number,
     encode_string,
     page_from,
@@ -62,12 +64,8 @@ from cloud_executor.model.documents.javascript import iso_time
 from cloud_executor.model.jobs.job import FINISHED, Job, OutputSegment, Status
 from cloud_executor.model.jobs.job_filter import JobFilter
 from cloud_executor.model.jobs.transitions import record_publish
-from cloud_executor.model.jobs.worker import WorkerRecord
 from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import JobChange, JobNotFound, JobPage, JobWatch
-
-CALL_SECONDS = 10.0
-"""Timeout of a call, including its retries, in seconds."""
 
 TRANSACT_SECONDS = 20.0
 """Time during which a change is retried while others change the same job, in seconds."""
@@ -78,7 +76,6 @@ LONGEST_DELAY_SECONDS = 1.0
 JOBS_PER_PAGE = 500
 """Number of documents after which a page of a list ends, although more may match: each is a billed read."""
 
-WORKERS_PER_READ = 300
 PIECES_PER_DELETE = 300
 PIECES_PER_READ = 20
 """Pieces read at once: more than a segment can have."""
@@ -109,20 +106,8 @@ CONCURRENT_COUNTS = 8
 JOBS_KNOWN = 10_000
 """Number of jobs that are remembered to exist."""
 
-_TRANSIENT = (exceptions.ServiceUnavailable, exceptions.InternalServerError, exceptions.DeadlineExceeded)
-"""Errors after which a call is retried, although it can have taken effect."""
 
-_LOST_RACE = (exceptions.Conflict, exceptions.FailedPrecondition)
-"""Errors of a commit that conflicts with another change of the job."""
-
-_RETRY = Retry(
-    predicate=if_exception_type(*_TRANSIENT, exceptions.Aborted), initial=0.05, maximum=1.0, timeout=CALL_SECONDS
-)
-_RETRIED: dict[str, Any] = {"retry": _RETRY, "timeout": CALL_SECONDS}
-_ONCE: dict[str, Any] = {"retry": None, "timeout": CALL_SECONDS}
-
-
-class FirestoreJobStore:
+class FirestoreJobStore(FirestoreRecords):
     """A JobStore in a Cloud Firestore database (native mode).
 
     Jobs that were created in the same millisecond, and whose hashes share their first thousand bytes, are listed in any
@@ -281,6 +266,45 @@ class FirestoreJobStore:
         job = self._read(self._job(job_hash))
         if change is not None and change(decoded(JOB, job) if job.exists else None) is None:
             return False
+        self._delete_output(job_hash, job)
+        if change is not None:
+            self._transact(job_hash, change, ())
+        return True
+
+    @with_google_errors
+    def delete(self, job_hash: str, check: Callable[[Job], None]) -> None:
+        reference = self._job(job_hash)
+        deadline = time.monotonic() + TRANSACT_SECONDS
+        retry_delays = delays(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, jitter=True)
+        tried = False
+        while True:
+            snapshot = self._read(reference)
+            if not snapshot.exists:
+                with self._lock:
+                    self._known.pop(document_key(job_hash), None)
+                if tried:  # an earlier call seemed to fail, but took effect
+                    return
+                raise JobNotFound
+            check(decoded(JOB, snapshot))
+            # First, because the output of a missing job would be that of the next job with this hash. Each new segment
+            # changes the job, so the job is then read again.
+            self._delete_output(job_hash, snapshot)
+            tried = True
+            unchanged = self._client.get().write_option(last_update_time=snapshot.update_time)
+            try:
+                reference.delete(option=unchanged, **_ONCE)
+            except (*_LOST_RACE, *_TRANSIENT, exceptions.NotFound) as error:
+                delay = next(retry_delays)
+                if time.monotonic() + delay >= deadline:
+                    raise Unavailable from error
+                time.sleep(delay)
+            else:
+                with self._lock:
+                    self._known.pop(document_key(job_hash), None)
+                return
+
+    def _delete_output(self, job_hash: str, job: Any) -> None:  # noqa: ANN401 - a document of the library
+        """Delete the segments that were stored before the job was read."""
         pieces = self._output(job_hash).select(["__name__"]).order_by("__name__").limit(PIECES_PER_DELETE)
         page = pieces
         while found := page.get(**_RETRIED):
@@ -291,34 +315,6 @@ class FirestoreJobStore:
                     batch.delete(snapshot.reference)
             batch.commit(**_RETRIED)
             page = pieces.start_after(found[-1])
-        if change is not None:
-            self._transact(job_hash, change, ())
-        return True
-
-    @with_google_errors
-    def put_worker(self, worker: WorkerRecord) -> None:
-        self._worker(worker.client_id).set(worker_fields(worker), **_RETRIED)
-
-    def workers(self) -> Iterator[WorkerRecord]:
-        query = self._client.get().collection("workers").order_by("order").limit(WORKERS_PER_READ)
-        page: Any = query
-        while found := _snapshots(page):
-            for snapshot in found:
-                yield decoded(WORKER, snapshot)
-            page = query.start_after({"order": found[-1].get("order")})
-
-    @with_google_errors
-    def delete_worker(self, client_id: str, seen_before: datetime) -> bool:
-        reference = self._worker(client_id)
-        snapshot = reference.get(**_RETRIED)
-        if not snapshot.exists or decoded(WORKER, snapshot).last_seen >= seen_before:
-            return False
-        unless_seen = self._client.get().write_option(last_update_time=snapshot.update_time)
-        try:
-            reference.delete(option=unless_seen, **_RETRIED)
-        except (*_LOST_RACE, exceptions.NotFound):
-            return False
-        return True
 
     # Documents ----------------------------------------------------------------------------------------------------
 
@@ -331,9 +327,6 @@ class FirestoreJobStore:
 
     def _output(self, job_hash: str) -> Any:  # noqa: ANN401 - as above
         return self._job(job_hash).collection("output")
-
-    def _worker(self, client_id: str) -> Any:  # noqa: ANN401 - as above
-        return self._client.get().collection("workers").document(document_key(client_id))
 
     def _read(self, reference: Any) -> Any:  # noqa: ANN401 - as above
         snapshot = reference.get(**_RETRIED)
