@@ -37,7 +37,7 @@ class Pusher:
         """Raises Forbidden, Unavailable."""
         claims = self.verified(bearer_token(request))
         if claims.get("email") != self.account or claims.get("email_verified") is not True:
-            raise Forbidden("The identity token is not that of the account that may push.")
+            raise Forbidden("The identity token belongs to an account that may not push dead letters.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,9 +46,9 @@ class Leaving:
         claims = self.verified(token).get("google")
         machine = claims.get("compute_engine") if isinstance(claims, dict) else None
         if not isinstance(machine, dict) or not machine.get("instance_id"):
-            raise Forbidden("The identity token is not that of a machine; request it with format=full.")
+            raise Forbidden("The identity token does not identify a machine; request it with format=full.")
         if machine.get("project_id") != self.project or not str(machine.get("zone")).startswith(f"{self.region}-"):
-            raise Forbidden("The identity token is that of a machine in another project or region.")
+            raise Forbidden("The identity token belongs to a machine in another project or region.")
         return str(machine["instance_id"])
 
 

@@ -186,7 +186,7 @@ class Settings:
         frozenset(),
         forms.names,
         "host names separated by commas, or *",
-        "Names under which the server answers besides those of the loopback interface. "
+        "Host names that the server accepts, in addition to the names of the loopback interface. "
         "Requests that carry the nonce may use any name.",
         shown_default="the `--host` of `executor up`",
     )

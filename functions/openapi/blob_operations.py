@@ -53,7 +53,7 @@ BLOB_OPERATIONS: dict[str, Part] = {
     ),
     "POST /rest/blob/createMetadata": operation(
         "createMetadata",
-        "Store metadata, such as those of an artifact.",
+        "Store metadata, for example of an artifact.",
         {200: _STORED},
         errors=(413, 507),
         body=json_content(ref("BlobMetadata"), _METADATA),

@@ -86,7 +86,7 @@ def test_a_similar_name(bench: Bench, program: str, near: str) -> None:
 
 def test_a_script_with_windows_line_ends(bench: Bench) -> None:
     put(bench, "run.sh", b"#!/bin/sh\r\necho hi\r\n")
-    expected = "could not be started: its line ends are those of Windows (CR LF); convert them to LF."
+    expected = "could not be started: it has Windows line endings (CR LF); convert them to LF."
     assert error_of(bench, "./run.sh") == f"The command './run.sh' {expected}"
 
 
@@ -110,7 +110,7 @@ def test_a_script_with_windows_line_ends_that_its_interpreter_rejects(
         assert "CR LF" in str(error)
     else:
         found = hint_after_exit(command_of(bench, *command), ran.ending)
-        assert found == " The line ends of 'run.sh' are those of Windows (CR LF): convert them to LF.".replace(
+        assert found == " The file 'run.sh' has Windows line endings (CR LF): convert them to LF.".replace(
             "run.sh", command[-1]
         )
 

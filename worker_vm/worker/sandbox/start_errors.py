@@ -54,7 +54,7 @@ def hint_after_exit(command: Command, ending: Ending) -> str:
     for name in _scripts(command):
         file = ProgramFile(command.folder.job, name)
         if file.has_windows_line_ends:
-            return f" The line ends of {quoted_name(name)} are those of Windows (CR LF): convert them to LF."
+            return f" The file {quoted_name(name)} has Windows line endings (CR LF): convert them to LF."
         if file.foreign_system is not None:
             return f" The file {quoted_name(name)} is {_wrong_format(file)}."
     return ""
@@ -71,7 +71,7 @@ def _scripts(command: Command) -> list[str]:
 
 def _missing_interpreter(file: ProgramFile) -> str:
     if file.has_windows_line_ends:
-        return "its line ends are those of Windows (CR LF); convert them to LF."
+        return "it has Windows line endings (CR LF); convert them to LF."
     if file.interpreter is not None:
         return f"its interpreter {quoted_name(file.interpreter)} was not found."
     if file.is_elf:
