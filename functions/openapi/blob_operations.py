@@ -38,7 +38,7 @@ def _download(operation_id: str, summary: str) -> Part:
         200: response("The bytes.", _BYTES),
         206: response("The range of the bytes.", _BYTES),
         302: response("The bytes are at the address in `Location`, in the bucket."),
-        304: response("The bytes are those that the client has."),
+        304: response("The client already has these bytes."),
     }
     return operation(operation_id, summary, responses, errors=_DOWNLOAD_ERRORS, description=_FILE)
 
