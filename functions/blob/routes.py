@@ -77,7 +77,7 @@ class BlobRoutes:
     def _admitted(self, request: Request) -> Caller:
         if request.method != "DELETE":
             return self.access.admit(request.environ, Area.BLOBS)
-        # Without users, whoever may run jobs is the administrator. This needs the nonce, unlike other uses of blobs.
+        # Without users, every caller that may run jobs is an administrator. Deleting needs the nonce; reading does not.
         return self.access.admit(request.environ, Area.JOBS, Role.ADMIN if self.access.has_users else Role.USER)
 
     def _delete(self, metadata_hash: str, caller: Caller) -> Response:
