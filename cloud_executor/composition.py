@@ -60,7 +60,7 @@ def open_blobs(settings: Settings) -> BlobStore:
         raise _not_installed(
             "EXECUTOR_OBJECTS", settings.objects, "s3" if settings.objects == "s3" else "google"
         ) from error
-    objects = GcsObjectStore(settings.bucket, settings.project)
+    objects = GcsObjectStore(settings.bucket, settings.project, settings.staging_bucket)
     return BlobStore(objects, system_clock, direct=objects)
 
 
@@ -233,7 +233,7 @@ def create_in_emulators(settings: Settings, max_deliveries: int) -> JobQueue:
     if settings.objects == "gcs":
         from cloud_executor.backends.google.storage.objects import GcsObjectStore
 
-        GcsObjectStore(settings.bucket or "", settings.project).create()
+        GcsObjectStore(settings.bucket or "", settings.project, settings.staging_bucket).create()
     queue.create([pool.name for pool in settings.worker_pools], max_deliveries)
     return queue
 

@@ -8,6 +8,11 @@ output "bucket" {
   value       = module.cloud_executor.bucket
 }
 
+output "staging_bucket" {
+  description = "The bucket that holds uploads in flight and composed zips."
+  value       = module.cloud_executor.staging_bucket
+}
+
 output "registry" {
   description = "The registry for images."
   value       = module.cloud_executor.registry

@@ -34,6 +34,10 @@ def check_together(settings: Settings) -> None:
         raise InvalidSetting(
             "EXECUTOR_BUCKET is set, but EXECUTOR_OBJECTS is files. Set EXECUTOR_OBJECTS to gcs or s3."
         )
+    if settings.objects != "gcs" and settings.staging_bucket is not None:
+        raise InvalidSetting(
+            f"EXECUTOR_STAGING_BUCKET is set, but EXECUTOR_OBJECTS is {settings.objects}. Set EXECUTOR_OBJECTS to gcs."
+        )
     if settings.objects != "s3" and settings.s3_endpoint is not None:
         raise InvalidSetting(
             f"EXECUTOR_S3_ENDPOINT is set, but EXECUTOR_OBJECTS is {settings.objects}. Set EXECUTOR_OBJECTS to s3."

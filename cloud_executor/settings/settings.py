@@ -72,6 +72,14 @@ class Settings:
         shown_default=f"`{PROJECT_VARIABLE}`",
     )
     bucket: str | None = setting(None, str, "a bucket name", "Bucket for blobs, with gcs or s3.")
+    staging_bucket: str | None = setting(
+        None,
+        str,
+        "a bucket name",
+        "Bucket for uploads in flight and composed zips, with gcs. It should have the location and storage class of "
+        "`EXECUTOR_BUCKET`, and no soft delete.",
+        shown_default="`EXECUTOR_BUCKET`",
+    )
     s3_endpoint: str | None = setting(
         None, str, "a URL", "URL of an S3 service other than Amazon's, for example MinIO."
     )

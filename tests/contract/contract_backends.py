@@ -120,6 +120,17 @@ class Gcs:
 
 
 @dataclass(frozen=True)
+class GcsWithStaging(Gcs):
+    """With a second bucket for objects that are deleted soon."""
+
+    staging_bucket: str = field(default_factory=new_bucket)
+
+    @contextmanager
+    def open(self) -> Iterator[GcsObjectStore]:
+        yield GcsObjectStore(self.bucket, "test", self.staging_bucket)
+
+
+@dataclass(frozen=True)
 class S3:
     fixtures: ClassVar[tuple[str, ...]] = ("s3",)
     decides_races: ClassVar[bool] = True
@@ -188,7 +199,7 @@ class PubSub:
         yield queue
 
 
-OBJECT_BACKENDS: list[Callable[[Path], ObjectBackend]] = [Files, Gcs, S3]
+OBJECT_BACKENDS: list[Callable[[Path], ObjectBackend]] = [Files, GcsWithStaging, S3]
 JOB_BACKENDS: list[Callable[[Path], JobBackend]] = [SqliteJobs, FirestoreJobs]
 QUEUE_BACKENDS: list[Callable[[Path], QueueBackend]] = [SqliteQueue, PubSub]
 

@@ -203,7 +203,7 @@ def test_dead_letter_ends_its_job(minimal: list[Document], workspace: Path, clou
 
 def test_first_token_admits_its_owner(minimal: list[Document], workspace: Path, cloud: Settings) -> None:
     """The operator's command in docs/deployment.md makes it, with the pepper of the deployment."""
-    (bucket,) = of_type(minimal, "google_storage_bucket")
+    (bucket,) = (found for found in of_type(minimal, "google_storage_bucket") if found["name"] == "blobs")
     (pepper,) = (
         found["values"]["secret_data"]
         for found in of_type(minimal, "google_secret_manager_secret_version")

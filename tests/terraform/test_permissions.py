@@ -56,9 +56,12 @@ def _target(member: Document, resources: list[Document]) -> str:
         case "google_storage_bucket_iam_member":
             names = {found["values"]["name"] for found in of_type(resources, "google_storage_bucket")}
             if values.get("condition"):
-                assert values["condition"][0]["expression"].endswith('/objects/wg-temp/")')
+                limit = f'resource.name.startsWith("projects/_/buckets/{values["bucket"]}/objects/wg-temp/")'
+                assert values["condition"][0]["expression"] == limit
                 return "uploads in flight, by a condition"
-            return "the bucket" if values["bucket"] in names else "the bucket of the state"
+            if values["bucket"] not in names:
+                return "the bucket of the state"
+            return "the staging bucket" if values["bucket"].endswith("-staging") else "the bucket"
         case "google_pubsub_topic_iam_member":
             return "the dead-letter topic" if values["topic"].endswith("-dead-letter") else "each pool's topic"
         case "google_service_account_iam_member":

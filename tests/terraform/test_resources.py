@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 from terraform_program import MODULE, REPOSITORY, Document, Terraform, environment, of_type, worker_settings
 
+from cloud_executor.blobs.upkeep import TEMPORARY_LIFETIME, ZIP_LIFETIME
 from cloud_executor.settings import Settings
 from functions.serve import HEALTH_PATH
 
@@ -58,7 +59,7 @@ MINIMAL = {
         "this sweep",
         "this worker",
     ],
-    "google_storage_bucket": ["blobs"],
+    "google_storage_bucket": ["blobs", "staging"],
     "random_bytes": ["pepper"],
     "random_id": ["roles"],
     "random_password": ["nonce 0"],
@@ -258,6 +259,23 @@ def test_buckets_cannot_be_public(example: list[Document]) -> None:
     for bucket in buckets:
         assert bucket["values"]["public_access_prevention"] == "enforced"
         assert bucket["values"]["uniform_bucket_level_access"] is True
+
+
+def test_only_blobs_are_retained_after_their_deletion(example: list[Document]) -> None:
+    """Uploads in flight and composed zips have a bucket of their own, and the functions and workers know it."""
+    buckets = {found["name"]: found["values"] for found in of_type(example, "google_storage_bucket")}
+    retained = {name: bucket["soft_delete_policy"][0]["retention_duration_seconds"] for name, bucket in buckets.items()}
+    assert (retained["blobs"] > 0, retained["staging"]) == (True, 0)
+    for name in ("location", "storage_class"):
+        assert buckets["staging"][name] == buckets["blobs"][name], "a copy between them moves no bytes"
+    for bucket in buckets.values():
+        rules = [rule["condition"][0] for rule in bucket["lifecycle_rule"]]
+        ages = {tuple(rule["matches_prefix"] or ()): rule["age"] for rule in rules}
+        assert ages == {("wg-temp/",): TEMPORARY_LIFETIME.days, ("wg-zip/",): ZIP_LIFETIME.days, (): 1}
+    for service in of_type(example, "google_cloud_run_v2_service"):
+        settings = environment(service)
+        named = (settings["EXECUTOR_BUCKET"], settings["EXECUTOR_STAGING_BUCKET"])
+        assert named == (buckets["blobs"]["name"], buckets["staging"]["name"])
 
 
 def test_workers_have_no_public_address(example: list[Document]) -> None:

@@ -70,7 +70,7 @@ def test_every_variable_is_read() -> None:
         "EXECUTOR_JOB_ENV": '{"NODE_PATH": "/modules"}',
         "EXECUTOR_POOLS": '[{"name": "small", "slots": 3}]',
     }
-    assert environ.keys() == NAMES
+    assert environ.keys() == NAMES - {"EXECUTOR_STAGING_BUCKET"}  # only with gcs
     assert Settings.from_env(environ) == Settings(
         data=Path("/data"),
         objects="s3",
@@ -277,6 +277,10 @@ def test_settings_reach_what_they_are_for(tmp_path: Path) -> None:
         ({"EXECUTOR_OBJECTS": "gcs"}, "EXECUTOR_BUCKET"),
         ({"EXECUTOR_OBJECTS": "s3"}, "EXECUTOR_BUCKET"),
         ({"EXECUTOR_BUCKET": "bucket"}, "EXECUTOR_OBJECTS"),
+        (
+            {"EXECUTOR_OBJECTS": "s3", "EXECUTOR_BUCKET": "bucket", "EXECUTOR_STAGING_BUCKET": "b"},
+            "EXECUTOR_STAGING_BUCKET is set, but EXECUTOR_OBJECTS is s3",
+        ),
         ({"EXECUTOR_SANDBOX": "container"}, "EXECUTOR_IMAGE"),
         (
             {"EXECUTOR_SANDBOX": "container", "EXECUTOR_POOLS": '[{"name": "a", "image": "i"}, {"name": "b"}]'},
@@ -292,6 +296,11 @@ def test_settings_reach_what_they_are_for(tmp_path: Path) -> None:
 def test_settings_that_do_not_go_together_are_refused(environ: dict[str, str], variable: str) -> None:
     with pytest.raises(InvalidSetting, match=variable):
         Settings.from_env(environ)
+
+
+def test_the_staging_bucket_is_read() -> None:
+    environ = {"EXECUTOR_OBJECTS": "gcs", "EXECUTOR_BUCKET": "bucket", "EXECUTOR_STAGING_BUCKET": "other"}
+    assert Settings.from_env(environ).staging_bucket == "other"
 
 
 def test_only_where_gcs_keeps_blobs_large_answers_are_redirects() -> None:

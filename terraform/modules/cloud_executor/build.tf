@@ -92,8 +92,9 @@ locals {
   ])
 
   deployer_bucket_roles = var.build == null ? {} : {
-    "blobs/reads" = { bucket = google_storage_bucket.blobs.name, role = "roles/storage.legacyBucketReader" }
-    "state"       = { bucket = var.build.state_bucket, role = "roles/storage.objectUser" }
+    "blobs/reads"   = { bucket = google_storage_bucket.blobs.name, role = "roles/storage.legacyBucketReader" }
+    "staging/reads" = { bucket = google_storage_bucket.staging.name, role = "roles/storage.legacyBucketReader" }
+    "state"         = { bucket = var.build.state_bucket, role = "roles/storage.objectUser" }
   }
 }
 

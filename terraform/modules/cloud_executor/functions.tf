@@ -26,6 +26,7 @@ locals {
     EXECUTOR_JOBS               = "google"
     EXECUTOR_PROJECT            = var.project_id
     EXECUTOR_BUCKET             = google_storage_bucket.blobs.name
+    EXECUTOR_STAGING_BUCKET     = google_storage_bucket.staging.name
     EXECUTOR_FIRESTORE_DATABASE = google_firestore_database.jobs.name
     EXECUTOR_TOPIC_PREFIX       = var.name
     EXECUTOR_LEASE              = tostring(var.lease_seconds)

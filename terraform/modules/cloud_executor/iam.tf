@@ -40,13 +40,24 @@ locals {
     "worker/metrics" = { account = "worker", role = "roles/monitoring.metricWriter", condition = null }
   })
 
-  bucket_roles = {
-    "${local.serve_blobs}/blobs" = { account = local.serve_blobs, role = "roles/storage.objectUser", condition = null }
-    # The worker cannot replace or delete contents. Only large uploads in flight are renamed, which deletes the old name.
-    "worker/read"    = { account = "worker", role = "roles/storage.objectViewer", condition = null }
-    "worker/create"  = { account = "worker", role = "roles/storage.objectCreator", condition = null }
-    "worker/uploads" = { account = "worker", role = "roles/storage.objectUser", condition = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.blobs.name}/objects/wg-temp/\")" }
-  }
+  buckets = { blobs = google_storage_bucket.blobs.name, staging = google_storage_bucket.staging.name }
+
+  # The worker can neither replace nor delete contents and zips. Only large uploads in flight are renamed, which deletes
+  # the old name: those of VMs that were created before the staging bucket are in the bucket for blobs.
+  bucket_roles = merge(
+    {
+      for bucket, _ in local.buckets : "${local.serve_blobs}/${bucket}" => { account = local.serve_blobs, bucket = bucket, role = "roles/storage.objectUser", prefix = null }
+    },
+    {
+      for grant in flatten([
+        for bucket, _ in local.buckets : [
+          { name = "read", bucket = bucket, role = "roles/storage.objectViewer", prefix = null },
+          { name = "create", bucket = bucket, role = "roles/storage.objectCreator", prefix = null },
+          { name = "uploads", bucket = bucket, role = "roles/storage.objectUser", prefix = "wg-temp/" },
+        ]
+      ]) : "worker/${grant.name}${grant.bucket == "blobs" ? "" : "-${grant.bucket}"}" => merge(grant, { account = "worker" })
+    },
+  )
 
   registry_roles = {
     worker = "roles/artifactregistry.reader"
@@ -82,15 +93,15 @@ resource "google_project_iam_member" "this" {
 resource "google_storage_bucket_iam_member" "this" {
   for_each = local.bucket_roles
 
-  bucket = google_storage_bucket.blobs.name
+  bucket = local.buckets[each.value.bucket]
   role   = each.value.role
   member = google_service_account.this[each.value.account].member
 
   dynamic "condition" {
-    for_each = each.value.condition == null ? [] : [each.value.condition]
+    for_each = each.value.prefix == null ? [] : [each.value.prefix]
     content {
       title      = "uploads-in-flight"
-      expression = condition.value
+      expression = "resource.name.startsWith(\"projects/_/buckets/${local.buckets[each.value.bucket]}/objects/${condition.value}\")"
     }
   }
 }

@@ -8,6 +8,11 @@ output "bucket" {
   value       = google_storage_bucket.blobs.name
 }
 
+output "staging_bucket" {
+  description = "The bucket that holds uploads in flight and composed zips."
+  value       = google_storage_bucket.staging.name
+}
+
 output "registry" {
   description = "The registry for images."
   value       = local.registry

@@ -299,7 +299,7 @@ variable "bucket_name" {
 }
 
 variable "soft_delete_days" {
-  description = "Number of days that the bucket retains deleted objects: 0, or 7 to 90. Composed zips and parts of uploads are retained too, at the normal storage price."
+  description = "Number of days that the bucket for blobs retains deleted objects: 0, or 7 to 90. They cost as much as others. Uploads in flight and composed zips are in another bucket, which retains nothing."
   type        = number
   default     = 7
   nullable    = false

@@ -7,12 +7,13 @@ import zlib
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import requests
-from contract_backends import Gcs
+from contract_backends import Gcs, GcsWithStaging
 
+from cloud_executor.backends.google.storage.objects import GcsObjectStore
 from cloud_executor.ports import DirectTransfers, ObjectNotFound, ObjectStore
 
 KEY = "wg-content/ab/cdef"
@@ -25,9 +26,9 @@ class DirectStore(ObjectStore, DirectTransfers, Protocol):
     pass
 
 
-@pytest.fixture
-def store(storage: str, tmp_path: Path) -> Iterator[DirectStore]:
-    with Gcs(tmp_path).open() as store:
+@pytest.fixture(params=[Gcs, GcsWithStaging])
+def store(storage: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[DirectStore]:
+    with request.param(tmp_path).open() as store:
         yield store
 
 
@@ -187,3 +188,29 @@ def test_a_composed_object_can_be_a_part_of_another_object(store: DirectStore) -
     store.compose("c", ["b", "b"])
     assert content(store, "c") == b"partglue" * 2
     assert store.stat("b").crc32 == zlib.crc32(b"partglue")
+
+
+# The staging bucket ---------------------------------------------------------------------------------------------------
+
+
+def test_what_is_deleted_soon_is_only_in_the_staging_bucket(storage: str, tmp_path: Path) -> None:
+    """Also the parts of a zip: whatever is deleted from the other bucket is retained, and costs money."""
+    backend = GcsWithStaging(tmp_path)
+    written: set[str] = set()
+
+    class Recording(GcsObjectStore):
+        def _blob(self, key: str) -> Any:
+            blob = super()._blob(key)
+            written.add(f"{blob.bucket.name}/{key.partition('/')[0]}")
+            return blob
+
+    store = Recording(backend.bucket, "test", backend.staging_bucket)
+    send(store.upload_url(UPLOAD, 3, "", None), b"abc")
+    assert store.move(UPLOAD, KEY)
+    store.compose("wg-zip/ab/c.zip", [KEY, b"-", KEY] * 20)
+    assert content(store, "wg-zip/ab/c.zip") == b"abc-abc" * 20
+    places = {f"{backend.bucket}/wg-content", f"{backend.staging_bucket}/wg-temp", f"{backend.staging_bucket}/wg-zip"}
+    assert written == places
+    assert keys(GcsObjectStore(backend.bucket, "test")) == [KEY]
+    assert keys(GcsObjectStore(backend.staging_bucket, "test")) == ["wg-zip/ab/c.zip"]
+    assert keys(store) == keys(store, "wg-") == [KEY, "wg-zip/ab/c.zip"]

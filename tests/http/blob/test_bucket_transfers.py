@@ -34,8 +34,9 @@ FUNCTION = "http://function.example"
 @pytest.fixture
 def objects(storage: str) -> GcsObjectStore:
     bucket = f"bucket-{uuid4()}"
-    httpx.post(f"http://{storage}/storage/v1/b", json={"name": bucket}, trust_env=False).raise_for_status()
-    return GcsObjectStore(bucket, "project")
+    objects = GcsObjectStore(bucket, "project", f"{bucket}-staging")
+    objects.create()
+    return objects
 
 
 @pytest.fixture

@@ -1,11 +1,16 @@
 """Objects in a bucket of Google Cloud Storage.
 
+A second bucket can hold the objects that are deleted soon: uploads in flight and composed zips. The service joins
+objects of one bucket only, so contents are copied there first, which moves no bytes if both buckets have the same
+location and storage class.
+
 The CRC-32 of an object's bytes, and the note of an upload in flight, are custom metadata of the object. Each write
 succeeds only if the object does not exist, so repeating it changes nothing.
 """
 
 from __future__ import annotations
 
+import heapq
 import os
 import uuid
 import zlib
@@ -15,6 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from io import BufferedReader
+from itertools import count
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -46,6 +52,9 @@ COMPOSED_AT_ONCE = 32
 
 LISTED_AT_ONCE = 1000
 
+STAGED = ("wg-temp/", "wg-zip/")
+"""Prefixes of the objects in the staging bucket."""
+
 # The scope of Cloud Storage is not enough: another service signs URLs.
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
@@ -57,18 +66,21 @@ _FIELDS = "items(name,size,timeCreated,metadata),nextPageToken"
 class GcsObjectStore(BucketStore):
     """An ObjectStore in a bucket, with DirectTransfers.
 
-    If `project` is None, the credentials of the environment name it. STORAGE_EMULATOR_HOST selects an emulator.
+    If `project` is None, the credentials of the environment name it. Without a `staging_bucket`, `bucket` holds all
+    objects. STORAGE_EMULATOR_HOST selects an emulator.
     """
 
-    def __init__(self, bucket: str, project: str | None) -> None:
+    def __init__(self, bucket: str, project: str | None, staging_bucket: str | None = None) -> None:
         self._bucket = bucket
+        self._staging_bucket = staging_bucket or bucket
         self._project = project
         self._connection = Lazy(self._connect)
 
     def create(self) -> None:
-        """Create the bucket of an emulator, unless it exists. In the cloud, Terraform creates it."""
-        with storage_errors(), suppress(Conflict):
-            self._connection.get().client.create_bucket(self._bucket, **CALL)
+        """Create the buckets of an emulator, unless they exist. In the cloud, Terraform creates them."""
+        for bucket in {self._bucket, self._staging_bucket}:
+            with storage_errors(), suppress(Conflict):
+                self._connection.get().client.create_bucket(bucket, **CALL)
 
     def open(self, key: str, start: int = 0) -> BufferedReader:
         return BufferedReader(self._reader(key, start), READ_BYTES)
@@ -87,10 +99,16 @@ class GcsObjectStore(BucketStore):
         return _blob_info(blob)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        buckets = {self._bucket_of(prefix)}
+        if any(staged.startswith(prefix) for staged in STAGED):
+            buckets.add(self._staging_bucket)
+        return heapq.merge(*(self._list(bucket, prefix) for bucket in buckets), key=lambda info: info.key)
+
+    def _list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
         with storage_errors():
             blobs = iter(
                 self._connection.get().client.list_blobs(
-                    self._bucket, prefix=prefix, page_size=LISTED_AT_ONCE, fields=_FIELDS, **CALL
+                    bucket, prefix=prefix, page_size=LISTED_AT_ONCE, fields=_FIELDS, **CALL
                 )
             )
         while True:
@@ -118,7 +136,7 @@ class GcsObjectStore(BucketStore):
     def download_url(self, key: str, *, content_type: str, disposition: str | None, lifetime: timedelta) -> str:
         connection = self._connection.get()
         if isinstance(connection.credentials, AnonymousCredentials):
-            return connection.media_url(self._bucket, key, _response_headers(content_type, disposition))
+            return connection.media_url(self._bucket_of(key), key, _response_headers(content_type, disposition))
         with storage_errors():
             url: str = self._blob(key).generate_signed_url(
                 version="v4",
@@ -138,7 +156,7 @@ class GcsObjectStore(BucketStore):
     def compose(self, key: str, parts: Sequence[str | bytes]) -> None:
         if self._has(key):
             return
-        names = iter(range(2 * len(parts) + 2))
+        names = count()
         temporary = f"wg-temp/{uuid.uuid4()}"
         made: list[str] = []
 
@@ -149,13 +167,18 @@ class GcsObjectStore(BucketStore):
         try:
             glue = {new_key(): part for part in parts if isinstance(part, bytes)}
             glue_keys = iter(list(glue))
-            keys = [part if isinstance(part, str) else next(glue_keys) for part in parts]
+            copies = {part: new_key() for part in set(parts) if isinstance(part, str) and not self._is_staged(part)}
+            keys = [copies.get(part, part) if isinstance(part, str) else next(glue_keys) for part in parts]
             self.put_all(glue)
+            self._for_each(lambda item: self._rewrite(*item), copies.items())
             while len(keys) > COMPOSED_AT_ONCE:
                 groups = {new_key(): group for group in _groups(keys)}
                 self._for_each(lambda item: self._join(*item), groups.items())
                 keys = list(groups)
-            self._join(key, keys)
+            joined = key if self._is_staged(key) else new_key()
+            self._join(joined, keys)
+            if joined != key:
+                self._rewrite(joined, key)
         finally:
             with suppress(CloudExecutorError):
                 self._for_each(self.delete, made)
@@ -212,15 +235,19 @@ class GcsObjectStore(BucketStore):
         return True
 
     def _copy(self, source: ObjectInfo, destination: str) -> bool:
+        return self._rewrite(source.key, destination, source.crc32)
+
+    def _rewrite(self, source: str, destination: str, crc32: int | None = None) -> bool:
+        """Copy an object. Returns False if the destination exists. Raises ObjectNotFound."""
         blob = self._blob(destination)
         blob.content_type = CONTENT_TYPE
         # Never empty: an object without metadata would get the metadata of the source.
-        blob.metadata = {"crc32": "" if source.crc32 is None else str(source.crc32)}
+        blob.metadata = {"crc32": "" if crc32 is None else str(crc32)}
         token: str | None = None
         with storage_errors(ObjectNotFound):
             try:
                 while True:
-                    token, _, _ = blob.rewrite(self._blob(source.key), token, if_generation_match=0, **CALL)
+                    token, _, _ = blob.rewrite(self._blob(source), token, if_generation_match=0, **CALL)
                     if not token:
                         return True
             except PreconditionFailed:
@@ -250,17 +277,24 @@ class GcsObjectStore(BucketStore):
         connection = self._connection.get()
 
         def get(headers: dict[str, str], generation: str | None) -> Response:
-            url = connection.media_url(self._bucket, key, {"generation": generation})
+            url = connection.media_url(self._bucket_of(key), key, {"generation": generation})
             response: Response = connection.http.get(url, headers=headers, timeout=TIMEOUT, stream=True)
             return response
 
         return GcsReader(get, start)
 
-    def _for_each(self, action: Callable[[Item], None], items: Collection[Item]) -> None:
+    def _for_each(self, action: Callable[[Item], object], items: Collection[Item]) -> None:
         list(parallel_map(action, items, self.concurrency))
 
     def _blob(self, key: str) -> Blob:
-        return self._connection.get().client.bucket(self._bucket).blob(key)
+        return self._connection.get().client.bucket(self._bucket_of(key)).blob(key)
+
+    def _bucket_of(self, key: str) -> str:
+        return self._staging_bucket if key.startswith(STAGED) else self._bucket
+
+    def _is_staged(self, key: str) -> bool:
+        """Whether the key is in the bucket in which objects are joined."""
+        return self._bucket_of(key) == self._staging_bucket
 
     def _connect(self) -> _Connection:
         with storage_errors():

@@ -60,8 +60,8 @@ run "domain_and_pools" {
     error_message = "Every request must use TLS 1.2 or newer."
   }
   assert {
-    condition     = google_storage_bucket.blobs.cors[0].origin == tolist(["https://jobs.example.com"])
-    error_message = "The bucket must allow requests from pages of the domain."
+    condition     = alltrue([for bucket in [google_storage_bucket.blobs, google_storage_bucket.staging] : bucket.cors[0].origin == tolist(["https://jobs.example.com"])])
+    error_message = "The buckets must allow requests from pages of the domain, which upload to one and download from both."
   }
 
   # Accounts
