@@ -7,7 +7,7 @@ BENCH ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-emulators up test test-fast lint checkov docs format lock vendor deploy smoke bench soak hostile clean
+.PHONY: help demo demo-emulators up test test-fast lint checkov audit docs format lock vendor deploy smoke bench soak hostile clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ lint: $(VENV)/dev ## run ruff and mypy, and check that the requirements are up t
 checkov: $(VENV)/dev ## scan terraform/ for insecure settings
 	@$(BIN)/uv tool run --quiet --from checkov==3.3.30 checkov --quiet --compact --skip-download \
 		--framework terraform --directory terraform --var-file terraform/examples/production.tfvars
+
+# pip-audit has its own environment, as Checkov has. It sends the packages' names and versions to OSV.
+audit: $(VENV)/dev ## look up known vulnerabilities of the pinned packages in OSV, a public database of advisories
+	@$(BIN)/uv tool run --quiet --from pip-audit==2.10.1 pip-audit --vulnerability-service osv --strict --no-deps \
+		--disable-pip --progress-spinner off $(REQUIREMENTS:%=--requirement %)
 
 docs: $(VENV)/server ## regenerate docs/rest.md, the settings in docs/api.md, and the commands in docs/cli.md
 	@$(BIN)/python -m docs.generate
