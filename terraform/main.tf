@@ -28,6 +28,7 @@ module "cloud_executor" {
   delete_protection      = var.delete_protection
   alert_emails           = var.alert_emails
   oldest_job_minutes     = var.oldest_job_minutes
+  waiting_job_minutes    = var.waiting_job_minutes
   budget                 = var.budget
   build                  = var.build
   longest_job_seconds    = var.longest_job_seconds

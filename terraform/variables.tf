@@ -130,6 +130,11 @@ variable "oldest_job_minutes" {
   default = null
 }
 
+variable "waiting_job_minutes" {
+  type    = any
+  default = null
+}
+
 variable "budget" {
   type    = any
   default = null

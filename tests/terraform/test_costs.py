@@ -22,16 +22,16 @@ def test_idle_minimal_deployment_costs_a_few_dollars(minimal: list[Document]) ->
     assert set(costs) == {
         "sweep, once per minute",
         "images and secrets",
-        "8 alerts, where Google charges for alerts",
+        "9 alerts, where Google charges for alerts",
     }
-    assert sum(cost or 0 for cost in costs.values()) < 14
+    assert sum(cost or 0 for cost in costs.values()) < 15
 
 
 def test_production_costs_include_load_balancer_and_cloud_armor(production: list[Document]) -> None:
     costs = by_name(idle(production))
     assert costs["load balancer"] == pytest.approx(LOAD_BALANCER)
     assert costs["Cloud Armor"] == pytest.approx(CLOUD_ARMOR)
-    assert costs["14 alerts, where Google charges for alerts"] == pytest.approx(14 * ALERT_CONDITION)
+    assert costs["15 alerts, where Google charges for alerts"] == pytest.approx(15 * ALERT_CONDITION)
 
 
 def test_scaling_page_has_the_same_prices(minimal: list[Document]) -> None:

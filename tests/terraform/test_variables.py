@@ -49,6 +49,7 @@ INVALID = {
     "worker_subnet_range": "10.0.0.0/8",
     "alert_emails": '["jane"]',
     "oldest_job_minutes": "1",
+    "waiting_job_minutes": "1",
     "budget": '{billing_account="mine",monthly_amount=1}',
     "build": '{repository="mine",state_bucket="b"}',
 }

@@ -70,6 +70,44 @@ resource "google_monitoring_alert_policy" "oldest_job" {
   depends_on = [google_project_service.required]
 }
 
+# The age of the oldest unacked message above covers running jobs too, so its limit must exceed the longest job.
+resource "google_monitoring_alert_policy" "waiting_job" {
+  project               = var.project_id
+  display_name          = "${var.name}: a job waits too long"
+  combiner              = "OR"
+  severity              = "WARNING"
+  notification_channels = local.channels
+  user_labels           = local.labels
+
+  conditions {
+    display_name = "the oldest job that no worker has claimed has waited for more than ${var.waiting_job_minutes} minutes"
+    condition_threshold {
+      filter          = "resource.type = \"cloud_run_revision\" AND metric.type = \"logging.googleapis.com/user/${google_logging_metric.waiting_seconds.name}\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = var.waiting_job_minutes * 60
+      duration        = "300s"
+
+      # When no job waits, nothing is logged.
+      evaluation_missing_data = "EVALUATION_MISSING_DATA_INACTIVE"
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_MEAN" # of the samples themselves; a percentile is only known to within a bucket
+        group_by_fields      = ["metric.label.pool"]
+      }
+    }
+  }
+
+  alert_strategy {
+    auto_close = "3600s"
+  }
+
+  documentation {
+    content = "The pool has no free slot: its VMs are all busy, do not start, or take no jobs. The label \"pool\" names it. ${local.runbook}"
+  }
+  depends_on = [google_project_service.required]
+}
+
 resource "google_monitoring_alert_policy" "error_ratio" {
   project               = var.project_id
   display_name          = "${var.name}: requests fail"

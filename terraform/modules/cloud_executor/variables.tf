@@ -387,6 +387,18 @@ variable "oldest_job_minutes" {
   }
 }
 
+variable "waiting_job_minutes" {
+  description = "Time after which a job that no worker has claimed raises an alert, in minutes."
+  type        = number
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = var.waiting_job_minutes >= 5 && var.waiting_job_minutes <= 20160
+    error_message = "waiting_job_minutes must be from 5 to 20160 (two weeks)."
+  }
+}
+
 variable "budget" {
   description = "A monthly budget for the project, in the billing account's currency, with alerts at 50, 90, and 100 percent. Null: no budget."
   type = object({
