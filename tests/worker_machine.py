@@ -14,12 +14,14 @@ import yaml
 TEMPLATE = Path(__file__).parents[1] / "worker_vm" / "cloud-init.yaml"
 
 VALUES = {
+    "egress": "0.0.0.0/0",
     "gpu": "false",
     "health_port": "8080",
     "image": "registry.example/images/worker@sha256:0123",
+    "job_image": "registry.example/images/job:1",
     "origin_url": "https://api.example",
     "pool": "default",
-    "registry": "registry.example",
+    "registries": "registry.example",
     "slots": "4",
 }
 

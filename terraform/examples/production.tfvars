@@ -42,7 +42,8 @@ pools = {
     max_workers    = 200
     job_env        = { R_LIBS_SITE = "/usr/local/lib/R/shared" }
     image_patterns = ["europe-west4-docker.pkg.dev/my-project/**"]
-    job_network    = "bridge" # the jobs get their licenses over it
+    job_network    = "bridge"                                        # the jobs get their licenses over it
+    job_egress     = ["198.51.100.0/24", "8.8.8.8/32", "8.8.4.4/32"] # the license servers, and name servers
   }
 }
 

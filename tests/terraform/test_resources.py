@@ -9,6 +9,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+import yaml
 from terraform_program import MODULE, REPOSITORY, Document, Terraform, environment, of_type, worker_settings
 
 from cloud_executor.blobs.upkeep import TEMPORARY_LIFETIME, ZIP_LIFETIME
@@ -348,6 +349,26 @@ def test_settings_are_accepted(minimal: list[Document]) -> None:
         settings = Settings.from_env(environment(function))
         assert (settings.objects, settings.jobs) == ("gcs", "google")
         assert [pool.name for pool in settings.worker_pools] == ["default"]
+
+
+def test_vms_know_the_egress_and_the_images_of_their_pool(production: list[Document]) -> None:
+    """Only Google's registries get the VM's credentials."""
+    groups = of_type(production, "google_compute_region_instance_group_manager")
+    found = {}
+    for group in groups:
+        (config,) = group["values"]["all_instances_config"]
+        files = yaml.safe_load(config["metadata"]["user-data"])["write_files"]
+        contents = {file["path"]: file["content"] for file in files}
+        (pulled,) = re.findall(r"pull --quiet (\S+)", contents["/etc/systemd/system/cloud-executor-image.service"])
+        (registries,) = re.findall(r"--registries=(\S+)", contents["/etc/systemd/system/cloud-executor-worker.service"])
+        (egress,) = re.findall(r"for range in (.*);", contents["/etc/cloud-executor/close-metadata-server.sh"])
+        found[group["index"]] = (egress, pulled, registries)
+    own, python = "europe-west4-docker.pkg.dev", "mirror.gcr.io/library/python:3.12"
+    assert found == {
+        "default": ("0.0.0.0/0", python, f"{own},mirror.gcr.io"),
+        "gpu": ("0.0.0.0/0", "nvcr.io/nvidia/cuda:12.6.3-runtime-ubuntu24.04", own),
+        "spot": ("198.51.100.0/24 8.8.8.8/32 8.8.4.4/32", python, f"{own},mirror.gcr.io"),
+    }
 
 
 def test_worker_runs_jobs_in_containers_of_the_pools_image(minimal: list[Document]) -> None:

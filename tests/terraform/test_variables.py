@@ -171,6 +171,8 @@ def test_all_values_of_wrong_types_are_reported_at_once(variables_only: Terrafor
         ),
         (['pools={a={machine_type="c3-standard-4",disk_type="pd-standard"}}'], "pools must have a disk_type that"),
         (['pools={a={machine_type="g2-standard-4"}}'], "pools must have an accelerator_type"),
+        (['pools={a={job_egress=["10.0.0.0/8"]}}'], 'job_egress only with the job_network "bridge"'),
+        (['pools={a={job_network="bridge",job_egress=["::/0"]}}'], "as ranges of IPv4 addresses"),
         (['pools={a={accelerator_type="nvidia-tesla-t4"}}'], "otherwise only with an n1 machine_type"),
     ],
 )
@@ -188,6 +190,9 @@ def test_invalid_combination_is_rejected(variables_only: Terraform, options: lis
         ['auth_methods=["token","google"]', 'users=["domain:example.com"]', 'admins=["jane@example.com"]'],
         ['iap={client_id="a",client_secret="b"}', "domain=a.example.com"],
         ['pools={a={machine_type="c4-standard-4",disk_type="hyperdisk-balanced"}}'],
+        [
+            'pools={a={job_network="bridge",job_egress=["10.0.0.0/8","192.0.2.1/32"]},b={job_network="bridge",job_egress=[]}}'
+        ],
         ['pools={a={machine_type="c3-standard-4"},b={machine_type="g2-standard-4",accelerator_type="nvidia-l4"}}'],
         ['pools={a={machine_type="n1-standard-4",accelerator_type="nvidia-tesla-t4",disk_type="pd-standard"}}'],
     ],
@@ -210,6 +215,7 @@ def test_all_errors_in_pools_are_reported_at_once(variables_only: Terraform) -> 
         "accelerator_count": "0",
         "zones": '["moon-1a"]',
         "job_network": '"host"',
+        "job_egress": '["example.com"]',
         "job_env": '{"ORIGIN_URL"="x"}',
         "labels": '["a b"]',
         "image": '""',

@@ -99,6 +99,7 @@ variable "pools" {
     - `image`: default container image of the pool's jobs.
     - `image_patterns`: patterns of other images that a job may choose: `*` matches within a part of the name, `**` also `/`.
     - `job_network`: network of the jobs: `none` (the default), or `bridge`, which excludes the VM's metadata server and other jobs.
+    - `job_egress`: ranges of IPv4 addresses that jobs with a network may connect to, such as `["203.0.113.0/24"]`. To look up names, they need `8.8.8.8/32` and `8.8.4.4/32`. Null: all addresses.
     - `job_runtime`: runtime of the jobs' containers, which the VM's container engine must have. Null: its default.
     - `job_cpus`, `job_memory_mib`, `job_processes`, `job_disk_mib`: limits of one job. Null: the worker's default.
     - `job_env`: variables for the commands of the pool's jobs, in addition to those of the variable `job_env`.
@@ -129,6 +130,7 @@ variable "pools" {
     image                   = optional(string, "mirror.gcr.io/library/python:3.12")
     image_patterns          = optional(list(string), [])
     job_network             = optional(string, "none")
+    job_egress              = optional(list(string))
     job_runtime             = optional(string)
     job_cpus                = optional(number)
     job_memory_mib          = optional(number)
@@ -209,6 +211,10 @@ variable "pools" {
   validation {
     condition     = alltrue([for pool in var.pools : contains(["none", "bridge"], pool.job_network)])
     error_message = "pools must have a job_network of \"none\" or \"bridge\"."
+  }
+  validation {
+    condition     = alltrue([for pool in var.pools : pool.job_egress == null || try(pool.job_network == "bridge" && alltrue([for range in pool.job_egress : can(cidrnetmask(range))]), false)])
+    error_message = "pools must have job_egress only with the job_network \"bridge\", and as ranges of IPv4 addresses, such as [\"203.0.113.0/24\"]."
   }
   validation {
     condition     = alltrue(flatten([for pool in var.pools : [for name, _ in pool.job_env : can(regex("^[A-Za-z_][A-Za-z0-9_]*$", name)) && !can(regex("^(ORIGIN_URL$|CLOUD_EXECUTOR_|TINI_)", name))]]))

@@ -3,6 +3,12 @@ locals {
   registry     = "${var.region}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.images.repository_id}"
   worker_image = coalesce(var.worker_image, "${local.registry}/worker:latest")
 
+  # The ranges that the firewall of a pool's VMs lets jobs connect to.
+  job_egress = { for name, pool in var.pools : name => join(" ", pool.job_egress == null ? ["0.0.0.0/0"] : pool.job_egress) }
+
+  # Images at these registries are pulled with the VM's credentials, which no other registry gets.
+  google_registry = "^(([a-z0-9-]+\\.)?gcr\\.io|[a-z0-9-]+-docker\\.pkg\\.dev)/"
+
   # The environment of the worker's container, one variable per line. It contains all pools, because a worker hands over
   # a job that needs more than its own pool offers to a later pool.
   worker_environment = join("\n", [
@@ -143,13 +149,15 @@ resource "google_compute_region_instance_group_manager" "pool" {
   all_instances_config {
     metadata = {
       user-data = templatefile("${local.repository}/worker_vm/cloud-init.yaml", {
+        egress      = local.job_egress[each.key]
         environment = base64encode("${local.worker_environment}\n")
         gpu         = each.value.accelerator_type != null
         health_port = local.health_port
         image       = local.worker_image
+        job_image   = each.value.image
         origin_url  = local.url
         pool        = each.key
-        registry    = split("/", local.worker_image)[0]
+        registries  = join(",", distinct([for image in [local.worker_image, each.value.image] : split("/", image)[0] if image == local.worker_image || can(regex(local.google_registry, image))]))
         slots       = each.value.slots
       })
     }

@@ -21,6 +21,7 @@ from worker_vm.worker.main import main
 ENVIRONMENT = {"EXECUTOR_SANDBOX": "container", "EXECUTOR_POOLS": '[{"name": "default", "image": "a b"}]'}
 METADATA_SERVER = "169.254.169.254"
 ELSEWHERE = "203.0.113.9"
+FURTHER = "203.0.114.9"
 MACHINE = "172.17.0.1"
 
 
@@ -170,6 +171,7 @@ class Network:
                 "ip link set ens4 up",
                 f"ip route add {METADATA_SERVER} dev ens4",
                 f"ip route add {ELSEWHERE} dev ens4",
+                f"ip route add {FURTHER} dev ens4",
                 "sysctl -qw net.ipv4.ip_forward=1",
                 # As the engine does.
                 "iptables --wait --new-chain DOCKER-USER",
@@ -186,6 +188,7 @@ class Network:
                 "ip address add 198.51.100.2/24 dev eth0",
                 f"ip address add {METADATA_SERVER}/32 dev lo",
                 f"ip address add {ELSEWHERE}/32 dev lo",
+                f"ip address add {FURTHER}/32 dev lo",
                 "ip link set eth0 up",
                 "ip route add 172.17.0.0/16 via 198.51.100.1",
             ),
@@ -234,17 +237,45 @@ def network() -> Iterator[Network]:
         found.tear_down()
 
 
-def test_jobs_reach_everything_except_the_metadata_server_and_the_machine(
-    network: Network, files: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("egress", "reached"),
+    [
+        ("0.0.0.0/0", [ELSEWHERE, FURTHER]),
+        ("203.0.113.0/24 192.0.2.1/32", [ELSEWHERE]),
+        (f"{METADATA_SERVER}/32 {MACHINE}/32", []),
+        ("", []),
+    ],
+    ids=["everything", "a range", "what no job may reach", "nothing"],
+)
+def test_jobs_reach_the_ranges_of_their_pool_but_never_the_metadata_server_and_the_machine(
+    network: Network, tmp_path: Path, egress: str, reached: list[str]
 ) -> None:
-    addresses = (METADATA_SERVER, MACHINE, ELSEWHERE)
-    assert [network.reaches("job", address) for address in addresses] == [True, True, True]
+    addresses = [METADATA_SERVER, MACHINE, ELSEWHERE, FURTHER]
+    assert [address for address in addresses if network.reaches("job", address)] == addresses
     script = tmp_path / "close-metadata-server.sh"
+    files = written_files(machine_file(ENVIRONMENT, egress=egress))
     script.write_text(files["/etc/cloud-executor/close-metadata-server.sh"])
     for _ in range(2):
         done = network.run("vm", "bash", str(script))
         assert done.returncode == 0, done.stderr
-    assert [network.reaches("job", address) for address in addresses] == [False, False, True]
+    assert [address for address in addresses if network.reaches("job", address)] == reached
     assert network.reaches("vm", METADATA_SERVER), "the worker has the machine's own network"
+    assert network.reaches("vm", FURTHER)
     rules = network.run("vm", "iptables", "--list-rules").stdout
-    assert rules.count("169.254.0.0/16") == 1, "running it again changes nothing"
+    assert rules.count("-d 169.254.0.0/16") == 1, "running it again changes nothing"
+
+
+def test_the_image_of_jobs_is_pulled_beside_the_workers_own(files: dict[str, str]) -> None:
+    """The credentials are there before either pull, and a failure does not keep the worker from starting."""
+    unit = files["/etc/systemd/system/cloud-executor-worker.service"]
+    steps = re.findall(r"^ExecStartPre=(.+)$", unit, re.MULTILINE)
+    credentials, other, own = (
+        next(place for place, step in enumerate(steps) if word in step)
+        for word in ("docker-credential-gcr", "cloud-executor-image.service", f"pull --quiet {VALUES['image']}")
+    )
+    assert credentials < other < own
+    assert steps[other] == "-/usr/bin/systemctl start --no-block cloud-executor-image.service"
+    pull = unit_command(files, "ExecStart", "cloud-executor-image")
+    assert pull == ["/usr/bin/docker", "pull", "--quiet", VALUES["job_image"]]
+    homes = {re.findall(r"^Environment=HOME=.+$", files[path], re.MULTILINE)[0] for path in files if "-image.s" in path}
+    assert homes <= set(unit.splitlines())

@@ -117,7 +117,8 @@ run "listed_callers_and_deletable_data" {
     invokers          = ["user:jane@example.com"]
     delete_protection = false
     pools = {
-      own    = { subnetwork = "workers" }
+      own    = { subnetwork = "workers", job_network = "bridge", job_egress = ["203.0.113.0/24", "192.0.2.1/32"] }
+      none   = { job_network = "bridge", job_egress = [] }
       shared = { subnetwork = "projects/host-project/regions/us-central1/subnetworks/workers" }
     }
   }
@@ -132,6 +133,10 @@ run "listed_callers_and_deletable_data" {
       !google_secret_manager_secret.pepper.deletion_protection && google_secret_manager_secret_version.pepper.deletion_policy == "DELETE"
     )
     error_message = "Without delete_protection, all data must be deletable."
+  }
+  assert {
+    condition     = local.job_egress == { own = "203.0.113.0/24 192.0.2.1/32", none = "", shared = "0.0.0.0/0" }
+    error_message = "The VMs' firewall must let jobs connect to the ranges of their pool, or to everything if it has none."
   }
   assert {
     condition     = keys(google_compute_firewall.own_health_checks) == ["own"] && google_compute_firewall.own_health_checks["own"].source_ranges == toset(["130.211.0.0/22", "35.191.0.0/16"])
