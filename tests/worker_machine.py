@@ -14,6 +14,9 @@ import yaml
 TEMPLATE = Path(__file__).parents[1] / "worker_vm" / "cloud-init.yaml"
 
 VALUES = {
+    "disk_mib": "10240",
+    "disks": "0",
+    "disks_option": "",
     "egress": "0.0.0.0/0",
     "gpu": "false",
     "health_port": "8080",

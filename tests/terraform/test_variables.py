@@ -162,6 +162,11 @@ def test_all_values_of_wrong_types_are_reported_at_once(variables_only: Terrafor
             ['pools={a={machine_type="n1-standard-4",accelerator_type="nvidia-tesla-t4",standby={size=1}}}'],
             "such VMs cannot be suspended",
         ),
+        (["pools={a={job_disk_quota=true}}"], "pools with job_disk_quota must have a disk_gb"),
+        (
+            ["pools={a={job_disk_quota=true,slots=1,job_disk_mib=51200,disk_gb=60}}"],
+            "must have a disk_gb with room for",
+        ),
         (['pools={a={machine_type="t2a-standard-4"}}'], "pools must have an x86 machine_type"),
         (['pools={a={machine_type="c4a-standard-4",disk_type="hyperdisk-balanced"}}'], "pools must have an x86"),
         (['pools={a={machine_type="c4-standard-4"}}'], "pools must have a disk_type that the machine family supports"),
@@ -193,6 +198,7 @@ def test_invalid_combination_is_rejected(variables_only: Terraform, options: lis
         [
             'pools={a={job_network="bridge",job_egress=["10.0.0.0/8","192.0.2.1/32"]},b={job_network="bridge",job_egress=[]}}'
         ],
+        ["pools={a={job_disk_quota=true,disk_gb=64},b={job_disk_quota=true,slots=1,job_disk_mib=102400,disk_gb=128}}"],
         ['pools={a={machine_type="c3-standard-4"},b={machine_type="g2-standard-4",accelerator_type="nvidia-l4"}}'],
         ['pools={a={machine_type="n1-standard-4",accelerator_type="nvidia-tesla-t4",disk_type="pd-standard"}}'],
     ],

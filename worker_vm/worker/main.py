@@ -62,6 +62,11 @@ MAX_CLOCK_ERROR_SECONDS = 5.0
     help="Folder for the files of running jobs.  [default: work, in EXECUTOR_DATA]",
 )
 @click.option(
+    "--disks",
+    is_flag=True,
+    help="Run each job on a file system of its own: one of disk-1, disk-2, …, which are mounted in --work.",
+)
+@click.option(
     "--health-port",
     type=click.IntRange(0, 65535),
     default=0,
@@ -85,6 +90,7 @@ def main(
     pool: str | None,
     origin_url: str,
     work: Path | None,
+    disks: bool,
     health_port: int,
     idle_minutes: float | None,
     end_when_idle: bool,
@@ -100,7 +106,8 @@ def main(
         configure_logging("worker", settings.project, deployment=settings.deployment)
         own = find_pool(settings, pool)
         root = work or settings.data / "work"
-        folder = open_work_folder(root)
+        slots = slots or own.slots or os.cpu_count() or 1
+        folder = open_work_folder(root, slots if disks else 0)
         sandbox = open_sandbox(own, root)
         folder.sweep(sandbox.end_leftovers)
         if idle_minutes is not None:
@@ -138,9 +145,9 @@ def find_pool(settings: Settings, name: str | None) -> WorkerPool:
     return pools[name]
 
 
-def open_work_folder(path: Path) -> WorkFolder:
+def open_work_folder(path: Path, disks: int) -> WorkFolder:
     try:
-        return WorkFolder(path)
+        return WorkFolder(path, disks)
     except OSError as error:
         reason = os_reason(error)
         raise InvalidSetting(
@@ -217,7 +224,7 @@ def open_worker(
     stopping: threading.Event,
     *,
     pool: WorkerPool,
-    slots: int | None,
+    slots: int,
     origin_url: str,
     departure: Departure | None,
 ) -> Worker:
@@ -227,7 +234,6 @@ def open_worker(
         check_clock(jobs)
     attempts = jobs.attempts
     worker_id = f"{socket.gethostname() or 'unknown'}_{os.getpid()}"
-    slots = slots or pool.slots or os.cpu_count() or 1
     heartbeat = Heartbeat(attempts, worker_id, pool.labels, pool=pool.name, slots=slots)
     commands = CommandRunner(sandbox, pool, attempts.put_output, origin_url, jobs.clock, stopping)
     runner = JobRunner(

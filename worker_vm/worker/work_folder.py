@@ -7,6 +7,9 @@
     stdout, stderr          the command's output, until it is moved to the job's folder
     source.zip              the job's source, while it is unpacked
 /tmp/ce-<random>            a link to tmp/: the command's TMPDIR, if /tmp can be written
+
+With disks, which are file systems of the size that a job may use, the folder of an attempt is
+<work>/disk-<number>/attempt-<random>/, and no other attempt uses this disk meanwhile.
 """
 
 from __future__ import annotations
@@ -17,9 +20,11 @@ import logging
 import os
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -96,17 +101,47 @@ class AttemptFolder:
 
 
 class WorkFolder:
-    """A folder that contains the attempt folders of all workers that share it."""
+    """A folder that contains the attempt folders of all workers that share it, unless it has disks."""
 
-    def __init__(self, root: Path) -> None:
-        """Raises OSError if the folder cannot be created."""
+    def __init__(self, root: Path, disks: int = 0) -> None:
+        """`disks` is the number of disks that are mounted in the folder for its only worker, one for each slot.
+
+        Raises OSError if the folder cannot be created, or a disk is missing.
+        """
         root.mkdir(parents=True, exist_ok=True)
         self._root = root.resolve()
+        self._disks = [self._root / f"disk-{number}" for number in range(1, disks + 1)]
+        for disk in self._disks:
+            if not disk.is_mount():
+                raise FileNotFoundError(errno.ENOENT, "no disk is mounted", str(disk))
+        self._free = deque(self._disks)
 
     @contextmanager
     def attempt(self) -> Iterator[AttemptFolder]:
         """Create a folder that exists inside the block. Raises OSError."""
-        path, lock = self._make()
+        with self._place() as place, self._folder(place) as folder:
+            yield folder
+
+    @contextmanager
+    def _place(self) -> Iterator[Path]:
+        """The folder in which to create an attempt's folder: a disk that no other attempt uses, if there are disks."""
+        if not self._disks:
+            yield self._root
+            return
+        try:
+            disk = self._free.popleft()
+        except IndexError:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+        try:
+            yield disk
+        finally:
+            # What could not be removed would count towards the next job's limit.
+            if not any(disk.glob(f"{_PREFIX}*")):
+                self._free.append(disk)
+
+    @contextmanager
+    def _folder(self, place: Path) -> Iterator[AttemptFolder]:
+        path, lock = _make(place)
         folder = AttemptFolder(path)
         try:
             folder.create()
@@ -117,7 +152,7 @@ class WorkFolder:
 
     def sweep(self, end_processes: Callable[[Path], None]) -> None:
         """Remove the folders that dead workers left, after ending the processes that still use them."""
-        for path in self._root.glob(f"{_PREFIX}*"):
+        for path in chain.from_iterable(place.glob(f"{_PREFIX}*") for place in (self._root, *self._disks)):
             lock = _lock(path)
             if lock is None:
                 continue
@@ -134,15 +169,16 @@ class WorkFolder:
                 if target.parent.name.startswith(_PREFIX) and not target.exists():
                     link.unlink()
 
-    def _make(self) -> tuple[Path, int]:
-        while True:
-            path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._root))
-            lock = _lock(path)
-            if lock is None:
-                continue  # Another worker, which has just started, took it for a leftover.
-            if path.exists():
-                return path, lock
-            os.close(lock)
+
+def _make(place: Path) -> tuple[Path, int]:
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+        lock = _lock(path)
+        if lock is None:
+            continue  # Another worker, which has just started, took it for a leftover.
+        if path.exists():
+            return path, lock
+        os.close(lock)
 
 
 def remove_folder(path: Path) -> None:

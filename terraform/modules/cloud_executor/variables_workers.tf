@@ -102,6 +102,7 @@ variable "pools" {
     - `job_egress`: ranges of IPv4 addresses that jobs with a network may connect to, such as `["203.0.113.0/24"]`. To look up names, they need `8.8.8.8/32` and `8.8.4.4/32`. Null: all addresses.
     - `job_runtime`: runtime of the jobs' containers, which the VM's container engine must have. Null: its default.
     - `job_cpus`, `job_memory_mib`, `job_processes`, `job_disk_mib`: limits of one job. Null: the worker's default.
+    - `job_disk_quota`: whether each job runs on a file system of its own, of the size `job_disk_mib`. It limits everything that the job can write, whereas the worker alone counts now and then what is there. The VM reserves the space, so `disk_gb` must have room for all `slots`.
     - `job_env`: variables for the commands of the pool's jobs, in addition to those of the variable `job_env`.
     - `job_timeout_seconds`: time limit of a job that does not set one. Null: `job_max_timeout_seconds`.
     - `job_max_timeout_seconds`: maximum time limit of a job. Null: `longest_job_seconds`.
@@ -136,6 +137,7 @@ variable "pools" {
     job_memory_mib          = optional(number)
     job_processes           = optional(number)
     job_disk_mib            = optional(number)
+    job_disk_quota          = optional(bool, false)
     job_env                 = optional(map(string), {})
     job_timeout_seconds     = optional(number)
     job_max_timeout_seconds = optional(number)
@@ -173,6 +175,11 @@ variable "pools" {
   validation {
     condition     = alltrue([for pool in var.pools : pool.disk_gb >= 20 && pool.disk_gb <= 65536 && contains(["pd-standard", "pd-balanced", "pd-ssd", "hyperdisk-balanced"], pool.disk_type)])
     error_message = "pools must have a disk_gb from 20 to 65536 and a disk_type of pd-standard, pd-balanced, pd-ssd, or hyperdisk-balanced."
+  }
+  validation {
+    # worker_vm/cloud-init.yaml reserves an eighth more. The system and the images need the rest.
+    condition     = alltrue([for pool in var.pools : !pool.job_disk_quota || pool.slots * (coalesce(pool.job_disk_mib, 10240) * 1.125 + 64) / 1024 + 15 <= pool.disk_gb])
+    error_message = "pools with job_disk_quota must have a disk_gb with room for slots × (job_disk_mib × 1.125 + 64 MiB) and 15 GiB for the system and images: raise it, or lower slots or job_disk_mib (10240 by default)."
   }
   validation {
     condition     = alltrue([for pool in var.pools : can(regex("^[a-z0-9]+-[a-z0-9-]+$", pool.machine_type))])

@@ -149,6 +149,11 @@ resource "google_compute_region_instance_group_manager" "pool" {
   all_instances_config {
     metadata = {
       user-data = templatefile("${local.repository}/worker_vm/cloud-init.yaml", {
+        disk_mib = coalesce(each.value.job_disk_mib, 10240)
+        disks    = each.value.job_disk_quota ? each.value.slots : 0
+
+        disks_option = each.value.job_disk_quota ? "--disks" : ""
+
         egress      = local.job_egress[each.key]
         environment = base64encode("${local.worker_environment}\n")
         gpu         = each.value.accelerator_type != null

@@ -29,7 +29,7 @@ FAULTS: list[Callable[[], Exception]] = [
 SHORTAGES = {
     "worker_vm.worker.source.file_tree.FileTree._make_folder": FAULTS,
     "worker_vm.worker.sandbox.process.supervisor.Supervisor.start": FAULTS,
-    "worker_vm.worker.work_folder.WorkFolder._make": FAULTS,
+    "worker_vm.worker.work_folder._make": FAULTS,
     "worker_vm.worker.results.archive.store_file": FAULTS,
     "worker_vm.worker.job_runner.read_config": [MemoryError, lambda: RuntimeError("can't start new thread"), *FAULTS],
 }
@@ -91,7 +91,7 @@ def test_a_worker_takes_no_job_for_a_while_after_a_shortage(stack: Stack, monkey
             def fail(*arguments: object, **named: object) -> None:
                 raise FAULTS[0]()
 
-            patched.setattr("worker_vm.worker.work_folder.WorkFolder._make", fail)
+            patched.setattr("worker_vm.worker.work_folder._make", fail)
             job = stack.add_script("echo x")
             reason = until(worker.worker.unhealthy_reason)
             assert reason == "The worker's machine has run out of disk space."

@@ -63,7 +63,7 @@ def test_every_named_file_is_written(files: dict[str, str]) -> None:
     assert named == {path for path in files if not path.startswith(("/etc/docker/", "/etc/fluent-bit/"))}
 
 
-@pytest.mark.parametrize("name", ["close-metadata-server", "install-gpu-driver", "make-work-folder"])
+@pytest.mark.parametrize("name", ["close-metadata-server", "install-gpu-driver", "make-disks", "make-work-folder"])
 def test_the_scripts_are_valid_bash(files: dict[str, str], name: str) -> None:
     script = files[f"/etc/cloud-executor/{name}.sh"]
     subprocess.run(["bash", "-n"], input=script.encode(), check=True, timeout=10)
@@ -81,10 +81,24 @@ def test_the_worker_accepts_its_command_line(files: dict[str, str]) -> None:
         "slots": 4,
         "origin_url": "https://api.example",
         "work": Path("/var/lib/cloud-executor/work"),
+        "disks": False,
         "idle_minutes": None,
         "check": True,
         "end_when_idle": False,
     }
+
+
+def test_the_worker_uses_the_disks_that_the_machine_makes() -> None:
+    files = written_files(machine_file(ENVIRONMENT, disks="4", disk_mib="1000", disks_option="--disks"))
+    unit = files["/etc/systemd/system/cloud-executor-worker.service"]
+    steps = [step.split() for step in re.findall(r"^ExecStartPre=(.+)$", unit, re.MULTILINE)]
+    names = [Path(step[1]).name for step in steps]
+    assert names.index("make-work-folder.sh") < names.index("make-disks.sh")
+    work, _, disks, mib = steps[names.index("make-disks.sh")][2:]
+    command = unit_command(files, "ExecStart")
+    options = command[command.index(VALUES["image"]) + 1 :]
+    given = main.make_context("worker", options).params
+    assert (disks, mib, given["disks"], str(given["work"])) == ("4", "1000", True, work)
 
 
 def test_the_worker_gets_its_variables_and_enough_time_to_stop(files: dict[str, str]) -> None:

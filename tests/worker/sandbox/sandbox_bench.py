@@ -33,8 +33,9 @@ class Ran:
 class Bench:
     """An attempt and its folder, in which to run commands."""
 
-    def __init__(self, stack: Stack, sandbox: Sandbox) -> None:
+    def __init__(self, stack: Stack, sandbox: Sandbox, disks: int = 0) -> None:
         self.stack = stack
+        self.disks = disks
         self.sandbox = sandbox
         self.limits = LIMITS
         self.env: dict[str, str] = {}
@@ -42,7 +43,7 @@ class Bench:
 
     def __enter__(self) -> Bench:
         self._exit = ExitStack()
-        self.folder: AttemptFolder = self._exit.enter_context(WorkFolder(self.stack.work).attempt())
+        self.folder: AttemptFolder = self._exit.enter_context(WorkFolder(self.stack.work, self.disks).attempt())
         job = self.stack.jobs.attempts.claim(
             self.stack.add_script(f"unused in {self.folder.root.name}").hash, WORKER_ID
         )

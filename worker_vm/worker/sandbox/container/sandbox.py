@@ -97,9 +97,9 @@ class ContainerSandbox:
         self._remove_if(lambda of: of == folder)
 
     def end_strays(self, work: Path) -> None:
-        """End containers whose attempt folders in this work folder no longer exist. Raises Unavailable."""
+        """End containers whose attempt folders below this folder no longer exist. Raises Unavailable."""
         work = work.resolve()
-        self._remove_if(lambda of: of.parent == work and not of.exists())
+        self._remove_if(lambda of: work in of.parents and not of.exists())
 
     def kill_all(self) -> None:
         """End all containers, for a worker that exits without waiting for its slots."""
