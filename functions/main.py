@@ -72,6 +72,7 @@ def _access() -> Access:
         nonce=_settings.nonce,
         worker_nonce=_settings.worker_nonce,
         tokens=composition.open_tokens(_settings) if TOKEN in _settings.auth else None,
+        admin_token=_settings.admin_token,
         identities=composition.open_identities(_settings) if GOOGLE in _settings.auth else None,
         users=_settings.users,
         admins=_settings.admins,

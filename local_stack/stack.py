@@ -53,7 +53,7 @@ OPEN_ADDRESS_WARNING = (
 FIRST_ADMIN = "admin"
 """Name and user of the token that the first start creates."""
 
-_SECRETS = (*NONCES, "EXECUTOR_TOKEN", "EXECUTOR_TOKEN_PEPPER")
+_SECRETS = (*NONCES, "EXECUTOR_ADMIN_TOKEN", "EXECUTOR_TOKEN", "EXECUTOR_TOKEN_PEPPER")
 """Variables that workers do not use."""
 
 STOPPED, FAILED, NOT_STARTED = 0, 1, 2

@@ -10,6 +10,7 @@ module "cloud_executor" {
   invokers               = var.invokers
   require_nonce          = var.require_nonce
   auth_methods           = var.auth_methods
+  admin_token            = var.admin_token
   users                  = var.users
   admins                 = var.admins
   google_audiences       = var.google_audiences

@@ -78,6 +78,11 @@ output "iap_audiences" {
   value       = module.cloud_executor.iap_audiences
 }
 
+output "admin_token_command" {
+  description = "The command that prints the administrator's token. Null without one."
+  value       = module.cloud_executor.admin_token_command
+}
+
 output "nonce_secret" {
   description = "The Secret Manager secret that requests to the executor API must carry. Null without `require_nonce`."
   value       = module.cloud_executor.nonce_secret

@@ -39,6 +39,11 @@ variable "auth_methods" {
   default = null
 }
 
+variable "admin_token" {
+  type    = any
+  default = null
+}
+
 variable "users" {
   type    = any
   default = null

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from cloud_executor.settings.errors import InvalidSetting
-from cloud_executor.settings.values import GOOGLE
+from cloud_executor.settings.values import GOOGLE, TOKEN
+
+ADMIN_TOKEN = re.compile(r"cex_[0-9A-Za-z]{32,}")
+"""Form of EXECUTOR_ADMIN_TOKEN. It needs no checksum, because programs copy it."""
 
 if TYPE_CHECKING:
     from cloud_executor.settings.settings import Settings
@@ -18,6 +22,10 @@ def check_together(settings: Settings) -> None:
             "EXECUTOR_WORKER_NONCE is the same as EXECUTOR_NONCE, so every client would pass for a worker: set it to "
             "another secret."
         )
+    if settings.admin_token is not None and TOKEN not in settings.auth:
+        raise InvalidSetting("EXECUTOR_ADMIN_TOKEN needs the method token in EXECUTOR_AUTH.")
+    if settings.admin_token is not None and not ADMIN_TOKEN.fullmatch(settings.admin_token):
+        raise InvalidSetting("EXECUTOR_ADMIN_TOKEN must be cex_ and at least 32 random letters and digits.")
     if GOOGLE in settings.auth and not settings.google_audiences:
         raise InvalidSetting("EXECUTOR_AUTH names google, so EXECUTOR_GOOGLE_AUDIENCES must be set.")
     if GOOGLE in settings.auth and not settings.users | settings.admins:

@@ -166,6 +166,14 @@ class Settings:
     token_pepper: str = setting(
         "", str, "a string", "Secret with which tokens are hashed. Changing it invalidates all tokens.", secret=True
     )
+    admin_token: str | None = setting(
+        None,
+        str,
+        "a string",
+        "Token of an administrator, the user `admin`, that is valid without being stored; with token. It consists of "
+        "`cex_` and at least 32 random letters and digits.",
+        secret=True,
+    )
     google_audiences: frozenset[str] = setting(
         frozenset(),
         forms.names,

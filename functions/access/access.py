@@ -23,6 +23,9 @@ from functions.access.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
+ADMIN = "admin"
+"""User whose token the settings contain."""
+
 
 class WrongNonce(Forbidden):
     """The header x-executor-nonce is missing or wrong; set it to the server's nonce."""
@@ -59,6 +62,8 @@ class Access:
     worker_nonce: str | None = None
     """Secret that replaces the nonce for the requests that only workers send; None: they need the nonce."""
     tokens: Tokens | None = None
+    admin_token: str | None = None
+    """Token of the user ADMIN that is valid without being stored."""
     identities: Identities | None = None
     users: frozenset[str] = frozenset()
     """Accounts and domains of the identities that are users."""
@@ -145,6 +150,10 @@ class Access:
     def _identify(self, credential: Credential) -> tuple[Caller, datetime | None]:
         """Whom the credential identifies, and until when."""
         if credential.kind == Kind.TOKEN and self.tokens is not None:
+            if self.admin_token is not None and hmac.compare_digest(
+                credential.text.encode("utf-8", "replace"), self.admin_token.encode()
+            ):
+                return Caller(ADMIN, frozenset({Role.ADMIN})), None
             record = self.tokens.verify(credential.text)
             return Caller(record.user, frozenset({record.role})), record.expires
         if self.identities is None:

@@ -22,6 +22,7 @@ INVALID = {
     "invokers": '["allUsers"]',
     "require_nonce": "perhaps",
     "auth_methods": '["password"]',
+    "admin_token": "perhaps",
     "users": '["jane"]',
     "admins": '["https://example.com"]',
     "google_audiences": '["a b"]',

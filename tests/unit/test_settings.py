@@ -44,6 +44,7 @@ def test_every_variable_is_read() -> None:
         "EXECUTOR_AUTH": "token, google",
         "EXECUTOR_ALLOW_OPEN": "yes",
         "EXECUTOR_TOKEN_PEPPER": "pepper",
+        "EXECUTOR_ADMIN_TOKEN": f"cex_{'a' * 32}",
         "EXECUTOR_GOOGLE_AUDIENCES": "https://jobs.example.org, /projects/1/global/backendServices/2",
         "EXECUTOR_USERS": "Ada@example.org, domain:Example.org",
         "EXECUTOR_ADMINS": "ada@example.org",
@@ -94,6 +95,7 @@ def test_every_variable_is_read() -> None:
         auth=frozenset({"token", "google"}),
         allow_open=True,
         token_pepper="pepper",
+        admin_token=f"cex_{'a' * 32}",
         google_audiences=frozenset({"https://jobs.example.org", "/projects/1/global/backendServices/2"}),
         users=frozenset({"ada@example.org", "domain:example.org"}),
         admins=frozenset({"ada@example.org"}),
@@ -233,6 +235,21 @@ def test_an_unknown_variable_is_refused_by_name(name: str, hint: str) -> None:
 def test_an_empty_nonce_is_rejected(name: str) -> None:
     with pytest.raises(InvalidSetting, match=f"{name} is empty"):
         Settings.from_env({name: ""})
+
+
+@pytest.mark.parametrize(
+    ("token", "auth", "error"),
+    [
+        (f"cex_{'a' * 32}", "open", "EXECUTOR_ADMIN_TOKEN needs the method token"),
+        (f"cex_{'a' * 31}", "token", "EXECUTOR_ADMIN_TOKEN must be cex_ and"),
+        (f"cex_{'a' * 32} ", "token", "EXECUTOR_ADMIN_TOKEN must be cex_ and"),
+        ("a" * 40, "token", "EXECUTOR_ADMIN_TOKEN must be cex_ and"),
+    ],
+)
+def test_an_unusable_administrators_token_is_rejected_but_not_shown(token: str, auth: str, error: str) -> None:
+    with pytest.raises(InvalidSetting, match=error) as refused:
+        Settings.from_env({"EXECUTOR_ADMIN_TOKEN": token, "EXECUTOR_AUTH": auth})
+    assert token.strip() not in str(refused.value)
 
 
 def test_workers_and_clients_must_have_different_secrets() -> None:

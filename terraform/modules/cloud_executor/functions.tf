@@ -236,6 +236,19 @@ resource "google_cloud_run_v2_service" "this" {
           }
         }
       }
+
+      dynamic "env" {
+        for_each = each.value.pepper && local.has_admin_token ? [google_secret_manager_secret_version.admin_token[0].version] : []
+        content {
+          name = "EXECUTOR_ADMIN_TOKEN"
+          value_source {
+            secret_key_ref {
+              secret  = google_secret_manager_secret.admin_token[0].secret_id
+              version = env.value
+            }
+          }
+        }
+      }
     }
   }
 
@@ -243,6 +256,7 @@ resource "google_cloud_run_v2_service" "this" {
   depends_on = [
     google_project_iam_member.this,
     google_pubsub_topic_iam_member.publisher,
+    google_secret_manager_secret_iam_member.admin_token,
     google_secret_manager_secret_iam_member.blob_nonce,
     google_secret_manager_secret_iam_member.nonce,
     google_secret_manager_secret_iam_member.pepper,

@@ -85,7 +85,14 @@ output "nonce_secret" {
   value       = one(google_secret_manager_secret.nonce[*].secret_id)
 }
 
+output "admin_token_command" {
+  description = "The command that prints the administrator's token. Null without one."
+  value       = local.has_admin_token ? local.admin_token_command : null
+}
+
 locals {
+  admin_token_command = "gcloud secrets versions access latest --project=${var.project_id} --secret=${var.name}-admin-token"
+
   # Cloud Run removes the signature of the token that it has checked, and leaves Authorization alone if there are both.
   identity_header = local.has_accounts ? "X-Serverless-Authorization" : "Authorization"
 
@@ -113,7 +120,11 @@ locals {
     %{endif~}
     %{if !local.is_open && !var.require_nonce && local.iap == null~}
     %{if local.has_tokens~}
+    %{if local.has_admin_token~}
+    export EXECUTOR_TOKEN=$${EXECUTOR_TOKEN:-$(${local.admin_token_command})}
+    %{else~}
     : "$${EXECUTOR_TOKEN:?Set EXECUTOR_TOKEN to an access token of this server.}"
+    %{endif~}
     headers+=(--header "x-api-token: $EXECUTOR_TOKEN")
     %{else~}
     : "$${ACCOUNT:?Set ACCOUNT to a service account that is one of the users and that you may impersonate.}"

@@ -1,10 +1,11 @@
-# The secrets of a deployment. Terraform's state contains both values: anyone who can read the state knows them.
+# The secrets of a deployment. Terraform's state contains all values: anyone who can read the state knows them.
 
 locals {
   # The account that applies a push reads the state and compares it with these secrets.
   secrets = merge(
     { pepper = google_secret_manager_secret.pepper.secret_id },
     var.require_nonce ? { nonce = google_secret_manager_secret.nonce[0].secret_id } : {},
+    local.has_admin_token ? { admin_token = google_secret_manager_secret.admin_token[0].secret_id } : {},
   )
 
   # Requests about blobs need a credential only if requests without one are refused.
@@ -111,6 +112,59 @@ resource "google_secret_manager_secret_iam_member" "pepper" {
 
   project   = var.project_id
   secret_id = google_secret_manager_secret.pepper.secret_id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.this[each.key].member
+}
+
+# The administrator's token -------------------------------------------------------------------------------------------
+
+# It creates the tokens of people, which are stored in the database and can be revoked one by one. To renew it, replace
+# random_password.admin_token.
+locals {
+  has_admin_token = local.has_tokens && var.admin_token
+}
+
+resource "random_password" "admin_token" {
+  count = local.has_admin_token ? 1 : 0
+
+  length  = 43 # 256 bits
+  special = false
+}
+
+resource "google_secret_manager_secret" "admin_token" {
+  count = local.has_admin_token ? 1 : 0
+
+  project   = var.project_id
+  secret_id = "${var.name}-admin-token"
+  labels    = local.labels
+
+  replication {
+    user_managed {
+      replicas {
+        location = var.region
+      }
+    }
+  }
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_secret_manager_secret_version" "admin_token" {
+  count = local.has_admin_token ? 1 : 0
+
+  secret      = google_secret_manager_secret.admin_token[0].id
+  secret_data = "cex_${random_password.admin_token[0].result}"
+
+  lifecycle {
+    create_before_destroy = true # as for the nonce
+  }
+}
+
+resource "google_secret_manager_secret_iam_member" "admin_token" {
+  for_each = local.has_admin_token ? local.services : toset([])
+
+  project   = var.project_id
+  secret_id = google_secret_manager_secret.admin_token[0].secret_id
   role      = "roles/secretmanager.secretAccessor"
   member    = google_service_account.this[each.key].member
 }

@@ -86,6 +86,17 @@ def test_the_nonce_makes_a_guest_beside_tokens(tmp_path: Path) -> None:
         assert client.get(TOKENS, headers=NONCE).status_code == 403
 
 
+def test_the_administrators_token_of_the_settings_is_valid_beside_stored_ones(tmp_path: Path) -> None:
+    token = f"cex_{'Deployment1' * 4}"
+    with open_client(tmp_path, auth="token", admin_token=token) as client:
+        created = client.post(TOKENS, json={"name": "x", "user": "ada", "role": "user"}, headers=bearer(token)).json
+        assert client.get(EXECUTOR, headers=bearer(created["token"])).status_code == 200
+        assert client.get(TOKENS, headers=bearer(created["token"])).status_code == 403
+        for other in (UNKNOWN, token[:-1], f"{token}1", token.lower()):
+            assert client.get(TOKENS, headers=bearer(other)).status_code == 401
+        assert [found["createdBy"] for found in client.get(TOKENS, headers=bearer(token)).json["tokens"]] == ["admin"]
+
+
 def test_a_revoked_token_stops_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decisions, "KEPT_SECONDS", 0.2)
     callers = Callers.of(tmp_path)

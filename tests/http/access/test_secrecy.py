@@ -14,12 +14,19 @@ from functions.transport.route_list import ROUTES
 
 NONCE = "a nonce that nobody may see"
 PEPPER = "a pepper that nobody may see"
+ADMIN_TOKEN = f"cex_{'ThatNobodyMaySee' * 2}"
 
 
 def test_no_response_or_log_line_contains_a_credential(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with run_server(tmp_path, auth="token", nonce=NONCE, token_pepper=PEPPER) as server:
+    with run_server(tmp_path, auth="token", nonce=NONCE, token_pepper=PEPPER, admin_token=ADMIN_TOKEN) as server:
         callers = Callers.of(tmp_path, PEPPER)
-        tokens = [UNKNOWN, *(callers.token(role=role) for role in Role), callers.expired(), callers.revoked()]
+        tokens = [
+            UNKNOWN,
+            ADMIN_TOKEN,
+            *(callers.token(role=role) for role in Role),
+            callers.expired(),
+            callers.revoked(),
+        ]
         credentials: list[Headers] = [{"x-executor-nonce": NONCE}, {"x-executor-nonce": f"{NONCE}!"}]
         credentials += [form(token) for token in tokens for form in (bearer, basic, api_token)]
         responses = []

@@ -115,6 +115,8 @@ run "listed_callers_and_deletable_data" {
   command = plan
   variables {
     invokers          = ["user:jane@example.com"]
+    auth_methods      = ["open", "token"]
+    admin_token       = false
     delete_protection = false
     pools = {
       own    = { subnetwork = "workers", job_network = "bridge", job_egress = ["203.0.113.0/24", "192.0.2.1/32"] }
@@ -123,6 +125,13 @@ run "listed_callers_and_deletable_data" {
     }
   }
 
+  assert {
+    condition = (
+      length(google_secret_manager_secret.admin_token) == 0 && output.admin_token_command == null &&
+      !contains([for env in google_cloud_run_v2_service.this["api"].template[0].containers[0].env : env.name], "EXECUTOR_ADMIN_TOKEN")
+    )
+    error_message = "The administrator's token must be optional."
+  }
   assert {
     condition     = keys(google_cloud_run_v2_service_iam_member.invoker) == ["api/user:jane@example.com"]
     error_message = "Only the callers in invokers must be able to call the API."
@@ -185,6 +194,21 @@ run "unauthenticated_callers_with_tokens_and_accounts" {
   assert {
     condition     = keys(google_secret_manager_secret_iam_member.pepper) == ["api"] && !contains([for env in google_cloud_run_v2_service.this["sweep"].template[0].containers[0].env : env.name], "EXECUTOR_TOKEN_PEPPER")
     error_message = "Only the API must get the token pepper."
+  }
+  assert {
+    condition = [
+      for env in google_cloud_run_v2_service.this["api"].template[0].containers[0].env : env.value_source[0].secret_key_ref[0].secret
+      if env.name == "EXECUTOR_ADMIN_TOKEN"
+    ] == ["cloud-executor-admin-token"] && keys(google_secret_manager_secret_iam_member.admin_token) == ["api"]
+    error_message = "The API must get the administrator's token."
+  }
+  assert {
+    condition     = !contains([for env in google_cloud_run_v2_service.this["sweep"].template[0].containers[0].env : env.name], "EXECUTOR_ADMIN_TOKEN")
+    error_message = "Only the API must get the administrator's token."
+  }
+  assert {
+    condition     = output.admin_token_command == "gcloud secrets versions access latest --project=my-project --secret=cloud-executor-admin-token"
+    error_message = "The operator must learn how to read the administrator's token."
   }
   assert {
     condition     = output.audience == "https://cloud-executor-api-123456789012.us-central1.run.app" && output.iap_audiences == []
