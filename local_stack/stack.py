@@ -138,6 +138,8 @@ def run_stack(options: Options) -> int:
         workers = [] if least == 0 else [start.worker(pool.name, least) for pool in pools]
         services = [server, *workers]
         jobs = open_jobs(settings)
+        # A job store that cannot be used is one error, not one of each process.
+        list(jobs.store.workers())
         fleet: LocalFleet | None = None
         if options.slots is not None and least is not None and least < options.slots:
             fleet = LocalFleet(least, options.slots, partial(start.elastic_worker, settings.worker_pools))

@@ -35,11 +35,9 @@ _STORAGE_ERRORS = frozenset(
     {
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_LOCKED,
         sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_NOTADB,
         sqlite3.SQLITE_PERM,
         sqlite3.SQLITE_PROTOCOL,
         sqlite3.SQLITE_READONLY,
@@ -47,9 +45,16 @@ _STORAGE_ERRORS = frozenset(
 )
 """Primary result codes that mean a problem with the storage, not a bug."""
 
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""Primary result codes that mean that the file's content is wrong."""
+
 
 class NewerDatabase(Unavailable):
     """The data folder was written by a newer version of Cloud Executor; use that version, or another folder."""
+
+
+class DamagedDatabase(Unavailable):
+    """The job database executor.sqlite is damaged; stop the server and repair it as docs/operations.md describes."""
 
 
 class SqliteDatabase:
@@ -329,6 +334,8 @@ def _errors() -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             raise StorageFull from error
+        if code in _DAMAGED:
+            raise DamagedDatabase from error
         if code in _STORAGE_ERRORS:
             raise Unavailable from error
         raise

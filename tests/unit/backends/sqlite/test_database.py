@@ -18,7 +18,7 @@ import pytest
 from database_steps import TIMEOUT_SECONDS, assert_sound, numbers, put, queued
 
 from cloud_executor.backends.sqlite import database as sqlite
-from cloud_executor.backends.sqlite.database import NewerDatabase, SqliteDatabase
+from cloud_executor.backends.sqlite.database import DamagedDatabase, NewerDatabase, SqliteDatabase
 from cloud_executor.backends.sqlite.schema import MIGRATIONS
 from cloud_executor.errors import StorageFull, Unavailable
 
@@ -250,12 +250,12 @@ def test_the_journal_is_a_write_ahead_log(database: SqliteDatabase) -> None:
 # Errors ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_that_is_not_a_database_is_unavailable(database: SqliteDatabase, path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_damaged(database: SqliteDatabase, path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"not a database" * 1000)
-    with pytest.raises(Unavailable):
+    with pytest.raises(DamagedDatabase):
         numbers(database)
-    with pytest.raises(Unavailable):
+    with pytest.raises(DamagedDatabase):
         put(database, 1)
 
 
