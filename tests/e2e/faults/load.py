@@ -19,7 +19,7 @@ from stack_process import WAIT_SECONDS, until
 HOST = "127.0.0.1"
 TIMEOUT_SECONDS = 60.0
 """Time after which a request without a response counts as hanging, in seconds."""
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.15
 
 
 @dataclass(frozen=True)

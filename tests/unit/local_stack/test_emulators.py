@@ -32,19 +32,20 @@ def test_an_emulator_listens_only_inside_its_context(
     assert not listens(address)
 
 
-def test_an_emulator_can_restart_at_the_same_address(firestore_address: str) -> None:
-    with emulators.firestore_emulator() as first:
+def test_an_emulator_can_restart_at_the_same_address(storage_address: str, tmp_path: Path) -> None:
+    with emulators.storage_emulator(tmp_path) as first:
         pass
-    with emulators.firestore_emulator(int(first.partition(":")[2])) as second:
+    with emulators.storage_emulator(tmp_path, int(first.partition(":")[2])) as second:
         assert second == first
         assert listens(second)
 
 
-def test_a_killed_supervisor_leaves_no_emulator_behind(pubsub_address: str) -> None:
+def test_a_killed_supervisor_leaves_no_emulator_behind(storage_address: str, tmp_path: Path) -> None:
     program = (
         "import time\n"
-        "from local_stack.emulators import pubsub_emulator\n"
-        "with pubsub_emulator() as address:\n"
+        "from pathlib import Path\n"
+        "from local_stack.emulators import storage_emulator\n"
+        f"with storage_emulator(Path({str(tmp_path)!r})) as address:\n"
         "    print(address, flush=True)\n"
         "    time.sleep(600)\n"
     )

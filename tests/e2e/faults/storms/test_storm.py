@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from storm import FAULTS_EXCEEDED, MOMENTS, run_round
 
-JOBS = 120
-STORM_SECONDS = 12.0
+JOBS = 80
+STORM_SECONDS = 10.0
 
-CONTAINER_JOBS = 40
-CONTAINER_STORM_SECONDS = 8.0
+CONTAINER_JOBS = 24
+CONTAINER_STORM_SECONDS = 6.0
 
 
 @pytest.mark.timeout(300)
