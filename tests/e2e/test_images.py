@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,17 +135,10 @@ def variables_of(stack: StackProcess) -> dict[str, str]:
     }
 
 
-@pytest.fixture(params=["embedded", "emulated"])
-def own_stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StackProcess]:
+@pytest.fixture
+def own_stack(backends: Callable[[], Mapping[str, str]], tmp_path: Path) -> Iterator[StackProcess]:
     """A local stack without a worker."""
-    options = ["--emulators"] if request.param == "emulated" else []
-    try:
-        stack = StackProcess(tmp_path / "data", "--slots", "0", *options)
-    except AssertionError as error:
-        if options and re.search("emulator (is missing|needs)", str(error)):
-            lacking("emulators", str(error))
-        raise
-    with closing(stack):
+    with closing(StackProcess(tmp_path / "data", "--slots", "0", settings=backends())) as stack:
         yield stack
 
 
