@@ -5,28 +5,20 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-import schemathesis
 from http_server import EMBEDDED, Server, run_server
 from hypothesis import HealthCheck, given, settings
 from memory_folders import memory_folder
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from functions.openapi.document import openapi, undescribed
 from functions.transport.route_list import ROUTES
 
 PROJECT = Path(__file__).parents[3]
-SCHEMA = schemathesis.openapi.from_dict(openapi())
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+DOCUMENT = openapi()
 EXAMPLES = 6
 EXAMPLES_ON_EMULATORS = 2
 
@@ -41,7 +33,7 @@ def server(backends: Callable[[], Mapping[str, str]]) -> Iterator[Server]:
 def test_the_document_is_served(server: Server) -> None:
     response = server.get("/openapi.json")
     assert (response.status, response["Content-Type"]) == (200, "application/json")
-    assert response.json == openapi()
+    assert response.json == DOCUMENT
     assert response.json["openapi"] == "3.1.0"
     assert server.send("HEAD", "/openapi.json").status == 200
 
@@ -79,30 +71,46 @@ def strings_in(pattern: ast.AST) -> Iterator[str]:
             yield node.value
 
 
-def operation_of(route: str) -> Any:
+def place_of(route: str) -> tuple[str, str]:
+    """The path and the method of a route, as in the document."""
     method, path = route.split(" ")
-    return SCHEMA[path.replace("<", "{").replace(">", "}")][method]
+    return path.replace("<", "{").replace(">", "}"), method.lower()
+
+
+@cache
+def schema() -> Any:
+    import schemathesis  # every test process collects this module, but only one needs the library, which loads slowly
+
+    return schemathesis.openapi.from_dict(DOCUMENT)
 
 
 def can_be_invalid(route: str) -> bool:
     """Whether the route takes more than strings in its path."""
-    described = operation_of(route).definition.raw
+    path, method = place_of(route)
+    described = DOCUMENT["paths"][path][method]
     in_query = any(parameter["in"] == "query" for parameter in described["parameters"])
     return in_query or "application/json" in described.get("requestBody", {}).get("content", {})
 
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_the_server_responds_to_valid_requests_as_described(server: Server, route: str) -> None:
-    check_responses(server, route, GenerationMode.POSITIVE)
+    check_responses(server, route, "positive")
 
 
 @EMBEDDED
 @pytest.mark.parametrize("route", [route for route in ROUTES if can_be_invalid(route)])
 def test_the_server_responds_to_invalid_requests_as_described(server: Server, route: str) -> None:
-    check_responses(server, route, GenerationMode.NEGATIVE)
+    check_responses(server, route, "negative")
 
 
-def check_responses(server: Server, route: str, mode: GenerationMode) -> None:
+def check_responses(server: Server, route: str, mode: str) -> None:
+    from schemathesis import GenerationMode
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi import checks
+
+    conformance = [checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance]
+    path, method = place_of(route)
+    requests = schema()[path][method].as_strategy(generation_mode=GenerationMode(mode))
     examples = EXAMPLES_ON_EMULATORS if server.environment.get("EXECUTOR_JOBS") == "google" else EXAMPLES
 
     @settings(
@@ -112,10 +120,10 @@ def check_responses(server: Server, route: str, mode: GenerationMode) -> None:
         derandomize=True,
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=operation_of(route).as_strategy(generation_mode=mode))
+    @given(case=requests)
     def check(case: Any) -> None:
-        if "wait" in (case.query or {}) and mode is GenerationMode.POSITIVE:
+        if "wait" in (case.query or {}) and mode == "positive":
             case.query["wait"] = 0.01
-        case.call_and_validate(base_url=f"http://127.0.0.1:{server.port}", checks=CHECKS)
+        case.call_and_validate(base_url=f"http://127.0.0.1:{server.port}", checks=[not_a_server_error, *conformance])
 
     check()
