@@ -205,7 +205,7 @@ def test_list_is_ordered_by_key(object_store: ObjectStore) -> None:
 
 
 def test_list_returns_all_of_many_objects(object_store: ObjectStore) -> None:
-    digests = [hashlib.sha1(bytes([number % 256, number // 256])).hexdigest() for number in range(1200)]
+    digests = [hashlib.sha1(bytes([number % 256, number // 256])).hexdigest() for number in range(1005)]
     stored = sorted(f"wg-content/{digest[:2]}/{digest[2:]}" for digest in digests)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda key: object_store.put(key, [b"x"]), stored))
