@@ -248,9 +248,10 @@ def test_image_of_compose_file_runs_the_local_stack(
     engine: Engine, storage_address: str, firestore_address: str, pubsub_address: str, tmp_path: Path
 ) -> None:
     service = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]["stack"]
-    dockerfile = tmp_path / "Dockerfile"
-    dockerfile.write_text(re.sub("FROM .*", f"FROM {BASE}", service["build"]["dockerfile_inline"]))
-    build_image(engine.client, path=str(PROJECT), dockerfile=str(dockerfile), tag=STACK)
+    assert service["build"] == {"context": ".", "dockerfile": "deploy/server/Dockerfile"}
+    build_image(
+        engine.client, path=str(PROJECT), dockerfile="deploy/server/Dockerfile", tag=STACK, buildargs={"BASE": BASE}
+    )
     port, name = free_port(), new_project()
     variables = {
         **service["environment"],
