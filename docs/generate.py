@@ -1,7 +1,7 @@
 """`make docs`: rewrite the generated parts of the documentation.
 
-They are the table of settings in docs/api.md, the commands in docs/cli.md, docs/rest.md, and the tables in the README
-of the Terraform module.
+They are the table of settings in docs/api.md, the commands in docs/cli.md, docs/rest.md, docs/python-classes.md, and
+the tables in the README of the Terraform module.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import click
 
 from cloud_executor.cli.main import executor
 from cloud_executor.settings import PREFIX, Settings
+from docs.python_page import PAGE as PYTHON_PAGE
+from docs.python_page import python_page
 from docs.rest_page import rest_page
 from docs.terraform_module import README, module_readme
 
@@ -82,5 +84,6 @@ def _default(setting: Field[Any]) -> str:
 if __name__ == "__main__":
     API_PAGE.write_text(with_settings(API_PAGE.read_text()))
     REST_PAGE.write_text(rest_page())
+    PYTHON_PAGE.write_text(python_page())
     README.write_text(module_readme())
     CLI_PAGE.write_text(with_commands(CLI_PAGE.read_text()))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cloud_executor.model.jobs.job import Status
-from docs.generate import REST_PAGE, with_commands, with_settings
+from docs.generate import PYTHON_PAGE, REST_PAGE, python_page, with_commands, with_settings
 from docs.rest_page import rest_page
 
 PROJECT = Path(__file__).parents[2]
@@ -64,6 +64,10 @@ def test_the_settings_table_is_up_to_date() -> None:
 
 def test_the_rest_reference_is_up_to_date() -> None:
     assert REST_PAGE.read_text() == rest_page(), "docs/rest.md is out of date: run `make docs`."
+
+
+def test_the_page_of_python_classes_is_up_to_date() -> None:
+    assert PYTHON_PAGE.read_text() == python_page(), "docs/python-classes.md is out of date: run `make docs`."
 
 
 def test_the_page_of_commands_is_up_to_date() -> None:
