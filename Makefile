@@ -7,7 +7,7 @@ BENCH ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-emulators up test test-fast lint checkov audit docs format lock vendor deploy smoke bench soak hostile clean
+.PHONY: help demo demo-emulators up test test-fast lint checkov audit docs site format lock vendor deploy smoke bench soak hostile clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ audit: $(VENV)/dev ## look up known vulnerabilities of the pinned packages in OS
 
 docs: $(VENV)/server ## regenerate docs/rest.md, docs/python-classes.md, the settings in docs/api.md, and the commands in docs/cli.md
 	@$(BIN)/python -m docs.generate
+
+site: $(VENV)/dev ## build the documentation as a web site in build/site, and check its links
+	@$(BIN)/python -m docs.site
 
 format: $(VENV)/dev ## format the code and fix what ruff can fix
 	@$(BIN)/ruff format --quiet .

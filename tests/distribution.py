@@ -51,7 +51,7 @@ def _group(item: pytest.Item) -> str | None:
         return f"stack-{backends}"
     if "server" in fixtures or file == "test_transcript":
         return f"server-{backends}"
-    if file == "test_webgme_clients":
+    if file in ("test_webgme_clients", "test_webgme_site"):
         return file
     return None
 

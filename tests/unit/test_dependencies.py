@@ -62,6 +62,7 @@ NOT_IMPORTED = {
     "ruff": "run by make lint",
     "types-*": "read by mypy",
     "uv": "run by make lock",
+    "zensical": "run by make site",
 }
 """Patterns for declared packages that no file imports, with the reason."""
 

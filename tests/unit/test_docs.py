@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from cloud_executor.model.jobs.job import Status
+from docs import site
 from docs.generate import PYTHON_PAGE, REST_PAGE, python_page, with_commands, with_settings
 from docs.rest_page import rest_page
 
 PROJECT = Path(__file__).parents[2]
-PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
+PAGES = sorted(site.pages())
 API = (PROJECT / "docs" / "api.md").read_text()
 
 FOLDERS = {folder.name for folder in PROJECT.iterdir() if folder.is_dir()}
@@ -23,13 +24,13 @@ GENERATED = {
 """Paths that exist only after a deployment."""
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_links_lead_to_files(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_links_lead_to_headings(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page.read_text())
     assert [
@@ -45,7 +46,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_paths_exist(page: Path) -> None:
     """Paths in backticks: source files by their suffix, and everything that begins with a folder of the repository."""
     quoted = set(re.findall(r"`([\w.-]+(?:/[\w.-]+)*/?)`", page.read_text()))
@@ -54,7 +55,32 @@ def test_paths_exist(page: Path) -> None:
         for path in quoted
         if path.endswith((".py", ".tf")) or (path.partition("/")[1] and path.split("/")[0] in FOLDERS)
     }
-    assert sorted(path for path in paths - GENERATED if not (PROJECT / path).exists()) == []
+    folders = [PROJECT, page.parent]
+    if (commands := re.search(r"<!-- run in: (\S+) -->", page.read_text())) is not None:
+        folders.append(PROJECT / commands[1])
+    assert [path for path in sorted(paths - GENERATED) if not any((folder / path).exists() for folder in folders)] == []
+
+
+def test_the_site_lists_every_page_once() -> None:
+    configuration = (PROJECT / "mkdocs.yml").read_text()
+    listed = re.findall(r": (\S+\.md)$", configuration, re.MULTILINE)
+    assert [page for page in listed if not (PROJECT / page).is_file()] == []
+    assert {str(page.relative_to(PROJECT)) for page in PAGES} - set(listed) == set()
+    assert len(listed) == len(set(listed))
+
+
+@pytest.mark.parametrize(
+    ("github", "python_markdown"),
+    [
+        ("* a\n  b\n\n  c\n", "*   a\n    b\n\n    c\n"),
+        ("1. a\n\n   ```sh\n   x\n     y\n   ```\n", "1.  a\n\n    ```sh\n    x\n      y\n    ```\n"),
+        ("* a\n  * b\n    c\n* d\n\ne\n", "*   a\n    *   b\n        c\n*   d\n\ne\n"),
+        ("```text\n* a\n  b\n```\n", "```text\n* a\n  b\n```\n"),
+        ("10. a\n\n    b\n", "10. a\n\n    b\n"),
+    ],
+)
+def test_lists_are_indented_for_the_site(github: str, python_markdown: str) -> None:
+    assert site.for_site(github) == python_markdown
 
 
 def test_the_settings_table_is_up_to_date() -> None:
