@@ -20,7 +20,8 @@ from cloud_executor.settings import Settings
 JOBS = 100
 PAGE_BYTES = 4096
 SENTENCE = (
-    "Error: The job database executor.sqlite is damaged; stop the server and repair it as docs/operations.md describes.\n"
+    "Error: The job database executor.sqlite is damaged; "
+    "stop the server and repair it as docs/operations.md describes.\n"
 )
 
 
