@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
+from cloud_executor.access.grants import Grants
 from cloud_executor.access.tokens import Tokens
 from cloud_executor.blobs.downloads import Downloads
 from cloud_executor.blobs.store import BlobStore
@@ -28,9 +29,9 @@ from cloud_executor.jobs.pools.publisher import Publisher
 from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.sweep import Sweep
 from cloud_executor.model.jobs.pool import WorkerPool
-from cloud_executor.ports import Identities, JobQueue, JobStore, WorkerFleet
+from cloud_executor.ports import GrantStore, Identities, JobQueue, JobStore, WorkerFleet
 from cloud_executor.process.time_jumps import TimeJumps
-from cloud_executor.settings import GOOGLE, InvalidSetting, Settings
+from cloud_executor.settings import GOOGLE, OPEN, InvalidSetting, Settings
 
 MIN_GAP = timedelta(seconds=1)
 """Shortest pause of a process that counts as a time jump: a busy machine causes shorter ones."""
@@ -213,6 +214,22 @@ def open_tokens(settings: Settings) -> Tokens:
         raise _not_installed("EXECUTOR_JOBS", settings.jobs, "google") from error
     store = FirestoreTokenStore(settings.project, settings.firestore_database)
     return Tokens(store, settings.token_pepper, system_clock)
+
+
+def open_grants(settings: Settings) -> Grants:
+    """Grants of contents in the configured job store, which is opened when a user needs it."""
+
+    def open_store() -> GrantStore:
+        if settings.jobs == "sqlite":
+            from cloud_executor.backends.sqlite.database import SqliteDatabase
+            from cloud_executor.backends.sqlite.grants import SqliteGrantStore
+
+            return SqliteGrantStore(SqliteDatabase(settings.data / "executor.sqlite"))
+        from cloud_executor.backends.google.firestore.grants import FirestoreGrantStore
+
+        return FirestoreGrantStore(settings.project, settings.firestore_database)
+
+    return Grants(cache(open_store), settings.auth != {OPEN})
 
 
 def open_identities(settings: Settings) -> Identities:

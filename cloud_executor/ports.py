@@ -252,6 +252,25 @@ class TokenStore(Protocol):
         """Delete a record durably. Returns whether there was one."""
 
 
+class GrantStore(Protocol):
+    """Which users have which contents: records of a user, a content's hash, and its size in bytes."""
+
+    def grant(self, user: str, sizes: Mapping[str, int]) -> None:
+        """Record durably that the user has these contents, given as hash -> size. A content is recorded once.
+
+        If the call fails, some of them may be recorded.
+        """
+
+    def granted(self, user: str, content_hashes: Collection[str]) -> frozenset[str]:
+        """Return those of the contents that the user has."""
+
+    def bytes_of(self, user: str) -> int:
+        """Return the size of all contents that the user has, in bytes. The time does not grow with their number."""
+
+    def forget(self, content_hash: str) -> None:
+        """Delete the records of all users of a content, as when the content is deleted."""
+
+
 class Identity(msgspec.Struct, frozen=True):
     """An account that an identity provider vouches for."""
 

@@ -87,7 +87,13 @@ def _blob_routes() -> Routes:
     blobs = composition.open_blobs(_settings)
     downloads = composition.open_downloads(_settings, blobs)
     return BlobRoutes(
-        blobs, downloads, _settings.allow_list_all, _access(), _settings.inline_limit, _settings.largest_zip
+        blobs,
+        downloads,
+        _settings.allow_list_all,
+        _access(),
+        composition.open_grants(_settings),
+        _settings.inline_limit,
+        _settings.largest_zip,
     )
 
 

@@ -84,6 +84,8 @@ class BlobStore:
     clock: Callable[[], datetime]
     direct: DirectTransfers | None = None
     """The direct transfers of `objects`, if it has any."""
+    on_stored: Callable[[BlobMetadata], None] | None = None
+    """Called with the metadata of each blob that was stored; possibly by several threads at once."""
 
     def create_file(self, name: str, chunks: Iterable[bytes]) -> StoredBlob:
         """Store a file durably. If `chunks` raises, because an upload broke off, no blob is stored.
@@ -101,9 +103,9 @@ class BlobStore:
                 return self.create_metadata(BlobMetadata.for_file(name, size, content_hash))
         content = b"".join(head)
         content_hash = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-        blob = self._new(BlobMetadata.for_file(name, size, content_hash))
-        self._put_all({content_key(content_hash): content, metadata_key(blob.hash): blob.canonical})
-        return blob
+        metadata = BlobMetadata.for_file(name, size, content_hash)
+        self._put_all({content_key(content_hash): content, metadata_key(metadata.hash): metadata.canonical})
+        return self._stored(metadata)
 
     def create_files(self, files: Sequence[tuple[str, bytes]]) -> list[StoredBlob]:
         """Store small files, given by name and content, durably and in much less time than one by one.
@@ -111,22 +113,21 @@ class BlobStore:
         Raises ContentDiffers.
         """
         objects: dict[str, bytes] = {}
-        blobs = []
+        created = []
         for name, content in files:
             content_hash = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-            blob = self._new(BlobMetadata.for_file(name, len(content), content_hash))
+            metadata = BlobMetadata.for_file(name, len(content), content_hash)
             if objects.setdefault(content_key(content_hash), content) != content:
                 raise ContentDiffers
-            objects[metadata_key(blob.hash)] = blob.canonical
-            blobs.append(blob)
+            objects[metadata_key(metadata.hash)] = metadata.canonical
+            created.append(metadata)
         self._put_all(objects)
-        return blobs
+        return [self._stored(metadata) for metadata in created]
 
     def create_metadata(self, metadata: BlobMetadata) -> StoredBlob:
         """Store a metadata document durably. Its targets need not exist."""
-        blob = self._new(metadata)
-        self.objects.put(metadata_key(blob.hash), (blob.canonical,))
-        return blob
+        self.objects.put(metadata_key(metadata.hash), (metadata.canonical,))
+        return self._stored(metadata)
 
     def metadata(self, metadata_hash: str) -> StoredBlob:
         """Raises BlobNotFound, also for a string that is not a hash."""
@@ -221,13 +222,22 @@ class BlobStore:
             raise
         self.objects.delete(temporary)
 
-    def missing(self, content_hashes: Collection[str]) -> list[str]:
-        """The contents that are not stored, each once, in the given order. Raises TooLarge."""
+    def missing(
+        self,
+        content_hashes: Collection[str],
+        known: Callable[[Collection[str]], Collection[str]] = lambda hashes: hashes,
+    ) -> list[str]:
+        """The contents that are not stored, each once, in the given order. Raises TooLarge.
+
+        `known` returns those of the contents whose existence the caller may know. The others count as not stored.
+        """
         if len(content_hashes) > MAX_CONTENTS_PER_QUERY:
             raise TooLarge(f"One request can name up to {MAX_CONTENTS_PER_QUERY} contents.")
         distinct = list(dict.fromkeys(content_hashes))
-        stored = parallel_map(self.has_content, distinct, self.objects.concurrency)
-        return [content_hash for content_hash, is_stored in zip(distinct, stored, strict=True) if not is_stored]
+        looked_up = list(known(distinct))
+        stored = parallel_map(self.has_content, looked_up, self.objects.concurrency)
+        found = {content_hash for content_hash, is_stored in zip(looked_up, stored, strict=True) if is_stored}
+        return [content_hash for content_hash in distinct if content_hash not in found]
 
     def _put_large_content(self, chunks: Iterator[bytes]) -> tuple[str, int]:
         digest = hashlib.sha1(usedforsecurity=False)
@@ -257,7 +267,9 @@ class BlobStore:
         for _ in parallel_map(compare, existing, self.objects.concurrency):
             pass
 
-    def _new(self, metadata: BlobMetadata) -> StoredBlob:
+    def _stored(self, metadata: BlobMetadata) -> StoredBlob:
+        if self.on_stored is not None:
+            self.on_stored(metadata)
         return StoredBlob(metadata.hash, metadata.canonical, self.clock())
 
 

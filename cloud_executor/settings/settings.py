@@ -236,8 +236,8 @@ class Settings:
         True,
         forms.switch,
         "true or false",
-        "Whether `GET /rest/blob/metadata?all=1` lists blobs that are not public. With tokens or accounts, only "
-        "administrators see those.",
+        "Whether `GET /rest/blob/metadata?all=1` lists blobs that are not public. With tokens or accounts, users see "
+        "only their own.",
     )
     allow_delete: bool | None = setting(
         None,

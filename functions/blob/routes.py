@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from flask import Request, Response
 
+from cloud_executor.access.grants import Grants, sizes_of
 from cloud_executor.blobs.downloads import Downloads
 from cloud_executor.blobs.store import BlobNotFound, BlobStore, StoredBlob
+from cloud_executor.errors import Invalid
 from cloud_executor.model.access.caller import Caller, Role
 from cloud_executor.model.blobs.metadata import BlobMetadata
 from cloud_executor.settings import DEFAULT_LARGEST_ZIP
@@ -20,6 +22,9 @@ from functions.transport import request_body, responses
 from functions.transport.route_list import no_such_route
 from functions.transport.target import BadAddress, Target, decoded
 
+MAX_SHARED = 100
+"""Maximum number of blobs whose contents the metadata of another blob may name."""
+
 
 @dataclass(frozen=True, slots=True)
 class BlobRoutes:
@@ -29,6 +34,7 @@ class BlobRoutes:
     downloads: Downloads
     allow_list_all: bool
     access: Access
+    grants: Grants
     inline_limit: int | None = None
     """Largest download that this program sends itself, in bytes; larger ones are redirected to the object store.
 
@@ -49,18 +55,18 @@ class BlobRoutes:
             case "GET" | "HEAD", ("metadata",):
                 return self._list(bool(target.query.get("all")), caller)
             case "POST", ("createFile", name):
-                return _stored(self.blobs.create_file(decoded(name), request_body.chunks(request)), caller)
+                return self._granted(self.blobs.create_file(decoded(name), request_body.chunks(request)), caller)
             case "POST", ("createMetadata",):
-                return self._create_metadata(request, caller)
+                return self._create_metadata(request, target, caller)
             case "POST", ("uploads",):
-                begun = upload_routes.begin_upload(request, self.blobs)
-                return _stored(begun, caller) if isinstance(begun, StoredBlob) else begun
+                begun = upload_routes.begin_upload(request, self.blobs, self.grants, caller)
+                return self._granted(begun, caller) if isinstance(begun, StoredBlob) else begun
             case "POST", ("uploads", upload_id, "complete"):
-                return _stored(upload_routes.complete_upload(self.blobs, upload_id), caller)
+                return self._granted(upload_routes.complete_upload(self.blobs, upload_id, caller), caller)
             case "DELETE", (metadata_hash,):
                 return self._delete(decoded(metadata_hash), caller)
             case "POST", ("missing",):
-                return upload_routes.missing(request, self.blobs)
+                return upload_routes.missing(request, self.blobs, self.grants, caller)
             case "GET" | "HEAD", (("view" | "download") as verb, metadata_hash, *_):
                 path = "/".join(decoded(segment) for segment in target.segments[4:])
                 download = self.downloads.resolve(decoded(metadata_hash), path or None)
@@ -83,6 +89,7 @@ class BlobRoutes:
     def _delete(self, metadata_hash: str, caller: Caller) -> Response:
         self.access.check_deletion()
         self.blobs.delete(metadata_hash)
+        self.grants.forget(metadata_hash)
         audit(caller, "delete_blob", blob_hash=metadata_hash)
         return responses.text("OK")
 
@@ -94,9 +101,10 @@ class BlobRoutes:
         return responses.response(blob.document(), responses.BLOB_JSON)
 
     def _list(self, everything: bool, caller: Caller) -> Response:
-        # A hash is the key to a blob, so users must not learn those of each other's files and results.
-        may_list_all = self.allow_list_all and (not self.access.has_users or caller.may(Role.ADMIN))
-        found = self.blobs.list_metadata(everything=everything and may_list_all)
+        found = self.blobs.list_metadata(everything=everything and self.allow_list_all)
+        if everything and self.access.has_users and not caller.may(Role.ADMIN):
+            # A hash is the key to a blob, so users must not learn those of each other's files and results.
+            found = self.grants.visible(caller, found)
         return responses.json_stream(b"{", map(_member, found), b"}", responses.BLOB_JSON)
 
     def _large_downloads(self) -> LargeDownloads | None:
@@ -104,9 +112,21 @@ class BlobRoutes:
             return None
         return LargeDownloads(self.blobs, self.blobs.direct, self.inline_limit, self.largest_zip)
 
-    def _create_metadata(self, request: Request, caller: Caller) -> Response:
-        blob = self.blobs.create_metadata(BlobMetadata.parse(request_body.document(request)))
+    def _create_metadata(self, request: Request, target: Target, caller: Caller) -> Response:
+        metadata = BlobMetadata.parse(request_body.document(request))
+        shared = [value for name, value in target.parameters() if name == "from"] if target.query else []
+        if len(shared) > MAX_SHARED:
+            raise Invalid(f"from must not be given more than {MAX_SHARED} times.")
+        self.grants.check(caller, metadata, (self.blobs.metadata(blob_hash).metadata for blob_hash in shared))
+        blob = self.blobs.create_metadata(metadata)
+        self.grants.add(caller.user, {blob.hash: len(blob.canonical)})
         self.downloads.prepare(blob)
+        return _stored(blob, caller)
+
+    def _granted(self, blob: StoredBlob, caller: Caller) -> Response:
+        """The response to a caller that has sent the bytes of a file, or has a grant of them already."""
+        # If the process dies before this, the client repeats the request.
+        self.grants.add(caller.user, sizes_of(blob))
         return _stored(blob, caller)
 
 

@@ -7,9 +7,11 @@ from functools import partial
 
 from flask import Request, Response
 
+from cloud_executor.access.grants import Grants
 from cloud_executor.blobs.direct_uploads import DirectUploads
 from cloud_executor.blobs.store import BlobStore, StoredBlob
 from cloud_executor.errors import NotFound
+from cloud_executor.model.access.caller import Caller
 from cloud_executor.model.blobs.metadata import hash_string
 from cloud_executor.model.documents.javascript import parse_json
 from cloud_executor.model.documents.json_fields import JsonFields, json_list, json_object, nonempty_string, whole_number
@@ -20,7 +22,7 @@ class NoDirectUploads(NotFound):
     """This server has no direct uploads; send files of any size to createFile."""
 
 
-def begin_upload(request: Request, blobs: BlobStore) -> Response | StoredBlob:
+def begin_upload(request: Request, blobs: BlobStore, grants: Grants, caller: Caller) -> Response | StoredBlob:
     """The URL for the bytes (201), or the blob if they are stored already. Raises Invalid, NoDirectUploads."""
     uploads = _uploads(blobs)
     fields = _fields(request)
@@ -29,6 +31,8 @@ def begin_upload(request: Request, blobs: BlobStore) -> Response | StoredBlob:
         fields.required("size", partial(whole_number, least=0)),
         fields.optional("sha1", hash_string),
         request.headers.get("Origin"),
+        caller.user,
+        may_have=lambda sha1: sha1 in grants.granted(caller, (sha1,)),
     )
     if isinstance(begun, StoredBlob):
         return begun
@@ -36,15 +40,16 @@ def begin_upload(request: Request, blobs: BlobStore) -> Response | StoredBlob:
     return responses.response(body, responses.BLOB_JSON, 201)
 
 
-def complete_upload(blobs: BlobStore, upload_id: str) -> StoredBlob:
+def complete_upload(blobs: BlobStore, upload_id: str, caller: Caller) -> StoredBlob:
     """Raises Invalid if the bytes differ from those announced, NotFound, NoDirectUploads."""
-    return _uploads(blobs).complete(upload_id)
+    return _uploads(blobs).complete(upload_id, caller.user)
 
 
-def missing(request: Request, blobs: BlobStore) -> Response:
-    """The given contents that are not stored. Raises Invalid, TooLarge."""
+def missing(request: Request, blobs: BlobStore, grants: Grants, caller: Caller) -> Response:
+    """The given contents that are not stored, or that the caller has no grant of. Raises Invalid, TooLarge."""
     contents = _fields(request).required("contents", _hashes)
-    return responses.response(json.dumps({"missing": blobs.missing(contents)}).encode(), responses.BLOB_JSON)
+    absent = blobs.missing(contents, partial(grants.granted, caller))
+    return responses.response(json.dumps({"missing": absent}).encode(), responses.BLOB_JSON)
 
 
 def _uploads(blobs: BlobStore) -> DirectUploads:

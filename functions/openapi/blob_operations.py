@@ -55,7 +55,10 @@ BLOB_OPERATIONS: dict[str, Part] = {
         "createMetadata",
         "Store metadata, for example of an artifact.",
         {200: _STORED},
-        errors=(413, 507),
+        parameters=[
+            query("from", "Hash of a blob whose contents the metadata may name; can be repeated up to 100 times.")
+        ],
+        errors=(404, 413, 507),
         body=json_content(ref("BlobMetadata"), _METADATA),
     ),
     "GET /rest/blob/metadata/<hash>": operation(
@@ -70,7 +73,9 @@ BLOB_OPERATIONS: dict[str, Part] = {
         {200: response("The metadata of each blob, by hash.", _BLOBS)},
         parameters=[
             query(
-                "all", "If it is not empty, list all blobs, unless the operator forbids it or only administrators may."
+                "all",
+                "If it is not empty, list all blobs, unless the operator forbids it; with tokens or accounts, only "
+                "administrators see the blobs of others.",
             )
         ],
     ),
@@ -80,7 +85,7 @@ BLOB_OPERATIONS: dict[str, Part] = {
     "GET /rest/blob/download/<hash>/<path>": _download("downloadFile", "Download a file of an artifact."),
     "POST /rest/blob/missing": operation(
         "listMissing",
-        "List which of the given contents are not stored.",
+        "List which of the given contents are not stored, or were not sent by the caller.",
         {
             200: response(
                 "The contents that are not stored.",
@@ -101,7 +106,7 @@ BLOB_OPERATIONS: dict[str, Part] = {
         "beginUpload",
         "Begin the upload of a large file to the bucket.",
         {
-            200: response("The bytes are already stored: the blob's hash and metadata.", _BLOBS),
+            200: response("The caller has sent these bytes before: the blob's hash and metadata.", _BLOBS),
             201: response(
                 "The id of the upload, and the address to which the bytes are sent.",
                 json_content(

@@ -20,6 +20,7 @@ from google.cloud.firestore_v1.types import StructuredQuery
 from cloud_executor.backends.google.firestore import calls
 from cloud_executor.backends.google.firestore import jobs as backend
 from cloud_executor.backends.google.firestore.documents import piece_id
+from cloud_executor.backends.google.firestore.grants import FirestoreGrantStore
 from cloud_executor.backends.google.firestore.jobs import FirestoreJobStore
 from cloud_executor.errors import Invalid, QuotaExceeded, TooLarge, Unavailable
 from cloud_executor.model.jobs.job import Job, OutputSegment
@@ -168,8 +169,11 @@ def test_every_query_has_its_index(
             assert (collection.collection_id, name) not in exempt
 
 
-def test_every_field_exempt_from_indexing_is_a_stored_field(store: FirestoreJobStore, database: Any) -> None:
+def test_every_field_exempt_from_indexing_is_a_stored_field(
+    store: FirestoreJobStore, database: Any, project: str
+) -> None:
     insert(store, "a")  # in a pool, which is a term
+    FirestoreGrantStore(project, "(default)").grant("ada", {"0" * 40: 1})
     put(store, 4, "text")
     store.put_worker(WorkerRecord("w", NOW))
     job = database.document("jobs/a")
@@ -177,6 +181,8 @@ def test_every_field_exempt_from_indexing_is_a_stored_field(store: FirestoreJobS
         "jobs": job.get().to_dict(),
         "output": next(job.collection("output").stream()).to_dict(),
         "workers": database.document("workers/w").get().to_dict(),
+        "grants": next(database.collection("grants").stream()).to_dict(),
+        "grantedBytes": next(database.collection("grantedBytes").stream()).to_dict(),
     }
     for override in DECLARED["fieldOverrides"]:
         assert override["fieldPath"] in stored[override["collectionGroup"]]

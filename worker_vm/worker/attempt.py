@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from cloud_executor.clock import boot_seconds
 from cloud_executor.jobs.log_fields import log_fields
+from cloud_executor.model.blobs.metadata import BlobMetadata, ContentType
 from cloud_executor.model.jobs.job import Job
 from cloud_executor.process.time_jumps import TimeJumps
 
@@ -69,6 +70,8 @@ class Attempt:
         self._time_jumps = time_jumps or TimeJumps()
         self._sweep_jumps = sweep_jumps
         self.claimed_at = claimed_at
+        self.stored: dict[str, int] = {}
+        """Size of each content that the attempt has stored, by hash, in bytes."""
         self._lock = threading.Lock()
         self._interruption: Interruption | None = None
         self._interrupted_at = 0.0
@@ -86,6 +89,13 @@ class Attempt:
     def fields(self, action: str) -> dict[str, object]:
         """Fields that identify the attempt in a log record."""
         return log_fields(self.job, action) | {"worker_id": self.job.worker}
+
+    def note_stored(self, metadata: BlobMetadata) -> None:
+        """Note that the attempt has stored this blob. Safe for use by threads."""
+        if metadata.content_type is ContentType.OBJECT:
+            self.stored[metadata.content_hash] = int(metadata.size)
+        else:
+            self.stored[metadata.hash] = len(metadata.canonical)
 
     def lease_renewed_at(self, at: float, lease_seconds: float) -> None:
         """Note that the lease was claimed or renewed at this time on the boot clock, for this long."""

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
+from cloud_executor.access.grants import Grants
 from cloud_executor.blobs.store import BlobStore
 from cloud_executor.clock import boot_seconds
 from cloud_executor.errors import CloudExecutorError, Unavailable, os_reason
@@ -117,6 +118,8 @@ class JobRunner:
     sweep_jumps: bool = True
     """Whether the sweep notices the same jumps, because it runs on the same machine."""
     faults: MachineFaults = field(default_factory=MachineFaults)
+    grants: Grants | None = None
+    """Records that the job's user has the results; None in tests."""
 
     def run(self, delivery: Delivery) -> None:
         """Run the job of a delivery, and complete the delivery.
@@ -258,11 +261,12 @@ class JobRunner:
                 command = self.commands.run(config, files, attempt)
             progress.finish_time, progress.ending = command.finish_time, command.ending
             with progress.timed("archive"):
-                stored, unstored = store_logs(self.blobs, files, attempt)
+                blobs = replace(self.blobs, on_stored=attempt.note_stored)
+                stored, unstored = store_logs(blobs, files, attempt)
                 progress.logs = {LOGS[name]: file.content_hash for name, file in stored.items()}
                 moved, warnings = files.move_to_job()
                 known = {name: file for name, file in stored.items() if name in moved}
-                results = archive(self.blobs, config.result_artifacts, folder.job, attempt, known)
+                results = archive(blobs, config.result_artifacts, folder.job, attempt, known)
         progress.result_hashes = results.hashes
         progress.warnings = (*unstored, *warnings, *results.warnings)
         if results.failure is None:
@@ -296,6 +300,9 @@ class JobRunner:
         """Raises StaleAttempt, JobNotFound, Unavailable."""
 
         def finish() -> Job:
+            # First, so that the user of a finished job has its results. A repeated attempt records them again.
+            if self.grants is not None:
+                self.grants.add(attempt.job.user_id, attempt.stored)
             return self.attempts.finish(attempt.job_hash, attempt.number, outcome)
 
         try:

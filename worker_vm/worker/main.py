@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from cloud_executor.composition import Jobs, open_blobs, open_jobs
+from cloud_executor.composition import Jobs, open_blobs, open_grants, open_jobs
 from cloud_executor.errors import CloudExecutorError, os_reason
 from cloud_executor.installation import install_command
 from cloud_executor.json_logging import configure_logging
@@ -247,6 +247,7 @@ def open_worker(
         jobs.label_jobs,
         jobs.time_jumps,
         sweep_jumps=settings.jobs == "sqlite",
+        grants=open_grants(settings),
     )
     return Worker(jobs.queue, pool.name, slots, runner, heartbeat, worker_id, departure, settings.stop_seconds)
 

@@ -93,5 +93,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX job_terms_of_status ON job_terms (term, status, create_time, hash)",
     ),
     ("CREATE TABLE tokens (id BLOB PRIMARY KEY NOT NULL, body BLOB NOT NULL)",),
+    (
+        """
+        CREATE TABLE grants (
+            user BLOB NOT NULL,
+            content BLOB NOT NULL,
+            size INTEGER NOT NULL,
+            PRIMARY KEY (user, content)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX grants_of_content ON grants (content)",
+        "CREATE TABLE granted_bytes (user BLOB PRIMARY KEY NOT NULL, bytes INTEGER NOT NULL)",
+    ),
 )
 """Migrations: the nth, counted from 1, takes a database from `user_version` n - 1 to n. Never change a released one."""

@@ -60,22 +60,22 @@ class JobFiles:
         self._check_command(config)
         upload_stream(self._transport, CONFIG_FILE, io.BytesIO(config))
         with self._lock:
-            shared = self._shared
+            shared, artifacts = self._shared
         own = Upload(io.BytesIO(config), 0, len(config))
         entries = {**shared, CONFIG_FILE: (own.sha1(), "object", len(config))}
-        return create_artifact(self._transport, self._source.name.removesuffix(".zip"), entries)
+        return create_artifact(self._transport, self._source.name.removesuffix(".zip"), entries, artifacts)
 
     @cached_property
-    def _shared(self) -> dict[str, Entry]:
-        """All files except the config, stored once."""
+    def _shared(self) -> tuple[dict[str, Entry], list[str]]:
+        """All files except the config, stored once, and the artifacts that some of them are from."""
         folder = self._source.folder
         found = [] if folder is None else files_of(self._transport, folder, self._source.ignored())
         files = store_files(self._transport, [file for file in found if file.path not in (CONFIG_FILE, INPUTS_FILE)])
-        linked = linked_entries(self._transport, self._inputs)
+        linked, artifacts = linked_entries(self._transport, self._inputs)
         both = sorted(files.keys() & linked.keys())
         if both:
             raise InvalidSource(f"The folder contains {both[0]}, which is also a shared input: remove one of them.")
-        return files | linked
+        return files | linked, artifacts
 
     @cached_property
     def _is_plain(self) -> bool:

@@ -46,12 +46,13 @@ def inputs_of(folder: Path | None, more: Mapping[str, str | Path]) -> dict[str, 
 _EXAMPLE = '{"data/mesh.bin": "<blob hash from executor put>"}'
 
 
-def linked_entries(transport: Transport, inputs: Mapping[str, str | Path]) -> dict[str, Entry]:
-    """Store the inputs that are on this machine, and return the entries of a job with all inputs.
+def linked_entries(transport: Transport, inputs: Mapping[str, str | Path]) -> tuple[dict[str, Entry], list[str]]:
+    """Store the inputs that are on this machine, and return the entries of a job with all inputs, and their artifacts.
 
     An artifact, or a folder, becomes a folder in the job. Raises InvalidSource, and NotFound for an unknown hash.
     """
     entries: dict[str, Entry] = {}
+    artifacts = []
     for path, given in inputs.items():
         blob_hash = _store(transport, given) if isinstance(given, Path) else given
         metadata = _metadata(transport, path, blob_hash)
@@ -59,10 +60,11 @@ def linked_entries(transport: Transport, inputs: Mapping[str, str | Path]) -> di
         if not isinstance(content, dict):
             entries[path] = blob_hash, "softLink", int(metadata.get("size") or 0)
             continue
+        artifacts.append(blob_hash)
         # The server links a whole artifact as a zip, so its files are linked one by one. Only their sum is known.
         for name, entry in content.items():
             entries[f"{path}/{name}"] = str(entry["content"]), str(entry["contentType"]), 0
-    return entries
+    return entries, artifacts
 
 
 def _store(transport: Transport, path: Path) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 from cloud_executor.client.errors import InvalidSource, ServerError
 from cloud_executor.client.source.ignore import Ignored
@@ -73,12 +74,15 @@ def store_files(transport: Transport, files: Sequence[LocalFile]) -> dict[str, E
     return {file.path: (file.sha1, "object", file.size) for file in files}
 
 
-def create_artifact(transport: Transport, name: str, entries: Mapping[str, Entry]) -> str:
-    """Store an artifact of stored files, to be downloaded as `<name>.zip`, and return the blob's hash."""
+def create_artifact(transport: Transport, name: str, entries: Mapping[str, Entry], shared: Collection[str] = ()) -> str:
+    """Store an artifact of stored files, to be downloaded as `<name>.zip`, and return the blob's hash.
+
+    `shared` are the hashes of artifacts, possibly of other users, whose files it has.
+    """
     content = {path: {"content": found, "contentType": kind} for path, (found, kind, _) in entries.items()}
     return stored_hash(
         transport.post_json(
-            "/rest/blob/createMetadata",
+            "/rest/blob/createMetadata" + (f"?{urlencode([('from', found) for found in shared])}" if shared else ""),
             {
                 "name": f"{name}.zip",
                 "size": sum(size for _, _, size in entries.values()),

@@ -89,6 +89,20 @@ class BlobMetadata(msgspec.Struct, frozen=True):
         """SHA-1 of `canonical`, which identifies the blob."""
         return hashlib.sha1(self.canonical, usedforsecurity=False).hexdigest()
 
+    def contents(self) -> dict[str, str]:
+        """The hashes of the bytes that this blob names, each with the path of a file that has them.
+
+        The targets of soft links are blobs. Content of an unknown type counts as bytes.
+        """
+        found = {
+            entry.content_hash: path
+            for path, entry in self.files.items()
+            if entry.content_type is not ContentType.SOFT_LINK
+        }
+        if self.content_type not in (ContentType.COMPLEX, ContentType.SOFT_LINK):
+            found[self.content_hash] = self.name or ""
+        return found
+
     @classmethod
     def for_file(cls, name: str, size: int, content_hash: str) -> Self:
         """The metadata of an uploaded file."""

@@ -25,11 +25,12 @@ locals {
     }
   }
 
-  # The function blob only reads tokens. The single function of a deployment without a domain may do that anyway.
-  token_roles = local.has_tokens && local.serve_blobs != local.serve_jobs ? {
+  # The function blob reads tokens, and records whose contents it has stored. The single function of a deployment without
+  # a domain may do that anyway.
+  token_roles = (local.has_tokens || local.has_accounts) && local.serve_blobs != local.serve_jobs ? {
     "${local.serve_blobs}/tokens" = {
       account   = local.serve_blobs
-      role      = "roles/datastore.viewer"
+      role      = "roles/datastore.user"
       condition = local.database_roles["sweep/database"].condition
     }
   } : {}

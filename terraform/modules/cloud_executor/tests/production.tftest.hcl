@@ -199,8 +199,8 @@ run "build_iap_kms_key_and_tokens" {
     error_message = "Both functions must be able to read the token pepper and the shared secret."
   }
   assert {
-    condition     = google_project_iam_member.this["blob/tokens"].role == "roles/datastore.viewer" && length(google_project_iam_member.this["blob/tokens"].condition) == 1
-    error_message = "The function blob must be able to read tokens from the database, and only read."
+    condition     = google_project_iam_member.this["blob/tokens"].role == "roles/datastore.user" && length(google_project_iam_member.this["blob/tokens"].condition) == 1
+    error_message = "The function blob must be able to read tokens from the database, and to record who has which contents."
   }
   assert {
     condition     = local.access_settings.EXECUTOR_PROXIES == "2" && !contains(keys(local.access_settings), "EXECUTOR_ALLOW_OPEN")
