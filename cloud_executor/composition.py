@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 from cloud_executor.access.grants import Grants
+from cloud_executor.access.quotas import Quotas
 from cloud_executor.access.tokens import Tokens
 from cloud_executor.blobs.downloads import Downloads
 from cloud_executor.blobs.store import BlobStore
@@ -29,7 +30,7 @@ from cloud_executor.jobs.pools.publisher import Publisher
 from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.sweep import Sweep
 from cloud_executor.model.jobs.pool import WorkerPool
-from cloud_executor.ports import GrantStore, Identities, JobQueue, JobStore, WorkerFleet
+from cloud_executor.ports import GrantStore, Identities, JobQueue, JobStore, QuotaStore, WorkerFleet
 from cloud_executor.process.time_jumps import TimeJumps
 from cloud_executor.settings import GOOGLE, OPEN, InvalidSetting, Settings
 
@@ -218,18 +219,44 @@ def open_tokens(settings: Settings) -> Tokens:
 
 def open_grants(settings: Settings) -> Grants:
     """Grants of contents in the configured job store, which is opened when a user needs it."""
+    return Grants(
+        cache(partial(_open_grant_store, settings)),
+        has_users=settings.auth != {OPEN},
+        counts_guests=settings.quotas.bytes_stored is not None,
+    )
 
-    def open_store() -> GrantStore:
+
+def open_quotas(settings: Settings) -> Quotas:
+    """Limits of users in the configured job store, which is opened when it is needed."""
+
+    def open_store() -> QuotaStore:
         if settings.jobs == "sqlite":
             from cloud_executor.backends.sqlite.database import SqliteDatabase
-            from cloud_executor.backends.sqlite.grants import SqliteGrantStore
+            from cloud_executor.backends.sqlite.quotas import SqliteQuotaStore
 
-            return SqliteGrantStore(SqliteDatabase(settings.data / "executor.sqlite"))
-        from cloud_executor.backends.google.firestore.grants import FirestoreGrantStore
+            return SqliteQuotaStore(SqliteDatabase(settings.data / "executor.sqlite"))
+        from cloud_executor.backends.google.firestore.quotas import FirestoreQuotaStore
 
-        return FirestoreGrantStore(settings.project, settings.firestore_database)
+        return FirestoreQuotaStore(settings.project, settings.firestore_database)
 
-    return Grants(cache(open_store), settings.auth != {OPEN})
+    return Quotas(
+        cache(open_store),
+        cache(partial(_open_grant_store, settings)),
+        settings.quotas,
+        system_clock,
+        enabled=settings.quotas.any or settings.auth != {OPEN},
+    )
+
+
+def _open_grant_store(settings: Settings) -> GrantStore:
+    if settings.jobs == "sqlite":
+        from cloud_executor.backends.sqlite.database import SqliteDatabase
+        from cloud_executor.backends.sqlite.grants import SqliteGrantStore
+
+        return SqliteGrantStore(SqliteDatabase(settings.data / "executor.sqlite"))
+    from cloud_executor.backends.google.firestore.grants import FirestoreGrantStore
+
+    return FirestoreGrantStore(settings.project, settings.firestore_database)
 
 
 def open_identities(settings: Settings) -> Identities:

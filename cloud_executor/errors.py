@@ -58,6 +58,15 @@ class TooManyAttempts(CloudExecutorError):
         """Time until the next attempt is possible, in seconds."""
 
 
+class LimitReached(CloudExecutorError):
+    """The user has reached a limit; wait, or ask an administrator to raise it."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Time after which the request may succeed, in seconds."""
+
+
 class QuotaExceeded(Unavailable):
     """A storage service has rejected the request because its quota is exceeded; try again later."""
 

@@ -189,6 +189,9 @@ class JobStore(Protocol):
         The numbers of finished jobs can be a minute old. Statuses that only external workers use can be missing.
         """
 
+    def count(self, user_id: str, statuses: Collection[str], limit: int) -> int:
+        """Return the number of jobs of a user that have one of the statuses (none: any), counted up to `limit`."""
+
     def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
         """RUNNING jobs whose leases have expired, or that their external workers should have reported on."""
 
@@ -269,6 +272,25 @@ class GrantStore(Protocol):
 
     def forget(self, content_hash: str) -> None:
         """Delete the records of all users of a content, as when the content is deleted."""
+
+
+class QuotaStore(Protocol):
+    """Limits that administrators have set for users, by name, and the bytes that users have uploaded."""
+
+    def limit_changes(self, user: str) -> Mapping[str, int | None]:
+        """Return the limits that were set for a user; None: no limit."""
+
+    def change_limits(self, user: str, changes: Mapping[str, int | None], removed: Collection[str]) -> None:
+        """Set some limits of a user durably, and remove others."""
+
+    def count_upload(self, user: str, day: str, size: int) -> None:
+        """Count bytes that a user has uploaded on a day, `YYYY-MM-DD`.
+
+        A crash or a lost response can make the count wrong by this size.
+        """
+
+    def uploaded(self, user: str, day: str) -> int:
+        """Return the bytes that a user has uploaded on this day. Only the latest day of a user is kept."""
 
 
 class Identity(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ import flask
 from flask import Request, Response
 
 from cloud_executor import composition
+from cloud_executor.access.quotas import Quotas
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.settings import GOOGLE, OPEN, SHORT_NONCE, TOKEN, Settings
 from functions.access.access import Access
@@ -66,6 +67,11 @@ def _jobs() -> composition.Jobs:
 
 
 @cache
+def _quotas() -> Quotas:
+    return composition.open_quotas(_settings)
+
+
+@cache
 def _access() -> Access:
     return Access(
         is_open=OPEN in _settings.auth,
@@ -77,6 +83,7 @@ def _access() -> Access:
         users=_settings.users,
         admins=_settings.admins,
         allow_delete=_settings.allows_deletion,
+        quotas=_quotas(),
         proxies=int(_IN_CLOUD_RUN) if _settings.proxies is None else _settings.proxies,
     )
 
@@ -92,6 +99,7 @@ def _blob_routes() -> Routes:
         _settings.allow_list_all,
         _access(),
         composition.open_grants(_settings),
+        _quotas(),
         _settings.inline_limit,
         _settings.largest_zip,
     )
@@ -102,13 +110,19 @@ def _executor_routes() -> Routes:
     from functions.transport.waits import WAITS
 
     jobs = _jobs()
-    return ExecutorRoutes(jobs.clients, jobs.external_workers, _access(), _settings.pools, WAITS, jobs.stats)
+    return ExecutorRoutes(jobs.clients, jobs.external_workers, _access(), _settings.pools, WAITS, jobs.stats, _quotas())
 
 
 def _token_routes() -> Routes:
     from functions.access.token_routes import TokenRoutes
 
     return TokenRoutes(_access())
+
+
+def _quota_routes() -> Routes:
+    from functions.access.quota_routes import QuotaRoutes
+
+    return QuotaRoutes(_access(), _quotas(), _jobs().store)
 
 
 def _dashboard_routes() -> Routes:
@@ -143,8 +157,8 @@ def _dead_letter_route() -> Routes:
 
 _ROUTES: dict[str, tuple[Callable[[], Routes], ...]] = {
     "blob": (_blob_routes,),
-    "executor": (_executor_routes, _token_routes, _dashboard_routes),
-    "api": (_blob_routes, _executor_routes, _token_routes, _dashboard_routes),
+    "executor": (_executor_routes, _token_routes, _quota_routes, _dashboard_routes),
+    "api": (_blob_routes, _executor_routes, _token_routes, _quota_routes, _dashboard_routes),
     "sweep": (_leave_route, _sweep_route),
     "dead_letter": (_dead_letter_route,),
 }

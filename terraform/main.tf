@@ -14,6 +14,7 @@ module "cloud_executor" {
   users                  = var.users
   admins                 = var.admins
   google_audiences       = var.google_audiences
+  quotas                 = var.quotas
   domain                 = var.domain
   iap                    = var.iap
   armor                  = var.armor

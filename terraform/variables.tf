@@ -59,6 +59,11 @@ variable "google_audiences" {
   default = null
 }
 
+variable "quotas" {
+  type    = any
+  default = null
+}
+
 variable "domain" {
   type    = string
   default = null

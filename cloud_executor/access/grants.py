@@ -32,6 +32,8 @@ class Grants:
     open_store: Callable[[], GrantStore]
     """Returns the store. It is not called for guests, so a server without users opens none."""
     has_users: bool = True
+    counts_guests: bool = False
+    """Whether the contents of guests are recorded, because their size is limited."""
 
     def granted(self, caller: Caller, content_hashes: Collection[str]) -> Collection[str]:
         """Those of the contents that the caller may name by their hashes, whether they are stored or not."""
@@ -64,15 +66,15 @@ class Grants:
 
     def add(self, user: str, sizes: Mapping[str, int]) -> None:
         """Record that the user has these contents, given as hash -> size. Safe to repeat."""
-        if user != GUEST and sizes:
+        if (user != GUEST or self.counts_guests) and sizes:
             self.open_store().grant(user, sizes)
 
     def forget(self, content_hash: str) -> None:
-        """Delete all grants of a deleted content or metadata document. It does nothing on a server without users.
+        """Delete all grants of a deleted content or metadata document. It does nothing on a server that has none.
 
         If the process dies before this, a user still has a grant of a document that does not exist, which is harmless.
         """
-        if self.has_users:
+        if self.has_users or self.counts_guests:
             self.open_store().forget(content_hash)
 
 

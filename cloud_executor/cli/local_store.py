@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from cloud_executor.installation import install_command
 
 if TYPE_CHECKING:
     from cloud_executor.settings import Settings
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 
 def local_settings(data: Path | None) -> Settings:
     """The settings of the environment, with this data folder. A wrong folder is an error: it would get a new store."""
+    if importlib.util.find_spec("flask") is None:
+        raise click.UsageError(f"--local needs the server's packages. Run: {install_command('server')}")
     from cloud_executor.settings import Settings
 
     chosen = {} if data is None else {"EXECUTOR_DATA": str(data.absolute())}

@@ -39,6 +39,7 @@ COMMANDS = {
     "up": "commands.server:up",
     "demo": "demo:main",
     "token": "commands.token:token",
+    "quota": "commands.quota:quota",
     "force-cancel": "commands.server:force_cancel",
 }
 """Module and name of each command, in the order of the help."""

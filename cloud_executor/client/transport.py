@@ -47,6 +47,7 @@ RESUME_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 20.0)
 """Delays before resuming a transfer, in seconds. When all are used up without a new byte, the transfer fails."""
 
 LONGEST_RETRY_AFTER_SECONDS = 5.0
+"""Longest pause that a server can ask for, in seconds. After a longer `Retry-After`, a 429 is not retried."""
 
 MAX_REDIRECTS = 5
 
@@ -220,8 +221,10 @@ class Transport:
                 if response.status_code < 400:
                     return response
                 failure = self._front_end_error_of(response) or _error_of(response, self._nonce)
-                # A server that responds with 503 has not acted on the request.
+                # A server that responds with 503 or 429 has not acted on the request.
                 retriable = response.status_code in (_OUTAGE_STATUSES if repeatable else {503})
+                if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+                    retriable = 0 < _wanted_pause(response) <= LONGEST_RETRY_AFTER_SECONDS
                 if not retriable or pause is None:
                     raise failure
                 pause = max(pause, _retry_after(response))
@@ -321,8 +324,13 @@ def _storage_error_of(response: httpx.Response) -> CloudExecutorError:
 
 
 def _retry_after(response: httpx.Response) -> float:
+    return min(_wanted_pause(response), LONGEST_RETRY_AFTER_SECONDS)
+
+
+def _wanted_pause(response: httpx.Response) -> float:
+    """The pause that the server asks for, in seconds; 0 if it asks for none."""
     try:
-        return min(float(response.headers.get("retry-after", 0)), LONGEST_RETRY_AFTER_SECONDS)
+        return float(response.headers.get("retry-after", 0))
     except ValueError:
         return 0.0
 

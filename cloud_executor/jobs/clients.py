@@ -18,7 +18,7 @@ from cloud_executor.model.jobs.job import Job, OutputRemains, OutputSegment, Sta
 from cloud_executor.model.jobs.job_filter import JobFilter
 from cloud_executor.model.jobs.pool import WorkerPool, pools_with
 from cloud_executor.model.jobs.worker import WorkerRecord
-from cloud_executor.ports import JobPage, JobStore
+from cloud_executor.ports import JobNotFound, JobPage, JobStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,13 @@ class JobClients:
     def get(self, job_hash: str) -> Job:
         """Raises JobNotFound."""
         return self.store.get(job_hash)
+
+    def exists(self, job_hash: str) -> bool:
+        try:
+            self.store.get(job_hash)
+        except JobNotFound:
+            return False
+        return True
 
     def jobs(self, status: str | None = None, user_id: str | None = None) -> Iterator[Job]:
         """All jobs, or those with this status and of this user, oldest first. Pages are read as they are consumed."""

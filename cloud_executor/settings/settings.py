@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cloud_executor.model.access.quota import Limits
 from cloud_executor.model.jobs.pool import NETWORKS, WorkerPool
 from cloud_executor.settings import values as forms
 from cloud_executor.settings.checks import check_together
@@ -190,6 +191,37 @@ class Settings:
     admins: frozenset[str] = setting(
         frozenset(), forms.accounts, "as for `EXECUTOR_USERS`", "Google accounts that may do everything."
     )
+    quota_bytes_per_day: int | None = setting(
+        None,
+        forms.count,
+        "a whole number of bytes",
+        "Bytes that each user may upload per day, in UTC; see [Quotas](security.md#quotas).",
+        shown_default="no limit",
+    )
+    quota_bytes_stored: int | None = setting(
+        None,
+        forms.count,
+        "a whole number of bytes",
+        "Size of all files that each user may have stored.",
+        shown_default="no limit",
+    )
+    quota_jobs_stored: int | None = setting(
+        None,
+        forms.count,
+        "a whole number",
+        "Number of jobs that each user may have, including finished ones.",
+        shown_default="no limit",
+    )
+    quota_jobs_waiting: int | None = setting(
+        None, forms.count, "a whole number", "Number of waiting jobs of each user.", shown_default="no limit"
+    )
+    quota_requests_per_minute: int | None = setting(
+        None,
+        forms.count,
+        "a whole number",
+        "Number of requests per minute of each user to one process of the server.",
+        shown_default="no limit",
+    )
     proxies: int | None = setting(
         None,
         forms.count,
@@ -356,6 +388,11 @@ class Settings:
     def allows_deletion(self) -> bool:
         """Whether callers may delete data."""
         return self.jobs == "sqlite" if self.allow_delete is None else self.allow_delete
+
+    @property
+    def quotas(self) -> Limits:
+        """The limits of a user for whom an administrator has set no others."""
+        return Limits(**{name: getattr(self, f"quota_{name}") for name in Limits.__struct_fields__})
 
     @property
     def is_open(self) -> bool:

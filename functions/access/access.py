@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from cloud_executor.access.quotas import Quotas
 from cloud_executor.access.tokens import Tokens
 from cloud_executor.clock import Clock, system_clock
 from cloud_executor.errors import Forbidden, Unauthorized
@@ -19,6 +20,7 @@ from cloud_executor.ports import Identities, Identity
 from cloud_executor.settings import SHORT_NONCE
 from functions.access.credentials import Credential, Kind, address_of, credential_of, sender_of
 from functions.access.decisions import Decisions
+from functions.access.rates import RequestRates
 from functions.access.throttle import Throttle
 
 logger = logging.getLogger(__name__)
@@ -71,12 +73,18 @@ class Access:
     proxies: int = 0
     allow_delete: bool = False
     """Whether callers may delete jobs and blobs."""
+    quotas: Quotas | None = None
+    """The limits of users; None: no limits."""
     clock: Clock = system_clock
     decisions: Decisions = field(default_factory=Decisions)
     throttle: Throttle = field(default_factory=Throttle)
+    rates: RequestRates = field(default_factory=RequestRates)
 
     def admit(self, environ: Mapping[str, Any], area: Area, role: Role | None = None) -> Caller:
-        """The sender of a request, who has this role. Raises Unauthorized, Forbidden, TooManyAttempts, Unavailable."""
+        """The sender of a request, who has this role.
+
+        Raises Unauthorized, Forbidden, TooManyAttempts, LimitReached, Unavailable.
+        """
         address = address_of(environ, self.proxies)
         try:
             caller = replace(self._caller(environ, area, role, address), address=address)
@@ -86,6 +94,9 @@ class Access:
             fields = {"action": "refuse", "address": address, "reason": type(error).__name__}
             logger.info("request refused", extra=fields)
             raise
+        limit = None if self.quotas is None else self.quotas.limits(caller.user).requests_per_minute
+        if limit is not None:
+            self.rates.count(caller.user, limit)
         return caller
 
     def check_deletion(self) -> None:

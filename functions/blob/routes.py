@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from flask import Request, Response
 
 from cloud_executor.access.grants import Grants, sizes_of
+from cloud_executor.access.quotas import Quotas
 from cloud_executor.blobs.downloads import Downloads
 from cloud_executor.blobs.store import BlobNotFound, BlobStore, StoredBlob
 from cloud_executor.errors import Invalid
@@ -35,6 +36,7 @@ class BlobRoutes:
     allow_list_all: bool
     access: Access
     grants: Grants
+    quotas: Quotas
     inline_limit: int | None = None
     """Largest download that this program sends itself, in bytes; larger ones are redirected to the object store.
 
@@ -55,11 +57,11 @@ class BlobRoutes:
             case "GET" | "HEAD", ("metadata",):
                 return self._list(bool(target.query.get("all")), caller)
             case "POST", ("createFile", name):
-                return self._granted(self.blobs.create_file(decoded(name), request_body.chunks(request)), caller)
+                return self._create_file(request, decoded(name), caller)
             case "POST", ("createMetadata",):
                 return self._create_metadata(request, target, caller)
             case "POST", ("uploads",):
-                begun = upload_routes.begin_upload(request, self.blobs, self.grants, caller)
+                begun = upload_routes.begin_upload(request, self.blobs, self.grants, self.quotas, caller)
                 return self._granted(begun, caller) if isinstance(begun, StoredBlob) else begun
             case "POST", ("uploads", upload_id, "complete"):
                 return self._granted(upload_routes.complete_upload(self.blobs, upload_id, caller), caller)
@@ -118,10 +120,18 @@ class BlobRoutes:
         if len(shared) > MAX_SHARED:
             raise Invalid(f"from must not be given more than {MAX_SHARED} times.")
         self.grants.check(caller, metadata, (self.blobs.metadata(blob_hash).metadata for blob_hash in shared))
+        self.quotas.check_upload(caller.user, len(metadata.canonical))
         blob = self.blobs.create_metadata(metadata)
+        self.quotas.count_upload(caller.user, len(metadata.canonical))
         self.grants.add(caller.user, {blob.hash: len(blob.canonical)})
         self.downloads.prepare(blob)
         return _stored(blob, caller)
+
+    def _create_file(self, request: Request, name: str, caller: Caller) -> Response:
+        chunks = self.quotas.limited(caller.user, request.content_length, request_body.chunks(request))
+        blob = self.blobs.create_file(name, chunks)
+        self.quotas.count_upload(caller.user, int(blob.metadata.size))
+        return self._granted(blob, caller)
 
     def _granted(self, blob: StoredBlob, caller: Caller) -> Response:
         """The response to a caller that has sent the bytes of a file, or has a grant of them already."""

@@ -8,6 +8,7 @@ from functools import partial
 from flask import Request, Response
 
 from cloud_executor.access.grants import Grants
+from cloud_executor.access.quotas import Quotas
 from cloud_executor.blobs.direct_uploads import DirectUploads
 from cloud_executor.blobs.store import BlobStore, StoredBlob
 from cloud_executor.errors import NotFound
@@ -22,13 +23,19 @@ class NoDirectUploads(NotFound):
     """This server has no direct uploads; send files of any size to createFile."""
 
 
-def begin_upload(request: Request, blobs: BlobStore, grants: Grants, caller: Caller) -> Response | StoredBlob:
-    """The URL for the bytes (201), or the blob if they are stored already. Raises Invalid, NoDirectUploads."""
+def begin_upload(
+    request: Request, blobs: BlobStore, grants: Grants, quotas: Quotas, caller: Caller
+) -> Response | StoredBlob:
+    """The URL for the bytes (201), or the blob if they are stored already.
+
+    Raises Invalid, LimitReached, NoDirectUploads.
+    """
     uploads = _uploads(blobs)
     fields = _fields(request)
+    size = fields.required("size", partial(whole_number, least=0))
     begun = uploads.begin(
         fields.required("name", nonempty_string),
-        fields.required("size", partial(whole_number, least=0)),
+        size,
         fields.optional("sha1", hash_string),
         request.headers.get("Origin"),
         caller.user,
@@ -36,6 +43,9 @@ def begin_upload(request: Request, blobs: BlobStore, grants: Grants, caller: Cal
     )
     if isinstance(begun, StoredBlob):
         return begun
+    # Count the upload now: the caller may send the bytes without ever completing it.
+    quotas.check_upload(caller.user, size)
+    quotas.count_upload(caller.user, size)
     body = json.dumps({"id": begun.id, "url": begun.url}).encode()
     return responses.response(body, responses.BLOB_JSON, 201)
 

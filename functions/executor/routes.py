@@ -11,7 +11,8 @@ from urllib.parse import unquote
 import msgspec
 from flask import Request, Response
 
-from cloud_executor.errors import Forbidden, UnsupportedMediaType
+from cloud_executor.access.quotas import Quotas
+from cloud_executor.errors import Forbidden, LimitReached, UnsupportedMediaType
 from cloud_executor.jobs.clients import JobClients
 from cloud_executor.jobs.external_workers import ExternalWorkers
 from cloud_executor.jobs.stats import JobStats
@@ -51,6 +52,7 @@ class ExecutorRoutes:
     """Pools that the list of workers shows even while they have no workers."""
     waits: Waits
     stats: JobStats
+    quotas: Quotas
 
     def respond(self, request: Request, target: Target) -> Response | None:
         """None if the path is not below `/rest/executor`. Errors become responses here and get the same header."""
@@ -123,6 +125,12 @@ class ExecutorRoutes:
     ) -> Response:
         rerun = executor_fields.switch("rerun", query.get("rerun"))
         owner = owner_of(caller, query)
+        try:
+            self.quotas.check_create(owner, self.clients.store)
+        except LimitReached:
+            # A repeated request for a job that exists creates nothing.
+            if rerun or not self.clients.exists(key_of(owner, job_hash)):
+                raise
         job, created = self.clients.create(
             job_hash,
             executor_fields.labels(fields),

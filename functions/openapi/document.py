@@ -10,6 +10,7 @@ from cloud_executor.version import VERSION
 from functions.openapi.blob_operations import BLOB_OPERATIONS
 from functions.openapi.executor_operations import EXECUTOR_OPERATIONS
 from functions.openapi.parts import ERRORS, STRING, Part, operation, response, text_content
+from functions.openapi.quota_operations import QUOTA_OPERATIONS
 from functions.openapi.schemas import SCHEMAS
 from functions.openapi.token_operations import TOKEN_OPERATIONS
 from functions.transport.route_list import DESCRIPTION_PATH, LIST_PATH, ROUTES
@@ -18,6 +19,7 @@ _OPERATIONS: dict[str, Part] = {
     **BLOB_OPERATIONS,
     **EXECUTOR_OPERATIONS,
     **TOKEN_OPERATIONS,
+    **QUOTA_OPERATIONS,
     f"GET {LIST_PATH}": operation(
         "listRoutes",
         "List all routes, and the version of the server.",
@@ -33,6 +35,7 @@ _OPERATIONS: dict[str, Part] = {
 _IN_PATH = {
     "name": "Name of the file, as one percent-encoded segment.",
     "hash": "Hash of the blob.",
+    "user": "Name of the user, as one percent-encoded segment.",
     "path": "Path of the file in the artifact.",
     "id": "Id of the job, as one percent-encoded segment, or of the upload or token.",
 }

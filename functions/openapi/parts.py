@@ -22,7 +22,8 @@ ERRORS = {
     413: "The body, or the zip of the artifact, is too large.",
     415: "The body is a JSON object without its type.",
     416: "The range starts beyond the end of the file.",
-    429: "A storage quota is exhausted, or too many credentials were wrong; retry after the `Retry-After` seconds.",
+    429: "A limit of the user or a storage quota is reached, or too many credentials were wrong; retry after the "
+    "`Retry-After` seconds.",
     503: "The storage is unreachable; retry after the `Retry-After` seconds.",
     507: "The storage is full. Nothing was stored.",
 }

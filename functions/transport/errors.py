@@ -21,6 +21,7 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (errors.UnsupportedMediaType, 415),
     (errors.QuotaExceeded, 429),
     (errors.TooManyAttempts, 429),
+    (errors.LimitReached, 429),
     (errors.StorageFull, 507),
     (errors.Unavailable, 503),
 )
@@ -43,6 +44,6 @@ def _headers(error: Exception, status: int) -> list[responses.Header]:
     if status == 401:
         # Only Bearer: browsers would ask for a user name and a password if it were Basic.
         return [("WWW-Authenticate", 'Bearer realm="Cloud Executor"')]
-    if isinstance(error, errors.TooManyAttempts):
+    if isinstance(error, errors.TooManyAttempts | errors.LimitReached):
         return [("Retry-After", str(error.retry_after))]
     return [("Retry-After", "5")] if status in (429, 503) else []

@@ -40,6 +40,8 @@ ROUTES = (
     "POST /rest/tokens",
     "GET /rest/tokens",
     "DELETE /rest/tokens/<id>",
+    "GET /rest/quotas/<user>",
+    "POST /rest/quotas/<user>",
     f"GET {LIST_PATH}",
     f"GET {DESCRIPTION_PATH}",
 )

@@ -26,6 +26,7 @@ INVALID = {
     "users": '["jane"]',
     "admins": '["https://example.com"]',
     "google_audiences": '["a b"]',
+    "quotas": "{jobs_waiting=1.5}",
     "domain": "https://example.com/",
     "iap": '"perhaps"',
     "armor": "perhaps",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from typing import Protocol
@@ -139,6 +139,15 @@ class SqliteJobStore:
     def counts(self, pool: str | None = None) -> Mapping[str, int]:
         query, values = count_query(pool)
         return {decode_string(status): count for status, count in self._database.rows(query, values)}
+
+    def count(self, user_id: str, statuses: Collection[str], limit: int) -> int:
+        condition, values = "user_id = ?", [encode_string(user_id)]
+        if statuses:
+            condition += f" AND status IN ({', '.join('?' * len(statuses))})"
+            values += map(encode_string, statuses)
+        query = f"SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE {condition} LIMIT ?)"  # noqa: S608 - only constants
+        ((count,),) = self._database.rows(query, [*values, limit])
+        return int(count)
 
     def with_expired_lease(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._due("lease_expires", "<=", encode_time(now), limit)

@@ -105,5 +105,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX grants_of_content ON grants (content)",
         "CREATE TABLE granted_bytes (user BLOB PRIMARY KEY NOT NULL, bytes INTEGER NOT NULL)",
     ),
+    (
+        "CREATE TABLE limits (user BLOB NOT NULL, name BLOB NOT NULL, value INTEGER, PRIMARY KEY (user, name))",
+        "CREATE TABLE uploads (user BLOB PRIMARY KEY NOT NULL, day BLOB NOT NULL, bytes INTEGER NOT NULL)",
+    ),
 )
 """Migrations: the nth, counted from 1, takes a database from `user_version` n - 1 to n. Never change a released one."""

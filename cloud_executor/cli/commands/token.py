@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
 
 from cloud_executor.cli.local_store import local_settings
-from cloud_executor.client.account.profiles import choose_server
-from cloud_executor.client.transport import Transport, json_of
-from cloud_executor.installation import install_command
+from cloud_executor.cli.server_options import open_server, server_options
+from cloud_executor.client.transport import json_of
 
 if TYPE_CHECKING:
     from cloud_executor.access.tokens import Tokens
@@ -26,8 +21,6 @@ ROLES = ("user", "worker", "admin")
 
 _LIFETIME = re.compile(r"([1-9][0-9]{0,5})([dhm])", re.ASCII)
 _UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
-
-Command = TypeVar("Command", bound=Callable[..., object])
 
 
 class _Lifetime(click.ParamType[timedelta]):
@@ -38,30 +31,6 @@ class _Lifetime(click.ParamType[timedelta]):
         if found is None:
             self.fail("a time must be a number of days, hours, or minutes, such as 90d, 12h, or 30m.", param, context)
         return int(found[1]) * _UNITS[found[2]]
-
-
-_SERVER_OPTIONS = (
-    click.option(
-        "--data",
-        metavar="FOLDER",
-        type=click.Path(file_okay=False, path_type=Path),
-        help="The stack's data folder; implies --local.",
-    ),
-    click.option("--local", is_flag=True, help="Work on the server's own store, as its operator, without a token."),
-    click.option("--profile", metavar="NAME", help="Profile from `executor login`.  [env var: EXECUTOR_PROFILE]"),
-    click.option(
-        "--url",
-        metavar="URL",
-        help="Address of the server.  [env var: EXECUTOR_URL; default: the profile's, or http://127.0.0.1:8888]",
-    ),
-)
-
-
-def _server_options(command: Command) -> Command:
-    """Options that choose the server: over the network, or its store on this machine."""
-    for option in _SERVER_OPTIONS:
-        command = option(command)
-    return command
 
 
 @click.group(short_help="Manage a server's access tokens.")
@@ -78,7 +47,7 @@ def token() -> None:
 @click.option("--user", metavar="USER", help="User that the token identifies.  [default: NAME]")
 @click.option("--role", type=click.Choice(ROLES), default="user", show_default=True, help="What the token allows.")
 @click.option("--expires", metavar="TIME", type=_Lifetime(), help="Time until it expires, such as 90d, 12h, or 30m.")
-@_server_options
+@server_options
 def create(
     name: str,
     user: str | None,
@@ -96,7 +65,7 @@ def create(
         text, _ = _open_tokens(data).create(name, user or name, Role(role), expires, OPERATOR)
     else:
         wanted = {"name": name, "user": user, "role": role, "expiresIn": _seconds(expires)}
-        with _server(url, profile) as server:
+        with open_server(url, profile) as server:
             # Not repeatable: a repeated request would leave a token that nobody has.
             text = json_of(server.post_json("/rest/tokens", wanted, repeatable=False))["token"]
     click.echo(text)
@@ -104,7 +73,7 @@ def create(
 
 
 @token.command("list")
-@_server_options
+@server_options
 def list_tokens(url: str | None, profile: str | None, local: bool, data: Path | None) -> int:
     """List all tokens: id, role, user, expiry, and name."""
     if local or data is not None:
@@ -112,7 +81,7 @@ def list_tokens(url: str | None, profile: str | None, local: bool, data: Path | 
             expiry = None if record.expires is None else record.expires.isoformat()
             _print_row(record.id, record.role, record.user, expiry, record.name)
         return 0
-    with _server(url, profile) as server:
+    with open_server(url, profile) as server:
         for found in json_of(server.request("GET", "/rest/tokens"))["tokens"]:
             _print_row(*(found[field] for field in ("id", "role", "user", "expires", "name")))
     return 0
@@ -120,7 +89,7 @@ def list_tokens(url: str | None, profile: str | None, local: bool, data: Path | 
 
 @token.command()
 @click.argument("token_id", metavar="ID")
-@_server_options
+@server_options
 def revoke(token_id: str, url: str | None, profile: str | None, local: bool, data: Path | None) -> int:
     """Revoke the token with this ID, which `executor token list` shows. It stops working within a minute."""
     if local or data is not None:
@@ -128,7 +97,7 @@ def revoke(token_id: str, url: str | None, profile: str | None, local: bool, dat
 
         _open_tokens(data).revoke(token_id, OPERATOR)
         return 0
-    with _server(url, profile) as server:
+    with open_server(url, profile) as server:
         server.request("DELETE", f"/rest/tokens/{quote(token_id, safe='')}", repeatable=False)
     return 0
 
@@ -142,21 +111,7 @@ def _seconds(time: timedelta | None) -> int | None:
     return None if time is None else time // timedelta(seconds=1)
 
 
-@contextmanager
-def _server(url: str | None, profile: str | None) -> Iterator[Transport]:
-    # The variable for the token also applies to a server that an option names.
-    token = None if url is None else os.environ.get("EXECUTOR_TOKEN") or None
-    chosen = choose_server(url, None, token, profile)
-    server = Transport(chosen.url, chosen.nonce, chosen.token, google_identity=chosen.google_identity)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
 def _open_tokens(data: Path | None) -> Tokens:
-    if importlib.util.find_spec("flask") is None:
-        raise click.UsageError(f"--local needs the server's packages. Run: {install_command('server')}")
     from cloud_executor.composition import open_tokens
 
     return open_tokens(local_settings(data))

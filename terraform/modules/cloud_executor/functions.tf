@@ -95,6 +95,9 @@ locals {
       EXECUTOR_USERS            = join(",", var.users)
       EXECUTOR_ADMINS           = join(",", var.admins)
     } : {},
+    local.has_tokens || local.has_accounts ? {
+      for name, limit in var.quotas : "EXECUTOR_QUOTA_${upper(name)}" => tostring(limit) if limit >= 0
+    } : {},
   )
 
   # The audience of Identity-Aware Proxy's assertions. That of a load balancer's backend is known only after its creation.

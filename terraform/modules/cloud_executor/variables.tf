@@ -179,6 +179,24 @@ variable "google_audiences" {
 
 # Domain --------------------------------------------------------------------------------------------------------------
 
+variable "quotas" {
+  description = "With `token` or `google` in `auth_methods`: the limits of each user, which an administrator can change with `executor quota`. Omitted ones are 100 GiB uploaded per day, 1 TiB stored, 100000 stored and 20000 waiting jobs, and 6000 requests per minute to each instance of a function; -1 means no limit."
+  type = object({
+    bytes_per_day       = optional(number, 107374182400)
+    bytes_stored        = optional(number, 1099511627776)
+    jobs_stored         = optional(number, 100000)
+    jobs_waiting        = optional(number, 20000)
+    requests_per_minute = optional(number, 6000)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for limit in values(var.quotas) : limit >= -1 && floor(limit) == limit])
+    error_message = "quotas must be whole numbers from 0, or -1 for no limit."
+  }
+}
+
 variable "domain" {
   description = "A domain name that you own. The API is then served there by a load balancer with a managed certificate, and by separate functions for blobs and jobs. Null: a single function at its own URL, without fixed cost."
   type        = string

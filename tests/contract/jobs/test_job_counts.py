@@ -40,6 +40,18 @@ def test_jobs_are_counted(job_store: JobStore) -> None:
     assert job_store.counts("q") == {"CREATED": 2}
 
 
+def test_the_jobs_of_a_user_are_counted_up_to_a_limit(job_store: JobStore) -> None:
+    assert job_store.count("ada", (), 5) == 0
+    insert(job_store, *JOBS)
+    insert(job_store, *(new_job(f"ada {number}", user_id="ada") for number in range(4)))
+    insert(job_store, new_job("ada's", status="RUNNING", user_id="ada"), new_job("x", user_id="ada@example.org"))
+    assert [job_store.count("ada", (), limit) for limit in (3, 5, 100)] == [3, 5, 5]
+    assert [job_store.count("ada", ["CREATED"], limit) for limit in (3, 4, 100)] == [3, 4, 4]
+    assert job_store.count("ada", ["CREATED", "RUNNING"], 100) == 5
+    assert job_store.count("ada", ["SUCCESS"], 100) == 0
+    assert job_store.count("ada@example.org", ["CREATED"], 100) == 1
+
+
 def test_the_stats_describe_each_pool(
     job_store: JobStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

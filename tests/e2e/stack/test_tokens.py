@@ -33,12 +33,22 @@ def test_the_first_start_prints_a_token_that_makes_others(start_stack: StartStac
         assert len(client.workers()) == 1
         job = client.create_job(client.upload_folder(folder))
         assert client.wait(job.hash).status == "SUCCESS"
-    refused = run("token", "list", EXECUTOR_URL=stack.url, EXECUTOR_TOKEN=token)
-    assert (refused.returncode, b"needs the role admin" in refused.stderr) == (2, True)
+    for command in (("token", "list"), ("quota", "ada", "--jobs-stored", "9")):
+        refused = run(*command, EXECUTOR_URL=stack.url, EXECUTOR_TOKEN=token)
+        assert (refused.returncode, b"needs the role admin" in refused.stderr) == (2, True)
     listed = run("token", "list", **as_admin).stdout.decode().splitlines()
     assert [line.split()[1:3] for line in listed] == [["admin", "admin"], ["user", "ada"]]
     (ada,) = (line.split()[0] for line in listed if "ada" in line)
     assert [run("token", "revoke", ada, **as_admin).returncode for _ in range(2)] == [0, 2]
+    limits = run("quota", "ada", "--jobs-waiting", "5", "--bytes-per-day", "2K", **as_admin).stdout.decode()
+    assert re.search(r"^jobs-waiting +0  limit 5, set for this user$", limits, re.MULTILINE)
+    assert re.search(r"^bytes-per-day +\d+  limit 2048, set for this user$", limits, re.MULTILINE)
+    assert run("quota", "ada", **as_admin).stdout.decode() == limits
+    options = ("--jobs-waiting", "default", "--bytes-per-day", "none", "--data", stack.data)
+    limits = run("quota", "ada", *options).stdout.decode()
+    assert re.search(r"^jobs-waiting +0  no limit$", limits, re.MULTILINE)
+    assert re.search(r"^bytes-per-day +\d+  no limit, set for this user$", limits, re.MULTILINE)
+    assert b"a limit must be a number" in run("quota", "ada", "--jobs-stored", "few", **as_admin).stderr
     local = run("token", "create", "eve", "--role", "worker", "--data", stack.data).stdout.decode().strip()
     with Client(stack.url, token=local) as client, pytest.raises(Forbidden, match="needs the role user"):
         client.workers()

@@ -42,6 +42,8 @@ ALLOWED = {
     "POST /rest/tokens": ADMINS,
     "GET /rest/tokens": ADMINS,
     "DELETE /rest/tokens/<id>": ADMINS,
+    "GET /rest/quotas/<user>": ADMINS,  # and the user
+    "POST /rest/quotas/<user>": ADMINS,
     "GET /rest/routes": PUBLIC,
     "GET /openapi.json": PUBLIC,
 }

@@ -28,6 +28,7 @@ from cloud_executor.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    QuotaExceeded,
     StorageFull,
     TooLarge,
     Unavailable,
@@ -111,6 +112,17 @@ def test_the_delay_that_a_busy_server_requests_is_limited(pauses: list[float]) -
     with pytest.raises(Unavailable):
         client_of(Script(httpx.Response(503, headers={"Retry-After": "86400"}))).job("h")
     assert pauses == [5.0, 5.0, 5.0]
+
+
+def test_a_limit_that_is_over_soon_is_waited_for(pauses: list[float]) -> None:
+    soon, late = (httpx.Response(429, headers={"Retry-After": seconds}) for seconds in ("2", "30"))
+    client = client_of(Script(soon, httpx.Response(200, json={**JOB, "secret": "s"})))
+    assert client.create_job("h").hash == "h"
+    assert pauses == [2.0]
+    for response in (late, httpx.Response(429)):
+        with pytest.raises(QuotaExceeded):
+            client_of(Script(response)).job("h")
+    assert pauses == [2.0]
 
 
 def test_other_failures_are_not_retried(pauses: list[float]) -> None:

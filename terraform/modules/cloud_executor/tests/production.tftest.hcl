@@ -132,6 +132,7 @@ run "build_iap_kms_key_and_tokens" {
     iap          = { client_id = "client", client_secret = "secret" }
     kms_key      = "projects/my-project/locations/europe-west4/keyRings/r/cryptoKeys/k"
     auth_methods = ["token"]
+    quotas       = { jobs_waiting = 50, bytes_stored = -1 }
   }
 
   # Continuous deployment
@@ -201,6 +202,13 @@ run "build_iap_kms_key_and_tokens" {
   assert {
     condition     = google_project_iam_member.this["blob/tokens"].role == "roles/datastore.user" && length(google_project_iam_member.this["blob/tokens"].condition) == 1
     error_message = "The function blob must be able to read tokens from the database, and to record who has which contents."
+  }
+  assert {
+    condition = (
+      local.access_settings.EXECUTOR_QUOTA_JOBS_WAITING == "50" && local.access_settings.EXECUTOR_QUOTA_JOBS_STORED == "100000" &&
+      !contains(keys(local.access_settings), "EXECUTOR_QUOTA_BYTES_STORED")
+    )
+    error_message = "Users must have the given limits, the defaults, and no limit for -1."
   }
   assert {
     condition     = local.access_settings.EXECUTOR_PROXIES == "2" && !contains(keys(local.access_settings), "EXECUTOR_ALLOW_OPEN")
