@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from credentials import UNKNOWN, Headers, api_token, basic, bearer
 from http_server import Server, StartServer, until
 
+from cloud_executor import Client
 from cloud_executor.access.tokens import Tokens
 from cloud_executor.composition import open_tokens
 from cloud_executor.model.access.caller import OPERATOR, Role
@@ -70,6 +73,37 @@ def test_credentials_roles_and_owners(protected: Protected) -> None:
     assert server.post(f"/rest/executor/output/{blob}", segment, bobs).status == 200
     assert [found["output"] for found in server.get(f"/rest/executor/output/{blob}", bob).json] == ["of bob"]
     assert server.get(f"/rest/executor/output/{blob}", ada).json == []
+
+
+def test_grants_and_limits(protected: Protected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = protected.server
+    ada, bob, root = protected.headers("ada"), protected.headers("bob"), protected.headers("root", Role.ADMIN)
+    limits = server.post("/rest/quotas/ada", {"jobsWaiting": 1, "bytesPerDay": 1000}, root).json
+    blob = server.send("POST", "/rest/blob/createFile/a", b"x", ada).blob_hash
+    sha1 = hashlib.sha1(b"x").hexdigest()
+    entry = {"content": sha1, "contentType": "object"}
+    artifact = {"name": "a.zip", "contentType": "complex", "content": {"a": entry}}
+    shared = server.post("/rest/blob/createMetadata", artifact, ada).blob_hash
+    for headers, absent, status in ((ada, [], 200), (bob, [sha1], 404), (root, [], 200)):
+        assert server.post("/rest/blob/missing", {"contents": [sha1]}, headers).json == {"missing": absent}
+        assert server.post("/rest/blob/createMetadata", entry, headers).status == status
+    assert {blob, shared} < server.get("/rest/blob/metadata?all=1", ada).json.keys()
+    assert server.get("/rest/blob/metadata?all=1", bob).json == {}
+    # A user may use an artifact of another user whose hash is known.
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    token = protected.tokens.create("bob", "bob", Role.USER, None, OPERATOR)[0]
+    with Client(f"http://127.0.0.1:{server.port}", token=token) as client:
+        job = client.submit(["true"], inputs={"data": shared}, labels=["of-no-pool"])
+    assert server.get(f"/rest/blob/view/{job.hash}/data/a", bob).body == b"x"
+    for number, status in enumerate((200, 429)):
+        created = server.post(f"/rest/executor/create/{number}", {"labels": ["of-no-pool"]}, ada)
+        assert created.status == status
+    assert "EXECUTOR_QUOTA_JOBS_WAITING" in created.text
+    assert server.send("POST", "/rest/blob/createFile/b", b"y" * 1000, ada).status == 429
+    found = server.get("/rest/quotas/ada", ada).json
+    assert found["limits"] == limits["limits"]
+    assert found["used"] == {**limits["used"], **found["used"], "jobsStored": 1, "jobsWaiting": 1}
+    assert 1 < found["used"]["bytesPerDay"] < found["used"]["bytesStored"] < 1000
 
 
 def test_a_revoked_token_is_rejected(protected: Protected) -> None:
