@@ -18,7 +18,7 @@ from cloud_executor.blobs.store import ContentMissing, StoredBlob
 from cloud_executor.errors import NotFound
 from cloud_executor.model.access.caller import Caller, Role
 from cloud_executor.model.access.owner import GUEST
-from cloud_executor.model.blobs.metadata import BlobMetadata, ContentType
+from cloud_executor.model.blobs.metadata import BlobMetadata
 from cloud_executor.ports import GrantStore
 
 LISTED_AT_ONCE = 200
@@ -66,8 +66,14 @@ class Grants:
 
     def add(self, user: str, sizes: Mapping[str, int]) -> None:
         """Record that the user has these contents, given as hash -> size. Safe to repeat."""
-        if (user != GUEST or self.counts_guests) and sizes:
+        if sizes and self._are_recorded(user):
             self.open_store().grant(user, sizes)
+
+    def add_file(self, user: str, blob: StoredBlob) -> None:
+        """Record that the user has the bytes of this file, and its metadata document. Safe to repeat."""
+        if self._are_recorded(user):
+            metadata = blob.metadata
+            self.add(user, {blob.hash: len(blob.canonical), metadata.content_hash: int(metadata.size)})
 
     def forget(self, content_hash: str) -> None:
         """Delete all grants of a deleted content or metadata document. It does nothing on a server that has none.
@@ -77,14 +83,8 @@ class Grants:
         if self.has_users or self.counts_guests:
             self.open_store().forget(content_hash)
 
-
-def sizes_of(blob: StoredBlob) -> dict[str, int]:
-    """The contents that a user has who has sent this blob: its metadata document and, of a file, its bytes."""
-    sizes = {blob.hash: len(blob.canonical)}
-    metadata = blob.metadata
-    if metadata.content_type is ContentType.OBJECT:
-        sizes[metadata.content_hash] = int(metadata.size)
-    return sizes
+    def _are_recorded(self, user: str) -> bool:
+        return user != GUEST or self.counts_guests
 
 
 def _is_public(blob: StoredBlob) -> bool:
