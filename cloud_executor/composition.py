@@ -220,7 +220,7 @@ def open_tokens(settings: Settings) -> Tokens:
 def open_grants(settings: Settings) -> Grants:
     """Grants of contents in the configured job store, which is opened when a user needs it."""
     return Grants(
-        cache(partial(_open_grant_store, settings)),
+        cache(partial(open_grant_store, settings)),
         has_users=settings.auth != {OPEN},
         counts_guests=settings.quotas.bytes_stored is not None,
     )
@@ -241,14 +241,15 @@ def open_quotas(settings: Settings) -> Quotas:
 
     return Quotas(
         cache(open_store),
-        cache(partial(_open_grant_store, settings)),
+        cache(partial(open_grant_store, settings)),
         settings.quotas,
         system_clock,
         enabled=settings.quotas.any or settings.auth != {OPEN},
     )
 
 
-def _open_grant_store(settings: Settings) -> GrantStore:
+def open_grant_store(settings: Settings) -> GrantStore:
+    """The records of who has which contents, in the configured job store."""
     if settings.jobs == "sqlite":
         from cloud_executor.backends.sqlite.database import SqliteDatabase
         from cloud_executor.backends.sqlite.grants import SqliteGrantStore
