@@ -162,8 +162,9 @@ def _wait(client: Client, job: Job, output: JobOutput, started: float, *, quiet:
     was_finished = job.finished
     running_attempt = 0  # a job that `rerun` queued has the number of its last attempt until it runs
     note = ""
+    line.show(job.info)
     try:
-        for info, segments in client.follow(job.hash, longest_poll_seconds=POLL_SECONDS):
+        for info, segments in client.follow(job.hash, longest_poll_seconds=POLL_SECONDS, known=job.info):
             if 0 < running_attempt < info.attempt and not was_finished:
                 line.clear()
                 say(f"The worker was lost, so the job runs again (attempt {info.attempt}).")

@@ -147,7 +147,9 @@ class AsyncJob:
 
     async def wait(self, timeout_seconds: float | None = None) -> Self:
         """See `Job.wait`."""
-        async for info in self._client.iterate(self._client.client.watch(self.hash, timeout_seconds)):
+        async for info in self._client.iterate(
+            self._client.client.watch(self.hash, timeout_seconds, known=self.job.info)
+        ):
             self.job.info = info
         return self
 

@@ -290,6 +290,7 @@ class Client:
         limit: int | None = None,
     ) -> Iterator[Job]:
         """Yield up to `limit` jobs that satisfy all conditions. `name` is the beginning of the job's name."""
+
         statuses = (status,) if isinstance(status, str) else tuple(status or ())
         wanted = JobFilter(statuses, label, tag, name, worker, created_after, created_before, order)
         return (Job(self, info) for info in list_jobs(self._transport, wanted, limit))
@@ -309,18 +310,21 @@ class Client:
                 on_status(job)
         return job
 
-    def watch(self, job_hash: str, timeout_seconds: float | None = None) -> Iterator[JobInfo]:
+    def watch(
+        self, job_hash: str, timeout_seconds: float | None = None, *, known: JobInfo | None = None
+    ) -> Iterator[JobInfo]:
         """Yield the job after every poll until it has finished. Raises the errors of `wait`.
 
-        The server holds back its response until something changes, if it can.
+        The server holds back its response until something changes, if it can. The first response comes at once, or,
+        with the job as it is `known`, after the next change.
         """
-        return watch(self._transport, job_hash, timeout_seconds)
+        return watch(self._transport, job_hash, timeout_seconds, known=known)
 
     def follow(
-        self, job_hash: str, *, longest_poll_seconds: int = LONG_POLL_SECONDS
+        self, job_hash: str, *, longest_poll_seconds: int = LONG_POLL_SECONDS, known: JobInfo | None = None
     ) -> Iterator[tuple[JobInfo, list[OutputSegment]]]:
         """Like `watch`, with the output segments that are new since the last poll."""
-        return follow(self._transport, job_hash, longest_poll_seconds)
+        return follow(self._transport, job_hash, longest_poll_seconds, known)
 
     def cancel(self, job_hash: str, secret: str) -> None:
         """Cancel a job with the secret from `create_job`. A finished job is unchanged. Raises NotFound, Forbidden."""

@@ -51,7 +51,7 @@ class Job(_Fields):
 
         Raises NotFound, WaitTimeout, and Unavailable if the server cannot be reached for a minute.
         """
-        for info in self._client.watch(self.hash, timeout_seconds):
+        for info in self._client.watch(self.hash, timeout_seconds, known=self.info):
             self._seen(info)
         return self
 
@@ -62,7 +62,7 @@ class Job(_Fields):
         jobs of a command do, and otherwise at the end. Raises the errors of `wait`.
         """
         streamed = False
-        for info, segments in self._client.follow(self.hash):
+        for info, segments in self._client.follow(self.hash, known=self.info):
             self._seen(info)
             for segment in segments:
                 streamed = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -87,15 +88,7 @@ class Transport:
             parsed = httpx.URL(self.url)
             if parsed.scheme not in ("http", "https") or not parsed.host:
                 raise InvalidAddress
-            # A proxy that the environment names cannot reach this machine's loopback addresses.
-            self._client = httpx.Client(
-                base_url=parsed,
-                timeout=TIMEOUT,
-                transport=http,
-                trust_env=not _is_loopback(parsed.host),
-                # SSL_CERT_FILE applies to loopback addresses too.
-                verify=httpx.create_ssl_context() if parsed.scheme == "https" else True,
-            )
+            self._client = _open_client(parsed, http)
             self._google_identity = GoogleIdentity(_origin(parsed)) if google_identity else None
         except (httpx.InvalidURL, ValueError) as error:
             raise InvalidAddress from error
@@ -259,6 +252,43 @@ class Transport:
                 for name in ("x-api-token", "x-executor-nonce", GOOGLE_IDENTITY_HEADER):
                     request.headers.pop(name, None)
         raise ServerError("Too many redirects: check the address of the server.")
+
+
+class _LazyTls(httpx.BaseTransport):
+    """Connections with TLS, opened when the server redirects to one: loading the certificates takes time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._opened: httpx.HTTPTransport | None = None
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        with self._lock:
+            if self._opened is None:
+                self._opened = httpx.HTTPTransport()
+        return self._opened.handle_request(request)
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+
+def _open_client(url: httpx.URL, http: httpx.BaseTransport | None) -> httpx.Client:
+    """Open the connection pool to a server. `http` replaces the network."""
+    is_local = _is_loopback(url.host)
+    mounts: dict[str, httpx.BaseTransport] = {}
+    if is_local and http is None and url.scheme == "http":
+        http = httpx.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))  # trusts nobody
+        mounts = {"https://": _LazyTls()}
+    return httpx.Client(
+        base_url=url,
+        timeout=TIMEOUT,
+        transport=http,
+        mounts=mounts,
+        # A proxy that the environment names cannot reach this machine's loopback addresses.
+        trust_env=not is_local,
+        # SSL_CERT_FILE applies to loopback addresses too.
+        verify=httpx.create_ssl_context() if url.scheme == "https" else True,
+    )
 
 
 def _origin(url: httpx.URL) -> str:

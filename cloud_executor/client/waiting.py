@@ -29,14 +29,14 @@ def watch(
     job_hash: str,
     timeout_seconds: float | None = None,
     longest_poll_seconds: int = LONG_POLL_SECONDS,
+    known: JobInfo | None = None,
 ) -> Iterator[JobInfo]:
-    """Yield the job after every poll until it has finished.
+    """Yield the job after every poll until it has finished. The first poll waits for a change of `known`.
 
     Raises NotFound, WaitTimeout, and Unavailable if the server cannot be reached for a minute.
     """
     started = last_seen = time.monotonic()
     pauses = delays(FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS, factor=1.5)
-    known: JobInfo | None = None
     while True:
         left = None if timeout_seconds is None else started + timeout_seconds - time.monotonic()
         asked = time.monotonic()
@@ -71,11 +71,16 @@ def watch(
 
 
 def follow(
-    transport: Transport, job_hash: str, longest_poll_seconds: int = LONG_POLL_SECONDS
+    transport: Transport,
+    job_hash: str,
+    longest_poll_seconds: int = LONG_POLL_SECONDS,
+    known: JobInfo | None = None,
 ) -> Iterator[tuple[JobInfo, list[OutputSegment]]]:
     """Like `watch`, with the output segments that are new since the last poll, each once and in order."""
     start = 0
-    for job in watch(transport, job_hash, None, longest_poll_seconds):
+    if known is not None and known.output_number is not None:
+        known = None  # it has output already, for which the first poll must not wait
+    for job in watch(transport, job_hash, None, longest_poll_seconds, known):
         segments: list[OutputSegment] = []
         if job.output_number is None:
             start = 0  # its output was deleted, and the next run numbers its segments again

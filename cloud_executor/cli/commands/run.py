@@ -13,7 +13,6 @@ from cloud_executor.cli.connection import connected
 from cloud_executor.cli.options import detach_option, json_option, out_option
 from cloud_executor.cli.run import RunOptions
 from cloud_executor.cli.run import run as run_job
-from cloud_executor.cli.sweep import run_tasks
 from cloud_executor.client.client import Client
 from cloud_executor.client.source.config import JobSettings
 from cloud_executor.client.source.job_source import Source
@@ -178,6 +177,8 @@ def run(
     source = Source(path or Path(), command, settings, _pairs("--input", inputs), left_out)
     options = RunOptions(labels, name, tags, out, rerun, detach, as_json)
     if tasks is not None:
+        from cloud_executor.cli.sweep import run_tasks  # single jobs do not need it
+
         return run_tasks(client, source, tasks, options, concurrency)
     return run_job(client, source, options)
 

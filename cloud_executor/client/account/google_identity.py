@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -77,6 +76,8 @@ def _default_token(audience: str) -> str | None:
 
 def _gcloud_token() -> str:
     """Raises NoGoogleIdentity."""
+    import subprocess  # most programs send no Google identity
+
     try:
         done = subprocess.run(
             ["gcloud", "auth", "print-identity-token"],

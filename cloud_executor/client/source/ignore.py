@@ -27,11 +27,15 @@ class Ignored:
 
     def __init__(self, folder: Path, more: Sequence[str] = ()) -> None:
         """`more` are further patterns. Raises InvalidSource for a pattern that is not valid."""
-        self._spec = _spec([*DEFAULT_PATTERNS, *_patterns_of(folder), *more])
+        own = [*_patterns_of(folder), *more]
+        # The default patterns are valid, so an empty folder needs no library.
+        self._spec = _spec([*DEFAULT_PATTERNS, *own]) if own else None
         self.left_out: list[str] = []
 
     def matches(self, path: str, *, is_folder: bool) -> bool:
         """Whether the file or folder at this path below the folder is left out."""
+        if self._spec is None:
+            self._spec = _spec(DEFAULT_PATTERNS)
         if path == CONFIG_FILE or not self._spec.match_file(f"{path}/" if is_folder else path):
             return False
         if path != IGNORE_FILE:

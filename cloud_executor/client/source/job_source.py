@@ -16,10 +16,6 @@ from cloud_executor.client.source.ignore import Ignored, pattern_of
 from cloud_executor.client.source.packing import write_zip
 from cloud_executor.errors import Invalid
 from cloud_executor.model.documents.config_document import CONFIG_FILE, MAX_BYTES, read_document, similar_file
-from cloud_executor.zip_reader.content import entry_content
-from cloud_executor.zip_reader.directory import ZipEntry, open_directory
-from cloud_executor.zip_reader.entry_names import entry_name, find_dos_encoding, inner_path
-from cloud_executor.zip_reader.errors import DecoderMissing, NotAZip, ZipError
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +122,12 @@ def _config_in_folder(folder: Path) -> bytes:
 
 def _config_in_zip(path: Path, zipped: BinaryIO) -> bytes | None:
     """None if only the worker can unpack it."""
+    # Imported here, because folders and commands do not need it.
+    from cloud_executor.zip_reader.content import entry_content
+    from cloud_executor.zip_reader.directory import ZipEntry, open_directory
+    from cloud_executor.zip_reader.entry_names import entry_name, find_dos_encoding, inner_path
+    from cloud_executor.zip_reader.errors import DecoderMissing, NotAZip, ZipError
+
     try:
         directory = open_directory(zipped)
         encoding = find_dos_encoding(directory.entries())

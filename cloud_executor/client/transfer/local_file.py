@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from uuid import uuid4
 
 
 def write_whole(destination: Path, chunks: Iterable[bytes]) -> None:
     """Write a temporary file next to the destination and rename it once it is complete. Existing files are replaced."""
-    part = destination.with_name(f".{uuid4().hex}.part")
+    part = destination.with_name(f".{os.urandom(16).hex()}.part")
     try:
         with part.open("xb") as file:
             for chunk in chunks:

@@ -219,7 +219,8 @@ def test_another_attempt_is_announced(server: Server, job: Path, capsys: pytest.
 
     server.fail, server.polls = fail, 2
     assert run(server.client, job, (), None) == 0
-    assert capsys.readouterr().err.splitlines()[2:5] == [
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[lines.index("RUNNING on a") :][:3] == [
         "RUNNING on a",
         "The worker was lost, so the job runs again (attempt 2).",
         "RUNNING on b",

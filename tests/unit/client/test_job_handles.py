@@ -215,6 +215,13 @@ def test_a_job_is_followed_to_its_results(server: FakeServer, folder: Path, tmp_
         _ = job.nonsense  # type: ignore[attr-defined]
 
 
+def test_the_first_poll_waits_for_a_change(server: FakeServer, folder: Path) -> None:
+    job = server.client.submit(folder)
+    job.wait()
+    first = next(request for request in server.requests if "/info/" in request.url.path)
+    assert first.url.params["status"] == "CREATED" and float(first.url.params["wait"]) > 0
+
+
 def test_output_is_followed_or_comes_from_the_results(server: FakeServer, folder: Path) -> None:
     job = server.client.submit(folder)
     assert list(job.output()) == ["output\n", ""]

@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -45,16 +46,20 @@ def test_an_untrusted_certificate_is_reported_at_once(code: int, message: str, w
     assert str(caught.value).startswith(start + what_to_do)
 
 
-@pytest.fixture
-def plain_port() -> Iterator[int]:
-    """Port of a server that speaks HTTP without TLS."""
+REJECTION = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+
+
+@contextmanager
+def plain_server(reply: bytes) -> Iterator[int]:
+    """The port of a server that speaks HTTP without TLS, and replies once."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
             connection, _ = server.accept()
             with connection:
                 connection.recv(1000)
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                connection.sendall(reply)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -62,8 +67,12 @@ def plain_port() -> Iterator[int]:
         thread.join()
 
 
-def test_a_server_without_tls_is_named(plain_port: int) -> None:
-    with Client(f"https://127.0.0.1:{plain_port}") as client, pytest.raises(ServerError, match="does not use TLS"):
+def test_a_server_without_tls_is_named() -> None:
+    with (
+        plain_server(REJECTION) as port,
+        Client(f"https://127.0.0.1:{port}") as client,
+        pytest.raises(ServerError, match="does not use TLS"),
+    ):
         client.job("h")
 
 
@@ -71,3 +80,9 @@ def test_a_certificate_file_also_applies_to_loopback_addresses(monkeypatch: pyte
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
     with pytest.raises(OSError):
         Client("https://127.0.0.1:1")
+
+
+def test_certificates_are_loaded_only_for_a_redirect_to_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    with plain_server(REDIRECT) as port, Client(f"http://127.0.0.1:{port}") as client, pytest.raises(FileNotFoundError):
+        client.job("h")
