@@ -112,6 +112,7 @@ def test_put_all_syncs_many_objects_together(
 ) -> None:
     """All bytes are synced before the first name exists, and then all names."""
     monkeypatch.setattr("cloud_executor.backends.file_sync._syncfs", lambda: lambda _: steps.append("sync all"))
+    monkeypatch.setattr("cloud_executor.backends.files.MAX_OPEN_FILES", 128)
     store.put_all({f"{prefix}/{shard:02x}/0": b"" for prefix in ("wg-content", "wg-metadata") for shard in range(256)})
     steps.clear()
     objects = {f"wg-content/{number % 256:02x}/{number}": b"%d" % number for number in range(600)}
