@@ -101,8 +101,9 @@ class Jobs:
 
     @property
     def external_workers(self) -> ExternalWorkers:
-        open_pools = frozenset(pool.name for pool in self.pools if pool.external_workers)
-        return ExternalWorkers(self.store, self.options, open_pools, self.clock, self._lease_clock, self.label_jobs)
+        return ExternalWorkers(
+            self.store, self._publisher, self.options, self._open_pools, self.clock, self._lease_clock, self.label_jobs
+        )
 
     @property
     def stats(self) -> JobStats:
@@ -126,12 +127,16 @@ class Jobs:
         )
 
     @property
+    def _open_pools(self) -> frozenset[str]:
+        return frozenset(pool.name for pool in self.pools if pool.external_workers)
+
+    @property
     def _lease_clock(self) -> Clock:
         return self.lease_clock or self.clock
 
     @property
     def _publisher(self) -> Publisher:
-        return Publisher(self.store, self.queue, self.clock, self._fleet_requests)
+        return Publisher(self.store, self.queue, self.clock, self._fleet_requests, self.options.queue_window)
 
     @cached_property
     def _fleet_requests(self) -> FleetRequests | None:
@@ -150,6 +155,7 @@ def open_jobs(settings: Settings) -> Jobs:
             lease=settings.lease,
             retries=settings.retries,
             clear_output_after=settings.clear_output_timeout,
+            queue_window=settings.queue_window,
         ),
         label_jobs=LabelJobs(settings.label_jobs).current,
         lease_clock=lease_clock,
@@ -167,7 +173,7 @@ def _open_sqlite(settings: Settings) -> tuple[JobStore, JobQueue, Clock]:
     database = SqliteDatabase(settings.data / "executor.sqlite")
     clock = open_boot_clock(settings.data)
     queue = SqliteJobQueue(database, settings.data / "wake", clock)
-    return SqliteJobStore(database, outbox=queue), queue, clock
+    return SqliteJobStore(database, queue, settings.queue_window), queue, clock
 
 
 def _open_google(settings: Settings) -> tuple[JobStore, JobQueue, Clock]:

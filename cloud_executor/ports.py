@@ -142,6 +142,9 @@ class JobWatch(Protocol):
 class JobStore(Protocol):
     """Jobs by hash, the segments of their output, and worker records. A hash can be any string."""
 
+    publishes: bool
+    """Whether the transact that changes a job also publishes the jobs that are then next (`next_to_publish`)."""
+
     def get(self, job_hash: str) -> Job:
         """Look up a job. Raises JobNotFound."""
 
@@ -196,7 +199,24 @@ class JobStore(Protocol):
         """RUNNING jobs whose leases have expired, or that their external workers should have reported on."""
 
     def unpublished(self, created_before: datetime, limit: int) -> tuple[Job, ...]:
-        """CREATED jobs of any pool, created before this time, with no record of being published."""
+        """CREATED jobs of any pool with no record of being published: the oldest of each user and pool.
+
+        Only those that were created before this time; if these are more than `limit`, a random choice of them.
+        """
+
+    def next_to_publish(self, user_id: str, pool: str, window: int) -> tuple[Job, ...]:
+        """The user's oldest unpublished jobs that wait for the pool, as many as have a place in the user's window.
+
+        Each published job of the user that waits for the pool takes a place (`fair_share`). A change that is made
+        during the call may count or not; all earlier ones count.
+        """
+
+    def jobs_ahead(self, job: Job, limit: int) -> int:
+        """Number of jobs that are likely to start before `job`, which waits for a pool, counted up to `limit`.
+
+        These are the published jobs that wait for the pool: the older ones, or all if `job` is unpublished; then also
+        the unpublished jobs of its user that are older.
+        """
 
     def with_lost_message(self, now: datetime, limit: int) -> tuple[Job, ...]:
         """CREATED jobs whose messages count as lost, because of their age (`message_lost_at`)."""

@@ -35,6 +35,7 @@ module "cloud_executor" {
   build                  = var.build
   longest_job_seconds    = var.longest_job_seconds
   lease_seconds          = var.lease_seconds
+  queue_window           = var.queue_window
   max_delivery_attempts  = var.max_delivery_attempts
   worker_image           = var.worker_image
   worker_os_image        = var.worker_os_image

@@ -165,6 +165,11 @@ variable "lease_seconds" {
   default = null
 }
 
+variable "queue_window" {
+  type    = any
+  default = null
+}
+
 variable "max_delivery_attempts" {
   type    = any
   default = null

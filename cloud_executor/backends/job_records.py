@@ -70,11 +70,6 @@ def decode_record(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
 # Jobs -----------------------------------------------------------------------------------------------------------------
 
 
-def awaits_publishing(job: Job) -> bool:
-    """Whether the job belongs to a pool whose queue has no message for it yet."""
-    return job.status == Status.CREATED and job.pool is not None and job.published_at is None
-
-
 def awaits_own_worker(job: Job) -> bool:
     """Whether the job waits, or runs on one of our workers: with a pool, it is part of that pool's backlog."""
     return job.status == Status.CREATED or (job.running and job.lease_expires is not None)

@@ -62,6 +62,10 @@ class Attempts:
         self._created[job_hash, job.attempt] = job.create_time
         return job
 
+    def follow(self, job: Job) -> None:
+        """Publish the next job of the user whose job was claimed, in the background."""
+        self.publisher.follow_in_background(job)
+
     def renew(self, job_hash: str, attempt: int, lease: timedelta | None = None) -> Job:
         """Extend the lease; the job says whether a cancel was requested. Raises StaleAttempt: stop the command."""
         now = self.lease_clock()

@@ -117,12 +117,16 @@ class JobClients:
     def cancel(self, job_hash: str, secret: object) -> None:
         """Raises JobNotFound, and Forbidden without the job's secret."""
         now = self.clock()
-        transact(self.store, job_hash, lambda job: transitions.cancel(job, secret, now))
+        self._follow(transact(self.store, job_hash, lambda job: transitions.cancel(job, secret, now)))
 
     def force_cancel(self, job_hash: str) -> None:
         """Cancel a job without its secret, as its owner and the operator do. Raises JobNotFound."""
         now = self.clock()
-        transact(self.store, job_hash, lambda job: transitions.force_cancel(job, now))
+        self._follow(transact(self.store, job_hash, lambda job: transitions.force_cancel(job, now)))
+
+    def _follow(self, job: Job) -> None:
+        if job.status == Status.CANCELED:  # at once, because it waited
+            self.publisher.follow(job)
 
     def delete(self, job_hash: str) -> None:
         """Delete a finished job and its output. Raises JobNotFound and NotFinished.

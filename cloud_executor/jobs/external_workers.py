@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from cloud_executor.clock import Clock
 from cloud_executor.errors import Invalid
 from cloud_executor.jobs.options import JobOptions
+from cloud_executor.jobs.pools.publisher import Publisher
 from cloud_executor.jobs.transact import existing, transact
 from cloud_executor.model.access.owner import GUEST, id_in, key_of
 from cloud_executor.model.jobs import transitions
@@ -61,6 +62,7 @@ class ExternalWorkers:
     """
 
     store: JobStore
+    publisher: Publisher
     options: JobOptions
     open_pools: frozenset[str]
     """Names of the pools whose jobs external workers may run too."""
@@ -161,9 +163,10 @@ class ExternalWorkers:
             return transitions.claim(job, client_id, now, None, worker_token=token)
 
         try:
-            transact(self.store, job_hash, claim)
+            job = transact(self.store, job_hash, claim)
         except (NotClaimable, JobNotFound):
             return False
+        self.publisher.follow(job)
         return True
 
     def _cancel_requested(self, job_hash: str, client_id: str) -> bool:

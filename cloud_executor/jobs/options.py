@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cloud_executor.model.jobs.fair_share import DEFAULT_WINDOW
+
 MISSED_REFRESHES = 5
 """Refresh periods without contact after which a worker counts as vanished (docs/protocol.md: Lost workers)."""
 
@@ -21,6 +23,8 @@ class JobOptions:
     """Maximum number of lost attempts of a job that does not set its own."""
     clear_output_after: timedelta | None = timedelta(seconds=60)
     """Delay after which the output segments of a finished job are deleted; None: never."""
+    queue_window: int = DEFAULT_WINDOW
+    """Maximum number of each user's waiting jobs in the queue of a pool (`fair_share`)."""
 
     @property
     def worker_timeout(self) -> timedelta:

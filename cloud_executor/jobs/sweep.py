@@ -147,7 +147,7 @@ class Sweep:
                 )
 
     def _publish_again(self, now: datetime, report: SweepReport) -> int:
-        """The number of jobs that could not be published."""
+        """Publish the next jobs of each user and pool. Returns the number of failures."""
         errors: Counter[str | None] = Counter()
         known = {pool.name for pool in self.pools}
         self._reroute_once(known)
@@ -160,10 +160,11 @@ class Sweep:
                 continue
             if errors[job.pool] == MAX_PUBLISH_ERRORS:
                 continue
-            if self.publisher.try_to_publish(job):
-                report.republished += 1
-            else:
+            published = self.publisher.publish_next(job)
+            if published is None:
                 errors[job.pool] += 1
+            else:
+                report.republished += published
         return errors.total()
 
     def _reroute_once(self, known: Set[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cloud_executor.model.access.quota import Limits
+from cloud_executor.model.jobs.fair_share import DEFAULT_WINDOW
 from cloud_executor.model.jobs.pool import NETWORKS, WorkerPool
 from cloud_executor.settings import values as forms
 from cloud_executor.settings.checks import check_together
@@ -300,6 +301,13 @@ class Settings:
         "a whole number",
         "Number of times that a job is run again after a lost attempt: its worker vanished, or a service that it "
         "needed stayed unreachable.",
+    )
+    queue_window: int = setting(
+        DEFAULT_WINDOW,
+        forms.at_least_one,
+        "a whole number above 0",
+        "Maximum number of each user's waiting jobs in the queue of a worker pool; the others follow one by one, so "
+        "that users share the workers. Raise it if one user's short jobs have to fill several times as many slots.",
     )
 
     stop_seconds: float = setting(

@@ -127,6 +127,7 @@ def filters_of(query: StructuredQuery) -> Iterator[StructuredQuery.FieldFilter]:
         ),
         lambda store: store.with_expired_lease(NOW, 5),
         lambda store: store.unpublished(NOW, 5),
+        lambda store: store.next_to_publish("guest", "p", 5),
         lambda store: store.with_lost_message(NOW, 5),
         lambda store: store.with_expired_output(NOW, 5),
         lambda store: list(store.output("a")),
@@ -186,6 +187,16 @@ def test_every_field_exempt_from_indexing_is_a_stored_field(
     }
     for override in DECLARED["fieldOverrides"]:
         assert override["fieldPath"] in stored[override["collectionGroup"]]
+
+
+def test_a_job_that_an_earlier_version_did_not_publish_is_found(store: FirestoreJobStore, database: Any) -> None:
+    insert(store, "a", "b", "c")
+    for name in ("a", "b"):
+        database.document(f"jobs/{name}").update({"unpublished": "2026-01-31T12:00:00.000Z"})
+    assert [job.hash for job in store.next_to_publish("guest", "p", 9)] == ["c"]
+    for _ in range(2):  # jobs that were created at the same time are found one by one
+        store.unpublished(NOW, 9)
+    assert [job.hash for job in store.next_to_publish("guest", "p", 9)] == ["a", "b", "c"]
 
 
 def test_output_expires_unless_it_is_cleared(store: FirestoreJobStore, database: Any, project: str) -> None:

@@ -42,6 +42,7 @@ INVALID = {
     "delete_protection": "perhaps",
     "longest_job_seconds": "1",
     "lease_seconds": "1",
+    "queue_window": "0",
     "max_delivery_attempts": "1",
     "worker_image": "worker",
     "functions_image": "functions",

@@ -136,6 +136,7 @@ class JobRunner:
             ExitStack() as folders,
             self.heartbeat.keep(attempt),
         ):
+            self.attempts.follow(attempt.job)
             try:
                 outcome = self._outcome(attempt, folders)
                 self._finish(attempt, outcome)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import random
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -12,7 +13,6 @@ from typing import Protocol
 from cloud_executor.backends.job_records import (
     JOB,
     WORKER,
-    awaits_publishing,
     check_segment_number,
     decode_record,
     decode_string,
@@ -29,8 +29,15 @@ from cloud_executor.backends.os_errors import os_errors
 from cloud_executor.backends.sqlite.database import SqliteDatabase, Value
 from cloud_executor.backends.sqlite.job_index import count_query, index_terms, search_queries
 from cloud_executor.backends.sqlite.schema import encode_time
+from cloud_executor.backends.sqlite.waiting_line import (
+    first_of_each_line,
+    has_place,
+    jobs_ahead,
+    next_to_publish,
+)
 from cloud_executor.backends.sqlite.wake import Listener, WakeFolder
 from cloud_executor.model.documents.javascript import iso_time
+from cloud_executor.model.jobs.fair_share import DEFAULT_WINDOW, is_held, leaves_window
 from cloud_executor.model.jobs.job import Job, OutputSegment, Status
 from cloud_executor.model.jobs.job_filter import JobFilter
 from cloud_executor.model.jobs.transitions import message_lost_at, record_publish
@@ -59,12 +66,17 @@ class Outbox(Protocol):
 class SqliteJobStore:
     """A JobStore in the embedded database.
 
-    With an outbox, the commit that stores a job also publishes it if it awaits that, and records it as published.
+    With an outbox, the commit that stores a waiting job also publishes it, and records that, if its user's window has a
+    place. The commit that takes a job out of the window publishes the next one.
     """
 
-    def __init__(self, database: SqliteDatabase, outbox: Outbox | None = None) -> None:
+    def __init__(
+        self, database: SqliteDatabase, outbox: Outbox | None = None, queue_window: int = DEFAULT_WINDOW
+    ) -> None:
+        self.publishes = outbox is not None
         self._database = database
         self._outbox = outbox
+        self._window = queue_window
         # Usually empty, so that a change costs little: only waiting requests have pipes in it.
         self._wake = WakeFolder(database.folder / "wake" / "jobs")
 
@@ -90,24 +102,45 @@ class SqliteJobStore:
         published_to: list[str] = []
 
         def work(connection: sqlite3.Connection) -> tuple[Job | None, bool]:
-            return _transact(
-                connection, job_hash, lambda stored: self._publish(connection, change(stored), published_to)
-            )
+            before: Job | None = None
+
+            def changed(stored: Job | None) -> Job | None:
+                nonlocal before
+                before = stored
+                return self._publish(connection, change(stored), published_to)
+
+            job, is_news = _transact(connection, job_hash, changed)
+            if before is not None and leaves_window(before, job):
+                self._publish_next(connection, before, published_to)
+            return job, is_news
 
         job, is_news = self._database.write(work, durable=durable)
         if is_news:
             self._call_watches(job_hash)
         if self._outbox is not None:
-            for pool in published_to:
+            for pool in dict.fromkeys(published_to):
                 self._outbox.call(pool)
         return job
 
     def _publish(self, connection: sqlite3.Connection, job: Job | None, published_to: list[str]) -> Job | None:
-        """Publish the job if it awaits that, and add its pool to `published_to`."""
-        if self._outbox is None or job is None or job.pool is None or not awaits_publishing(job):
+        """Publish the job if its user's window has a place for it, and add its pool to `published_to`."""
+        if self._outbox is None or job is None or job.pool is None or not is_held(job):
+            return job
+        if not has_place(connection, job, self._window):
             return job
         published_to.append(job.pool)
         return record_publish(job, self._outbox.add(connection, job.pool, job.hash))
+
+    def _publish_next(self, connection: sqlite3.Connection, left: Job, published_to: list[str]) -> None:
+        """Publish the next jobs of the user of the job that has left the window, and add its pool to `published_to`."""
+        pool, outbox = str(left.pool), self._outbox
+        if outbox is None:
+            return
+        for job in next_to_publish(connection, left.user_id, pool, self._window):
+            published = record_publish(job, outbox.add(connection, pool, job.hash))
+            if published is not None:
+                _store(connection, job.hash, job, published)
+                published_to.append(pool)
 
     def record_publish(self, job: Job, at: datetime) -> None:
         self.transact(job.hash, publish_recorded(job, at), durable=False)
@@ -153,7 +186,15 @@ class SqliteJobStore:
         return self._due("lease_expires", "<=", encode_time(now), limit)
 
     def unpublished(self, created_before: datetime, limit: int) -> tuple[Job, ...]:
-        return self._due("unpublished", "<", encode_string(iso_time(created_before)), limit)
+        bound = iso_time(created_before)
+        found = [job for job in self._database.read(first_of_each_line) if job.create_time < bound]
+        return tuple(random.sample(found, limit) if len(found) > limit else found)
+
+    def next_to_publish(self, user_id: str, pool: str, window: int) -> tuple[Job, ...]:
+        return self._database.read(lambda connection: next_to_publish(connection, user_id, pool, window))
+
+    def jobs_ahead(self, job: Job, limit: int) -> int:
+        return self._database.read(lambda connection: jobs_ahead(connection, job, limit))
 
     def with_lost_message(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._due("message_lost_at", "<=", encode_time(now), limit)
@@ -304,22 +345,27 @@ def _transact(connection: sqlite3.Connection, job_hash: str, change: JobChange) 
     changed = change(stored)
     if changed is None:
         return stored, False
+    _store(connection, job_hash, stored, changed)
     is_news = stored is None or (stored.status, stored.output_number) != (changed.status, changed.output_number)
+    return changed, is_news
+
+
+def _store(connection: sqlite3.Connection, job_hash: str, stored: Job | None, changed: Job) -> None:
+    """Replace the stored job by the changed one."""
     index_terms(connection, stored, changed)
     columns = _columns(changed)
     if stored is None:
         names = ", ".join(columns)
-        statement = f"INSERT INTO jobs ({names}, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - as above
+        statement = f"INSERT INTO jobs ({names}, hash) VALUES ({', '.join('?' * (len(columns) + 1))})"  # noqa: S608 - as above
     else:
         # Update only the columns that change: naming a column updates its indexes even if its value stays the same.
         before = _columns(stored)
         columns = {name: value for name, value in columns.items() if value != before[name]}
         if not columns:
-            return changed, False
+            return
         assignments = ", ".join(f"{name} = ?" for name in columns)
         statement = f"UPDATE jobs SET {assignments} WHERE hash = ?"  # noqa: S608 - as above
     connection.execute(statement, (*columns.values(), encode_string(job_hash)))
-    return changed, is_news
 
 
 def _columns(job: Job) -> dict[str, Value]:
@@ -329,7 +375,8 @@ def _columns(job: Job) -> dict[str, Value]:
         "user_id": encode_string(job.user_id),
         "create_time": encode_string(job.create_time),
         "status": encode_string(job.status),
-        "unpublished": encode_string(job.create_time) if awaits_publishing(job) else None,
+        "waits_for": encode_string(job.pool) if job.pool is not None and job.status == Status.CREATED else None,
+        "unpublished": encode_string(job.create_time) if is_held(job) else None,
         "lease_expires": None if lease_expires is None else encode_time(lease_expires),
         "message_lost_at": None if lost_at is None else encode_time(lost_at),
         "output_expires": None if job.output_expires is None else encode_time(job.output_expires),

@@ -109,5 +109,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE limits (user BLOB NOT NULL, name BLOB NOT NULL, value INTEGER, PRIMARY KEY (user, name))",
         "CREATE TABLE uploads (user BLOB PRIMARY KEY NOT NULL, day BLOB NOT NULL, bytes INTEGER NOT NULL)",
     ),
+    (
+        # The pool that a waiting job waits for.
+        "ALTER TABLE jobs ADD COLUMN waits_for BLOB",
+        """
+        UPDATE jobs SET waits_for = CAST(json_extract(CAST(body AS TEXT), '$.pool') AS BLOB)
+        WHERE status = CAST('CREATED' AS BLOB)
+        """,
+        "DROP INDEX jobs_unpublished",
+        "CREATE INDEX jobs_held ON jobs (user_id, waits_for, create_time, hash) WHERE unpublished IS NOT NULL",
+        "CREATE INDEX jobs_queued ON jobs (waits_for, user_id, create_time, hash) WHERE message_lost_at IS NOT NULL",
+    ),
 )
 """Migrations: the nth, counted from 1, takes a database from `user_version` n - 1 to n. Never change a released one."""

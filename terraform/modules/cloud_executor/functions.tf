@@ -31,6 +31,7 @@ locals {
     EXECUTOR_TOPIC_PREFIX       = var.name
     EXECUTOR_LEASE              = tostring(var.lease_seconds)
     EXECUTOR_LONGEST_JOB        = tostring(var.longest_job_seconds)
+    EXECUTOR_QUEUE_WINDOW       = tostring(var.queue_window)
     EXECUTOR_POOLS              = jsonencode([for name in local.pool_order : local.pool_settings[name]])
   }
 

@@ -24,6 +24,18 @@ variable "lease_seconds" {
   }
 }
 
+variable "queue_window" {
+  description = "Maximum number of each user's waiting jobs in the queue of a pool; the others follow one by one, so that users share the workers. Raise it if one user's short jobs have to fill many slots (docs/scaling.md)."
+  type        = number
+  default     = 16
+  nullable    = false
+
+  validation {
+    condition     = var.queue_window >= 1 && var.queue_window <= 1000 && floor(var.queue_window) == var.queue_window
+    error_message = "queue_window must be a whole number from 1 to 1000."
+  }
+}
+
 variable "max_delivery_attempts" {
   description = "Number of deliveries after which a job that workers keep releasing becomes a dead letter and fails."
   type        = number

@@ -15,8 +15,12 @@ from google.pubsub_v1 import PublisherClient
 from cloud_executor.backends.google.firestore.jobs import FirestoreJobStore
 from cloud_executor.backends.google.pubsub import PubSubJobQueue
 from cloud_executor.composition import Jobs
+from cloud_executor.model.jobs.fair_share import DEFAULT_WINDOW
 from cloud_executor.model.jobs.job import Outcome, OutputSegment, Status
 from cloud_executor.model.jobs.pool import WorkerPool
+
+WINDOW = {"run_aggregation_query": 1, "run_query": 1}
+"""Calls that look for the next jobs of a user."""
 
 
 @pytest.fixture
@@ -42,16 +46,40 @@ def calls(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]
 
         monkeypatch.setattr(owner, method, call)
 
-    for method in ("batch_get_documents", "run_query", "commit"):
+    for method in ("batch_get_documents", "run_query", "run_aggregation_query", "commit"):
         counted(FirestoreClient, method)
     counted(PublisherClient, "publish")
     yield made
 
 
-def test_create_is_a_transaction_a_publish_and_a_write(jobs: Jobs, calls: Counter[str]) -> None:
+def test_create_is_a_transaction_a_look_at_the_window_a_publish_and_a_write(jobs: Jobs, calls: Counter[str]) -> None:
     jobs.clients.create("job")
     # The transaction is a read and a commit that fails if the document has changed since; the write is `publishedAt`.
-    assert calls == {"batch_get_documents": 1, "commit": 2, "publish": 1}
+    # The window is a count and a query, made at once.
+    assert calls == {"batch_get_documents": 1, "commit": 2, "publish": 1, **WINDOW}
+
+
+def test_the_calls_of_a_job_do_not_grow_with_the_jobs_that_wait(jobs: Jobs, calls: Counter[str]) -> None:
+    for number in range(DEFAULT_WINDOW):
+        jobs.clients.create(f"{number:02}")
+    for name in ("next", "last"):
+        calls.clear()
+        jobs.clients.create(name)
+        assert calls == {"batch_get_documents": 1, "commit": 1, **WINDOW}
+    job = jobs.attempts.claim("00", "worker")
+    calls.clear()
+    jobs.attempts.publisher.follow(job)
+    assert calls == {"publish": 1, "commit": 1, **WINDOW}
+    assert jobs.clients.get("next").published_at is not None
+    assert jobs.clients.get("last").published_at is None
+
+
+def test_a_claim_with_nothing_to_publish_is_followed_by_a_look_at_the_window(jobs: Jobs, calls: Counter[str]) -> None:
+    jobs.clients.create("job")
+    job = jobs.attempts.claim("job", "worker")
+    calls.clear()
+    jobs.attempts.publisher.follow(job)
+    assert calls == WINDOW
 
 
 def test_creating_an_existing_job_is_one_read(jobs: Jobs, calls: Counter[str]) -> None:

@@ -11,7 +11,6 @@ import pytest
 from cloud_executor.backends.job_records import (
     JOB,
     InvalidPage,
-    awaits_publishing,
     check_segment_number,
     decode_record,
     decode_string,
@@ -45,21 +44,6 @@ def test_any_string_survives_encoding(string: str) -> None:
 def test_encoded_strings_sort_by_code_point() -> None:
     strings = ["", "\0", "a", "a\0", "b", "é", "\ud83d", "\uffff", "\U0001f600"]
     assert sorted(strings, key=encode_string) == sorted(strings) == strings
-
-
-@pytest.mark.parametrize(
-    ("job", "expected"),
-    [
-        (WAITING, True),
-        (changed(pool=None), False),
-        (changed(published_at=NOW), False),
-        (changed(status=Status.RUNNING), False),
-        (changed(status=Status.CANCELED), False),
-    ],
-    ids=["waiting", "for external workers", "published", "running", "canceled"],
-)
-def test_only_an_unpublished_job_of_a_pool_awaits_publishing(job: Job, expected: bool) -> None:
-    assert awaits_publishing(job) is expected
 
 
 def test_a_lease_counts_only_while_the_job_runs() -> None:

@@ -99,7 +99,7 @@ def test_a_pool_whose_queue_fails_does_not_block_other_pools(jobs: Jobs, clock: 
     with pytest.raises(Unavailable):
         replace(jobs, queue=queue).sweep.run()
     assert queued(jobs.queue, "special") == ["labeled"]
-    assert calls.count("plain") == MAX_PUBLISH_ERRORS
+    assert 0 < calls.count("plain") <= MAX_PUBLISH_ERRORS
 
 
 def test_a_job_for_external_workers_is_never_published(jobs: Jobs, clock: Clock) -> None:

@@ -16,7 +16,6 @@ from cloud_executor.backends.job_records import (
     SEGMENT_NUMBERS,
     InvalidPage,
     awaits_own_worker,
-    awaits_publishing,
     decode_record,
     decode_string,
     encode_record,
@@ -27,6 +26,7 @@ from cloud_executor.backends.job_records import (
 )
 from cloud_executor.backends.job_terms import terms_of
 from cloud_executor.errors import TooLarge
+from cloud_executor.model.jobs.fair_share import is_held, is_queued
 from cloud_executor.model.jobs.job import Job, OutputSegment
 from cloud_executor.model.jobs.transitions import message_lost_at
 from cloud_executor.model.jobs.worker import WorkerRecord
@@ -41,6 +41,9 @@ BODY_BYTES = 1_000_000
 
 LONGEST_INDEXED = 1400
 """Longest value that is indexed whole, in bytes. Firestore indexes the first 1500 bytes of a value."""
+
+KEY_BYTES = 16
+"""Length of the keys in indexed values of the waiting line, in bytes."""
 
 GONE = firestore.DELETE_FIELD
 """Value of a field that a document must not have."""
@@ -83,6 +86,21 @@ def list_position_after(page_token: str) -> bytes:
     return position
 
 
+def line_key(user_id: str, pool: str) -> bytes:
+    """Beginning of the indexed values of the jobs of a user that wait for a pool."""
+    return _key(f"{user_id}\0{pool}")
+
+
+def pool_key(pool: str) -> bytes:
+    """Beginning of the indexed values of the jobs that wait for a pool."""
+    return _key(pool)
+
+
+def _key(string: str) -> bytes:
+    """KEY_BYTES that all values of one kind begin with, so that they are a range of the index."""
+    return hashlib.sha256(encode_string(string)).digest()[:KEY_BYTES]
+
+
 def _sortable(data: bytes) -> bytes:
     """A value that is indexed whole, unique to the data, and sorts like it, except among very long ones."""
     if len(data) <= LONGEST_INDEXED:
@@ -105,7 +123,10 @@ def job_fields(job: Job) -> dict[str, object]:
         "activePool": document_key(job.pool) if job.pool is not None and awaits_own_worker(job) else GONE,
         "terms": sorted(starmap(term_key, terms_of(job))) or GONE,
         "leaseExpires": GONE if lease_expires is None else lease_expires,
-        "unpublished": job.create_time if awaits_publishing(job) else GONE,
+        # The fields of the waiting line (`waiting_line`).
+        "unpublished": line_key(job.user_id, str(job.pool)) + list_position(job) if is_held(job) else GONE,
+        "window": line_key(job.user_id, str(job.pool)) if is_queued(job) else GONE,
+        "queued": pool_key(str(job.pool)) + list_position(job) if is_queued(job) else GONE,
         "messageLostAt": GONE if lost_at is None else lost_at,
         "outputExpires": GONE if job.output_expires is None else job.output_expires,
     }

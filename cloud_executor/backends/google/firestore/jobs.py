@@ -46,6 +46,7 @@ from cloud_executor.backends.google.firestore.documents import (
     term_key,
 )
 from cloud_executor.backends.google.firestore.records import FirestoreRecords
+from cloud_executor.backends.google.firestore.waiting_line import WaitingLines
 from cloud_executor.backends.google.firestore.watch import IntervalWatch
 from cloud_executor.backends.job_records import (
     JOB,
@@ -113,6 +114,8 @@ class FirestoreJobStore(FirestoreRecords):
     Jobs that were created in the same millisecond, and whose hashes share their first thousand bytes, are listed in any
     order. If `output_lifetime` is None, output that is not cleared is kept forever.
     """
+
+    publishes = False
 
     def __init__(self, project: str | None, database: str, output_lifetime: timedelta | None = OUTPUT_LIFETIME) -> None:
         self._output_lifetime = output_lifetime
@@ -235,7 +238,21 @@ class FirestoreJobStore(FirestoreRecords):
         return self._due("leaseExpires", "<=", now, limit)
 
     def unpublished(self, created_before: datetime, limit: int) -> tuple[Job, ...]:
-        return self._due("unpublished", "<", iso_time(created_before), limit)
+        with google_errors():
+            found = WaitingLines(self._jobs).first_of_each(limit)
+        for snapshot in found:
+            if isinstance(snapshot.get("unpublished"), str):
+                self._transact(decoded(JOB, snapshot).hash, lambda job: job, ())  # stores the fields of this version
+        jobs = (decoded(JOB, snapshot) for snapshot in found)
+        return tuple(job for job in jobs if job.create_time < iso_time(created_before))
+
+    @with_google_errors
+    def next_to_publish(self, user_id: str, pool: str, window: int) -> tuple[Job, ...]:
+        return tuple(map(self._remembered, WaitingLines(self._jobs).next_to_publish(user_id, pool, window)))
+
+    @with_google_errors
+    def jobs_ahead(self, job: Job, limit: int) -> int:
+        return WaitingLines(self._jobs).ahead(job, limit)
 
     def with_lost_message(self, now: datetime, limit: int) -> tuple[Job, ...]:
         return self._due("messageLostAt", "<=", now, limit)
@@ -413,6 +430,11 @@ class FirestoreJobStore(FirestoreRecords):
         if self._output_lifetime is None:
             return piece.fields
         return {**piece.fields, "expireAt": now + self._output_lifetime}
+
+    def _remembered(self, snapshot: Any) -> Job:  # noqa: ANN401 - the library's types are incomplete
+        job = decoded(JOB, snapshot)
+        self._remember(job, snapshot.update_time)
+        return job
 
     def _remember(self, job: Job, version: object) -> None:
         with self._lock:

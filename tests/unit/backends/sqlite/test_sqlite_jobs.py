@@ -12,12 +12,18 @@ import msgspec
 import pytest
 from explained_database import ExplainedDatabase
 
+from cloud_executor.backends.job_records import encode_string
+from cloud_executor.backends.sqlite import database as sqlite_database
 from cloud_executor.backends.sqlite.database import SqliteDatabase
-from cloud_executor.backends.sqlite.jobs import SqliteJobStore
+from cloud_executor.backends.sqlite.jobs import SqliteJobStore, _columns
+from cloud_executor.backends.sqlite.schema import MIGRATIONS
 from cloud_executor.errors import Invalid
 from cloud_executor.model.jobs.job import Job, OutputSegment
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
+
+BEFORE_WAITING_LINES = 4
+"""Version of the database that did not know which pool a job waits for."""
 
 
 @pytest.fixture
@@ -47,10 +53,10 @@ def every_page(store: SqliteJobStore, *, status: str | None = None, user_id: str
             "SEARCH jobs USING INDEX jobs_of_user_and_status",
         ),
         (lambda store: store.with_expired_lease(NOW, 5), "SEARCH jobs USING INDEX jobs_leased"),
-        (lambda store: store.unpublished(NOW, 5), "SEARCH jobs USING INDEX jobs_unpublished"),
+        (lambda store: store.with_lost_message(NOW, 5), "SEARCH jobs USING INDEX jobs_published"),
         (lambda store: store.with_expired_output(NOW, 5), "SEARCH jobs USING INDEX jobs_with_output"),
     ],
-    ids=["status", "user", "user and status", "lease", "unpublished", "output"],
+    ids=["status", "user", "user and status", "lease", "message", "output"],
 )
 def test_a_query_reads_only_the_rows_that_it_returns(
     database: ExplainedDatabase, use: Callable[[SqliteJobStore], object], expected: str
@@ -65,6 +71,23 @@ def test_a_query_reads_only_the_rows_that_it_returns(
         # A single step, without sorting.
         assert len(plan) == 1
         assert plan[0].startswith(expected + " ")
+
+
+def test_the_waiting_line_is_read_from_its_indexes(database: ExplainedDatabase) -> None:
+    store = SqliteJobStore(database)
+    held = Job(hash="held", create_time="1", secret="", pool="p")
+    insert(store, held)
+    insert(store, msgspec.structs.replace(held, hash="another", user_id="ada"))
+    database.plans.clear()
+    store.unpublished(NOW, 5)
+    store.next_to_publish("guest", "p", 3)
+    store.jobs_ahead(held, 9)
+    store.jobs_ahead(msgspec.structs.replace(held, published_at=NOW), 9)
+    steps = {step for plan in database.plans for step in plan}
+    assert not any("TEMP B-TREE" in step for step in steps)
+    used = {index for index in ("jobs_held", "jobs_queued") for step in steps if f"INDEX {index}" in step}
+    assert used == {"jobs_held", "jobs_queued"}
+    assert all("jobs_held" in step or "jobs_queued" in step for step in steps if " jobs " in step)
 
 
 def test_the_list_of_all_jobs_is_read_in_order(database: ExplainedDatabase) -> None:
@@ -170,3 +193,37 @@ def test_a_rejected_change_publishes_nothing(database: ExplainedDatabase) -> Non
         SqliteJobStore(database, outbox).transact("job", reject)
     assert outbox.added == []
     assert outbox.stored_at_call == []
+
+
+def test_the_waiting_jobs_of_an_earlier_version_are_published_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Job(hash="held", create_time="2026-01-31T00:00:00.000Z", secret="", pool="pool")
+    jobs = [
+        held,
+        msgspec.structs.replace(held, hash="queued", published_at=NOW, publishes=1),
+        msgspec.structs.replace(held, hash="odd \ud83d", user_id="ada", name="\ud83d"),
+        msgspec.structs.replace(held, hash="external", pool=None),
+        msgspec.structs.replace(held, hash="running", status="RUNNING"),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_database, "MIGRATIONS", MIGRATIONS[:BEFORE_WAITING_LINES])
+        old = SqliteDatabase(tmp_path / "old")
+
+        def fill(connection: sqlite3.Connection) -> None:
+            for job in jobs:
+                columns = _columns(job)
+                del columns["waits_for"]
+                names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+                values = [*columns.values(), encode_string(job.hash)]
+                connection.execute(f"INSERT INTO jobs ({names}, hash) VALUES ({marks}, ?)", values)
+
+        old.write(fill)
+        old.close()
+    database = SqliteDatabase(tmp_path / "old")
+    store = SqliteJobStore(database)
+    assert [job.hash for job in store.next_to_publish("guest", "pool", 9)] == ["held"]
+    assert store.next_to_publish("guest", "pool", 1) == ()  # the window has one place
+    assert [job.hash for job in store.next_to_publish("ada", "pool", 9)] == ["odd \ud83d"]
+    assert {job.hash for job in store.unpublished(datetime(2027, 1, 1, tzinfo=UTC), 9)} == {"held", "odd \ud83d"}
+    database.close()

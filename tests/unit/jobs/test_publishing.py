@@ -1,0 +1,185 @@
+"""Fair share: the queue holds a window of each user's jobs, whatever happens."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from embedded_jobs import OPTIONS, POOLS, BrokenQueue, Clock, Crash, Crashing, crashing_store, finish
+
+from cloud_executor.backends.sqlite.database import SqliteDatabase
+from cloud_executor.backends.sqlite.jobs import SqliteJobStore
+from cloud_executor.backends.sqlite.queue import SqliteJobQueue
+from cloud_executor.composition import Jobs
+from cloud_executor.errors import Unavailable
+from cloud_executor.jobs import sweep
+from cloud_executor.jobs.external_workers import CheckIn
+from cloud_executor.jobs.sweep import UNPUBLISHED_AFTER
+from cloud_executor.model.access.owner import key_of
+from cloud_executor.model.jobs import transitions
+from cloud_executor.model.jobs.fair_share import DEFAULT_WINDOW
+from cloud_executor.model.jobs.job import Job, NotClaimable, Status
+
+WINDOW = 3
+USERS = ("guest", "ada", "eve")
+
+
+@pytest.fixture(params=["publishes", "leaves publishing to the use cases"])
+def windowed(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Jobs]:
+    """Jobs with a small window, in a store that publishes them itself, or in one that does not."""
+    database = SqliteDatabase(tmp_path / "windowed.sqlite")
+    queue = SqliteJobQueue(database, tmp_path / "wake", clock)
+    store = SqliteJobStore(database, queue if request.param == "publishes" else None, WINDOW)
+    yield Jobs(store, queue, POOLS, replace(OPTIONS, queue_window=WINDOW), clock)
+    database.close()
+
+
+def create(jobs: Jobs, clock: Clock, *names: str, user: str = "guest", labels: tuple[str, ...] = ()) -> None:
+    for name in names:
+        clock.advance(timedelta())  # so that their order is known
+        jobs.clients.create(name, labels, user)
+
+
+def published(jobs: Jobs, user: str | None = None) -> list[str]:
+    return [job.id for job in jobs.clients.jobs(Status.CREATED, user) if job.published_at is not None]
+
+
+def claim(jobs: Jobs, name: str, user: str = "guest") -> Job:
+    job = jobs.attempts.claim(key_of(user, name), "w")
+    jobs.attempts.publisher.follow(job)  # as `Attempts.follow`, without a thread
+    return job
+
+
+def test_the_queue_holds_a_window_of_each_user_and_pool(windowed: Jobs, clock: Clock) -> None:
+    create(windowed, clock, *"abcdef")
+    assert published(windowed) == ["a", "b", "c"]
+    create(windowed, clock, "x", user="ada")
+    create(windowed, clock, "g", labels=("gpu",))
+    assert published(windowed) == ["a", "b", "c", "x", "g"]
+
+
+def test_a_claim_publishes_the_next_job_of_its_user(windowed: Jobs, clock: Clock) -> None:
+    create(windowed, clock, *"abcdef")
+    create(windowed, clock, *"uvwxyz", user="ada")
+    claim(windowed, "b")
+    assert published(windowed, "guest") == ["a", "c", "d"]
+    claim(windowed, "v", "ada")
+    assert published(windowed, "ada") == ["u", "w", "x"]
+
+
+def test_a_job_that_ends_while_it_waits_makes_room(windowed: Jobs, clock: Clock) -> None:
+    create(windowed, clock, *"abcdef")
+    windowed.clients.force_cancel("e")
+    assert published(windowed) == ["a", "b", "c"]
+    windowed.clients.force_cancel("a")
+    assert published(windowed) == ["b", "c", "d"]
+    windowed.external_workers.check_in(CheckIn("external", 1))
+    assert published(windowed) == ["c", "d", "f"]
+
+
+def test_a_job_that_is_given_back_waits_for_a_place_before_younger_jobs(windowed: Jobs, clock: Clock) -> None:
+    create(windowed, clock, *"abcdef")
+    attempt = claim(windowed, "a").attempt
+    windowed.attempts.release("a", attempt)
+    assert published(windowed) == ["b", "c", "d"]
+    claim(windowed, "b")
+    assert published(windowed) == ["a", "c", "d"]
+
+
+def test_the_sweep_publishes_only_as_many_as_have_a_place(windowed: Jobs, clock: Clock) -> None:
+    create(windowed, clock, *"abcdef")
+    clock.advance(UNPUBLISHED_AFTER)
+    assert windowed.sweep.run().republished == 0
+    assert published(windowed) == ["a", "b", "c"]
+    larger = replace(windowed, options=replace(windowed.options, queue_window=5))
+    assert larger.sweep.run().republished == 2
+    assert published(windowed) == ["a", "b", "c", "d", "e"]
+
+
+def test_a_message_that_is_lost_takes_no_place_from_others(windowed: Jobs, clock: Clock) -> None:
+    create(windowed, clock, *"abcdef")
+    clock.advance(transitions.MESSAGE_LIFETIME)
+    windowed.sweep.run()
+    assert published(windowed) == ["a", "b", "c"]
+    assert {windowed.clients.get(name).publishes for name in "abc"} == {2}
+
+
+@pytest.mark.parametrize("method", ["next_to_publish", "record_publish"])
+def test_the_sweep_publishes_the_next_job_if_the_claim_could_not(jobs: Jobs, clock: Clock, method: str) -> None:
+    windowed = replace(jobs, options=replace(jobs.options, queue_window=1))
+    create(windowed, clock, "a", "b")
+    dying = crashing_store(windowed, method)
+    with pytest.raises(Crash):
+        claim(dying, "a")
+    assert published(windowed) == []
+    clock.advance(UNPUBLISHED_AFTER)
+    assert windowed.sweep.run().republished == 1
+    assert published(windowed) == ["b"]
+
+
+def test_a_queue_that_is_unreachable_fails_no_claim_and_no_cancel(jobs: Jobs, clock: Clock) -> None:
+    windowed = replace(jobs, options=replace(jobs.options, queue_window=1))
+    create(windowed, clock, "a", "b", "c")
+    broken = replace(windowed, queue=BrokenQueue(Unavailable()))
+    assert claim(broken, "a").status == Status.RUNNING
+    broken.clients.force_cancel("b")
+    assert published(windowed) == []
+    clock.advance(UNPUBLISHED_AFTER)
+    assert windowed.sweep.run().republished == 1
+
+
+def test_one_users_many_jobs_do_not_keep_another_users_job_from_the_sweep(
+    jobs: Jobs, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "JOBS_PER_SWEEP", 2)
+    create(jobs, clock, *(str(number) for number in range(DEFAULT_WINDOW + 4)))
+    with pytest.raises(Crash):
+        crashing_store(jobs, "next_to_publish").clients.create("x", user_id="ada")
+    clock.advance(UNPUBLISHED_AFTER)
+    assert jobs.sweep.run().republished == 1
+    assert published(jobs, "ada") == ["x"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_job_runs_although_processes_die_at_any_step(windowed: Jobs, clock: Clock, seed: int) -> None:
+    chance = random.Random(seed)
+    created: Counter[str] = Counter()
+    for _ in range(300):
+        jobs = windowed
+        if chance.random() < 0.2:
+            method = chance.choice(("next_to_publish", "record_publish", "transact"))
+            jobs = crashing_store(windowed, method, chance.randrange(3))
+        elif chance.random() < 0.1:
+            queue: object = Crashing(windowed.queue, "publish")
+            jobs = replace(windowed, queue=queue)  # type: ignore[arg-type]
+        user = chance.choice(USERS)
+        with suppress(Crash, NotClaimable):
+            waiting = published(windowed, user)
+            match chance.randrange(6):
+                case 0 | 1 | 2:
+                    created[user] += 1
+                    create(jobs, clock, str(created[user]), user=user)
+                case 3 if waiting:
+                    claim(jobs, chance.choice(waiting), user)
+                case 4 if waiting:
+                    name = chance.choice(waiting)
+                    jobs.attempts.release(key_of(user, name), claim(jobs, name, user).attempt)
+                case 5 if waiting:
+                    jobs.clients.force_cancel(key_of(user, chance.choice(waiting)))
+        assert all(len(published(windowed, user)) <= WINDOW for user in USERS)
+    for _ in range(400):
+        clock.advance(max(UNPUBLISHED_AFTER, OPTIONS.lease))
+        windowed.sweep.run()
+        jobs_left = [job for job in windowed.clients.jobs() if not job.finished]
+        if not jobs_left:
+            return
+        for job in jobs_left:
+            if job.published_at is not None and job.status == Status.CREATED:
+                finish(windowed, job.hash)
+    raise AssertionError(jobs_left)
