@@ -27,6 +27,7 @@ from cloud_executor.jobs.options import JobOptions
 from cloud_executor.jobs.pools.dead_letters import DeadLetters
 from cloud_executor.jobs.pools.fleet import FleetRequests
 from cloud_executor.jobs.pools.publisher import Publisher
+from cloud_executor.jobs.pools.waiting import WaitingLine
 from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.sweep import Sweep
 from cloud_executor.model.jobs.pool import WorkerPool
@@ -104,6 +105,10 @@ class Jobs:
         return ExternalWorkers(
             self.store, self._publisher, self.options, self._open_pools, self.clock, self._lease_clock, self.label_jobs
         )
+
+    @property
+    def waiting_line(self) -> WaitingLine:
+        return WaitingLine(self.store, self.options, self._open_pools, self._lease_clock, self.fleet is not None)
 
     @property
     def stats(self) -> JobStats:

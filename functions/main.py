@@ -110,7 +110,16 @@ def _executor_routes() -> Routes:
     from functions.transport.waits import WAITS
 
     jobs = _jobs()
-    return ExecutorRoutes(jobs.clients, jobs.external_workers, _access(), _settings.pools, WAITS, jobs.stats, _quotas())
+    return ExecutorRoutes(
+        jobs.clients,
+        jobs.external_workers,
+        _access(),
+        _settings.pools,
+        WAITS,
+        jobs.stats,
+        _quotas(),
+        jobs.waiting_line,
+    )
 
 
 def _token_routes() -> Routes:

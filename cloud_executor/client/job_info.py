@@ -11,7 +11,12 @@ from cloud_executor.client.errors import ServerError
 
 SUCCESS = "SUCCESS"
 CANCELED = "CANCELED"
-_UNFINISHED = frozenset({"CREATED", "RUNNING"})
+CREATED = "CREATED"
+MOST_AHEAD = 1000
+"""Number of jobs ahead up to which servers count."""
+
+_REASONS = {"machine starting": "a machine is starting", "no worker": "no worker is running"}
+_UNFINISHED = frozenset({CREATED, "RUNNING"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,10 @@ class JobInfo:
     """Peak memory of the command in MiB, if the server knows it."""
     waiting_for: tuple[str, ...] | None
     """Labels that no worker pool has, so that the job waits for an external worker; None if it does not."""
+    jobs_ahead: int | None
+    """Number of jobs that are likely to start before a waiting job, as far as the server counts; None if unknown."""
+    waiting_reason: str | None
+    """Why no job can start: `machine starting`, or `no worker`; None if a worker runs, or if unknown."""
     name: str | None
     tags: tuple[str, ...]
     secret: str | None = field(repr=False)
@@ -76,6 +85,8 @@ class JobInfo:
                 durations=dict(document.get("durations") or {}),
                 peak_memory_mib=document.get("peakMemoryMiB"),
                 waiting_for=None if document.get("waitingFor") is None else tuple(document["waitingFor"]),
+                jobs_ahead=None if document.get("jobsAhead") is None else int(document["jobsAhead"]),
+                waiting_reason=document.get("waitingReason"),
                 name=document.get("name"),
                 tags=tuple(document.get("tags") or ()),
                 secret=document.get("secret"),
@@ -87,6 +98,18 @@ class JobInfo:
     @property
     def finished(self) -> bool:
         return self.status not in _UNFINISHED
+
+    @property
+    def waiting_note(self) -> str | None:
+        """What a waiting job waits for, in a few words that can change with every poll; None if unknown."""
+        if self.status != CREATED:
+            return None
+        if self.waiting_reason is not None:
+            return _REASONS.get(self.waiting_reason, self.waiting_reason)
+        if not self.jobs_ahead:
+            return None
+        count = f"{self.jobs_ahead}{'+' if self.jobs_ahead >= MOST_AHEAD else ''}"
+        return f"{count} job{'' if self.jobs_ahead == 1 else 's'} ahead"
 
     @property
     def succeeded(self) -> bool:

@@ -17,6 +17,9 @@ LONGEST_POLL_SECONDS = 1.0
 LONG_POLL_SECONDS = 25
 """Longest time, in seconds, that a server holds back its response while nothing changes."""
 
+WAITING_POLL_SECONDS = 10
+"""The same while jobs are ahead of the job, in seconds: their number changes, which ends no long poll."""
+
 POLL_READ_SECONDS = 15.0
 """Read timeout of a poll, in seconds, in addition to the time that it may wait on the server.
 
@@ -109,6 +112,8 @@ def info_path(job_hash: str) -> str:
 def _poll(transport: Transport, job_hash: str, known: JobInfo | None, seconds: int) -> tuple[JobInfo, float]:
     """Return the job, and the number of seconds that the server was willing to wait; 0 if it does not wait."""
     query: dict[str, str] = {}
+    if known is not None and known.waiting_note is not None:
+        seconds = min(seconds, WAITING_POLL_SECONDS)
     if known is not None and seconds > 0:
         number = "null" if known.output_number is None else str(known.output_number)
         query = {"wait": str(seconds), "status": known.status, "outputNumber": number}

@@ -15,6 +15,7 @@ from cloud_executor.access.quotas import Quotas
 from cloud_executor.errors import Forbidden, LimitReached, UnsupportedMediaType
 from cloud_executor.jobs.clients import JobClients
 from cloud_executor.jobs.external_workers import ExternalWorkers
+from cloud_executor.jobs.pools.waiting import WaitingLine
 from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.waits import Waits
 from cloud_executor.json_logging import logged_with
@@ -53,6 +54,7 @@ class ExecutorRoutes:
     waits: Waits
     stats: JobStats
     quotas: Quotas
+    waiting_line: WaitingLine
 
     def respond(self, request: Request, target: Target) -> Response | None:
         """None if the path is not below `/rest/executor`. Errors become responses here and get the same header."""
@@ -109,7 +111,7 @@ class ExecutorRoutes:
     def _info(self, job_hash: str, query: Mapping[str, str]) -> Response:
         seconds = executor_fields.wait_seconds(query.get("wait"))
         if seconds is None:
-            return _json(self.clients.get(job_hash).document())
+            return _json(self._with_waiting(self.clients.get(job_hash)))
         known_status, known_number = query.get("status"), executor_fields.known_output_number(query)
 
         def is_news(first: Job, job: Job) -> bool:
@@ -118,7 +120,11 @@ class ExecutorRoutes:
             return job.finished or (job.status, job.output_number) != (status, number)
 
         job, waits = self.waits.until(self.clients.store, job_hash, seconds, is_news)
-        return _json(job.document(), [_granted(seconds if waits else 0)])
+        return _json(self._with_waiting(job), [_granted(seconds if waits else 0)])
+
+    def _with_waiting(self, job: Job) -> dict[str, object]:
+        """The document of a job, with what it waits for."""
+        return job.document() | self.waiting_line.facts(job)
 
     def _create(
         self, caller: Caller, job_hash: str, fields: Mapping[str, object], trace: str | None, query: Mapping[str, str]

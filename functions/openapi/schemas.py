@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloud_executor.jobs.pools.waiting import WaitingReason
 from cloud_executor.model.jobs.job import Status
 from functions.openapi.parts import HASH, INTEGER, STRING, STRINGS, Part, documents, nullable, ref
 
@@ -34,6 +35,17 @@ JOB_FIELDS: Part = {
         "resultSuperSet": {**nullable(STRING), "description": "Artifact that an external worker reported."},
         "error": {**STRING, "description": "One sentence on why the job failed."},
         "waitingFor": {**STRINGS, "description": "The job's labels, if no worker pool has all of them."},
+        "jobsAhead": {
+            **INTEGER,
+            "description": "Number of jobs that are likely to start before this one; 1000 means 1000 or more. Only in "
+            "`info`, while the job waits for a worker pool.",
+        },
+        "waitingReason": {
+            **STRING,
+            "description": "Why no job of the worker pool can start: `machine starting`, or `no worker`. Only in "
+            "`info`, while the pool has no worker.",
+            "examples": [str(reason) for reason in WaitingReason],
+        },
         "attempt": {**INTEGER, "description": "Number of times a worker has taken the job."},
         "exitCode": {**INTEGER, "description": "Exit code of the command."},
         "durations": {

@@ -61,13 +61,13 @@ def job_details(job: JobInfo) -> list[tuple[str, str]]:
     """The fields of a job that have values, with their names."""
     durations = ", ".join(f"{step} {format_seconds(float(seconds))}" for step, seconds in job.durations.items())
     labels = f" with the labels {', '.join(job.waiting_for)}" if job.waiting_for else ""
-    waiting = None if job.waiting_for is None else f"an external worker{labels}"
+    waiting = job.waiting_note if job.waiting_for is None else f"an external worker{labels}"
     found = (
         ("job", job.hash),
         ("name", job.name),
         ("status", f"{job.status}, canceling" if job.cancel_requested and not job.finished else job.status),
         ("error", job.error),
-        ("waiting for", waiting),
+        ("waiting for" if job.waiting_for is not None else "waiting", waiting),
         ("exit code", None if job.exit_code is None else str(job.exit_code)),
         ("worker", job.worker),
         ("labels", ", ".join(job.labels)),

@@ -36,6 +36,8 @@ class StatusLine:
         with self._lock:
             status = describe(job)
             if self._overwrites:
+                # Elsewhere, each new number of jobs ahead would be another line.
+                status = describe(job, with_note=True)
                 self._status = status + (f", {note}" if note else "")
                 self._draw()
             elif status != self._shown:
@@ -75,8 +77,8 @@ class StatusLine:
             click.echo(output, file=self._stream, nl=False)
 
 
-def describe(job: JobInfo) -> str:
-    """The job's status in a few words."""
+def describe(job: JobInfo, *, with_note: bool = False) -> str:
+    """The job's status in a few words. `with_note`: with what a waiting job waits for."""
     if job.finished:
         return job.status
     if job.cancel_requested:
@@ -85,6 +87,8 @@ def describe(job: JobInfo) -> str:
         return f"{job.status} on {job.worker}"
     if job.waiting_for:
         return f"{job.status}, waiting for a worker with the labels {', '.join(job.waiting_for)}"
+    if with_note and job.waiting_note:
+        return f"{job.status}, waiting: {job.waiting_note}"
     return f"{job.status}, waiting for a worker"
 
 

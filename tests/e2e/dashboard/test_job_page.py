@@ -187,3 +187,20 @@ def test_an_unknown_job_is_reported(page: DashboardPage) -> None:
     page.open_job("0" * 40)
     page.wait(".problem")
     assert page.tab.title() == f"{'0' * 40} · Cloud Executor"
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"jobsAhead": 12}, "Waiting: 12 jobs ahead."),
+        ({"jobsAhead": 1000}, "Waiting: 1000+ jobs ahead."),
+        ({"jobsAhead": 1, "waitingReason": "machine starting"}, "Waiting: a machine is starting."),
+        ({"waitingReason": "<b>new</b>"}, "Waiting: <b>new</b>."),
+    ],
+)
+def test_a_waiting_job_says_what_it_waits_for(page: DashboardPage, fields: dict[str, object], shown: str) -> None:
+    job = {"hash": "x", "status": "CREATED", "createTime": "2026-01-31T12:00:00.000Z", **fields}
+    page.tab.route("**/rest/executor/info/x*", lambda route: route.fulfill(json=job))
+    page.tab.route("**/rest/executor/output/x*", lambda route: route.fulfill(json=[]))
+    page.open_job("x")
+    assert page.wait(".notice", "Waiting").inner_text() == shown

@@ -91,6 +91,23 @@ def test_a_secret_is_shown_once_and_nowhere_else(server: Server) -> None:
     assert created_again["secret"] != secret
 
 
+def test_only_info_says_how_many_jobs_are_ahead_of_a_job_that_waits_for_a_pool(server: Server) -> None:
+    jobs = [new_id() for _ in range(3)]
+    created = [create(server, job, {}) for job in jobs]
+    assert all("jobsAhead" not in document for document in created)
+    counts = [info(server, job)["jobsAhead"] for job in jobs]
+    # Jobs of other tests may wait in the same pool.
+    assert sorted(counts) == [min(counts), min(counts) + 1, min(counts) + 2]
+    assert info(server, jobs[0]).get("waitingReason", "no worker") == "no worker"
+    assert "jobsAhead" not in server.get("/rest/executor?status=CREATED").json[jobs[0]]
+    for job, document in zip(jobs, created, strict=True):
+        cancel(server, job, document["secret"])
+        assert "jobsAhead" not in info(server, job)
+    external = new_id()
+    create(server, external)
+    assert "jobsAhead" not in info(server, external)
+
+
 @pytest.mark.parametrize("secret", ["", "wrong", None, 5, True, [], {}, ["x"], "ü", "\ud800"])
 def test_only_the_secret_cancels(server: Server, secret: object) -> None:
     job = new_id()

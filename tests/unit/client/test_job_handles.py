@@ -248,6 +248,19 @@ def test_a_server_that_waits_is_asked_without_pauses(clock: list[float]) -> None
         {"wait": "25", "status": "RUNNING", "outputNumber": "null"},
         {"wait": "25", "status": "RUNNING", "outputNumber": "3"},
     ]
+
+
+def test_a_job_with_jobs_ahead_is_polled_more_often(clock: list[float]) -> None:
+    waits: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        waits.append(request.url.params.get("wait"))
+        status = "CREATED" if len(waits) < 3 else "SUCCESS"
+        document = {"hash": "h", "status": status, "jobsAhead": 7}
+        return httpx.Response(200, json=document, headers={"X-Executor-Wait": "10"})
+
+    Client(URL, transport=httpx.MockTransport(answer)).wait("h")
+    assert waits == [None, "10", "10"]
     assert clock == [0.02]
 
 

@@ -13,6 +13,7 @@ import { JobLog } from "./log.js";
 import { Timeline } from "./timeline.js";
 
 const WAIT_SECONDS = 25;
+const WAITING_SECONDS = 10;
 const FINISHED_DELAY_MS = 30_000;
 const SHORTEST_DELAY_MS = 150;
 
@@ -48,6 +49,7 @@ export function JobPage({ id }) {
             the job waits for an external worker.
         </p>`
         }
+        ${waitingNote(job) && html`<p class="hint notice">${waitingNote(job)}</p>`}
         ${job.warnings?.map((warning) => html`<p class="hint notice" key=${warning}>${warning}</p>`)}
         <${Timeline} job=${job} />
         <${JobLog} key=${`log ${run}`} job=${job} />
@@ -55,6 +57,24 @@ export function JobPage({ id }) {
         <${Details} job=${job} />
         <${Config} id=${id} />
         <${Commands} job=${job} />`;
+}
+
+const REASONS = {
+    "machine starting": "Waiting: a machine is starting.",
+    "no worker": "Waiting: no worker is running.",
+};
+
+/** What a waiting job waits for, as far as the server says; undefined if it does not. */
+function waitingNote(job) {
+    if (job.status !== "CREATED") {
+        return undefined;
+    }
+    if (job.waitingReason) {
+        return REASONS[job.waitingReason] ?? `Waiting: ${job.waitingReason}.`;
+    }
+    // The server counts up to 1000.
+    const count = job.jobsAhead >= 1000 ? "1000+" : job.jobsAhead;
+    return job.jobsAhead ? `Waiting: ${count} ${job.jobsAhead === 1 ? "job" : "jobs"} ahead.` : undefined;
 }
 
 /** Keep the job up to date: the server holds a request until the job changes, or answers at once if it does not wait. */
@@ -66,7 +86,8 @@ function useJob(id, setJob, refreshes) {
             const before = known.current;
             const query = new URLSearchParams();
             if (before !== null && !isFinished(before)) {
-                query.set("wait", WAIT_SECONDS);
+                // The number of jobs ahead changes, which ends no wait.
+                query.set("wait", waitingNote(before) ? WAITING_SECONDS : WAIT_SECONDS);
                 query.set("status", before.status);
                 if (before.outputNumber !== null && before.outputNumber !== undefined) {
                     query.set("outputNumber", before.outputNumber);
