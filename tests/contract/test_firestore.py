@@ -118,6 +118,7 @@ def filters_of(query: StructuredQuery) -> Iterator[StructuredQuery.FieldFilter]:
                 JobFilter(statuses=("CREATED", "RUNNING")),
                 JobFilter(label="gpu"),
                 JobFilter(label="gpu", worker="w", created_before="2027"),
+                JobFilter(worker="w", statuses=("RUNNING",)),
                 JobFilter(name_prefix="sweep", statuses=("CREATED",)),
                 JobFilter(tag="t", statuses=("CREATED", "RUNNING")),
                 JobFilter(user_id="guest", created_from="2026"),
