@@ -216,7 +216,7 @@ def test_the_waiting_jobs_of_an_earlier_version_are_published_and_counted(
                 del columns["waits_for"]
                 names, marks = ", ".join(columns), ", ".join("?" * len(columns))
                 values = [*columns.values(), encode_string(job.hash)]
-                connection.execute(f"INSERT INTO jobs ({names}, hash) VALUES ({marks}, ?)", values)
+                connection.execute(f"INSERT INTO jobs ({names}, hash) VALUES ({marks}, ?)", values)  # noqa: S608 - names of columns in this file
 
         old.write(fill)
         old.close()
