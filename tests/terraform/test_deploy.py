@@ -136,7 +136,7 @@ def test_last_step_is_retried_only_once(deployment: Deployment) -> None:
 def test_deploys_with_the_real_terraform(minimal_deployment: Terraform, minimal: list[Document]) -> None:
     """Terraform can apply the registry alone, and plans the registry's name before it exists."""
     log = (minimal_deployment.repository / "deploy.log").read_text()
-    assert "8 alerts, where Google charges for alerts" in log
+    assert "9 alerts, where Google charges for alerts" in log
     assert "/rest/blob/createFile/job.zip" in log
     assert minimal_deployment.output("output", "-raw", "worker_image") == DIGEST
     assert minimal_deployment.output("output", "-raw", "functions_image") == FUNCTIONS_DIGEST

@@ -142,8 +142,8 @@ run "build_iap_kms_key_and_tokens" {
     error_message = "A person must approve each deployment."
   }
   assert {
-    condition     = keys(google_secret_manager_secret_iam_member.deployer) == ["nonce/secretAccessor", "nonce/viewer", "pepper/secretAccessor", "pepper/viewer"]
-    error_message = "The account that deploys must be able to compare both secrets with Terraform's state."
+    condition     = keys(google_secret_manager_secret_iam_member.deployer) == ["admin_token/secretAccessor", "admin_token/viewer", "nonce/secretAccessor", "nonce/viewer", "pepper/secretAccessor", "pepper/viewer"]
+    error_message = "The account that deploys must be able to compare all secrets with Terraform's state."
   }
 
   # Identity-Aware Proxy
