@@ -72,6 +72,7 @@ class WorkerMachine:
             "/var/lib/cloud-executor/work": str(self.work),
         }
         self._files = files
+        self._images = folder / "disks"
         self.log = folder / "worker.log"
 
     def command(self, setting: str) -> list[str]:
@@ -87,6 +88,28 @@ class WorkerMachine:
             place = found.index("--oom-score-adj")
             del found[place : place + 2]
         return found
+
+    @contextmanager
+    def disks(self) -> Iterator[None]:
+        """Make the file systems of the slots. The worker leaves nothing there."""
+        (step,) = (step for step in self._steps() if "/etc/cloud-executor/make-disks.sh" in step)
+        script = self._images.with_suffix(".sh")
+        script.write_text(self._files["/etc/cloud-executor/make-disks.sh"])
+        try:
+            made = subprocess.run(
+                ["bash", script, self.work, self._images, *step[-2:]], capture_output=True, timeout=60
+            )
+            if made.returncode != 0:
+                lacking("docker", f"File systems cannot be mounted here: {made.stderr.decode().strip()}")
+            yield
+            assert {path.name for path in self.work.glob("*/*")} == {"lost+found"}
+        finally:
+            for disk in self.work.iterdir():
+                subprocess.run(["umount", "--lazy", disk], capture_output=True, timeout=60)
+
+    def _steps(self) -> list[list[str]]:
+        unit = self._files["/etc/systemd/system/cloud-executor-worker.service"]
+        return [step.split() for step in re.findall(r"^ExecStartPre=(.+)$", unit, re.MULTILINE)]
 
     @contextmanager
     def worker(self, *mounts: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -145,14 +168,15 @@ def own_stack(backends: Callable[[], Mapping[str, str]], tmp_path: Path) -> Iter
 @pytest.mark.timeout(900)  # the first run on a machine creates the base image
 def test_worker_image_runs_jobs_in_sibling_containers(engine: Engine, own_stack: StackProcess, tmp_path: Path) -> None:
     port = free_port()
-    pool = {"name": "default", "image": IMAGE, "memoryMiB": 64, "processes": 64}
+    pool = {"name": "default", "image": IMAGE, "memoryMiB": 64, "processes": 64, "diskMiB": 64}
     variables = {
         **variables_of(own_stack),
         "EXECUTOR_SANDBOX": "container",
         "EXECUTOR_POOLS": json.dumps([pool]),
     }
-    machine = WorkerMachine(engine, tmp_path, variables, slots="2", origin_url=own_stack.url, health_port=str(port))
-    with machine.worker(f"{own_stack.data}:{own_stack.data}") as process:
+    values = {"slots": "2", "disks": "2", "disk_mib": "64", "disks_option": "--disks"}
+    machine = WorkerMachine(engine, tmp_path, variables, **values, origin_url=own_stack.url, health_port=str(port))
+    with machine.disks(), machine.worker(f"{own_stack.data}:{own_stack.data}") as process:
         until(lambda: "start" in machine.logged() or process.poll() is not None)
         assert process.poll() is None, machine.log.read_text()
 
@@ -160,11 +184,14 @@ def test_worker_image_runs_jobs_in_sibling_containers(engine: Engine, own_stack:
         walk.mkdir()
         walk_through(own_stack.url, walk)
 
-        # A job runs in the pool's image and cannot access the worker's files.
-        script = "pwd; id -u; test -e /opt/worker || test -e /var/run/docker.sock || echo isolated"
+        # A job runs in the pool's image, on a file system of its own, and cannot access the worker's files.
+        script = (
+            "pwd; id -u; grep -c '^/dev/loop[0-9]* /job ext4 ' /proc/mounts; "
+            "test -e /opt/worker || test -e /var/run/docker.sock || echo isolated"
+        )
         look = job_folder(tmp_path / "look", script)
         done = run("run", look, "--url", own_stack.url)
-        assert (done.returncode, done.stdout) == (0, b"/job\n65532\nisolated\n"), done.stderr
+        assert (done.returncode, done.stdout) == (0, b"/job\n65532\n1\nisolated\n"), done.stderr
 
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as response:
             assert response.status == 200
@@ -182,7 +209,6 @@ def test_worker_image_runs_jobs_in_sibling_containers(engine: Engine, own_stack:
         stopped = subprocess.run(machine.command("ExecStop"), capture_output=True, timeout=60)
         assert (stopped.returncode, process.wait(30)) == (0, 0), stopped.stderr
     assert machine.containers(engine) == []
-    assert list(machine.work.iterdir()) == []
     assert machine.logged() == ["start", "claim", "finish", "claim", "finish", "stop"]
 
 
