@@ -27,13 +27,16 @@ from cloud_executor.ports import ObjectInfo, ObjectNotFound
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, PaginatorConfigTypeDef
 
 PIECE_BYTES = 8 * 2**20
 """Size of the first pieces of an upload, in bytes. A smaller object is sent in one request."""
 
 LARGER_EVERY = 1000
 """Number of pieces after which the size grows by PIECE_BYTES. The most, 10,000 pieces of up to 80 MiB, are 440 GiB."""
+
+LISTED_AT_ONCE = 1000
+"""Number of objects per request of a list, the most that the service returns."""
 
 COPIED_BYTES = 512 * 2**20
 """Size of a part of a copy inside the service, in bytes. There can be 10,000 parts."""
@@ -79,7 +82,9 @@ class S3ObjectStore(BucketStore):
         return _info(key, found["ContentLength"], found["LastModified"])
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        pages = iter(self._client.get().get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix))
+        paginator = self._client.get().get_paginator("list_objects_v2")
+        paging: PaginatorConfigTypeDef = {"PageSize": LISTED_AT_ONCE}
+        pages = iter(paginator.paginate(Bucket=self._bucket, Prefix=prefix, PaginationConfig=paging))
         while True:
             with _errors(Unavailable):
                 page = next(pages, None)

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from contract_backends import PROCESSES, TIMEOUT_SECONDS, ObjectBackend, in_process, in_processes
 
+from cloud_executor.backends import s3
+from cloud_executor.backends.google.storage import objects
 from cloud_executor.ports import ObjectNotFound, ObjectStore
 
 KEY = "wg-content/ab/cdef"
@@ -204,8 +206,10 @@ def test_list_is_ordered_by_key(object_store: ObjectStore) -> None:
     assert keys(object_store, "") == sorted(stored)
 
 
-def test_list_returns_all_of_many_objects(object_store: ObjectStore) -> None:
-    digests = [hashlib.sha1(bytes([number % 256, number // 256])).hexdigest() for number in range(1005)]
+def test_list_returns_all_of_many_objects(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for backend in (s3, objects):
+        monkeypatch.setattr(backend, "LISTED_AT_ONCE", 100)
+    digests = [hashlib.sha1(bytes([number])).hexdigest() for number in range(250)]
     stored = sorted(f"wg-content/{digest[:2]}/{digest[2:]}" for digest in digests)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda key: object_store.put(key, [b"x"]), stored))
