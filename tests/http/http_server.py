@@ -25,6 +25,8 @@ from cloud_executor.settings import Settings
 
 PROJECT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 30
+START_SECONDS = 120
+"""Time limit for the start of a server, whose first request may wait for starting emulators, in seconds."""
 PROCESSES = 2
 SWEEP_SECONDS = {"sqlite": 0.2, "google": 1.0}
 """Interval between sweeps by job store, in seconds. With an emulator, a sweep takes much CPU time."""
@@ -168,7 +170,7 @@ def run_server(
             pass_fds=[listening],
         )
     try:
-        until(lambda: process.poll() is not None or _responds(port))
+        until(lambda: process.poll() is not None or _responds(port), START_SECONDS)
         assert process.poll() is None
         with _sweeping(own) as objects:
             yield Server(port, data, process.pid, own, objects)
@@ -229,7 +231,7 @@ def _responds(port: int) -> bool:
     try:
         connection.request("OPTIONS", "/")
         return connection.getresponse().status == 204
-    except ConnectionError:
+    except (ConnectionError, TimeoutError):
         return False
     finally:
         connection.close()
