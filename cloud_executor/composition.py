@@ -31,7 +31,7 @@ from cloud_executor.jobs.pools.waiting import WaitingLine
 from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.sweep import Sweep
 from cloud_executor.model.jobs.pool import WorkerPool
-from cloud_executor.ports import GrantStore, Identities, JobQueue, JobStore, QuotaStore, WorkerFleet
+from cloud_executor.ports import USE_NOTED_AFTER, GrantStore, Identities, JobQueue, JobStore, QuotaStore, WorkerFleet
 from cloud_executor.process.time_jumps import TimeJumps
 from cloud_executor.settings import GOOGLE, OPEN, InvalidSetting, Settings
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from cloud_executor.backends.google.identity import IdentityTokens
     from cloud_executor.backends.google.instance_groups import InstanceGroups
     from cloud_executor.backends.google.pubsub import PubSubJobQueue
+    from cloud_executor.retention.collector import Collector
 
 
 def open_blobs(settings: Settings) -> BlobStore:
@@ -65,6 +66,23 @@ def open_blobs(settings: Settings) -> BlobStore:
         ) from error
     objects = GcsObjectStore(settings.bucket, settings.project, settings.staging_bucket)
     return BlobStore(objects, system_clock, direct=objects)
+
+
+def open_collector(settings: Settings, jobs: Jobs | None = None, blobs: BlobStore | None = None) -> Collector:
+    """Deletion of old data in the configured stores, or in these ones."""
+    from cloud_executor.retention.collector import GRACE, Collector
+
+    jobs = jobs or open_jobs(settings)
+    # Results of a job are stored while it runs, long before it names them.
+    grace = max(GRACE, settings.longest_job + 2 * USE_NOTED_AFTER)
+    return Collector(
+        jobs.store,
+        blobs or open_blobs(settings),
+        jobs.clock,
+        jobs.label_jobs,
+        forget=open_grants(settings).forget,
+        grace=grace,
+    )
 
 
 def open_downloads(settings: Settings, blobs: BlobStore) -> Downloads:

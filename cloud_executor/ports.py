@@ -16,6 +16,7 @@ import msgspec
 
 from cloud_executor.errors import NotFound
 from cloud_executor.model.access.token import TokenRecord
+from cloud_executor.model.blobs.usage import StorageUsage
 from cloud_executor.model.jobs.job import Job, OutputSegment
 from cloud_executor.model.jobs.job_filter import JobFilter
 from cloud_executor.model.jobs.worker import WorkerRecord
@@ -25,6 +26,10 @@ JobChange = Callable[[Job | None], Job | None]
 
 It can raise an error to reject the change. It must be pure, because a store that retries calls it again.
 """
+
+
+USE_NOTED_AFTER = timedelta(days=1)
+"""Time after the last noted use of an object until the next use is noted: noting one costs a write."""
 
 
 class ObjectNotFound(NotFound):
@@ -47,6 +52,10 @@ class ObjectInfo(msgspec.Struct, frozen=True):
     """CRC-32 of the object's bytes, if the store keeps it."""
     note: str | None = None
     """The note of an upload in flight, as passed to `upload_url`."""
+    used: datetime | None = None
+    """Time when the object was stored or when its last use was noted, in UTC; None if that is not known."""
+    version: str = ""
+    """Changes when the object is stored or a use is noted; `read` does not tell it."""
 
 
 class ObjectStore(Protocol):
@@ -59,7 +68,7 @@ class ObjectStore(Protocol):
         """Store the joined chunks durably.
 
         Readers never see part of an object. A put that fails, for example because `chunks` raises, leaves nothing. If
-        the object exists already, it stays unchanged and the call succeeds.
+        the object exists already, it stays unchanged, counts as used (see `use`), and the call succeeds.
         """
 
     def put_all(self, objects: Mapping[str, bytes]) -> Collection[str]:
@@ -78,11 +87,18 @@ class ObjectStore(Protocol):
     def stat(self, key: str) -> ObjectInfo:
         """Look up the object's properties. Raises ObjectNotFound."""
 
+    def use(self, key: str, known: ObjectInfo | None = None) -> ObjectInfo:
+        """Look up an object on which the caller relies from now on. Raises ObjectNotFound.
+
+        The use is noted unless another one was noted in the last USE_NOTED_AFTER. The information may be from before
+        that. `known`, from a `read`, spares the lookup if there is nothing to note.
+        """
+
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield all objects whose keys start with `prefix`, ordered by key. Pages are fetched as needed."""
 
     def move(self, source: str, destination: str) -> bool:
-        """Rename durably. If both exist, nothing changes; the result is whether the destination is what was moved.
+        """Rename durably. If both exist, the destination stays, and counts as used. Returns whether it was moved.
 
         Safe to repeat: if only the destination exists, the object counts as moved. Raises ObjectNotFound if both are
         missing. A call that is interrupted may leave both.
@@ -90,6 +106,12 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Delete the object. Succeeds if there is none."""
+
+    def delete_unused(self, info: ObjectInfo) -> bool:
+        """Delete an object from a list unless a use was noted, or the object was replaced, since then.
+
+        Returns whether the object is gone. A store may keep objects whose use it could not note.
+        """
 
 
 class DirectTransfers(Protocol):
@@ -248,6 +270,12 @@ class JobStore(Protocol):
 
         If the process dies in between, segments may be deleted while the job is unchanged. Raises JobNotFound.
         """
+
+    def record_usage(self, usage: StorageUsage) -> None:
+        """Store how much the object store holds, replacing an earlier record."""
+
+    def usage(self) -> StorageUsage | None:
+        """Return the latest record of how much the object store holds; None if there is none."""
 
     def put_worker(self, worker: WorkerRecord) -> None:
         """Store a worker record, replacing an earlier one. Raises TooLarge."""

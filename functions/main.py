@@ -19,7 +19,7 @@ from flask import Request, Response
 from cloud_executor import composition
 from cloud_executor.access.quotas import Quotas
 from cloud_executor.json_logging import configure_logging
-from cloud_executor.settings import GOOGLE, OPEN, SHORT_NONCE, TOKEN, Settings
+from cloud_executor.settings import GOOGLE, OPEN, SHORT_NONCE, TOKEN, InvalidSetting, Settings
 from functions.access.access import Access
 from functions.access.reach import is_reachable
 from functions.application import Application, Routes
@@ -54,6 +54,11 @@ def api(request: Request) -> Response:
 def sweep(request: Request) -> Response:
     """Run the sweep; called by a scheduler. `POST /leave` removes the machine of an idle worker."""
     return _application("sweep").respond(request)
+
+
+def retention(request: Request) -> Response:
+    """Delete old jobs and blobs; called by a scheduler."""
+    return _application("retention").respond(request)
 
 
 def dead_letter(request: Request) -> Response:
@@ -146,6 +151,16 @@ def _sweep_route() -> Routes:
     return SweepRoute(_jobs().sweep, _jobs().stats)
 
 
+def _retention_route() -> Routes:
+    from functions.retention_route import RetentionRoute
+
+    if _settings.keep_jobs is None:
+        raise InvalidSetting(
+            "EXECUTOR_KEEP_JOBS must be set to a number of days, because the function retention deletes data."
+        )
+    return RetentionRoute(composition.open_collector(_settings), _settings.keep_jobs)
+
+
 def _leave_route() -> Routes:
     from functions.leave_route import LeaveRoute, Leaving
 
@@ -169,6 +184,7 @@ _ROUTES: dict[str, tuple[Callable[[], Routes], ...]] = {
     "executor": (_executor_routes, _token_routes, _quota_routes, _dashboard_routes),
     "api": (_blob_routes, _executor_routes, _token_routes, _quota_routes, _dashboard_routes),
     "sweep": (_leave_route, _sweep_route),
+    "retention": (_retention_route,),
     "dead_letter": (_dead_letter_route,),
 }
 

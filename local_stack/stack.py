@@ -30,7 +30,7 @@ import httpx
 
 from cloud_executor.access.tokens import Tokens
 from cloud_executor.blobs.upkeep import BlobUpkeep
-from cloud_executor.composition import create_in_emulators, open_blobs, open_jobs, open_tokens
+from cloud_executor.composition import create_in_emulators, open_blobs, open_collector, open_jobs, open_tokens
 from cloud_executor.json_logging import configure_logging
 from cloud_executor.model.access.caller import OPERATOR, Role
 from cloud_executor.model.jobs.pool import WorkerPool
@@ -145,11 +145,14 @@ def run_stack(options: Options) -> int:
             fleet = LocalFleet(least, options.slots, partial(start.elastic_worker, settings.worker_pools))
             jobs = replace(jobs, fleet=fleet, pools=[replace(pool, slots=1) for pool in pools])
         stack.callback(lambda: _stop([*services, *([] if fleet is None else fleet.close())]))
-        upkeep = Upkeep(jobs.sweep, BlobUpkeep(open_blobs(settings)))
+        blobs = open_blobs(settings)
+        upkeep = Upkeep.repairs(jobs.sweep, BlobUpkeep(blobs))
+        retention = Upkeep.retention(open_collector(settings, jobs, blobs), settings.keep_jobs)
         for service in services:
             service.start()
-        upkeep.start()
-        stack.callback(upkeep.stop)
+        for thread in (upkeep, retention):
+            thread.start()
+            stack.callback(thread.stop)
         if emulated_queue is not None:
             dead_letters = DeadLetterReader(jobs.dead_letters, emulated_queue)
             dead_letters.start()

@@ -41,6 +41,10 @@ class DirectFileStore(FileObjectStore):
         self.calls["stat"] += 1
         return self._known(super().stat(key))
 
+    def use(self, key: str, known: ObjectInfo | None = None) -> ObjectInfo:
+        self.calls["stat"] += known is None
+        return self._known(super().use(key, known))
+
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return map(self._known, super().list(prefix))
 

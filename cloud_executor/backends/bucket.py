@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 from cloud_executor.parallel import parallel_map
@@ -22,6 +22,9 @@ class BucketStore(ABC):
 
     concurrency = 16
 
+    def __init__(self, use_noted_after: timedelta) -> None:
+        self._use_noted_after = use_noted_after
+
     def put(self, key: str, chunks: Iterable[bytes]) -> None:
         self._put(key, chunks)
 
@@ -32,14 +35,25 @@ class BucketStore(ABC):
     @abstractmethod
     def stat(self, key: str) -> ObjectInfo: ...
 
+    def use(self, key: str, known: ObjectInfo | None = None) -> ObjectInfo:
+        if known is not None and self._is_noted(known):
+            return known
+        info = self.stat(key)
+        if not self._is_noted(info):
+            self._note_use(info)
+        return info
+
+    def _is_noted(self, info: ObjectInfo) -> bool:
+        return info.used is not None and datetime.now(UTC) - info.used <= self._use_noted_after
+
     def move(self, source: str, destination: str) -> bool:
         try:
             found = self.stat(source)
             # Checked for the same reasons as in `_put`.
-            if self._has(destination) or not self._copy(found, destination):
+            if self._uses(destination) or not self._copy(found, destination):
                 return False
         except ObjectNotFound:
-            if not self._has(destination):
+            if not self._uses(destination):
                 raise
         self.delete(source)
         return True
@@ -52,6 +66,10 @@ class BucketStore(ABC):
     @abstractmethod
     def _piece_bytes(self, number: int) -> int:
         """The size of a piece of an upload, numbered from 0. A smaller object is sent in one request."""
+
+    @abstractmethod
+    def _note_use(self, info: ObjectInfo) -> None:
+        """Note that an object, of which this is known, is used now. Raises ObjectNotFound."""
 
     @abstractmethod
     def _put_small(self, key: str, content: bytes) -> bool:
@@ -71,13 +89,24 @@ class BucketStore(ABC):
         first = next(pieces)
         second = next(pieces, None)
         if second is None:
-            return self._put_small(key, first)
+            while not self._put_small(key, first):
+                if self._uses(key):
+                    return False
+            return True
         # The check spares the transfer of an object that exists. Also, some emulators ignore the condition.
-        return not self._has(key) and self._put_large(key, chain((first, second), pieces))
+        return not self._uses(key) and self._put_large(key, chain((first, second), pieces))
 
     def _has(self, key: str) -> bool:
         try:
             self.stat(key)
+        except ObjectNotFound:
+            return False
+        return True
+
+    def _uses(self, key: str) -> bool:
+        """Whether the object exists and is used."""
+        try:
+            self.use(key)
         except ObjectNotFound:
             return False
         return True

@@ -8,36 +8,28 @@ on disk, a hard link gives it its key. If the file system does not support that,
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
-from collections import deque
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import FileIO
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
 from cloud_executor.backends.file_sync import sync_all, sync_folders
+from cloud_executor.backends.file_writing import write, write_batch
 from cloud_executor.backends.os_errors import os_error, os_errors
 from cloud_executor.errors import CloudExecutorError
-from cloud_executor.ports import ObjectInfo, ObjectNotFound
+from cloud_executor.ports import USE_NOTED_AFTER, ObjectInfo, ObjectNotFound
 
 T = TypeVar("T")
-
-BATCH = 1 << 20
-"""Size of a batch for the writing thread, in bytes. A smaller object is written without a thread."""
-
-BATCHES_AHEAD = 8
-"""Largest number of batches that wait to be written."""
-
-FLUSH_EVERY = 32 << 20
-"""Amount after which data is flushed while more is received, in bytes. It keeps the last flush short."""
 
 GROUP_OBJECTS = 16
 """Number of objects from which on one sync of the whole file system takes less time than one for each object."""
@@ -52,6 +44,9 @@ _OPEN_FILES = "/proc/self/fd"
 
 _NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
 """Error numbers of file systems and old kernels that do not support unnamed files."""
+
+_NOT_ALLOWED = frozenset({errno.EPERM, errno.EACCES, errno.EROFS})
+"""Error numbers of noting the use of a file of another user, or on a read-only file system."""
 
 _NO_OBJECT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 
@@ -85,9 +80,10 @@ class FileObjectStore:
 
     concurrency = 1
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, use_noted_after: timedelta = USE_NOTED_AFTER) -> None:
         # Paths are strings here: for a small object, pathlib takes longer than the system calls.
         self._root = str(root)
+        self._use_noted_after = use_noted_after.total_seconds()
         self._durable: set[str] = set()
         self._unnamed_files = hasattr(os, "O_TMPFILE") and os.path.isdir(_OPEN_FILES)
 
@@ -97,7 +93,7 @@ class FileObjectStore:
             with os_errors():
                 new = self._new_file()
             try:
-                _write(new.descriptor, chunks)
+                write(new.descriptor, chunks)
                 with os_errors():
                     os.fsync(new.descriptor)
                     self._name(path, new.link)
@@ -131,9 +127,9 @@ class FileObjectStore:
         try:
             with os_errors():
                 for path, data in objects.items():
-                    if not os.path.exists(path):
+                    if self._use(path) is None:
                         files[path] = self._new_file()
-                        _write_batch(files[path].descriptor, [data])
+                        write_batch(files[path].descriptor, [data])
                 if files:
                     sync_all([new.descriptor for new in files.values()])
                 named.update(path for path, new in files.items() if self._name(path, new.link))
@@ -152,11 +148,11 @@ class FileObjectStore:
         try:
             with os_errors():
                 missing = {
-                    path: data for path, data in zip(paths, objects.values(), strict=True) if not os.path.exists(path)
+                    path: data for path, data in zip(paths, objects.values(), strict=True) if self._use(path) is None
                 }
                 for data in missing.values():
                     files.append(self._new_file())
-                    _write_batch(files[-1].descriptor, [data])
+                    write_batch(files[-1].descriptor, [data])
                 if len(files) > 1:
                     _start_writing(files)
                 for new in files:
@@ -205,6 +201,15 @@ class FileObjectStore:
             raise ObjectNotFound
         return _info(key, found)
 
+    def use(self, key: str, known: ObjectInfo | None = None) -> ObjectInfo:
+        if known is not None and known.used is not None and not self._is_old(known.used.timestamp()):
+            return known
+        with os_errors():
+            found = self._use(self._path(key))
+        if found is None:
+            raise ObjectNotFound
+        return _info(key, found)
+
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         folder, slash, start = prefix.rpartition("/")
         if slash:
@@ -215,7 +220,10 @@ class FileObjectStore:
         source_path, path = self._path(source), self._path(destination)
         with os_errors():
             try:
-                moved = self._name(path, partial(os.link, source_path))
+                link = partial(os.link, source_path)
+                moved = self._name(path, link)
+                if not moved and self._use(path) is None:
+                    moved = self._name(path, link)
                 _sync(_folder(path))
                 if not moved and not os.path.samefile(source_path, path):
                     return False
@@ -231,20 +239,50 @@ class FileObjectStore:
         with os_errors(), suppress(FileNotFoundError):
             os.unlink(self._path(key))
 
+    def delete_unused(self, info: ObjectInfo) -> bool:
+        path = self._path(info.key)
+        with os_errors(), suppress(FileNotFoundError), _locked(_folder(path), fcntl.LOCK_EX):
+            found = os.stat(path)
+            # The use of another user's file may have been impossible to note.
+            if _version(found) != info.version or found.st_uid != os.geteuid():
+                return False
+            os.unlink(path)
+        return True
+
     def _path(self, key: str) -> str:
         if "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
             raise ValueError("The key must be a path below the root.")
         return f"{self._root}/{key}"
 
     def _settled(self, path: str) -> bool:
-        """Whether the object exists. If so, sync its name, because its writer may not have done so yet."""
+        """Whether the object exists and is used. If so, sync its name: its writer may not have done so yet."""
         with os_errors():
-            if not os.path.exists(path):
+            if self._use(path) is None:
                 return False
             folder = _folder(path)
             self._make(folder)
             _sync(folder)
             return True
+
+    def _use(self, path: str) -> os.stat_result | None:
+        """Note that a file is used, by the time of its inode's last change. None if there is no file."""
+        try:
+            found = os.stat(path)
+            if not S_ISREG(found.st_mode):
+                return None
+            if self._is_old(found.st_ctime):
+                # Without the lock, `delete_unused` could miss the change.
+                with _locked(_folder(path), fcntl.LOCK_SH):
+                    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+        except OSError as error:
+            if error.errno in _NO_OBJECT:
+                return None
+            if error.errno not in _NOT_ALLOWED:
+                raise
+        return found
+
+    def _is_old(self, used: float) -> bool:
+        return time.time() - used > self._use_noted_after
 
     def _new_file(self) -> _NewFile:
         folder = f"{self._root}/wg-temp"
@@ -323,59 +361,6 @@ class FileObjectStore:
             yield _info(folder + name, status)
 
 
-def _write(file: int, chunks: Iterable[bytes]) -> None:
-    """Write all chunks. A large object is written while the caller produces, and often hashes, the next chunks."""
-    batches = _batches(chunks)
-    first = next(batches, [])
-    following = next(batches, None)
-    if following is None:
-        with os_errors():
-            _write_batch(file, first)
-        return
-    with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as flusher:
-        writes: deque[Future[None]] = deque()
-        flush: Future[None] | None = None
-        unflushed = 0
-        for batch in chain([first, following], batches):
-            writes.append(writer.submit(_write_batch, file, batch))
-            unflushed += sum(map(len, batch))
-            with os_errors():
-                if len(writes) > BATCHES_AHEAD:
-                    writes.popleft().result()
-                if unflushed >= FLUSH_EVERY:
-                    # Waiting for the previous flush limits the work of the last one. Its error must be raised here,
-                    # because the system reports it only once.
-                    if flush is not None:
-                        flush.result()
-                    flush = flusher.submit(os.fsync, file)
-                    unflushed = 0
-        with os_errors():
-            for write in writes:
-                write.result()
-            if flush is not None:
-                flush.result()
-
-
-def _batches(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    size = 0
-    for chunk in chunks:
-        batch.append(chunk)
-        size += len(chunk)
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _write_batch(file: int, batch: list[bytes]) -> None:
-    for chunk in batch:
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[os.write(file, rest) :]
-
-
 def _files_at_once() -> int:
     """The number of files of `put_all` that are open at once."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -394,6 +379,20 @@ def _folder(path: str) -> str:
     return path.rpartition("/")[0]
 
 
+@contextmanager
+def _locked(folder: str, operation: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _version(status: os.stat_result) -> str:
+    return str(status.st_ctime_ns)
+
+
 def _sync(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -403,7 +402,8 @@ def _sync(folder: str) -> None:
 
 
 def _info(key: str, status: os.stat_result) -> ObjectInfo:
-    return ObjectInfo(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+    modified, used = (datetime.fromtimestamp(time, UTC) for time in (status.st_mtime, status.st_ctime))
+    return ObjectInfo(key, status.st_size, modified, used=used, version=_version(status))
 
 
 def _read(file: int, size: int) -> bytes:

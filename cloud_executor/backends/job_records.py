@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from cloud_executor.errors import Invalid
+from cloud_executor.model.blobs.usage import StorageUsage
 from cloud_executor.model.jobs.job import Job, Status
 from cloud_executor.model.jobs.job_filter import JobFilter
 from cloud_executor.model.jobs.transitions import record_publish
@@ -24,6 +25,7 @@ SEGMENT_NUMBERS = range(-(2**63), 2**63)
 
 JOB = msgspec.json.Decoder(Job)
 WORKER = msgspec.json.Decoder(WorkerRecord)
+USAGE = msgspec.json.Decoder(StorageUsage)
 
 JOB_BYTES_PER_READ = 8 * 2**20
 """Approximate size of the jobs that one query returns, in bytes: a job can have a megabyte, and more in SQLite."""

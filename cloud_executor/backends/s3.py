@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from io import BufferedReader
 from typing import TYPE_CHECKING, Literal, TypedDict
 
@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError
 from cloud_executor.backends.bucket import CONNECTIONS, READ_BYTES, BucketStore, modified_time
 from cloud_executor.backends.lazy import Lazy
 from cloud_executor.errors import CloudExecutorError, QuotaExceeded, Unavailable
-from cloud_executor.ports import ObjectInfo, ObjectNotFound
+from cloud_executor.ports import USE_NOTED_AFTER, ObjectInfo, ObjectNotFound
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -41,6 +41,9 @@ LISTED_AT_ONCE = 1000
 COPIED_BYTES = 512 * 2**20
 """Size of a part of a copy inside the service, in bytes. There can be 10,000 parts."""
 
+LARGEST_COPY_BYTES = 5 * 2**30
+"""Largest object that one call can copy, in bytes."""
+
 ATTEMPTS = 5
 
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
@@ -56,7 +59,8 @@ class _Condition(TypedDict, total=False):
 class S3ObjectStore(BucketStore):
     """An ObjectStore in a bucket. If `endpoint` is None, at Amazon. boto3 finds the credentials and the region."""
 
-    def __init__(self, bucket: str, endpoint: str | None) -> None:
+    def __init__(self, bucket: str, endpoint: str | None, use_noted_after: timedelta = USE_NOTED_AFTER) -> None:
+        super().__init__(use_noted_after)
         self._bucket = bucket
         self._endpoint = endpoint
         self._client = Lazy(self._connect)
@@ -79,7 +83,7 @@ class S3ObjectStore(BucketStore):
     def stat(self, key: str) -> ObjectInfo:
         with _errors():
             found = self._client.get().head_object(Bucket=self._bucket, Key=key)
-        return _info(key, found["ContentLength"], found["LastModified"])
+        return _info(key, found["ContentLength"], found["LastModified"], found["ETag"])
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         paginator = self._client.get().get_paginator("list_objects_v2")
@@ -91,16 +95,48 @@ class S3ObjectStore(BucketStore):
             if page is None:
                 return
             for found in page.get("Contents", ()):
-                yield _info(found["Key"], found["Size"], found["LastModified"])
+                yield _info(found["Key"], found["Size"], found["LastModified"], found["ETag"])
 
     def delete(self, key: str) -> None:
         with _errors(Unavailable):
             self._client.get().delete_object(Bucket=self._bucket, Key=key)
 
+    def delete_unused(self, info: ObjectInfo) -> bool:
+        """On a service that ignores the condition of the deletion, a use just before it can be missed."""
+        try:
+            # The use of an empty object is not noted.
+            if info.size == 0 or self.stat(info.key).version != info.version:
+                return False
+            with _errors():
+                self._client.get().delete_object(Bucket=self._bucket, Key=info.key, IfMatch=_etag(info))
+        except ObjectNotFound:
+            return True
+        except (_ObjectExists, _ConditionUnknown):
+            return False
+        return True
+
     # Steps --------------------------------------------------------------------------------------------------------
 
     def _piece_bytes(self, number: int) -> int:
         return PIECE_BYTES * (1 + number // LARGER_EVERY)
+
+    def _note_use(self, info: ObjectInfo) -> None:
+        """Copy the object to itself, which renews its time, and changes its ETag, because the copy has other parts."""
+        if info.size == 0:
+            return
+        etag = _etag(info)
+        if "-" in etag and info.size <= LARGEST_COPY_BYTES:  # it has parts, and this copy has none
+            with _errors():
+                self._client.get().copy_object(
+                    Bucket=self._bucket,
+                    Key=info.key,
+                    CopySource={"Bucket": self._bucket, "Key": info.key},
+                    MetadataDirective="REPLACE",
+                )
+            return
+        has_these_parts = etag.strip('"').endswith(f"-{-(-info.size // COPIED_BYTES)}")
+        parts = self._copied_parts(info, info.key, COPIED_BYTES // 2 if has_these_parts else COPIED_BYTES)
+        self._assemble(info.key, parts, replaces=True)
 
     def _put_small(self, key: str, content: bytes) -> bool:
         def put() -> None:
@@ -121,9 +157,18 @@ class S3ObjectStore(BucketStore):
         return self._assemble(key, parts)
 
     def _copy(self, source: ObjectInfo, destination: str) -> bool:
+        if source.size == 0:
+            return self._put_small(destination, b"")
         # In parts: assembling parts is the only way to copy on a condition that every service supports.
+        return self._assemble(destination, self._copied_parts(source, destination, COPIED_BYTES))
+
+    def _copied_parts(
+        self, source: ObjectInfo, destination: str, part_bytes: int
+    ) -> Callable[[str], Iterator[CompletedPartTypeDef]]:
+        """A function for `_assemble` that copies the source in parts of this size."""
+
         def parts(upload: str) -> Iterator[CompletedPartTypeDef]:
-            for number, start in enumerate(range(0, source.size, COPIED_BYTES), 1):
+            for number, start in enumerate(range(0, source.size, part_bytes), 1):
                 with _errors():
                     part = self._client.get().upload_part_copy(
                         Bucket=self._bucket,
@@ -131,27 +176,32 @@ class S3ObjectStore(BucketStore):
                         UploadId=upload,
                         PartNumber=number,
                         CopySource={"Bucket": self._bucket, "Key": source.key},
-                        CopySourceRange=f"bytes={start}-{min(start + COPIED_BYTES, source.size) - 1}",
+                        CopySourceRange=f"bytes={start}-{min(start + part_bytes, source.size) - 1}",
                     )
                 yield {"PartNumber": number, "ETag": part["CopyPartResult"]["ETag"]}
 
-        return self._assemble(destination, parts) if source.size else self._put_small(destination, b"")
+        return parts
 
-    def _assemble(self, key: str, parts: Callable[[str], Iterator[CompletedPartTypeDef]]) -> bool:
+    def _assemble(
+        self, key: str, parts: Callable[[str], Iterator[CompletedPartTypeDef]], *, replaces: bool = False
+    ) -> bool:
         """Store an object as a multipart upload. `parts` sends the parts, given the upload's id.
 
-        Returns False if the object exists.
+        Returns False if the object exists, unless it `replaces` the object.
         """
         with _errors(Unavailable):
             upload = self._client.get().create_multipart_upload(Bucket=self._bucket, Key=key)["UploadId"]
         try:
             sent = list(parts(upload))
-            return self._write(key, lambda: self._complete(key, upload, sent))
+            if replaces:
+                self._complete(key, upload, sent, {})
+                return True
+            return self._write(key, lambda: self._complete(key, upload, sent, self._condition))
         except BaseException:
             self._abort(key, upload)
             raise
 
-    def _complete(self, key: str, upload: str, parts: Sequence[CompletedPartTypeDef]) -> None:
+    def _complete(self, key: str, upload: str, parts: Sequence[CompletedPartTypeDef], condition: _Condition) -> None:
         try:
             with _errors(Unavailable):
                 self._client.get().complete_multipart_upload(
@@ -159,7 +209,7 @@ class S3ObjectStore(BucketStore):
                     Key=key,
                     UploadId=upload,
                     MultipartUpload={"Parts": parts},
-                    **self._condition,
+                    **condition,
                 )
         except _ObjectExists:
             self._abort(key, upload)
@@ -256,5 +306,10 @@ def _error(code: str, missing: type[CloudExecutorError]) -> CloudExecutorError:
     return Unavailable()
 
 
-def _info(key: str, size: int, modified: datetime) -> ObjectInfo:
-    return ObjectInfo(key, size, modified_time(modified))
+def _etag(info: ObjectInfo) -> str:
+    return info.version.rpartition(" ")[0]
+
+
+def _info(key: str, size: int, modified: datetime, etag: str = "") -> ObjectInfo:
+    time = modified_time(modified)
+    return ObjectInfo(key, size, time, used=time, version=f"{etag} {time.isoformat()}")

@@ -89,7 +89,7 @@ class DirectUploads:
             raise TooLarge(f"The file must not be larger than {LARGEST_UPLOAD_BYTES // 2**30} GiB.")
         if sha1 is not None and may_have(sha1):
             try:
-                stored = self.blobs.objects.stat(content_key(sha1))
+                stored = self.blobs.objects.use(content_key(sha1))
             except ObjectNotFound:
                 pass
             else:

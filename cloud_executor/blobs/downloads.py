@@ -176,12 +176,12 @@ class Downloads:
                 preparation.add_done_callback(lambda done: self._preparations.release())
 
     def resolve(self, metadata_hash: str, path: str | None = None) -> Download:
-        """The download of a blob, or of the file at `path` in an artifact. Everything it needs is stored.
+        """The download of a blob, or of the file at `path` in an artifact. Everything it needs is stored and now used.
 
         For an artifact with a manifest, everything was stored when the manifest was created. Raises BlobNotFound,
         FileNotInArtifact, ContentMissing, TooManyLinks.
         """
-        stored = self.blobs.metadata(metadata_hash)
+        stored = self.blobs.metadata(metadata_hash, is_used=True)
         uses_manifest = path is None and len(stored.canonical) >= MANIFEST_DOCUMENT_BYTES
         if uses_manifest and (found := self._from_manifest(stored)) is not None:
             return found

@@ -129,10 +129,16 @@ class BlobStore:
         self.objects.put(metadata_key(metadata.hash), (metadata.canonical,))
         return self._stored(metadata)
 
-    def metadata(self, metadata_hash: str) -> StoredBlob:
-        """Raises BlobNotFound, also for a string that is not a hash."""
+    def metadata(self, metadata_hash: str, *, is_used: bool = False) -> StoredBlob:
+        """Raises BlobNotFound, also for a string that is not a hash.
+
+        If it `is_used`, the blob counts as used, with everything that it names: its caller may rely on that.
+        """
         try:
-            stored, info = self.objects.read(metadata_key(parse_hash(metadata_hash)))
+            key = metadata_key(parse_hash(metadata_hash))
+            stored, info = self.objects.read(key)
+            if is_used:
+                self.objects.use(key, info)
         except NotFound:
             raise BlobNotFound from None
         if not stored.startswith(b"{"):
@@ -171,8 +177,9 @@ class BlobStore:
             raise ContentMissing from None
 
     def has_content(self, content_hash: str) -> bool:
+        """Whether the content is stored. If so, it counts as used, because the caller may rely on it."""
         try:
-            self.objects.stat(content_key(content_hash))
+            self.objects.use(content_key(content_hash))
         except ObjectNotFound:
             return False
         return True
@@ -180,13 +187,13 @@ class BlobStore:
     def has_same_content(
         self, content_hash: str, size: int, crc32: int | None, chunks: Callable[[], Iterable[bytes]]
     ) -> bool:
-        """Whether the content with this hash, size, CRC-32 (None: unknown), and these bytes is stored.
+        """Whether the content with this hash, size, CRC-32 (None: unknown), and these bytes is stored and now used.
 
         It is read only if the store has no CRC-32 of it: two files with the same SHA-1 differ in their CRC-32, unless
         their author made dozens of collisions to choose it. Raises ContentDiffers if other bytes have the hash.
         """
         try:
-            stored = self.objects.stat(content_key(content_hash))
+            stored = self.objects.use(content_key(content_hash))
         except ObjectNotFound:
             return False
         if stored.size != size:

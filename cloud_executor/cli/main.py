@@ -41,6 +41,7 @@ COMMANDS = {
     "demo": "demo:main",
     "token": "commands.token:token",
     "quota": "commands.quota:quota",
+    "gc": "commands.gc:gc",
     "force-cancel": "commands.server:force_cancel",
 }
 """Module and name of each command, in the order of the help."""

@@ -44,7 +44,8 @@ class Stats(msgspec.Struct, frozen=True, rename="camel"):
     """Number of jobs by status."""
     pools: Mapping[str, PoolStats]
     bytes_stored: int | None = None
-    """Size of all blobs, in bytes; None: no backend knows it without a look at every object."""
+    """Size of all blobs at `bytes_stored_at`, in bytes; None until it is measured for the first time."""
+    bytes_stored_at: datetime | None = None
 
 
 class JobStats:
@@ -75,7 +76,11 @@ class JobStats:
         for worker in self._store.workers():
             if worker.pool is not None:
                 workers.setdefault(worker.pool, []).append(worker)
-        return Stats(self._store.counts(), {name: self._pool(name, found) for name, found in workers.items()})
+        pools = {name: self._pool(name, found) for name, found in workers.items()}
+        usage = self._store.usage()
+        if usage is None:
+            return Stats(self._store.counts(), pools)
+        return Stats(self._store.counts(), pools, usage.bytes_stored, usage.measured)
 
     def _pool(self, name: str, workers: Sequence[WorkerRecord]) -> PoolStats:
         counts = self._store.counts(name)

@@ -279,6 +279,14 @@ class Settings:
         "Whether users may delete their finished jobs, and administrators blobs.",
         shown_default="yes with sqlite, no with google",
     )
+    keep_jobs: timedelta | None = setting(
+        None,
+        forms.days,
+        "a whole number of days above 0",
+        "Age at which `executor gc` and its schedule delete finished jobs, and blobs that nothing needs: see "
+        "[Deleting old data](operations.md#deleting-old-data).",
+        shown_default="none; everything is kept",
+    )
     worker_labels: frozenset[str] = setting(
         frozenset(), forms.names, "labels separated by commas", "Labels that our own workers offer."
     )

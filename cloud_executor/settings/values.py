@@ -30,6 +30,10 @@ def seconds(text: str) -> timedelta:
     return milliseconds(str(int(text) * 1000))
 
 
+def days(text: str) -> timedelta:
+    return timedelta(days=at_least_one(text))
+
+
 def count(text: str) -> int:
     value = int(text)
     if value < 0:

@@ -97,7 +97,7 @@ class BlobRoutes:
 
     def _metadata(self, metadata_hash: str) -> Response:
         try:
-            blob = self.blobs.metadata(decoded(metadata_hash))
+            blob = self.blobs.metadata(decoded(metadata_hash), is_used=True)
         except BadAddress:
             raise BlobNotFound from None
         return responses.response(blob.document(), responses.BLOB_JSON)
@@ -119,7 +119,8 @@ class BlobRoutes:
         shared = [value for name, value in target.parameters() if name == "from"] if target.query else []
         if len(shared) > MAX_SHARED:
             raise Invalid(f"from must not be given more than {MAX_SHARED} times.")
-        self.grants.check(caller, metadata, (self.blobs.metadata(blob_hash).metadata for blob_hash in shared))
+        blobs = (self.blobs.metadata(blob_hash, is_used=True).metadata for blob_hash in shared)
+        self.grants.check(caller, metadata, blobs)
         self.quotas.check_upload(caller.user, len(metadata.canonical))
         blob = self.blobs.create_metadata(metadata)
         self.quotas.count_upload(caller.user, len(metadata.canonical))

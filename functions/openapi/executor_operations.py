@@ -213,7 +213,8 @@ EXECUTOR_OPERATIONS: dict[str, Part] = {
                                 "oldestWaitingSeconds": 12.5,
                             }
                         },
-                        "bytesStored": None,
+                        "bytesStored": 1_500_000_000,
+                        "bytesStoredAt": "2026-01-31T12:00:00Z",
                     },
                 ),
             )

@@ -104,11 +104,15 @@ SCHEMAS: Part = {
     },
     "Stats": {
         "type": "object",
-        "required": ["jobs", "pools", "bytesStored"],
+        "required": ["jobs", "pools", "bytesStored", "bytesStoredAt"],
         "properties": {
             "jobs": {**documents(INTEGER), "description": "Number of jobs by status."},
             "pools": {**documents(ref("PoolStats")), "description": "The load of each worker pool, by name."},
-            "bytesStored": {**nullable(INTEGER), "description": "Size of all blobs, where it is known."},
+            "bytesStored": {
+                **nullable(INTEGER),
+                "description": "Size of all blobs when they were last measured, in bytes; `null` until then.",
+            },
+            "bytesStoredAt": {**nullable(TIME), "description": "Time of the measurement."},
         },
     },
     "BlobMetadata": {

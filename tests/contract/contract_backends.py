@@ -26,7 +26,7 @@ from cloud_executor.backends.s3 import S3ObjectStore
 from cloud_executor.backends.sqlite.database import SqliteDatabase
 from cloud_executor.backends.sqlite.jobs import SqliteJobStore
 from cloud_executor.backends.sqlite.queue import SqliteJobQueue
-from cloud_executor.ports import JobQueue, JobStore, ObjectStore
+from cloud_executor.ports import USE_NOTED_AFTER, JobQueue, JobStore, ObjectStore
 
 PROCESSES = multiprocessing.get_context("forkserver")
 """Starts clean processes quickly: they are forks of one that has only imported the backends."""
@@ -73,7 +73,7 @@ class ObjectBackend(Protocol):
     decides_races: ClassVar[bool]
     """Whether one of two concurrent writes to the same key wins and the other one finds its object."""
 
-    def open(self) -> AbstractContextManager[ObjectStore]: ...
+    def open(self, use_noted_after: timedelta = USE_NOTED_AFTER) -> AbstractContextManager[ObjectStore]: ...
 
 
 class JobBackend(Protocol):
@@ -103,8 +103,8 @@ class Files:
     folder: Path
 
     @contextmanager
-    def open(self) -> Iterator[ObjectStore]:
-        yield FileObjectStore(self.folder / "objects")
+    def open(self, use_noted_after: timedelta = USE_NOTED_AFTER) -> Iterator[ObjectStore]:
+        yield FileObjectStore(self.folder / "objects", use_noted_after)
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ class Gcs:
     bucket: str = field(default_factory=new_bucket)
 
     @contextmanager
-    def open(self) -> Iterator[GcsObjectStore]:
-        yield GcsObjectStore(self.bucket, "test")
+    def open(self, use_noted_after: timedelta = USE_NOTED_AFTER) -> Iterator[GcsObjectStore]:
+        yield GcsObjectStore(self.bucket, "test", use_noted_after=use_noted_after)
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ class GcsWithStaging(Gcs):
     staging_bucket: str = field(default_factory=new_bucket)
 
     @contextmanager
-    def open(self) -> Iterator[GcsObjectStore]:
-        yield GcsObjectStore(self.bucket, "test", self.staging_bucket)
+    def open(self, use_noted_after: timedelta = USE_NOTED_AFTER) -> Iterator[GcsObjectStore]:
+        yield GcsObjectStore(self.bucket, "test", self.staging_bucket, use_noted_after)
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ class S3:
     bucket: str = field(default_factory=new_s3_bucket)
 
     @contextmanager
-    def open(self) -> Iterator[S3ObjectStore]:
-        yield S3ObjectStore(self.bucket, os.environ["AWS_ENDPOINT_URL_S3"])
+    def open(self, use_noted_after: timedelta = USE_NOTED_AFTER) -> Iterator[S3ObjectStore]:
+        yield S3ObjectStore(self.bucket, os.environ["AWS_ENDPOINT_URL_S3"], use_noted_after)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ HELPERS = (
     "cloud_executor.process.time_jumps",
 )
 USE_CASES = (*CORE, *HELPERS, "cloud_executor.access", "cloud_executor.blobs", "cloud_executor.jobs")
-SERVER = (*USE_CASES, *PROCESS, "cloud_executor.settings", "cloud_executor.composition")
+SERVER = (*USE_CASES, "cloud_executor.retention", *PROCESS, "cloud_executor.settings", "cloud_executor.composition")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor": ("cloud_executor.client",),
@@ -43,6 +43,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cloud_executor.access": USE_CASES,
     "cloud_executor.blobs": USE_CASES,
     "cloud_executor.jobs": USE_CASES,
+    "cloud_executor.retention": USE_CASES,
     "cloud_executor.backends": (*CORE, "cloud_executor.clock", "cloud_executor.delays", "cloud_executor.parallel"),
     "cloud_executor.composition": (*SERVER, "cloud_executor.backends"),
     "cloud_executor.zip_reader": ("cloud_executor.errors",),
@@ -89,6 +90,7 @@ BACKENDS = (
 SHARED_BY_BACKENDS = (
     "cloud_executor.backends.bucket",
     "cloud_executor.backends.file_sync",
+    "cloud_executor.backends.file_writing",
     "cloud_executor.backends.google.errors",
     "cloud_executor.backends.job_records",
     "cloud_executor.backends.job_terms",

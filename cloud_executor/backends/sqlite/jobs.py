@@ -12,6 +12,7 @@ from typing import Protocol
 
 from cloud_executor.backends.job_records import (
     JOB,
+    USAGE,
     WORKER,
     check_segment_number,
     decode_record,
@@ -36,6 +37,7 @@ from cloud_executor.backends.sqlite.waiting_line import (
     next_to_publish,
 )
 from cloud_executor.backends.sqlite.wake import Listener, WakeFolder
+from cloud_executor.model.blobs.usage import StorageUsage
 from cloud_executor.model.documents.javascript import iso_time
 from cloud_executor.model.jobs.fair_share import DEFAULT_WINDOW, is_held, leaves_window
 from cloud_executor.model.jobs.job import Job, OutputSegment, Status
@@ -51,6 +53,9 @@ JOBS_PER_PAGE = 5000
 """Number of jobs after which a page of a list ends, although more may match."""
 
 WORKERS_PER_READ = 500
+
+USAGE_ROW = 1
+"""Id of the only row of `usage`."""
 
 
 class Outbox(Protocol):
@@ -260,6 +265,14 @@ class SqliteJobStore:
 
         self._database.write(work)
         self._call_watches(job_hash)
+
+    def record_usage(self, usage: StorageUsage) -> None:
+        row = (USAGE_ROW, encode_record(usage))
+        self._database.execute("INSERT OR REPLACE INTO usage (id, body) VALUES (?, ?)", row, durable=False)
+
+    def usage(self) -> StorageUsage | None:
+        rows = self._database.rows("SELECT body FROM usage WHERE id = ?", (USAGE_ROW,))
+        return decode_record(USAGE, rows[0][0]) if rows else None
 
     def put_worker(self, worker: WorkerRecord) -> None:
         self._database.execute(

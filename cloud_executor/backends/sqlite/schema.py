@@ -120,5 +120,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX jobs_held ON jobs (user_id, waits_for, create_time, hash) WHERE unpublished IS NOT NULL",
         "CREATE INDEX jobs_queued ON jobs (waits_for, user_id, create_time, hash) WHERE message_lost_at IS NOT NULL",
     ),
+    ("CREATE TABLE usage (id INTEGER PRIMARY KEY, body BLOB NOT NULL)",),
 )
 """Migrations: the nth, counted from 1, takes a database from `user_version` n - 1 to n. Never change a released one."""

@@ -49,11 +49,13 @@ def test_a_small_upload_is_two_calls(blobs: BlobStore, calls: list[str]) -> None
     assert len(calls) == 2
 
 
-def test_a_small_upload_of_an_existing_blob_reads_it_to_compare(blobs: BlobStore, calls: list[str]) -> None:
+def test_a_small_upload_of_an_existing_blob_looks_up_its_use_and_reads_it_to_compare(
+    blobs: BlobStore, calls: list[str]
+) -> None:
     blobs.create_file("a.txt", [b"some bytes"])
     calls.clear()
     blobs.create_file("a.txt", [b"some bytes"])
-    assert len(calls) == 3
+    assert len(calls) == 5
 
 
 def test_a_large_upload_in_two_pieces_is_ten_calls(blobs: BlobStore, calls: list[str]) -> None:

@@ -73,7 +73,7 @@ class Deployment:
     def swept(self) -> Iterator[None]:
         """Run the sweep in this process inside the block; it repairs what crashes leave behind."""
         with self.here() as here:
-            upkeep = Upkeep(here.jobs.sweep, BlobUpkeep(here.blobs))
+            upkeep = Upkeep.repairs(here.jobs.sweep, BlobUpkeep(here.blobs))
             upkeep.start()
             try:
                 yield

@@ -79,3 +79,6 @@ def test_users_delete_their_own_jobs_and_administrators_everything(tmp_path: Pat
         finished_job(client, "job", ada)
         assert client.delete(f"{path}?user=ada", headers=root).status_code == 200
         assert client.delete(blob, headers=root).status_code == 200
+        # A blob that another user stores again is theirs.
+        stored_blob(client, eve)
+        assert [len(client.get("/rest/blob/metadata?all=1", headers=user).get_json()) for user in (ada, eve)] == [0, 1]

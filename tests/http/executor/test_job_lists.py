@@ -132,4 +132,5 @@ def test_the_stats_count_jobs_by_status_and_pool(start_server: StartServer) -> N
         "jobs": {"CREATED": 2, "RUNNING": 1},
         "pools": {"p": {"waiting": 1, "running": 1, "slots": 0, "workers": 0}},
         "bytesStored": None,
+        "bytesStoredAt": None,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -15,6 +15,7 @@ class MemoryBucket(BucketStore):
     """A bucket in memory, with pieces of 3, 3, 4, 4, 5, 5, … bytes. Objects are lists of the pieces received."""
 
     def __init__(self) -> None:
+        super().__init__(timedelta(days=1))
         self.objects: dict[str, list[bytes]] = {}
 
     def stat(self, key: str) -> ObjectInfo:
@@ -27,6 +28,9 @@ class MemoryBucket(BucketStore):
 
     def _piece_bytes(self, number: int) -> int:
         return 3 + number // 2
+
+    def _note_use(self, info: ObjectInfo) -> None:
+        raise AssertionError("No object is old.")
 
     def _put_small(self, key: str, content: bytes) -> None:
         self.objects[key] = [content]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3.session
@@ -13,7 +14,7 @@ from servers.scripted_server import response, scripted_server
 from cloud_executor.backends import s3 as backend
 from cloud_executor.backends.s3 import PIECE_BYTES, S3ObjectStore
 from cloud_executor.errors import QuotaExceeded, Unavailable
-from cloud_executor.ports import ObjectNotFound
+from cloud_executor.ports import ObjectInfo, ObjectNotFound
 
 KEY = "wg-content/ab/cdef"
 BUCKET = "several-pieces"
@@ -121,3 +122,30 @@ def test_a_service_without_conditional_writes_is_checked_first(s3: str) -> None:
     assert [request.partition(" ")[0] for request in server.requests] == ["PUT", "HEAD", "PUT"]
     assert "If-None-Match" in server.requests[0]
     assert "If-None-Match" not in server.requests[2]
+
+
+def test_each_noted_use_of_a_large_object_gives_it_another_etag(
+    client: Any, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The condition of a deletion compares the ETag."""
+    monkeypatch.setattr(backend, "LARGEST_COPY_BYTES", 1)
+    monkeypatch.setattr(backend, "COPIED_BYTES", 12 * 2**20)
+    store = S3ObjectStore(BUCKET, s3, timedelta(seconds=-5))
+    store.put(KEY, [DATA])
+    for _ in range(3):
+        (before,) = store.list(KEY)
+        store.use(KEY)
+        (after,) = store.list(KEY)
+        assert before.version.partition(" ")[0] != after.version.partition(" ")[0]
+        assert content(store, KEY) == DATA
+
+
+@pytest.mark.parametrize("status", ["412 Precondition Failed", "501 Not Implemented"])
+def test_an_object_is_deleted_only_on_a_condition(store: S3ObjectStore, status: str) -> None:
+    code = status.partition(" ")[2].replace(" ", "")
+    head = response("200 OK", b"", 'ETag: "e"', "Last-Modified: Sat, 31 Jan 2026 12:00:00 GMT", length=5)
+    refused = response(status, f"<Error><Code>{code}</Code></Error>".encode(), "Content-Type: application/xml")
+    with scripted_server([head, refused]) as server:
+        remote = S3ObjectStore(BUCKET, server.url)
+        assert not remote.delete_unused(ObjectInfo(KEY, 5, datetime.now(UTC), version='"e" 2026-01-31T12:00:00+00:00'))
+        assert 'if-match: "e"' in server.requests[1].lower()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cloud_executor.backends.files import BATCH, GROUP_OBJECTS, FileObjectStore
+from cloud_executor.backends.file_writing import BATCH
+from cloud_executor.backends.files import GROUP_OBJECTS, FileObjectStore
 
 CONTENT = bytes(range(256)) * 40
 

@@ -3,6 +3,7 @@
     jobs/{key of the hash}                            the fields that queries need, and the job itself in `body`
     jobs/{key of the hash}/output/{number}-{part}     a piece of an output segment; `expireAt` is for a TTL policy
     workers/{key of the client id}
+    usage/blobs                                       how much the object store holds
 
 indexes.json declares the indexes that the queries need. A change of a job is an optimistic transaction: a read, then an
 atomic commit on the condition that the job is unchanged since the read. A transaction that loses the race is retried. A

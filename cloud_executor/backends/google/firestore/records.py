@@ -1,4 +1,8 @@
-"""Records in Firestore other than jobs: `workers/{key of the client id}`."""
+"""Records in Firestore other than jobs:
+
+workers/{key of the client id}
+usage/blobs                        how much the object store holds
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,14 @@ from google.cloud import firestore
 from cloud_executor.backends.google.errors import google_errors, with_google_errors
 from cloud_executor.backends.google.firestore.calls import LOST_RACE, RETRIED
 from cloud_executor.backends.google.firestore.documents import decoded, document_key, worker_fields
-from cloud_executor.backends.job_records import WORKER
+from cloud_executor.backends.job_records import USAGE, WORKER, encode_record
 from cloud_executor.backends.lazy import Lazy
+from cloud_executor.model.blobs.usage import StorageUsage
 from cloud_executor.model.jobs.worker import WorkerRecord
 
 WORKERS_PER_READ = 300
+
+USAGE_DOCUMENT = "usage/blobs"
 
 
 class FirestoreRecords:
@@ -52,6 +59,15 @@ class FirestoreRecords:
         except (*LOST_RACE, exceptions.NotFound):
             return False
         return True
+
+    @with_google_errors
+    def record_usage(self, usage: StorageUsage) -> None:
+        self._client.get().document(USAGE_DOCUMENT).set({"body": encode_record(usage).decode()}, **RETRIED)
+
+    @with_google_errors
+    def usage(self) -> StorageUsage | None:
+        snapshot = self._client.get().document(USAGE_DOCUMENT).get(**RETRIED)
+        return decoded(USAGE, snapshot) if snapshot.exists else None
 
     def _worker(self, client_id: str) -> Any:  # noqa: ANN401 - the library's types are incomplete
         return self._client.get().collection("workers").document(document_key(client_id))

@@ -4,20 +4,21 @@ A second bucket can hold the objects that are deleted soon: uploads in flight an
 objects of one bucket only, so contents are copied there first, which moves no bytes if both buckets have the same
 location and storage class.
 
-The CRC-32 of an object's bytes, and the note of an upload in flight, are custom metadata of the object. Each write
+The CRC-32 of an object's bytes, its last noted use, and the note of an upload in flight, are custom metadata. A write
 succeeds only if the object does not exist, so repeating it changes nothing.
 """
 
 from __future__ import annotations
 
 import heapq
+import logging
 import os
 import uuid
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from io import BufferedReader
 from itertools import count
@@ -30,6 +31,7 @@ from google.auth.credentials import AnonymousCredentials, Credentials, Signing
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud.storage import Blob, Client
 from google.cloud.storage.exceptions import DataCorruption
+from msgspec.structs import replace
 from requests import Response
 from requests.adapters import HTTPAdapter
 
@@ -40,7 +42,9 @@ from cloud_executor.backends.google.storage.upload import GcsUpload
 from cloud_executor.backends.lazy import Lazy
 from cloud_executor.errors import CloudExecutorError, Unavailable
 from cloud_executor.parallel import parallel_map
-from cloud_executor.ports import ObjectInfo, ObjectNotFound
+from cloud_executor.ports import USE_NOTED_AFTER, ObjectInfo, ObjectNotFound
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
@@ -60,7 +64,7 @@ SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 CONTENT_TYPE = "application/octet-stream"
 
-_FIELDS = "items(name,size,timeCreated,metadata),nextPageToken"
+_FIELDS = "items(name,size,timeCreated,metadata,generation,metageneration),nextPageToken"
 
 
 class GcsObjectStore(BucketStore):
@@ -70,7 +74,14 @@ class GcsObjectStore(BucketStore):
     objects. STORAGE_EMULATOR_HOST selects an emulator.
     """
 
-    def __init__(self, bucket: str, project: str | None, staging_bucket: str | None = None) -> None:
+    def __init__(
+        self,
+        bucket: str,
+        project: str | None,
+        staging_bucket: str | None = None,
+        use_noted_after: timedelta = USE_NOTED_AFTER,
+    ) -> None:
+        super().__init__(use_noted_after)
         self._bucket = bucket
         self._staging_bucket = staging_bucket or bucket
         self._project = project
@@ -89,8 +100,10 @@ class GcsObjectStore(BucketStore):
         with self._reader(key, 0) as reader:
             content = reader.readall()
             headers = reader.headers
-        metadata = {name: headers.get(f"X-Goog-Meta-{name}") for name in ("crc32", "note")}
-        return content, _info(key, len(content), parsedate_to_datetime(headers["Last-Modified"]), metadata)
+        metadata = {name: headers.get(f"X-Goog-Meta-{name}") for name in ("crc32", "note", "used")}
+        modified = parsedate_to_datetime(headers["Last-Modified"])
+        info = _info(key, len(content), modified, metadata)
+        return content, replace(info, used=_used(modified, metadata["used"]))
 
     def stat(self, key: str) -> ObjectInfo:
         blob = self._blob(key)
@@ -121,6 +134,19 @@ class GcsObjectStore(BucketStore):
     def delete(self, key: str) -> None:
         with storage_errors(), suppress(NotFound):
             self._blob(key).delete(**CALL)
+
+    def delete_unused(self, info: ObjectInfo) -> bool:
+        generation, _, metageneration = info.version.partition("/")
+        with storage_errors():
+            try:
+                self._blob(info.key).delete(
+                    if_generation_match=int(generation), if_metageneration_match=int(metageneration), **CALL
+                )
+            except NotFound:
+                return True
+            except PreconditionFailed:
+                return False
+        return True
 
     # DirectTransfers ----------------------------------------------------------------------------------------------
 
@@ -187,6 +213,18 @@ class GcsObjectStore(BucketStore):
 
     def _piece_bytes(self, number: int) -> int:
         return PIECE_BYTES
+
+    def _note_use(self, info: ObjectInfo) -> None:
+        blob = self._blob(info.key)
+        blob.metadata = {"used": datetime.now(UTC).isoformat()}
+        generation = int(info.version.partition("/")[0])
+        # If the object was replaced in the meantime, it is new.
+        with storage_errors(ObjectNotFound), suppress(PreconditionFailed):
+            try:
+                blob.patch(if_generation_match=generation, **CALL)
+            except Forbidden:
+                # The object is there. It is in danger only if old data is deleted in spite of missing permissions.
+                logger.warning("the use of an object could not be noted", extra={"action": "use"}, exc_info=True)
 
     def _put_small(self, key: str, content: bytes) -> bool:
         blob = self._blob(key)
@@ -343,7 +381,19 @@ def _groups(keys: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _blob_info(blob: Blob) -> ObjectInfo:
-    return _info(blob.name, blob.size, blob.time_created, blob.metadata or {})
+    metadata = blob.metadata or {}
+    return replace(
+        _info(blob.name, blob.size, blob.time_created, metadata),
+        used=_used(blob.time_created, metadata.get("used")),
+        version=f"{blob.generation}/{blob.metageneration}",
+    )
+
+
+def _used(created: datetime, noted: str | None) -> datetime:
+    """The last use, which metadata of other programs does not tell."""
+    with suppress(ValueError, TypeError):
+        return max(created, datetime.fromisoformat(noted or ""))
+    return created
 
 
 def _info(key: str, size: int, modified: datetime, metadata: Mapping[str, str | None]) -> ObjectInfo:

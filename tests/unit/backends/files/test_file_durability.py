@@ -11,7 +11,7 @@ from re import fullmatch
 
 import pytest
 
-from cloud_executor.backends import file_sync, files
+from cloud_executor.backends import file_sync, file_writing
 from cloud_executor.backends.files import FileObjectStore
 from cloud_executor.errors import Unavailable
 
@@ -187,7 +187,7 @@ def test_a_move_is_synced_before_the_source_is_deleted(store: FileObjectStore, s
 def test_a_large_object_is_flushed_while_it_is_received(
     store: FileObjectStore, steps: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "FLUSH_EVERY", 2 * MIB)
+    monkeypatch.setattr(file_writing, "FLUSH_EVERY", 2 * MIB)
     store.put("wg-temp/first", [b""])
     steps.clear()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from stored_files import all_files
 
-from cloud_executor.backends import files
+from cloud_executor.backends import file_writing
 from cloud_executor.backends.files import FileObjectStore
 from cloud_executor.errors import StorageFull, Unavailable
 from cloud_executor.ports import ObjectNotFound
@@ -71,7 +71,7 @@ def test_an_error_in_a_background_thread_is_raised(
     store: FileObjectStore, root: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     """The system reports a write-back error only once, to the first fsync."""
-    monkeypatch.setattr(files, "FLUSH_EVERY", 2 * MIB)
+    monkeypatch.setattr(file_writing, "FLUSH_EVERY", 2 * MIB)
     store.put("wg-content/00/first", [b""])
     monkeypatch.setattr(os, call, failing(errno.EIO, 1, getattr(os, call)))
     with pytest.raises(Unavailable):

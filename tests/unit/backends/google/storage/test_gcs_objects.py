@@ -6,7 +6,7 @@ import base64
 import json
 import socket
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,7 +24,7 @@ from servers.scripted_server import response, scripted_server
 from cloud_executor.backends.google.storage.errors import storage_errors
 from cloud_executor.backends.google.storage.objects import GcsObjectStore
 from cloud_executor.errors import NotFound, QuotaExceeded, Unavailable
-from cloud_executor.ports import ObjectNotFound
+from cloud_executor.ports import ObjectInfo, ObjectNotFound
 
 KEY = "wg-content/ab/cdef"
 
@@ -57,7 +57,8 @@ def test_an_object_that_exists_and_may_not_be_replaced_is_found(
         raise Forbidden("no storage.objects.delete access")
 
     monkeypatch.setattr(Blob, "upload_from_string", refuse)
-    body = json.dumps({"name": KEY, "size": "1", "timeCreated": "2026-01-31T12:00:00Z"}).encode()
+    fields = {"name": KEY, "size": "1", "timeCreated": "2026-01-31T12:00:00Z", "generation": "7", "metageneration": "1"}
+    body = json.dumps(fields).encode()
     looked_up = response("200 OK", body, "Content-Type: application/json") if exists else response("404 Not Found")
     with scripted_server([looked_up] * 10) as server:
         store = open_store(server.url)
@@ -167,3 +168,24 @@ def test_a_rejected_signing_request_is_unavailable(monkeypatch: pytest.MonkeyPat
 def test_credentials_that_cannot_sign_are_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unavailable):
         signed(monkeypatch, oauth2.Credentials("a user's token"), {})
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "412 Precondition Failed"])
+def test_a_use_that_cannot_be_noted_is_no_error(open_store: OpenStore, status: str) -> None:
+    """An account without the permission, and an object that was replaced in the meantime, which makes it new."""
+    fields = {"name": KEY, "size": "1", "timeCreated": "2026-01-31T12:00:00Z", "generation": "7", "metageneration": "1"}
+    found = response("200 OK", json.dumps(fields).encode(), "Content-Type: application/json")
+    with scripted_server([found, response(status)]) as server:
+        assert open_store(server.url).use(KEY).size == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "gone"), [("204 No Content", True), ("404 Not Found", True), ("412 Changed", False)]
+)
+def test_an_object_that_was_used_is_not_deleted(open_store: OpenStore, status: str, gone: bool) -> None:
+    info = ObjectInfo(KEY, 1, datetime.now(UTC), version="7/2")
+    with scripted_server([response(status)] * 10) as server:
+        assert open_store(server.url).delete_unused(info) is gone
+        (request,) = (found for found in server.requests if found.startswith("DELETE "))
+        assert "ifGenerationMatch=7" in request
+        assert "ifMetagenerationMatch=2" in request

@@ -1,0 +1,1 @@
+"""Deletion of old jobs, and of the blobs that nothing needs."""

@@ -1,0 +1,264 @@
+"""`executor gc`: deletes old jobs, and the blobs that nothing needs any longer (docs/operations.md: Deleting old data).
+
+Mark and sweep. These are needed: kept jobs, with their files, results, and logs; public blobs; label jobs; everything
+that was stored or used recently; and everything that one of these names. Whatever happens in the meantime is safe:
+
+* An object that is uploaded again, or that a client finds to exist, counts as used (`ObjectStore.use`), and is not
+  deleted for the grace period. `ObjectStore.delete_unused` and the use of an object exclude each other.
+* A blob that a client reads counts as used. Nothing is deleted while a stored document names it, so the client finds
+  everything that the blob names.
+* A document is deleted only if nothing has needed it in all runs of the grace period (`unneeded`). So it can be used
+  for that long after the last job that named it is gone.
+* A run that dies leaves nothing but the deletions that it has made. The next one marks everything again, and continues
+  with the list of the last complete run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from cloud_executor.blobs.downloads import MANIFEST_DOCUMENT_BYTES
+from cloud_executor.blobs.keys import CONTENT_PREFIX, METADATA_PREFIX, hash_in, manifest_key, metadata_key, zip_key
+from cloud_executor.blobs.store import BlobStore
+from cloud_executor.clock import Clock
+from cloud_executor.errors import NotFound
+from cloud_executor.jobs.clients import all_jobs
+from cloud_executor.model.blobs.metadata import is_hash
+from cloud_executor.model.blobs.retention import JobRetention, Kind, References, Target, needs_of_job, references_of
+from cloud_executor.model.blobs.usage import StorageUsage
+from cloud_executor.model.jobs.job import Job, NotFinished
+from cloud_executor.parallel import parallel_map
+from cloud_executor.ports import USE_NOTED_AFTER, JobStore, ObjectInfo
+from cloud_executor.retention.marks import Marks, Unneeded
+from cloud_executor.retention.unneeded import EarlierList, store_list
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+
+GRACE = 3 * USE_NOTED_AFTER
+"""Time for which an object that nothing needs is kept. It must exceed the longest upload or archiving of results, plus
+the time for which a use is not noted."""
+
+JOBS_AT_ONCE = 8
+"""Number of jobs that are deleted concurrently."""
+
+JOBS_PER_BATCH = 200
+BATCH = 1000
+"""Largest number of documents or objects that are handled together."""
+
+BATCH_BYTES = 16 * 2**20
+"""Size of the documents that are read together, in bytes."""
+
+READS_PER_CALLER = 4
+"""Factor by which more documents are read at once than a client's request would read."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run deleted, or would have deleted."""
+
+    jobs_deleted: int = 0
+    objects_deleted: int = 0
+    """Number of contents and metadata documents."""
+    bytes_deleted: int = 0
+    documents_waiting: int = 0
+    """Number of metadata documents that nothing needs, but that are kept for the grace period with their contents."""
+    bytes_stored: int = 0
+    """Size of all contents and metadata documents that are left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """Safe to run at any time, also concurrently, which is of no use."""
+
+    store: JobStore
+    blobs: BlobStore
+    clock: Clock
+    label_jobs: Callable[[], Mapping[str, str]]
+    forget: Callable[[str], None] = lambda _: None
+    """Deletes the grants of a deleted document or content. A user who sends it in this moment has to send it again."""
+    grace: timedelta = GRACE
+
+    def run(
+        self,
+        keep: timedelta,
+        *,
+        user_id: str | None = None,
+        keep_labels: frozenset[str] = frozenset(),
+        dry_run: bool = False,
+    ) -> Report:
+        """Delete the jobs that ended more than `keep` ago, and blobs that nothing has needed for the grace period.
+
+        Blobs that were stored or used within `keep` stay, too. Raises Unavailable.
+        """
+        now = self.clock()
+        recent = now - max(keep, self.grace)
+        report = Report()
+        with Marks() as marks, closing(EarlierList(self.blobs.objects)) as earlier:
+            self._mark_jobs(marks, JobRetention(now - keep, user_id, keep_labels), report, dry_run=dry_run)
+            marks.need(Target(Kind.METADATA, found) for found in self.label_jobs().values() if is_hash(found))
+            self._mark_documents(marks, recent)
+            marks.follow()
+            sweep = _Sweep(self, marks, report, dry_run=dry_run)
+            sweep.find_documents(earlier, now, recent)
+            sweep.delete_documents()
+            sweep.delete_contents(recent)
+            report.documents_waiting = sum(1 for _ in marks.unneeded())
+            if not dry_run:
+                store_list(self.blobs.objects, marks.unneeded(), now)
+                for key in earlier.keys:
+                    self.blobs.objects.delete(key)
+                self.store.record_usage(StorageUsage(report.bytes_stored, now))
+        fields = {"action": "gc", "dry_run": dry_run, "report": str(report)}
+        logger.info("old data deleted", extra=fields)
+        return report
+
+    def measure(self) -> None:
+        """Record how much is stored, without deleting anything."""
+        objects = self.blobs.objects
+        total = sum(info.size for prefix in (METADATA_PREFIX, CONTENT_PREFIX) for info in objects.list(prefix))
+        self.store.record_usage(StorageUsage(total, self.clock()))
+
+    def _mark_jobs(self, marks: Marks, retention: JobRetention, report: Report, *, dry_run: bool) -> None:
+        """Delete old jobs, and mark what the others need."""
+
+        def deleted(job: Job) -> bool:
+            return retention.removes(job) and (dry_run or self._delete(job, retention))
+
+        for jobs in _batches(all_jobs(self.store, None), JOBS_PER_BATCH):
+            for job, is_deleted in zip(jobs, parallel_map(deleted, jobs, JOBS_AT_ONCE), strict=True):
+                report.jobs_deleted += is_deleted
+                if not is_deleted:
+                    marks.need(needs_of_job(job))
+
+    def _delete(self, job: Job, retention: JobRetention) -> bool:
+        def check(stored: Job) -> None:
+            if not retention.removes(stored):  # it runs again
+                raise NotFinished
+
+        with suppress(NotFound, NotFinished):
+            self.store.delete(job.hash, check)
+            return True
+        return False
+
+    def _mark_documents(self, marks: Marks, recent: datetime) -> None:
+        """Mark what public and recent documents need, and note what the others need."""
+        objects = self.blobs.objects
+        concurrency = objects.concurrency * READS_PER_CALLER if objects.concurrency > 1 else 1
+
+        def read(info: ObjectInfo) -> References:
+            try:
+                return references_of(objects.read(info.key)[0])
+            except NotFound:
+                return References(True, frozenset())  # another program's document, which is kept, or a deleted one
+
+        for infos in _batches(objects.list(METADATA_PREFIX), BATCH, lambda info: info.size):
+            for info, found in zip(infos, parallel_map(read, infos, concurrency), strict=True):
+                metadata_hash = hash_in(info.key, METADATA_PREFIX)
+                if metadata_hash is not None:
+                    document = Target(Kind.METADATA, metadata_hash)
+                    if found.is_public or used_at(info) >= recent:
+                        marks.need((document,))
+                    marks.add_document(document, found.targets)
+
+
+class _Sweep:
+    """The second half of a run: finds and deletes what is not marked."""
+
+    def __init__(self, collector: Collector, marks: Marks, report: Report, *, dry_run: bool) -> None:
+        self._collector = collector
+        self._objects = collector.blobs.objects
+        self._marks = marks
+        self._report = report
+        self._dry_run = dry_run
+
+    def find_documents(self, earlier: EarlierList, now: datetime, recent: datetime) -> None:
+        """Note the documents that nothing needs."""
+        due_since = now - self._collector.grace
+        for info, metadata_hash in self._unmarked(Kind.METADATA, METADATA_PREFIX):
+            since = earlier.since(metadata_hash) or now
+            due = used_at(info) < recent and since <= due_since
+            self._marks.add_unneeded(Unneeded(metadata_hash, since, due, info.size, info.version))
+
+    def delete_documents(self) -> None:
+        """Delete the documents that are due, unless they have been used in the meantime.
+
+        A document is deleted before those that it names. So if it is used, everything that it names is still stored.
+        """
+        while found := self._marks.deletable(BATCH):
+            for document, is_deleted in self._each(self._delete_document, found):
+                if is_deleted:
+                    self._count_deleted(document.size)
+                    self._marks.remove(document.hash)
+                else:
+                    self._marks.keep(document.hash)
+
+    def delete_contents(self, recent: datetime) -> None:
+        """Delete the contents that no stored document names, unless they are recent."""
+        self._marks.need_what_documents_name()
+        unmarked = self._unmarked(Kind.CONTENT, CONTENT_PREFIX)
+        for batch in _batches(((info, found) for info, found in unmarked if used_at(info) < recent), BATCH):
+            for (info, _), is_deleted in self._each(lambda item: self._delete_content(*item), batch):
+                if is_deleted:
+                    self._count_deleted(info.size)
+
+    def _unmarked(self, kind: Kind, prefix: str) -> Iterator[tuple[ObjectInfo, str]]:
+        for info in self._objects.list(prefix):
+            self._report.bytes_stored += info.size
+            found = hash_in(info.key, prefix)
+            if found is not None and Target(kind, found) not in self._marks:
+                yield info, found
+
+    def _each(self, delete: Callable[[Item], bool], items: list[Item]) -> Iterable[tuple[Item, bool]]:
+        return zip(items, parallel_map(delete, items, self._objects.concurrency), strict=True)
+
+    def _delete_document(self, document: Unneeded) -> bool:
+        if self._dry_run:
+            return True
+        info = ObjectInfo(metadata_key(document.hash), document.size, self._collector.clock(), version=document.version)
+        if not self._objects.delete_unused(info):
+            return False
+        # The manifest would promise contents that are deleted next.
+        if document.size >= MANIFEST_DOCUMENT_BYTES:
+            self._objects.delete(manifest_key(document.hash))
+        if self._collector.blobs.direct is not None:
+            self._objects.delete(zip_key(document.hash))
+        self._collector.forget(document.hash)
+        return True
+
+    def _delete_content(self, info: ObjectInfo, content_hash: str) -> bool:
+        if self._dry_run:
+            return True
+        if not self._objects.delete_unused(info):
+            return False
+        self._collector.forget(content_hash)
+        return True
+
+    def _count_deleted(self, size: int) -> None:
+        self._report.objects_deleted += 1
+        self._report.bytes_deleted += size
+        self._report.bytes_stored -= size
+
+
+def used_at(info: ObjectInfo) -> datetime:
+    return info.used or info.modified
+
+
+def _batches(items: Iterable[Item], most: int, size: Callable[[Item], int] = lambda _: 0) -> Iterator[list[Item]]:
+    """Lists of the items. Each has up to `most`, and ends once their sizes exceed BATCH_BYTES."""
+    batch: list[Item] = []
+    total = 0
+    for item in items:
+        batch.append(item)
+        total += size(item)
+        if len(batch) == most or total > BATCH_BYTES:
+            yield batch
+            batch, total = [], 0
+    if batch:
+        yield batch
