@@ -23,6 +23,7 @@ module "cloud_executor" {
   function_limits        = var.function_limits
   list_all_blobs         = var.list_all_blobs
   bucket_name            = var.bucket_name
+  keep_jobs_days         = var.keep_jobs_days
   soft_delete_days       = var.soft_delete_days
   kms_key                = var.kms_key
   firestore_database     = var.firestore_database

@@ -105,6 +105,11 @@ variable "bucket_name" {
   default = null
 }
 
+variable "keep_jobs_days" {
+  type    = any
+  default = null
+}
+
 variable "soft_delete_days" {
   type    = any
   default = null

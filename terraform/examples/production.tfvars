@@ -9,6 +9,7 @@ armor                 = true
 
 point_in_time_recovery = true
 soft_delete_days       = 30
+keep_jobs_days         = 90
 
 pools = {
   default = {

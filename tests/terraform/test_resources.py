@@ -48,7 +48,7 @@ MINIMAL = {
         "waiting_job",
     ],
     "google_monitoring_dashboard": ["overview"],
-    "google_project_iam_custom_role": ["manage_groups grow", "manage_groups shrink"],
+    "google_project_iam_custom_role": ["manage_groups grow", "manage_groups shrink", "objects use"],
     "google_pubsub_subscription": ["dead_letter", "dead_letter_push", "pool default"],
     "google_pubsub_topic": ["dead_letter", "pool default"],
     "google_secret_manager_secret": ["nonce 0", "pepper"],
@@ -71,7 +71,8 @@ MINIMAL = {
 PRODUCTION = MINIMAL | {
     "google_billing_budget": ["monthly 0"],
     "google_cloudbuild_trigger": ["deploy 0"],
-    "google_cloud_run_v2_service": ["this blob", "this dead-letter", "this executor", "this sweep"],
+    "google_cloud_run_v2_service": ["this blob", "this dead-letter", "this executor", "this retention", "this sweep"],
+    "google_cloud_scheduler_job": ["retention 0", "sweep"],
     "google_compute_backend_service": ["api blob", "api executor"],
     "google_compute_global_address": ["api 0"],
     "google_compute_global_forwarding_rule": ["http 0", "https 0"],
@@ -99,7 +100,13 @@ PRODUCTION = MINIMAL | {
         "waiting_job",
     ],
     "google_monitoring_notification_channel": ["email operations@example.com"],
-    "google_project_iam_custom_role": ["manage_groups grow", "manage_groups shrink", "manage_queues 0"],
+    "google_project_iam_custom_role": [
+        "manage_groups grow",
+        "manage_groups shrink",
+        "manage_queues 0",
+        "objects delete",
+        "objects use",
+    ],
     "google_pubsub_subscription": ["dead_letter", "dead_letter_push", "pool default", "pool gpu", "pool spot"],
     "google_pubsub_topic": ["dead_letter", "pool default", "pool gpu", "pool spot"],
     "google_service_account": [
@@ -108,6 +115,7 @@ PRODUCTION = MINIMAL | {
         "this deployer",
         "this events",
         "this executor",
+        "this retention",
         "this scheduler",
         "this sweep",
         "this worker",
@@ -226,7 +234,7 @@ def test_only_the_api_is_public_with_allow_unauthenticated(production: list[Docu
 
 def test_only_the_api_is_reachable_from_the_internet(example: list[Document]) -> None:
     services = {found["index"]: found["values"] for found in of_type(example, "google_cloud_run_v2_service")}
-    for name in ("sweep", "dead-letter"):
+    for name in ("sweep", "dead-letter", *services.keys() & {"retention"}):
         assert services[name]["ingress"] == "INGRESS_TRAFFIC_INTERNAL_ONLY"
         assert services[name]["invoker_iam_disabled"] is False
 

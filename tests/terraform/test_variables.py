@@ -35,6 +35,7 @@ INVALID = {
     "function_limits": "{cpus=3}",
     "list_all_blobs": "perhaps",
     "bucket_name": "A bucket",
+    "keep_jobs_days": "0",
     "soft_delete_days": "3",
     "kms_key": "mine",
     "firestore_database": "Jobs!",

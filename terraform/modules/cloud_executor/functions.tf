@@ -78,6 +78,8 @@ locals {
     EXECUTOR_PUSH_AUDIENCE = local.service_urls["dead-letter"]
   })
 
+  deletes_old_data = var.keep_jobs_days != null
+
   has_tokens   = contains(var.auth_methods, "token")
   has_accounts = contains(var.auth_methods, "google")
   is_open      = contains(var.auth_methods, "open")
@@ -155,6 +157,23 @@ locals {
         iap             = false
       }
     },
+    local.deletes_old_data ? {
+      retention = {
+        description     = "Cloud Executor: deletes old jobs, and blobs that nothing needs, once per day"
+        memory_mib      = 4096 # the list of all objects in use is in files, which Cloud Run keeps in memory
+        cpus            = 1
+        concurrency     = 1
+        max_instances   = 1
+        min_instances   = 0
+        timeout_seconds = 3600
+        ingress         = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+        audiences       = []
+        nonce           = false
+        pepper          = false
+        public          = false
+        iap             = false
+      }
+    } : {},
   )
 }
 
@@ -208,7 +227,11 @@ resource "google_cloud_run_v2_service" "this" {
       }
 
       dynamic "env" {
-        for_each = merge(local.function_settings, contains(local.services, each.key) ? local.access_settings : {})
+        for_each = merge(
+          local.function_settings,
+          contains(concat(tolist(local.services), ["retention"]), each.key) ? local.access_settings : {},
+          each.key == "retention" ? { EXECUTOR_KEEP_JOBS = tostring(var.keep_jobs_days) } : {},
+        )
         content {
           name  = env.key
           value = env.value
@@ -288,6 +311,34 @@ resource "google_cloud_scheduler_job" "sweep" {
   }
 
   # The call of the next minute is the retry.
+  retry_config {
+    retry_count = 0
+  }
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_cloud_scheduler_job" "retention" {
+  count = local.deletes_old_data ? 1 : 0
+
+  project          = var.project_id
+  region           = var.region
+  name             = "${var.name}-retention"
+  description      = "Cloud Executor: calls the function retention once per day"
+  schedule         = "17 3 * * *"
+  time_zone        = "Etc/UTC"
+  attempt_deadline = "1800s"
+
+  http_target {
+    http_method = "POST"
+    uri         = google_cloud_run_v2_service.this["retention"].uri
+    oidc_token {
+      service_account_email = google_service_account.this["scheduler"].email
+      audience              = google_cloud_run_v2_service.this["retention"].uri
+    }
+  }
+
+  # The call of the next day is the retry: a run that the deadline cut off goes on here and would only be repeated.
   retry_config {
     retry_count = 0
   }

@@ -6,10 +6,11 @@ locals {
     {
       sweep       = "Cloud Executor: the function sweep"
       dead-letter = "Cloud Executor: the function dead_letter"
-      scheduler   = "Cloud Executor: calls sweep"
+      scheduler   = "Cloud Executor: calls sweep and retention"
       events      = "Cloud Executor: delivers dead letters to the function dead_letter"
       worker      = "Cloud Executor: worker VMs"
     },
+    local.deletes_old_data ? { retention = "Cloud Executor: the function retention" } : {},
     var.build == null ? {} : { deployer = "Cloud Executor: tests, builds, and deploys each push" },
   )
 
@@ -18,7 +19,7 @@ locals {
 
   # Firestore roles cannot be granted on a database, so a condition limits the project's roles to our database.
   database_roles = {
-    for account in [local.serve_jobs, "sweep", "dead-letter", "worker"] : "${account}/database" => {
+    for account in concat([local.serve_jobs, "sweep", "dead-letter", "worker"], local.deletes_old_data ? ["retention"] : []) : "${account}/database" => {
       account   = account
       role      = "roles/datastore.user"
       condition = "resource.name == \"projects/${var.project_id}/databases/${var.firestore_database}\""
@@ -47,17 +48,25 @@ locals {
   # the old name: those of VMs that were created before the staging bucket are in the bucket for blobs.
   bucket_roles = merge(
     {
-      for bucket, _ in local.buckets : "${local.serve_blobs}/${bucket}" => { account = local.serve_blobs, bucket = bucket, role = "roles/storage.objectUser", prefix = null }
+      for bucket, _ in local.buckets : "${local.serve_blobs}/${bucket}" => { account = local.serve_blobs, bucket = bucket, role = "roles/storage.objectUser", prefixes = [] }
     },
     {
       for grant in flatten([
         for bucket, _ in local.buckets : [
-          { name = "read", bucket = bucket, role = "roles/storage.objectViewer", prefix = null },
-          { name = "create", bucket = bucket, role = "roles/storage.objectCreator", prefix = null },
-          { name = "uploads", bucket = bucket, role = "roles/storage.objectUser", prefix = "wg-temp/" },
+          { name = "read", bucket = bucket, role = "roles/storage.objectViewer", prefixes = [] },
+          { name = "create", bucket = bucket, role = "roles/storage.objectCreator", prefixes = [] },
+          { name = "uploads", bucket = bucket, role = "roles/storage.objectUser", prefixes = ["wg-temp/"] },
         ]
       ]) : "worker/${grant.name}${grant.bucket == "blobs" ? "" : "-${grant.bucket}"}" => merge(grant, { account = "worker" })
     },
+    # A content that is stored again counts as used, so that it is not deleted as old.
+    { "worker/use" = { account = "worker", bucket = "blobs", role = google_project_iam_custom_role.objects["use"].name, prefixes = ["wg-content/", "wg-metadata/"] } },
+    local.deletes_old_data ? {
+      "retention/read"   = { account = "retention", bucket = "blobs", role = "roles/storage.objectViewer", prefixes = [] }
+      "retention/lists"  = { account = "retention", bucket = "blobs", role = "roles/storage.objectUser", prefixes = ["wg-gc/"] }
+      "retention/delete" = { account = "retention", bucket = "blobs", role = google_project_iam_custom_role.objects["delete"].name, prefixes = ["wg-content/", "wg-metadata/"] }
+      "retention/zips"   = { account = "retention", bucket = "staging", role = google_project_iam_custom_role.objects["delete"].name, prefixes = ["wg-zip/"] }
+    } : {},
   )
 
   registry_roles = {
@@ -99,10 +108,10 @@ resource "google_storage_bucket_iam_member" "this" {
   member = google_service_account.this[each.value.account].member
 
   dynamic "condition" {
-    for_each = each.value.prefix == null ? [] : [each.value.prefix]
+    for_each = length(each.value.prefixes) == 0 ? [] : [each.value.prefixes]
     content {
-      title      = "uploads-in-flight"
-      expression = "resource.name.startsWith(\"projects/_/buckets/${local.buckets[each.value.bucket]}/objects/${condition.value}\")"
+      title      = contains(each.value.prefixes, "wg-temp/") ? "uploads-in-flight" : "objects"
+      expression = join(" || ", [for prefix in condition.value : "resource.name.startsWith(\"projects/_/buckets/${local.buckets[each.value.bucket]}/objects/${prefix}\")"])
     }
   }
 }
@@ -208,6 +217,32 @@ resource "google_project_iam_custom_role" "manage_groups" {
   permissions = each.value.permissions
 }
 
+# No predefined role has only one of these permissions.
+resource "google_project_iam_custom_role" "objects" {
+  for_each = merge(
+    {
+      use = {
+        title       = "Cloud Executor: note the use of objects"
+        description = "Lets workers change the metadata of objects, not their bytes"
+        permissions = ["storage.objects.update"]
+      }
+    },
+    local.deletes_old_data ? {
+      delete = {
+        title       = "Cloud Executor: delete objects"
+        description = "Lets the function retention delete what nothing needs"
+        permissions = ["storage.objects.delete"]
+      }
+    } : {},
+  )
+
+  project     = var.project_id
+  role_id     = "${replace(var.name, "-", "_")}_${each.key}_objects_${random_id.roles.hex}"
+  title       = each.value.title
+  description = each.value.description
+  permissions = each.value.permissions
+}
+
 # Roles cannot be granted on an instance group, and IAM conditions do not support groups.
 resource "google_project_iam_member" "manage_groups" {
   for_each = {
@@ -236,6 +271,16 @@ resource "google_cloud_run_v2_service_iam_member" "sweep" {
 moved {
   from = google_cloud_run_v2_service_iam_member.sweep
   to   = google_cloud_run_v2_service_iam_member.sweep["scheduler"]
+}
+
+resource "google_cloud_run_v2_service_iam_member" "retention" {
+  count = local.deletes_old_data ? 1 : 0
+
+  project  = var.project_id
+  location = var.region
+  name     = google_cloud_run_v2_service.this["retention"].name
+  role     = "roles/run.invoker"
+  member   = google_service_account.this["scheduler"].member
 }
 
 resource "google_cloud_run_v2_service_iam_member" "dead_letter" {

@@ -328,6 +328,17 @@ variable "bucket_name" {
   }
 }
 
+variable "keep_jobs_days" {
+  description = "Number of days after which finished jobs, and blobs that nothing needs, are deleted: 1 to 36500. null keeps everything. docs/operations.md describes what is needed."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.keep_jobs_days == null || try(var.keep_jobs_days >= 1 && var.keep_jobs_days <= 36500 && floor(var.keep_jobs_days) == var.keep_jobs_days, false)
+    error_message = "keep_jobs_days must be a whole number from 1 to 36500, or null to keep everything."
+  }
+}
+
 variable "soft_delete_days" {
   description = "Number of days that the bucket for blobs retains deleted objects: 0, or 7 to 90. They cost as much as others. Uploads in flight and composed zips are in another bucket, which retains nothing."
   type        = number

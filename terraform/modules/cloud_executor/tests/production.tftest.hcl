@@ -14,10 +14,11 @@ mock_provider "google-beta" {}
 mock_provider "random" {}
 
 variables {
-  project_id = "my-project"
-  region     = "europe-west4"
-  domain     = "jobs.example.com"
-  invokers   = ["group:lab@example.com"]
+  keep_jobs_days = 90
+  project_id     = "my-project"
+  region         = "europe-west4"
+  domain         = "jobs.example.com"
+  invokers       = ["group:lab@example.com"]
   pools = {
     default = { labels = ["linux"] }
     gpu = {
@@ -40,7 +41,7 @@ run "domain_and_pools" {
   # Load balancer
 
   assert {
-    condition     = local.services == toset(["blob", "executor"]) && keys(google_cloud_run_v2_service.this) == ["blob", "dead-letter", "executor", "sweep"]
+    condition     = local.services == toset(["blob", "executor"]) && keys(google_cloud_run_v2_service.this) == ["blob", "dead-letter", "executor", "retention", "sweep"]
     error_message = "Blobs and jobs must each have their own function."
   }
   assert {
