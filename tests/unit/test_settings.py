@@ -207,6 +207,7 @@ def test_a_folder_is_that_of_now_whatever_the_process_does_later(
         *(("CLEAR_OUTPUT_TIMEOUT", value) for value in ("0", "-2", "never")),
         *(("LEASE", value) for value in ("0", "-1", "x", "9" * 30)),
         *(("RETRIES", value) for value in ("-1", "x", "1.0")),
+        *(("QUEUE_WINDOW", value) for value in ("0", "-1", "x")),
         *(("JOB_CPUS", value) for value in ("0", "-1", "inf", "nan", "x")),
         *(("JOB_MEMORY", value) for value in ("0", "-1", "1.5", "1g")),
         *(("SANDBOX", value) for value in ("none", "docker")),
@@ -288,6 +289,7 @@ def test_settings_reach_what_they_are_for(tmp_path: Path) -> None:
         "EXECUTOR_DATA": str(tmp_path / "data"),
         "EXECUTOR_LEASE": "7",
         "EXECUTOR_RETRIES": "9",
+        "EXECUTOR_QUEUE_WINDOW": "5",
         "EXECUTOR_WORKER_REFRESH_INTERVAL": "100",
         "EXECUTOR_CLEAR_OUTPUT_TIMEOUT": "-1",
         "EXECUTOR_WORKER_LABELS": "gpu",
@@ -295,6 +297,7 @@ def test_settings_reach_what_they_are_for(tmp_path: Path) -> None:
     jobs = open_jobs(Settings.from_env(environ))
     assert jobs.options.lease == timedelta(seconds=7)
     assert jobs.options.retries == 9
+    assert jobs.options.queue_window == 5
     assert jobs.options.worker_timeout == timedelta(milliseconds=500)
     assert jobs.options.clear_output_after is None
     job, _ = jobs.clients.create("j", ("gpu",))
