@@ -22,7 +22,7 @@ from cloud_executor.model.jobs.job import Job, OutputSegment
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
-BEFORE_WAITING_LINES = 4
+BEFORE_WAITING_LINES = 6
 """Version of the database that did not know which pool a job waits for."""
 
 
