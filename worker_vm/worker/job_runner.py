@@ -34,6 +34,7 @@ from cloud_executor.errors import CloudExecutorError, Unavailable, os_reason
 from cloud_executor.jobs.attempts import Attempts
 from cloud_executor.jobs.log_fields import log_fields
 from cloud_executor.json_logging import logged_with
+from cloud_executor.model.blobs.metadata import ArtifactFile
 from cloud_executor.model.documents.executor_config import ExecutorConfig
 from cloud_executor.model.jobs.job import Durations, Job, NotClaimable, Outcome, StaleAttempt, Status
 from cloud_executor.model.jobs.transitions import MIN_BLAME
@@ -45,8 +46,7 @@ from worker_vm.worker.command.output_files import STDERR_FILE, STDOUT_FILE, open
 from worker_vm.worker.heartbeat import Heartbeat
 from worker_vm.worker.job_failed import JobFailed
 from worker_vm.worker.machine.faults import MachineFault, MachineFaults, raise_if_machine_fault
-from worker_vm.worker.results.archive import archive
-from worker_vm.worker.results.logs import store_logs
+from worker_vm.worker.results.store_results import store_results
 from worker_vm.worker.retry import RETRY_SECONDS, retry_while_unavailable
 from worker_vm.worker.sandbox.interface import Ending
 from worker_vm.worker.source.config import read_config
@@ -90,6 +90,9 @@ class _Progress:
     warnings: tuple[str, ...] = ()
     ending: Ending | None = None
     durations: dict[str, float] = field(default_factory=dict)
+
+    def logs_are_stored(self, stored: Mapping[str, ArtifactFile]) -> None:
+        self.logs = {LOGS[name]: file.content_hash for name, file in stored.items()}
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -263,13 +266,9 @@ class JobRunner:
             progress.finish_time, progress.ending = command.finish_time, command.ending
             with progress.timed("archive"):
                 blobs = replace(self.blobs, on_stored=attempt.note_stored)
-                stored, unstored = store_logs(blobs, files, attempt)
-                progress.logs = {LOGS[name]: file.content_hash for name, file in stored.items()}
-                moved, warnings = files.move_to_job()
-                known = {name: file for name, file in stored.items() if name in moved}
-                results = archive(blobs, config.result_artifacts, folder.job, attempt, known)
+                results = store_results(blobs, config.result_artifacts, files, attempt, progress.logs_are_stored)
         progress.result_hashes = results.hashes
-        progress.warnings = (*unstored, *warnings, *results.warnings)
+        progress.warnings = results.warnings
         if results.failure is None:
             return command.status, command.error
         _raise_if_given_back(attempt)

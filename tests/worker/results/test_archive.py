@@ -197,8 +197,18 @@ def test_small_files_are_stored_in_groups(stack: Stack) -> None:
         worker.run_next()
     expected = {str(number): b"%d\n" % number for number in range(1, 1101)}
     assert stack.results(job) == expected | {"1101": bytes(16384), "1102": bytes(16385), "1103": bytes(1100000)}
-    # Two groups, one call for the file that is too large for a group, and one for each log.
-    assert store.groups == 2 + 1 + 2
+    # The logs and the artifact are in the groups too.
+    assert store.groups == 2
+
+
+def test_the_output_and_the_results_of_a_small_job_are_stored_together(stack: Stack) -> None:
+    store = GroupCountingStore(stack.data / "blobs")
+    patterns = ["job_std*.txt", "z"]
+    job = stack.add_script("echo x; echo y >&2; echo z > z", [{"name": "all", "resultPatterns": patterns}])
+    with stack.worker(blobs=BlobStore(store, system_clock)) as worker:
+        worker.run_next()
+    assert stack.results(job) == {"job_stdout.txt": b"x\n", "job_stderr.txt": b"y\n", "z": b"z\n"}
+    assert store.groups == 1
 
 
 class BrokenStore(FileObjectStore):

@@ -23,6 +23,8 @@ from worker_vm.worker.retry import retry_while_unavailable
 FOR_EVER = 10**9
 FETCH = ["read", "stat", "open"]
 ARCHIVE = ["put", "put_all"]
+SCRIPT = "echo ran; head -c 1100000 /dev/zero > large"
+"""Leaves small results, which are put together, and a large one."""
 
 
 class AwayStore(FileObjectStore):
@@ -76,14 +78,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def add(stack: Stack, **fields: object) -> Job:
     """Create a job whose source is an artifact and whose files are all results."""
-    return stack.add_artifact({"executor_config.json": config("echo ran", **fields)})
+    return stack.add_artifact({"executor_config.json": config(SCRIPT, **fields)})
 
 
 @pytest.mark.parametrize("kind", ["artifact", "zip"])
 @pytest.mark.parametrize("call", FETCH + ARCHIVE)
 def test_a_storage_that_recovers_in_time_is_waited_for(stack: Stack, call: str, kind: str) -> None:
     _, blobs = away(stack, call, times=3)
-    job = add(stack) if kind == "artifact" else stack.add_script("echo ran")
+    job = add(stack) if kind == "artifact" else stack.add_script(SCRIPT)
     with stack.worker(blobs=blobs) as worker:
         worker.run_next()
         assert worker.next(0) is None
