@@ -18,14 +18,12 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
-from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
-from google.cloud.pubsub_v1.types import BatchSettings
 
 from cloud_executor.backends.lazy import Lazy
 from cloud_executor.delays import delays
@@ -33,6 +31,9 @@ from cloud_executor.errors import QuotaExceeded, Unavailable
 from cloud_executor.model.jobs.message import InvalidMessage, decode_message, encode_message
 from cloud_executor.model.jobs.pool import DEAD_LETTER
 from cloud_executor.ports import Delivery, Subscription
+
+if TYPE_CHECKING:  # loaded by the first call: most requests of a function need no messages
+    from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
 logger = logging.getLogger(__name__)
 
@@ -325,12 +326,17 @@ class _Subscription:
 
 
 def _connect_publisher() -> PublisherClient:
+    from google.cloud.pubsub_v1 import PublisherClient
+    from google.cloud.pubsub_v1.types import BatchSettings
+
     # `publish` waits for each message, so batching would only delay them.
     with _errors():
         return PublisherClient(BatchSettings(max_messages=1))
 
 
 def _connect_subscriber() -> SubscriberClient:
+    from google.cloud.pubsub_v1 import SubscriberClient
+
     with _errors():
         return SubscriberClient()
 
