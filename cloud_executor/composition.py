@@ -48,12 +48,18 @@ if TYPE_CHECKING:
     from cloud_executor.retention.collector import Collector
 
 
-def open_blobs(settings: Settings) -> BlobStore:
-    """The blob store on the configured object store. Raises InvalidSetting if its library is not installed."""
+def open_blobs(settings: Settings, *, prepared: bool = False) -> BlobStore:
+    """The blob store on the configured object store. Raises InvalidSetting if its library is not installed.
+
+    With `prepared`, what the first upload would have to create is created now.
+    """
     if settings.bucket is None:
         from cloud_executor.backends.files import FileObjectStore
 
-        return BlobStore(FileObjectStore(settings.data / "blobs"), system_clock)
+        files = FileObjectStore(settings.data / "blobs")
+        if prepared:
+            files.prepare()
+        return BlobStore(files, system_clock)
     try:
         if settings.objects == "s3":
             from cloud_executor.backends.s3 import S3ObjectStore

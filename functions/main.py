@@ -96,7 +96,8 @@ def _access() -> Access:
 def _blob_routes() -> Routes:
     from functions.blob.routes import BlobRoutes
 
-    blobs = composition.open_blobs(_settings)
+    is_server = click.get_current_context(silent=True) is not None
+    blobs = composition.open_blobs(_settings, prepared=is_server)
     downloads = composition.open_downloads(_settings, blobs)
     return BlobRoutes(
         blobs,

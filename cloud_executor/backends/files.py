@@ -87,6 +87,12 @@ class FileObjectStore:
         self._durable: set[str] = set()
         self._unnamed_files = hasattr(os, "O_TMPFILE") and os.path.isdir(_OPEN_FILES)
 
+    def prepare(self) -> None:
+        """Create all folders now, so that the first object need not wait for it. A failure is left to that object."""
+        with suppress(OSError):
+            for folder in ("wg-temp", "wg-content/00", "wg-metadata/00"):
+                self._make(f"{self._root}/{folder}")
+
     def put(self, key: str, chunks: Iterable[bytes]) -> None:
         path = self._path(key)
         if not self._settled(path):

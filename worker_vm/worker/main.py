@@ -238,7 +238,7 @@ def open_worker(
     commands = CommandRunner(sandbox, pool, attempts.put_output, origin_url, jobs.clock, stopping)
     runner = JobRunner(
         attempts,
-        open_blobs(settings),
+        open_blobs(settings, prepared=True),
         commands,
         folder,
         heartbeat,

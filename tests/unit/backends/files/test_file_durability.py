@@ -90,6 +90,19 @@ def test_the_folders_of_all_shards_are_created_together(store: FileObjectStore, 
     assert steps == ["fsync temporary", "link temporary wg-content/00/x", "fsync wg-content/00"]
 
 
+def test_the_first_put_finds_prepared_folders(store: FileObjectStore, steps: list[str]) -> None:
+    store.prepare()
+    assert {"fsync .", "fsync wg-content", "fsync wg-metadata"} <= set(steps)
+    steps.clear()
+    store.put_all({KEY: b"1", "wg-metadata/cd/1": b"2"})
+    assert [step for step in steps if step.startswith("mkdir")] == []
+
+
+def test_folders_that_cannot_be_prepared_are_left_to_the_first_put(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    FileObjectStore(tmp_path / "file").prepare()
+
+
 def test_the_first_put_syncs_every_folder(store: FileObjectStore, steps: list[str]) -> None:
     store.put(KEY, [b"bytes"])
     for folder, above in (("wg-content/ab", "wg-content"), ("wg-content", "."), (".", "(above)"), ("wg-temp", ".")):
