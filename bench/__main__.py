@@ -22,6 +22,7 @@ import click
 from bench.cases import blobs, jobs
 from bench.cases.case import Case, Rig
 from bench.processes import IDLE_CORES, wait_until_idle
+from bench.servers.queues import QUEUES, Queue
 from bench.servers.stack import OurStack, Peer, Side
 from bench.sizes import QUICK, Sizes
 from bench.table import Result, as_json, table, verdict
@@ -36,6 +37,7 @@ CASES = (
     blobs.ZIP,
     jobs.LATENCY,
     jobs.THROUGHPUT,
+    jobs.SMALL_RESULTS,
     jobs.GROWTH,
 )
 INTERRUPTED = 130
@@ -65,6 +67,13 @@ INTERRUPTED = 130
     type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
     help="node_modules folder with webgme-engine and webgme-executor-worker, to measure WebGME's own server too.",
 )
+@click.option(
+    "--queue",
+    "queue_names",
+    type=click.Choice(list(QUEUES)),
+    multiple=True,
+    help="Job queue of others to measure too; repeat the option for several.",
+)
 def main(
     data: Path,
     names: Sequence[str],
@@ -72,12 +81,16 @@ def main(
     quick: bool,
     json_file: IO[str] | None,
     peer_modules: Path | None,
+    queue_names: Sequence[str],
 ) -> None:
     """Measure the local stack and the limits of this machine, and print a table."""
     reset_signals()
     sizes = QUICK if quick else Sizes()
     try:
         sides: list[Side] = [OurStack(), *([Peer(peer_modules)] if peer_modules else [])]
+        queues = [QUEUES[name] for name in dict.fromkeys(queue_names)]
+        for queue in queues:
+            queue.check()
     except BenchmarkError as error:
         raise click.UsageError(str(error)) from None
     if program("curl") is None:
@@ -96,11 +109,11 @@ def main(
                 for case in CASES:
                     if not names or case.name in names:
                         click.echo(f"{case.name} ...", err=True)
-                        failed |= not _measure(case, workspace, sides, reps, results)
+                        failed |= not _measure(case, workspace, sides, queues, reps, results)
         except KeyboardInterrupt:
             code = INTERRUPTED
             workspace.note("Interrupted: the table shows only the completed measurements.")
-    peer = sides[1].name if len(sides) > 1 else None
+    peers = [*(side.name for side in sides[1:]), *(queue.name for queue in queues)]
     machine = _machine(data)
     busy = [f"{name} ({cores:.1f} cores)" for name, cores in workspace.busy_cores.items() if cores > IDLE_CORES]
     if busy:
@@ -108,21 +121,31 @@ def main(
     if quick:
         workspace.note("--quick uses tiny sizes: these figures only show that everything works.")
     click.echo(f"\n{', '.join(machine.values())}.\nMedians of {reps} [lowest–highest]. {sizes.description()}\n")
-    click.echo(f"{table(results, sides[0].name, peer)}\n")
-    click.echo("\n".join([*workspace.notes, verdict(results, sides[0].name, peer)]))
+    click.echo(f"{table(results, sides[0].name, peers)}\n")
+    click.echo("\n".join([*workspace.notes, verdict(results, sides[0].name, peers)]))
     if json_file:
         report = {"machine": machine, "sizes": asdict(sizes), "rows": as_json(results, sides[0].name)}
         json.dump({**report, "notes": list(workspace.notes)}, json_file, indent=2)
     sys.exit(code or int(failed))
 
 
-def _measure(case: Case, workspace: Workspace, sides: Sequence[Side], reps: int, results: list[Result]) -> bool:
+def _measure(
+    case: Case,
+    workspace: Workspace,
+    sides: Sequence[Side],
+    queues: Sequence[Queue],
+    reps: int,
+    results: list[Result],
+) -> bool:
     """Add the case's rows to the results; return False if a measurement failed."""
     rows = {row.key: Result(case.name, row) for row in case.rows}
     results += rows.values()
     try:
         with ExitStack() as opened:
             measuring = {side.name: opened.enter_context(closing(case.measure(Rig(workspace, side)))) for side in sides}
+            if case.measure_queue is not None:
+                for queue in queues:
+                    measuring[queue.name] = opened.enter_context(closing(case.measure_queue(workspace, queue)))
             for _ in range(reps):
                 busy_cores = wait_until_idle(workspace.sizes.idle_wait_seconds)
                 workspace.busy_cores[case.name] = max(busy_cores, workspace.busy_cores.get(case.name, 0.0))

@@ -30,6 +30,8 @@ class Sizes:
     latency_jobs: int = 40
     slots: int = 2
     throughput_jobs: int = 200
+    small_results: int = 3000
+    """Number of small files that one job leaves."""
     few: int = 1000
     """Number of stored jobs and blobs at the start of the growth comparison."""
     many: int = 50000
@@ -59,6 +61,7 @@ QUICK = Sizes(
     metadata=20,
     latency_jobs=3,
     throughput_jobs=6,
+    small_results=20,
     few=50,
     many=200,
     growth_requests=50,

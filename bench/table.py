@@ -90,10 +90,10 @@ class Result:
         return value / other if self.row.higher_is_better else other / value
 
 
-def table(results: Sequence[Result], side: str, peer: str | None) -> str:
+def table(results: Sequence[Result], side: str, peers: Sequence[str]) -> str:
     """All results as a Markdown table, one line per figure."""
     head = ["case", "figure", "unit", side, "machine limit", "of limit", "target", ""]
-    lines = [head + ([peer, f"{side} is better"] if peer else [])]
+    lines = [head + [title for peer in peers for title in (peer, f"{side} is better")]]
     for result in results:
         limit, share, met = result.limit(), result.share_of_limit(side), result.met(side)
         target = result.row.target
@@ -104,7 +104,7 @@ def table(results: Sequence[Result], side: str, peer: str | None) -> str:
             target.description(higher_is_better=result.row.higher_is_better) if target else "",
             {True: "met", False: "MISSED", None: ""}[met],
         ]
-        if peer:
+        for peer in peers:
             times = result.times_better(side, peer)
             line += [_cell(result.values.get(peer, [])), f"{times:.2f} x" if times is not None else ""]
         lines.append(line)
@@ -115,14 +115,14 @@ def table(results: Sequence[Result], side: str, peer: str | None) -> str:
     )
 
 
-def verdict(results: Sequence[Result], side: str, peer: str | None) -> str:
-    """A summary in a few sentences: the targets met and missed, and the figures on which the peer is faster."""
+def verdict(results: Sequence[Result], side: str, peers: Sequence[str]) -> str:
+    """A summary in a few sentences: the targets met and missed, and the figures on which a peer is faster."""
     judged = [result for result in results if result.met(side) is not None]
     missed = [result.row.title for result in judged if not result.met(side)]
     sentences = [f"{len(judged) - len(missed)} of {len(judged)} targets met."]
     if missed:
         sentences.append(f"Missed: {'; '.join(missed)}.")
-    if peer:
+    for peer in peers:
         compared = [(r, r.times_better(side, peer)) for r in results if r.row.is_speed]
         slower = [r.row.title for r, times in compared if times is not None and times < 1]
         sentences.append(f"Slower than {peer}: {'; '.join(slower) or 'nothing'}.")

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from bench.limits import Limit
 from bench.load.generators import Requests, each_once
 from bench.processes import MIB
+from bench.servers.queues import Queue
 from bench.servers.stack import Side
 from bench.table import Row
 from bench.workspace import BenchmarkError, Workspace
@@ -54,6 +55,8 @@ class Case:
     name: str
     rows: Sequence[Row]
     measure: Callable[[Rig], Measured]
+    measure_queue: Callable[[Workspace, Queue], Measured] | None = None
+    """Measures some of the rows with a job queue; None: the rows have no meaning there."""
 
     @property
     def limits(self) -> tuple[Limit, ...]:

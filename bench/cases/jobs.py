@@ -18,10 +18,11 @@ from bench.cases.blobs import CREATE_FILE, METADATA
 from bench.cases.case import Api, Case, Measured, Rig, Stored, blob_hash, store_blobs
 from bench.limits import Limit
 from bench.load.generators import Requests, each_once, rate
-from bench.servers.stack import Stack
+from bench.servers.queues import Queue, Submit
+from bench.servers.stack import OurStack, Stack
 from bench.sizes import SMALL_BYTES
 from bench.table import Row, Target
-from bench.workspace import BenchmarkError
+from bench.workspace import BenchmarkError, Workspace
 
 CREATE = "/rest/executor/create"
 INFO = "/rest/executor/info"
@@ -36,11 +37,11 @@ _FLAT = Target(1.5)
 
 def _store_echo_job(api: Api, number: int) -> str:
     """Store a unique job and return its hash."""
-    config = {
-        "cmd": "echo",
-        "args": [f"job {number}"],
-        "resultArtifacts": [{"name": "all", "resultPatterns": []}],
-    }
+    return _store_job(api, "echo", [f"job {number}"])
+
+
+def _store_job(api: Api, program: str, arguments: list[str]) -> str:
+    config = {"cmd": program, "args": arguments, "resultArtifacts": [{"name": "all", "resultPatterns": []}]}
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr(zipfile.ZipInfo("executor_config.json"), json.dumps(config))
@@ -83,13 +84,14 @@ def _latency(rig: Rig) -> Measured:
     while True:
         with rig.data() as data, rig.side.start(data, rig.workspace.sizes.slots) as stack:
             api = Api(stack.url)
-            _watch(api, _store_echo_job(api, -1))  # the first job of a fresh worker does not count
-            jobs = []
+            first, _ = _upload_and_watch(api, -1)  # the first job of a fresh worker does not count among the others
+            jobs, whole = [], []
             for number in range(count):
-                job = _store_echo_job(api, number)
                 time.sleep(pause.uniform(0, rig.side.max_pause_seconds))
                 api.get("/rest/executor/worker")  # reopens the connection if the server has closed it
-                jobs.append(_watch(api, job))
+                seconds, job = _upload_and_watch(api, number)
+                jobs.append(job)
+                whole.append(1000 * seconds)
         dispatch = [1000 * (job.running - job.created) for job in jobs]
         round_trip = [1000 * (job.finished - job.requested) for job in jobs]
         yield {
@@ -97,7 +99,49 @@ def _latency(rig: Rig) -> Measured:
             "dispatch p99": _percentile(dispatch, 99),
             "round trip p50": _percentile(round_trip, 50),
             "round trip p99": _percentile(round_trip, 99),
+            "whole p50": _percentile(whole, 50),
+            "whole first": 1000 * first,
         }
+
+
+def _upload_and_watch(api: Api, number: int) -> tuple[float, Timeline]:
+    """Run an echo job, and return the time from its upload to its end, in seconds."""
+    began = time.monotonic()
+    job = _watch(api, _store_echo_job(api, number))
+    return job.finished - began, job
+
+
+def _queue_latency(workspace: Workspace, queue: Queue) -> Measured:
+    pause = random.Random(0)  # noqa: S311 - not for secrets
+    count = max(2, int(workspace.sizes.latency_jobs * queue.job_share))
+    while True:
+        with queue.start(workspace.new_folder(queue.name), workspace.sizes.slots) as submit:
+            first = _queue_seconds(submit, [-1])
+            whole = []
+            for number in range(count):
+                time.sleep(pause.uniform(0, OurStack.max_pause_seconds))
+                whole.append(1000 * _queue_seconds(submit, [number]))
+        yield {"whole p50": _percentile(whole, 50), "whole first": 1000 * first}
+
+
+def _queue_throughput(workspace: Workspace, queue: Queue) -> Measured:
+    count = max(2, int(workspace.sizes.throughput_jobs * queue.job_share))
+    while True:
+        with queue.start(workspace.new_folder(queue.name), workspace.sizes.slots) as submit:
+            _queue_seconds(submit, [-1])
+            seconds = _queue_seconds(submit, range(count))
+        yield {"whole rate": count / seconds}
+
+
+def _queue_seconds(submit: Submit, numbers: Iterable[int]) -> float:
+    """Submit jobs one by one, and return the time until all have finished, in seconds."""
+    began = time.monotonic()
+    for has_finished in [submit(number) for number in numbers]:
+        while not has_finished():
+            if time.monotonic() - began > 10 * JOB_SECONDS:
+                raise BenchmarkError("a job of the queue did not finish")
+            time.sleep(_WAITING_POLL_SECONDS)
+    return time.monotonic() - began
 
 
 def _throughput(rig: Rig) -> Measured:
@@ -113,7 +157,30 @@ def _throughput(rig: Rig) -> Measured:
             for job in jobs:
                 _wait_for_success(api, job, began + JOB_SECONDS + count)
             seconds = time.monotonic() - began
-        yield {"rate": count / seconds}
+            began = time.monotonic()
+            jobs = []
+            for number in range(count, 2 * count):
+                jobs.append(_store_echo_job(api, number))
+                api.post(f"{CREATE}/{jobs[-1]}")
+            for job in jobs:
+                _wait_for_success(api, job, began + JOB_SECONDS + count)
+            whole_seconds = time.monotonic() - began
+        yield {"rate": count / seconds, "whole rate": count / whole_seconds}
+
+
+def _small_results(rig: Rig) -> Measured:
+    """The worker's own measurement of a job that leaves many small files; WebGME's worker makes none."""
+    count = rig.workspace.sizes.small_results
+    script = f"i=0; while [ $i -lt {count} ]; do i=$((i + 1)); echo result $i > $i; done"
+    while True:
+        with rig.data() as data, rig.side.start(data, rig.workspace.sizes.slots) as stack:
+            api = Api(stack.url)
+            _watch(api, _store_echo_job(api, -1))
+            job = _store_job(api, "sh", ["-c", script])
+            api.post(f"{CREATE}/{job}")
+            _wait_for_success(api, job, time.monotonic() + JOB_SECONDS)
+            durations = api.get(f"{INFO}/{job}").get("durations")
+        yield {} if durations is None else {"rate": count / max(durations["archive"], 0.001)}
 
 
 def _wait_for_success(api: Api, job: str, deadline: float) -> None:
@@ -212,13 +279,25 @@ LATENCY = Case(
         Row("dispatch p99", "create response until RUNNING, p99", "ms", (limits.SYNCED_FILE,)),
         Row("round trip p50", "echo job, create until SUCCESS, p50", "ms", (limits.PROCESS,), Target(60)),
         Row("round trip p99", "echo job, create until SUCCESS, p99", "ms", (limits.PROCESS,)),
+        Row("whole p50", "echo job, upload until SUCCESS, p50", "ms", (limits.PROCESS,)),
+        Row("whole first", "echo job, upload until SUCCESS, first after the start", "ms", (limits.PROCESS,)),
     ],
     _latency,
+    _queue_latency,
 )
 THROUGHPUT = Case(
     "job-throughput",
-    [Row("rate", "echo jobs with 2 slots", "jobs/s", (limits.PROCESSES,), Target(40))],
+    [
+        Row("rate", "echo jobs with 2 slots", "jobs/s", (limits.PROCESSES,), Target(40)),
+        Row("whole rate", "echo jobs with 2 slots, with their uploads", "jobs/s", (limits.PROCESSES,)),
+    ],
     _throughput,
+    _queue_throughput,
+)
+SMALL_RESULTS = Case(
+    "small-results",
+    [Row("rate", "new small result files of a job, stored", "files/s", (), Target(2000))],
+    _small_results,
 )
 GROWTH = Case(
     "growth",

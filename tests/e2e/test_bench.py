@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from requirement import lacking
 from bench.__main__ import CASES, INTERRUPTED
 from bench.limits import Limit
 from bench.processes import tree
+from bench.servers.queues import QUEUES
 from bench.table import Result, Row, Target, table, verdict
+from bench.workspace import BenchmarkError
 
 PROJECT = Path(__file__).parent.parent.parent
 QUICK = [sys.executable, "-m", "bench", "--quick"]
@@ -119,6 +122,13 @@ def test_invalid_options_give_one_sentence_and_exit_code_2(options: list[str]) -
     assert run.stderr.splitlines()[-1].startswith("Error: ")
 
 
+def test_a_queue_that_is_not_installed_says_how_to_install_it() -> None:
+    for name, queue in QUEUES.items():
+        missing = replace(queue, programs=("no-such-program",))
+        with pytest.raises(BenchmarkError, match=f"no-such-program.* is not installed. Install it: .*{name}"):
+            missing.check()
+
+
 def limit(name: str) -> Limit:
     return Limit(name, lambda _place: 1.0)
 
@@ -144,10 +154,10 @@ def test_the_table_and_the_verdict_name_missed_targets_and_figures_slower_than_t
     fast = Result("two", Row("rate", "fast", "jobs/s", target=Target(40)), {"ours": [80.0], "theirs": [40.0]})
     missing = Result("three", Row("rate", "missing", "jobs/s", target=Target(40)))
 
-    lines = table([slow, fast, missing], "ours", "theirs").splitlines()
+    lines = table([slow, fast, missing], "ours", ["theirs"]).splitlines()
     assert "MISSED" in lines[2] and "0.80 x" in lines[2]
     assert "| met" in lines[3] and "2.00 x" in lines[3]
     assert "met" not in lines[4] and "MISSED" not in lines[4]
-    assert verdict([slow, fast, missing], "ours", "theirs") == (
+    assert verdict([slow, fast, missing], "ours", ["theirs"]) == (
         "1 of 2 targets met. Missed: slow. Slower than theirs: slow."
     )
