@@ -7,7 +7,7 @@ BENCH ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-emulators up test test-fast lint checkov audit docs site format lock vendor deploy smoke bench soak soak-gc hostile clean
+.PHONY: help demo demo-emulators up test test-fast lint checkov audit docs site format lock vendor deploy smoke bench soak soak-gc chaos hostile clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ soak: $(VENV)/dev ## kill, freeze, and disconnect workers under load (MINUTES=30
 
 soak-gc: $(VENV)/dev ## delete old data while clients upload, link, and delete (MINUTES=10; SEED=7 repeats the choices)
 	@GC_SECONDS=$$((60 * $(or $(MINUTES),10))) GC_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -n0 -s --timeout=0 tests/contract/test_retention_races.py
+chaos: $(VENV)/dev ## cause each fault, check the history, and rewrite docs/reliability.md (STACK=emulated, FAULTS=disk)
+	@PYTHONPATH=.:tests:tests/e2e:tests/e2e/faults $(BIN)/python tests/e2e/faults/chaos/chaos.py $(if $(STACK),--stack $(STACK)) \
+		$(if $(FAULTS),--only '$(FAULTS)')
 
 # Takes half an hour and 21 GiB of disk.
 hostile: $(VENV)/dev ## run oversized jobs at full size, and print the time and the worker's memory

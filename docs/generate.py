@@ -1,7 +1,7 @@
 """`make docs`: rewrite the generated parts of the documentation.
 
-They are the table of settings in docs/api.md, the commands in docs/cli.md, docs/rest.md, docs/python-classes.md, and
-the tables in the README of the Terraform module.
+They are the table of settings in docs/api.md, the commands in docs/cli.md, docs/rest.md, docs/python-classes.md, the
+tables in the README of the Terraform module, and docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cloud_executor.cli.main import executor
 from cloud_executor.settings import PREFIX, Settings
 from docs.python_page import PAGE as PYTHON_PAGE
 from docs.python_page import python_page
+from docs.reliability_page import write_page
 from docs.rest_page import rest_page
 from docs.terraform_module import README, module_readme
 
@@ -87,3 +88,4 @@ if __name__ == "__main__":
     PYTHON_PAGE.write_text(python_page())
     README.write_text(module_readme())
     CLI_PAGE.write_text(with_commands(CLI_PAGE.read_text()))
+    write_page()

@@ -21,6 +21,7 @@ class TcpProxy:
     def __init__(self, target: str) -> None:
         self._target = target
         self._cut = False
+        self._delay_seconds = 0.0
         self._awaited: tuple[bytes, float, Callable[[], None]] | None = None
         self._connections: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
@@ -40,6 +41,10 @@ class TcpProxy:
 
     def restore(self) -> None:
         self._call(self._set(cut=False, flowing=True))
+
+    def delay(self, seconds: float) -> None:
+        """Hold back each piece of a request for this long, from now on."""
+        self._delay_seconds = seconds
 
     def when_sent(self, words: bytes, seconds: float, action: Callable[[], None]) -> None:
         """Call `action` once, this many seconds after a request that contains `words` reaches the service."""
@@ -93,7 +98,8 @@ class TcpProxy:
         try:
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(
-                    self._pump(reader, far_writer, self._notice), self._pump(far_reader, writer, lambda _: None)
+                    self._pump(reader, far_writer, self._notice, delayed=True),
+                    self._pump(far_reader, writer, lambda _: None),
                 )
         finally:
             self._connections.difference_update(ends)
@@ -113,11 +119,18 @@ class TcpProxy:
             self._loop.call_later(seconds, action)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, notice: Callable[[bytes], None]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        notice: Callable[[bytes], None],
+        *,
+        delayed: bool = False,
     ) -> None:
         with suppress(OSError):
             while data := await reader.read(READ_BYTES):
                 await self._flowing.wait()
+                if delayed and self._delay_seconds:
+                    await asyncio.sleep(self._delay_seconds)
                 writer.write(data)
                 await writer.drain()
                 notice(data)

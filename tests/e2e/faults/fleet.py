@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,7 +18,9 @@ CANNOT_START = 2
 class FleetWorker:
     """A worker program that is restarted whenever it was killed."""
 
-    def __init__(self, deployment: Deployment, slots: int, proxies: Proxies, log: Path) -> None:
+    def __init__(
+        self, deployment: Deployment, slots: int, proxies: Proxies, log: Path, program: Sequence[str] = WORKER
+    ) -> None:
         self.proxies = proxies
         self.busy = False
         """Whether a fault is in progress for this worker."""
@@ -26,6 +28,7 @@ class FleetWorker:
         self._deployment = deployment
         self._slots = slots
         self._log = log
+        self._program = program
         self.process = self._start()
 
     def kill(self) -> None:
@@ -72,16 +75,22 @@ class FleetWorker:
         self.process.wait(WAIT_SECONDS)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return self._deployment.start(*WORKER, "--slots", str(self._slots), log=self._log, proxies=self.proxies)
+        return self._deployment.start(*self._program, "--slots", str(self._slots), log=self._log, proxies=self.proxies)
 
 
 @contextmanager
-def fleet(deployment: Deployment, count: int, slots: int, log: Path) -> Iterator[list[FleetWorker]]:
-    """Run workers inside the block, each with its own proxies to the storage."""
+def fleet(
+    deployment: Deployment, count: int, slots: int, log: Path, programs: Sequence[Sequence[str]] = ()
+) -> Iterator[list[FleetWorker]]:
+    """Run workers inside the block, each with its own proxies to the storage.
+
+    `programs` are the programs of the first workers, if they are not the usual one.
+    """
     with ExitStack() as stack:
         workers = []
-        for _ in range(count):
-            worker = FleetWorker(deployment, slots, stack.enter_context(proxies_to(deployment)), log)
+        for number in range(count):
+            program = programs[number] if number < len(programs) else WORKER
+            worker = FleetWorker(deployment, slots, stack.enter_context(proxies_to(deployment)), log, program)
             stack.callback(worker.end)
             workers.append(worker)
         yield workers
