@@ -95,6 +95,7 @@ soak: $(VENV)/dev ## kill, freeze, and disconnect workers under load (MINUTES=30
 
 soak-gc: $(VENV)/dev ## delete old data while clients upload, link, and delete (MINUTES=10; SEED=7 repeats the choices)
 	@GC_SECONDS=$$((60 * $(or $(MINUTES),10))) GC_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -n0 -s --timeout=0 tests/contract/test_retention_races.py
+
 chaos: $(VENV)/dev ## cause each fault, check the history, and rewrite docs/reliability.md (STACK=emulated, FAULTS=disk)
 	@PYTHONPATH=.:tests:tests/e2e:tests/e2e/faults $(BIN)/python tests/e2e/faults/chaos/chaos.py $(if $(STACK),--stack $(STACK)) \
 		$(if $(FAULTS),--only '$(FAULTS)')
