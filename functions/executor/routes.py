@@ -41,6 +41,9 @@ _EXPECTED_BODY = 'send {"secret": …}, from the response to create, with the he
 
 _MEDIA_TYPE = ("X-WebGME-Media-Type", "webgme.v1")
 
+_COLLECTIONS = frozenset({"stats", "worker"})
+"""Names below `/rest/executor` that are not those of jobs."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutorRoutes:
@@ -90,7 +93,7 @@ class ExecutorRoutes:
                 return responses.text("OK")
             case "POST", ("cancel", job_hash):
                 return self._cancel(caller, _key(caller, target, job_hash), request)
-            case "DELETE", (job_hash,):
+            case "DELETE", (job_hash,) if job_hash not in _COLLECTIONS:
                 return self._delete(caller, _key(caller, target, job_hash))
             case "GET" | "HEAD", ("output", job_hash):
                 return self._output(_key(caller, target, job_hash), target.query)

@@ -52,6 +52,7 @@ def test_the_operator_decides(tmp_path: Path) -> None:
             response = client.delete(path)
             assert (response.status_code, "EXECUTOR_ALLOW_DELETE=yes" in response.text) == (403, True)
         assert client.get("/rest/executor/info/done").status_code == 200
+        assert client.delete("/rest/executor/worker").status_code == 404, "as in WebGME: it is not a job"
     assert Settings().allows_deletion
     assert not Settings(jobs="google").allows_deletion
     assert Settings(jobs="google", allow_delete=True).allows_deletion
