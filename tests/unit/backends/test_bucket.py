@@ -21,7 +21,8 @@ class MemoryBucket(BucketStore):
     def stat(self, key: str) -> ObjectInfo:
         if key not in self.objects:
             raise ObjectNotFound
-        return ObjectInfo(key, sum(map(len, self.objects[key])), datetime.now(UTC))
+        now = datetime.now(UTC)
+        return ObjectInfo(key, sum(map(len, self.objects[key])), now, used=now)
 
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
@@ -32,14 +33,17 @@ class MemoryBucket(BucketStore):
     def _note_use(self, info: ObjectInfo) -> None:
         raise AssertionError("No object is old.")
 
-    def _put_small(self, key: str, content: bytes) -> None:
-        self.objects[key] = [content]
+    def _put_small(self, key: str, content: bytes) -> bool:
+        return self._store(key, [content])
 
-    def _put_large(self, key: str, pieces: Iterator[bytes]) -> None:
-        self.objects[key] = list(pieces)
+    def _put_large(self, key: str, pieces: Iterator[bytes]) -> bool:
+        return self._store(key, list(pieces))
 
-    def _copy(self, source: ObjectInfo, destination: str) -> None:
-        self.objects[destination] = self.objects[source.key]
+    def _copy(self, source: ObjectInfo, destination: str) -> bool:
+        return self._store(destination, self.objects[source.key])
+
+    def _store(self, key: str, pieces: list[bytes]) -> bool:
+        return self.objects.setdefault(key, pieces) is pieces
 
 
 @pytest.mark.parametrize(
