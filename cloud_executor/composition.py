@@ -30,6 +30,7 @@ from cloud_executor.jobs.pools.publisher import Publisher
 from cloud_executor.jobs.pools.waiting import WaitingLine
 from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.sweep import Sweep
+from cloud_executor.model.jobs.fair_share import RunningLimit
 from cloud_executor.model.jobs.pool import WorkerPool
 from cloud_executor.ports import USE_NOTED_AFTER, GrantStore, Identities, JobQueue, JobStore, QuotaStore, WorkerFleet
 from cloud_executor.process.time_jumps import TimeJumps
@@ -111,6 +112,7 @@ class Jobs:
     """Returns a map from labels to hashes of the blobs whose jobs give a worker that label."""
     lease_clock: Clock | None = None
     """The clock by which leases are judged, the same in all processes; None: `clock`."""
+    running_limit: RunningLimit = lambda _: None
     fleet: WorkerFleet | None = None
     """Grows the pools when jobs wait; None: others start the workers."""
     time_jumps: TimeJumps = field(default_factory=TimeJumps)
@@ -165,7 +167,9 @@ class Jobs:
 
     @property
     def _publisher(self) -> Publisher:
-        return Publisher(self.store, self.queue, self.clock, self._fleet_requests, self.options.queue_window)
+        return Publisher(
+            self.store, self.queue, self.clock, self._fleet_requests, self.options.queue_window, self.running_limit
+        )
 
     @cached_property
     def _fleet_requests(self) -> FleetRequests | None:
@@ -188,6 +192,7 @@ def open_jobs(settings: Settings) -> Jobs:
         ),
         label_jobs=LabelJobs(settings.label_jobs).current,
         lease_clock=lease_clock,
+        running_limit=open_quotas(settings).running_limit,
         fleet=open_instance_groups(settings),
         time_jumps=TimeJumps(max(MIN_GAP, settings.lease / GAPS_PER_LEASE)),
     )
@@ -202,7 +207,8 @@ def _open_sqlite(settings: Settings) -> tuple[JobStore, JobQueue, Clock]:
     database = SqliteDatabase(settings.data / "executor.sqlite")
     clock = open_boot_clock(settings.data)
     queue = SqliteJobQueue(database, settings.data / "wake", clock)
-    return SqliteJobStore(database, queue, settings.queue_window), queue, clock
+    limits = settings.quotas if settings.has_quotas else None
+    return SqliteJobStore(database, queue, settings.queue_window, limits), queue, clock
 
 
 def _open_google(settings: Settings) -> tuple[JobStore, JobQueue, Clock]:
@@ -279,7 +285,7 @@ def open_quotas(settings: Settings) -> Quotas:
         cache(partial(open_grant_store, settings)),
         settings.quotas,
         system_clock,
-        enabled=settings.quotas.any or settings.auth != {OPEN},
+        enabled=settings.has_quotas,
     )
 
 

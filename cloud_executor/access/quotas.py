@@ -40,6 +40,7 @@ COUNTED_JOBS = 1_000_000
 _JOBS: Mapping[Quota, tuple[Status, ...]] = {
     Quota.JOBS_STORED: (),
     Quota.JOBS_WAITING: (Status.CREATED,),
+    Quota.JOBS_RUNNING: (Status.RUNNING,),
 }
 """Statuses of the jobs that count; none: all."""
 
@@ -135,6 +136,10 @@ class Quotas:
                 used = store.count(user, _JOBS[quota], limit)
                 quotas.check(quota, user, limits, used, 1, self.clock())
                 self._allow(user, quota, (limit - used - 1) // UNCOUNTED_SHARE)
+
+    def running_limit(self, user: str) -> int | None:
+        """The maximum number of running jobs of a user; None: no limit."""
+        return self.limits(user).jobs_running
 
     # Administration -------------------------------------------------------------------------------------------------
 

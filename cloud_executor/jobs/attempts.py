@@ -99,7 +99,9 @@ class Attempts:
     def finish(self, job_hash: str, attempt: int, outcome: Outcome) -> Job:
         """Record the outcome of an attempt. Raises StaleAttempt if the attempt no longer owns the job."""
         now, after = self.clock(), self.options.clear_output_after
-        return self._end(job_hash, attempt, lambda job: transitions.finish(job, attempt, outcome, now, after))
+        job = self._end(job_hash, attempt, lambda job: transitions.finish(job, attempt, outcome, now, after))
+        self.publisher.follow_end(job)
+        return job
 
     def release(self, job_hash: str, attempt: int) -> None:
         """Return a job unfinished and publish it again; its delivery can then be acked. Raises StaleAttempt."""

@@ -101,7 +101,9 @@ class ExternalWorkers:
         def apply(job: Job) -> Job | None:
             return transitions.update(job, change, now, after, start_by) if self._may_have(job) else None
 
-        transact(self.store, job_hash, apply)
+        job = transact(self.store, job_hash, apply)
+        if job.finished:
+            self.publisher.follow_end(job)
 
     def put_output(self, segment: OutputSegment, token: str | None = None, user_id: str = GUEST) -> None:
         """Store a segment of a job's output, unless another claim, or one of our workers, has the job.
@@ -124,14 +126,15 @@ class ExternalWorkers:
         `client` is the worker's key.
         """
         claimed: dict[str, str] = {}
+        free = self.publisher.free_slots(user_id, worker.available_processes)
         offered = frozenset(worker.labels)
         after = self._positions.pop(client, None)
         for _ in range(PAGES_PER_POLL):
-            if len(claimed) == worker.available_processes:
+            if len(claimed) == free:
                 return claimed
             page = self.store.query(status=Status.CREATED, user_id=user_id, after=after)
             for job in page.jobs:
-                if len(claimed) == worker.available_processes:
+                if len(claimed) == free:
                     break
                 if not self._may_have(job) or not offered.issuperset(job.labels):
                     continue

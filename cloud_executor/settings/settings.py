@@ -216,6 +216,13 @@ class Settings:
     quota_jobs_waiting: int | None = setting(
         None, forms.count, "a whole number", "Number of waiting jobs of each user.", shown_default="no limit"
     )
+    quota_jobs_running: int | None = setting(
+        None,
+        forms.count,
+        "a whole number",
+        "Number of running jobs of each user; further jobs wait. Server, workers, and `sweep` need the same value.",
+        shown_default="no limit",
+    )
     quota_requests_per_minute: int | None = setting(
         None,
         forms.count,
@@ -409,6 +416,11 @@ class Settings:
     def quotas(self) -> Limits:
         """The limits of a user for whom an administrator has set no others."""
         return Limits(**{name: getattr(self, f"quota_{name}") for name in Limits.__struct_fields__})
+
+    @property
+    def has_quotas(self) -> bool:
+        """Whether users have limits, or administrators can set some."""
+        return self.quotas.any or self.auth != {OPEN}
 
     @property
     def is_open(self) -> bool:

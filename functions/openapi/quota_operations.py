@@ -14,7 +14,7 @@ _CHANGES: Part = {
 _EXAMPLE = {
     "user": "ada",
     "limits": {**dict.fromkeys(map(str, Quota)), "bytesPerDay": 107374182400, "jobsWaiting": 1000},
-    "used": {"bytesPerDay": 5000000, "bytesStored": 90000000, "jobsStored": 17, "jobsWaiting": 2},
+    "used": {"bytesPerDay": 5000000, "bytesStored": 90000000, "jobsStored": 17, "jobsWaiting": 2, "jobsRunning": 1},
     "changed": ["jobsWaiting"],
 }
 _QUOTAS = {

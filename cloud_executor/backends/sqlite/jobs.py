@@ -29,6 +29,7 @@ from cloud_executor.backends.job_records import (
 from cloud_executor.backends.os_errors import os_errors
 from cloud_executor.backends.sqlite.database import SqliteDatabase, Value
 from cloud_executor.backends.sqlite.job_index import count_query, index_terms, search_queries
+from cloud_executor.backends.sqlite.quotas import limits_of
 from cloud_executor.backends.sqlite.schema import encode_time
 from cloud_executor.backends.sqlite.waiting_line import (
     first_of_each_line,
@@ -37,9 +38,10 @@ from cloud_executor.backends.sqlite.waiting_line import (
     next_to_publish,
 )
 from cloud_executor.backends.sqlite.wake import Listener, WakeFolder
+from cloud_executor.model.access.quota import Limits
 from cloud_executor.model.blobs.usage import StorageUsage
 from cloud_executor.model.documents.javascript import iso_time
-from cloud_executor.model.jobs.fair_share import DEFAULT_WINDOW, is_held, leaves_window
+from cloud_executor.model.jobs.fair_share import DEFAULT_WINDOW, is_held, leaves_window, stops_running
 from cloud_executor.model.jobs.job import Job, OutputSegment, Status
 from cloud_executor.model.jobs.job_filter import JobFilter
 from cloud_executor.model.jobs.transitions import message_lost_at, record_publish
@@ -76,12 +78,18 @@ class SqliteJobStore:
     """
 
     def __init__(
-        self, database: SqliteDatabase, outbox: Outbox | None = None, queue_window: int = DEFAULT_WINDOW
+        self,
+        database: SqliteDatabase,
+        outbox: Outbox | None = None,
+        queue_window: int = DEFAULT_WINDOW,
+        limits: Limits | None = None,
     ) -> None:
+        """`limits` are those of users for whom an administrator has set no others; None: users have no limits."""
         self.publishes = outbox is not None
         self._database = database
         self._outbox = outbox
         self._window = queue_window
+        self._limits = limits
         # Usually empty, so that a change costs little: only waiting requests have pipes in it.
         self._wake = WakeFolder(database.folder / "wake" / "jobs")
 
@@ -115,7 +123,8 @@ class SqliteJobStore:
                 return self._publish(connection, change(stored), published_to)
 
             job, is_news = _transact(connection, job_hash, changed)
-            if before is not None and leaves_window(before, job):
+            # Without a limit, the end of a run frees no place.
+            if before is not None and (leaves_window(before, job) or self._frees_slot(connection, before, job)):
                 self._publish_next(connection, before, published_to)
             return job, is_news
 
@@ -131,7 +140,7 @@ class SqliteJobStore:
         """Publish the job if its user's window has a place for it, and add its pool to `published_to`."""
         if self._outbox is None or job is None or job.pool is None or not is_held(job):
             return job
-        if not has_place(connection, job, self._window):
+        if not has_place(connection, job, self._window, self._running_limit(connection, job.user_id)):
             return job
         published_to.append(job.pool)
         return record_publish(job, self._outbox.add(connection, job.pool, job.hash))
@@ -141,11 +150,19 @@ class SqliteJobStore:
         pool, outbox = str(left.pool), self._outbox
         if outbox is None:
             return
-        for job in next_to_publish(connection, left.user_id, pool, self._window):
+        limit = self._running_limit(connection, left.user_id)
+        for job in next_to_publish(connection, left.user_id, pool, self._window, limit):
             published = record_publish(job, outbox.add(connection, pool, job.hash))
             if published is not None:
                 _store(connection, job.hash, job, published)
                 published_to.append(pool)
+
+    def _frees_slot(self, connection: sqlite3.Connection, before: Job, after: Job | None) -> bool:
+        return stops_running(before, after) and self._running_limit(connection, before.user_id) is not None
+
+    def _running_limit(self, connection: sqlite3.Connection, user_id: str) -> int | None:
+        """The maximum number of running jobs of a user."""
+        return None if self._limits is None else limits_of(connection, user_id, self._limits).jobs_running
 
     def record_publish(self, job: Job, at: datetime) -> None:
         self.transact(job.hash, publish_recorded(job, at), durable=False)

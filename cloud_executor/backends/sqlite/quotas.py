@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from cloud_executor.backends.job_records import decode_string, encode_string
 from cloud_executor.backends.sqlite.database import SqliteDatabase
+from cloud_executor.model.access.quota import Limits
 
 
 class SqliteQuotaStore:
@@ -16,8 +17,7 @@ class SqliteQuotaStore:
         self._database = database
 
     def limit_changes(self, user: str) -> Mapping[str, int | None]:
-        rows = self._database.rows("SELECT name, value FROM limits WHERE user = ?", (encode_string(user),))
-        return {decode_string(name): value for name, value in rows}
+        return self._database.read(lambda connection: _changes(connection, user))
 
     def change_limits(self, user: str, changes: Mapping[str, int | None], removed: Collection[str]) -> None:
         owner = encode_string(user)
@@ -45,3 +45,13 @@ class SqliteQuotaStore:
         values = (encode_string(user), encode_string(day))
         rows = self._database.rows("SELECT bytes FROM uploads WHERE user = ? AND day = ?", values)
         return int(rows[0][0]) if rows else 0
+
+
+def limits_of(connection: sqlite3.Connection, user: str, defaults: Limits) -> Limits:
+    """The limits of a user, within a transaction."""
+    return defaults.changed(_changes(connection, user))
+
+
+def _changes(connection: sqlite3.Connection, user: str) -> Mapping[str, int | None]:
+    rows = connection.execute("SELECT name, value FROM limits WHERE user = ?", (encode_string(user),)).fetchall()
+    return {decode_string(name): value for name, value in rows}

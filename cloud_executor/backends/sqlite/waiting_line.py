@@ -9,8 +9,8 @@ import sqlite3
 
 from cloud_executor.backends.job_records import JOB, decode_record, encode_string
 from cloud_executor.backends.sqlite.database import Value
-from cloud_executor.model.jobs.fair_share import free_places, is_held
-from cloud_executor.model.jobs.job import Job
+from cloud_executor.model.jobs.fair_share import free_places, is_held, limited_window
+from cloud_executor.model.jobs.job import Job, Status
 
 _COUNT_QUEUED = """
     SELECT count(*) FROM (
@@ -56,17 +56,26 @@ _COUNT_AHEAD_IN_LINE = """
 """
 
 
-def has_place(connection: sqlite3.Connection, job: Job, window: int) -> bool:
+_COUNT_RUNNING = """
+    SELECT count(*) FROM (SELECT 1 FROM jobs WHERE user_id = ? AND status = ? LIMIT ?)
+"""
+
+
+def has_place(connection: sqlite3.Connection, job: Job, window: int, running_limit: int | None) -> bool:
     """Whether the window of the job's user has a place for the job, which does not count itself."""
+    window = _limited(connection, job.user_id, window, running_limit)
     return free_places(_queued(connection, job.user_id, str(job.pool), window, job.hash), window) > 0
 
 
-def next_to_publish(connection: sqlite3.Connection, user_id: str, pool: str, window: int) -> tuple[Job, ...]:
+def next_to_publish(
+    connection: sqlite3.Connection, user_id: str, pool: str, window: int, running_limit: int | None = None
+) -> tuple[Job, ...]:
     """The oldest jobs of the user that wait for a place, as many as there are places."""
     line = (encode_string(user_id), encode_string(pool))
     rows = connection.execute(_SELECT_HELD, (*line, 1)).fetchall()
     if not rows:
         return ()  # as usual
+    window = _limited(connection, user_id, window, running_limit)
     places = free_places(_queued(connection, user_id, pool, window), window)
     if places > 1:
         rows = connection.execute(_SELECT_HELD, (*line, places)).fetchall()
@@ -91,6 +100,14 @@ def jobs_ahead(connection: sqlite3.Connection, job: Job, limit: int) -> int:
         return _count(connection, _COUNT_AHEAD_IN_QUEUE, (pool, *position, limit))
     queued = _count(connection, _COUNT_IN_QUEUE, (pool, limit))
     return min(limit, queued + _count(connection, _COUNT_AHEAD_IN_LINE, (user, pool, *position, limit)))
+
+
+def _limited(connection: sqlite3.Connection, user_id: str, window: int, limit: int | None) -> int:
+    """The window that the limit of the user's running jobs leaves."""
+    if limit is None:
+        return window
+    values = (encode_string(user_id), encode_string(Status.RUNNING), limit)
+    return limited_window(window, _count(connection, _COUNT_RUNNING, values), limit)
 
 
 def _queued(connection: sqlite3.Connection, user_id: str, pool: str, limit: int, other_than: str | None = None) -> int:

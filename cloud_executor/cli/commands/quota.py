@@ -19,6 +19,7 @@ LIMITS = {
     "bytes_stored": ("bytesStored", "Size of all files that the user may have stored."),
     "jobs_stored": ("jobsStored", "Number of jobs, including finished ones."),
     "jobs_waiting": ("jobsWaiting", "Number of waiting jobs."),
+    "jobs_running": ("jobsRunning", "Number of running jobs; further jobs wait."),
     "requests_per_minute": ("requestsPerMinute", "Number of requests per minute to one process of the server."),
 }
 """Name in the API, and meaning, of each option."""

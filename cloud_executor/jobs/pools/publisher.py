@@ -11,8 +11,8 @@ from cloud_executor.clock import Clock
 from cloud_executor.errors import Unavailable
 from cloud_executor.jobs.log_fields import log_fields
 from cloud_executor.jobs.pools.fleet import FleetRequests
-from cloud_executor.model.jobs.fair_share import DEFAULT_WINDOW, is_held
-from cloud_executor.model.jobs.job import Job
+from cloud_executor.model.jobs.fair_share import DEFAULT_WINDOW, RunningLimit, is_held, limited_window
+from cloud_executor.model.jobs.job import Job, Status
 from cloud_executor.ports import JobQueue, JobStore
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ class Publisher:
     fleet: FleetRequests | None = None
     """Asked for workers; None if others start them."""
     window: int = DEFAULT_WINDOW
+    running_limit: RunningLimit = lambda _: None
 
     def try_to_publish(self, job: Job) -> None:
         """Publish the next jobs of the job's user, if it waits for a pool and was not published."""
@@ -54,6 +55,21 @@ class Publisher:
             with suppress(RuntimeError):  # no thread can be started: the sweep publishes the jobs
                 threading.Thread(target=self.publish_next, args=(job,), name="publish next", daemon=True).start()
 
+    def follow_end(self, job: Job) -> None:
+        """Publish the next jobs of a user whose running jobs are limited, because this job has stopped running."""
+        with suppress(Unavailable):  # the sweep publishes the jobs
+            if self.running_limit(job.user_id) is not None:
+                self.follow(job)
+
+    def free_slots(self, user_id: str, slots: int) -> int:
+        """The number of slots in which the user's jobs may start, of this many."""
+        limit = self.running_limit(user_id)
+        return (
+            slots
+            if limit is None
+            else limited_window(slots, self.store.count(user_id, (Status.RUNNING,), limit), limit)
+        )
+
     def publish_next(self, job: Job) -> int | None:
         """Publish the next jobs of this job's user to this job's pool, as many as have a place in the user's window.
 
@@ -63,7 +79,8 @@ class Publisher:
             return 0
         count, subject = 0, job
         try:
-            for subject in self.store.next_to_publish(job.user_id, job.pool, self.window):
+            window = self.free_slots(job.user_id, self.window)
+            for subject in self.store.next_to_publish(job.user_id, job.pool, window):
                 self.queue.publish(job.pool, subject.hash)
                 self.store.record_publish(subject, self.clock())
                 count += 1

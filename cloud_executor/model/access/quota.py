@@ -27,6 +27,8 @@ class Quota(StrEnum):
     JOBS_STORED = "jobsStored"
     """All jobs of the user, also finished ones."""
     JOBS_WAITING = "jobsWaiting"
+    JOBS_RUNNING = "jobsRunning"
+    """A job above this limit waits; it is not rejected."""
     REQUESTS_PER_MINUTE = "requestsPerMinute"
     """Requests to one process of the server."""
 
@@ -43,6 +45,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     bytes_stored: int | None = None
     jobs_stored: int | None = None
     jobs_waiting: int | None = None
+    jobs_running: int | None = None
     requests_per_minute: int | None = None
 
     def of(self, quota: Quota) -> int | None:

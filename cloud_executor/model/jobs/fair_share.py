@@ -6,7 +6,12 @@ another user's job waits for one window of them at most.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cloud_executor.model.jobs.job import Job, Status
+
+RunningLimit = Callable[[str], int | None]
+"""Function that returns the maximum number of running jobs of a user; None: no limit."""
 
 DEFAULT_WINDOW = 16
 """Default size of the window. When a job leaves it, the next is published at once, so a few keep many slots busy."""
@@ -15,6 +20,19 @@ DEFAULT_WINDOW = 16
 def free_places(queued: int, window: int) -> int:
     """The number of jobs that can be published while `queued` jobs of their user are in the queue."""
     return max(0, window - queued)
+
+
+def limited_window(window: int, running: int, limit: int | None) -> int:
+    """The window of a user with so many running jobs, whose running jobs are limited; None: no limit.
+
+    The jobs in the queue can all start, so they and the running jobs together must not exceed the limit.
+    """
+    return window if limit is None else max(0, min(window, limit - running))
+
+
+def stops_running(before: Job | None, after: Job | None) -> bool:
+    """Whether the change ends an attempt, so that another job of the user may start."""
+    return before is not None and before.running and (after is None or not after.running)
 
 
 def is_queued(job: Job) -> bool:

@@ -21,7 +21,7 @@ locals {
   pool_order = values({ for name, pool in var.pools : format("%012d %s", pool.order + 1000000, name) => name })
 
   # Settings that functions and workers share.
-  settings = {
+  settings = merge({
     EXECUTOR_OBJECTS            = "gcs"
     EXECUTOR_JOBS               = "google"
     EXECUTOR_PROJECT            = var.project_id
@@ -33,7 +33,12 @@ locals {
     EXECUTOR_LONGEST_JOB        = tostring(var.longest_job_seconds)
     EXECUTOR_QUEUE_WINDOW       = tostring(var.queue_window)
     EXECUTOR_POOLS              = jsonencode([for name in local.pool_order : local.pool_settings[name]])
-  }
+  }, { for name, limit in local.quota_settings : name => limit if name == "EXECUTOR_QUOTA_JOBS_RUNNING" })
+
+  # The limits of users, by setting. The workers and sweep enforce the limit of running jobs too.
+  quota_settings = local.has_tokens || local.has_accounts ? {
+    for name, limit in var.quotas : "EXECUTOR_QUOTA_${upper(name)}" => tostring(limit) if limit >= 0
+  } : {}
 
   # The pools in the format of EXECUTOR_POOLS. The code has a default for each omitted value.
   pool_settings = {
@@ -98,9 +103,7 @@ locals {
       EXECUTOR_USERS            = join(",", var.users)
       EXECUTOR_ADMINS           = join(",", var.admins)
     } : {},
-    local.has_tokens || local.has_accounts ? {
-      for name, limit in var.quotas : "EXECUTOR_QUOTA_${upper(name)}" => tostring(limit) if limit >= 0
-    } : {},
+    local.quota_settings,
   )
 
   # The audience of Identity-Aware Proxy's assertions. That of a load balancer's backend is known only after its creation.

@@ -180,12 +180,13 @@ variable "google_audiences" {
 # Domain --------------------------------------------------------------------------------------------------------------
 
 variable "quotas" {
-  description = "With `token` or `google` in `auth_methods`: the limits of each user, which an administrator can change with `executor quota`. Omitted ones are 100 GiB uploaded per day, 1 TiB stored, 100000 stored and 20000 waiting jobs, and 6000 requests per minute to each instance of a function; -1 means no limit."
+  description = "With `token` or `google` in `auth_methods`: the limits of each user, which an administrator can change with `executor quota`. Omitted ones are 100 GiB uploaded per day, 1 TiB stored, 100000 stored, 20000 waiting, and 1000 running jobs, and 6000 requests per minute to each instance of a function; -1 means no limit."
   type = object({
     bytes_per_day       = optional(number, 107374182400)
     bytes_stored        = optional(number, 1099511627776)
     jobs_stored         = optional(number, 100000)
     jobs_waiting        = optional(number, 20000)
+    jobs_running        = optional(number, 1000)
     requests_per_minute = optional(number, 6000)
   })
   default  = {}

@@ -87,7 +87,7 @@ def test_a_user_creates_jobs_up_to_the_limits(tmp_path: Path) -> None:
         assert ada.post("executor/cancel/b").status_code == 200
         assert_limited(ada.create("d"), "EXECUTOR_QUOTA_JOBS_STORED")
         assert_limited(ada.create("a", "?rerun=true"), "EXECUTOR_QUOTA_JOBS_STORED")
-        used = {"bytesPerDay": 0, "bytesStored": 0, "jobsStored": 3, "jobsWaiting": 1}
+        used = {"bytesPerDay": 0, "bytesStored": 0, "jobsStored": 3, "jobsWaiting": 1, "jobsRunning": 0}
         assert ada.used("ada") == used
 
 
@@ -156,6 +156,7 @@ def test_an_admin_changes_the_limits_of_a_user(tmp_path: Path) -> None:
             "bytesStored": None,
             "jobsStored": 7,
             "jobsWaiting": 2,
+            "jobsRunning": None,
             "requestsPerMinute": None,
         }
         assert changed.get_json() == ada.get("quotas/ada").get_json()

@@ -207,7 +207,8 @@ run "build_iap_kms_key_and_tokens" {
   assert {
     condition = (
       local.access_settings.EXECUTOR_QUOTA_JOBS_WAITING == "50" && local.access_settings.EXECUTOR_QUOTA_JOBS_STORED == "100000" &&
-      !contains(keys(local.access_settings), "EXECUTOR_QUOTA_BYTES_STORED")
+      !contains(keys(local.access_settings), "EXECUTOR_QUOTA_BYTES_STORED") &&
+      local.settings.EXECUTOR_QUOTA_JOBS_RUNNING == "1000"
     )
     error_message = "Users must have the given limits, the defaults, and no limit for -1."
   }
