@@ -87,7 +87,7 @@ def open_collector(settings: Settings, jobs: Jobs | None = None, blobs: BlobStor
         blobs or open_blobs(settings),
         jobs.clock,
         jobs.label_jobs,
-        forget=open_grants(settings).forget,
+        forget=open_grant_store(settings).forget,
         grace=grace,
     )
 

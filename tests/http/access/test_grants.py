@@ -17,7 +17,9 @@ from in_process import open_client
 from werkzeug.test import TestResponse
 
 from cloud_executor.blobs.store import BlobStore
+from cloud_executor.composition import open_collector, open_grant_store
 from cloud_executor.model.access.caller import Role
+from cloud_executor.settings import Settings
 
 NONCE = {"x-executor-nonce": "long enough nonce"}
 CONTENT = b"the content of ada"
@@ -197,6 +199,15 @@ def test_a_deleted_blob_is_nobodys(open_api: OpenApi) -> None:
     assert ada.missing(SHA1) == []  # the bytes stay
     assert open_api("bob").create_file() == blob
     assert ada.listed() == set()
+
+
+def test_the_deletion_of_old_data_forgets_grants_without_the_settings_of_users(tmp_path: Path) -> None:
+    """Only the functions that serve the API know how callers identify themselves."""
+    settings = Settings(data=tmp_path)
+    store = open_grant_store(settings)
+    store.grant("ada", {SHA1: 1})
+    open_collector(settings).forget(SHA1)
+    assert store.granted("ada", [SHA1]) == frozenset()
 
 
 def test_a_server_without_users_keeps_no_grants(tmp_path: Path) -> None:
