@@ -42,6 +42,7 @@ def invocations(job: str, blob: str, folder: Path) -> dict[str, list[Sequence[st
         "demo": [],  # a stack without credentials
         "token": [("list",), ("revoke", "absent"), ("create", "two words")],
         "quota": [("ada",), ("ada", "--jobs-waiting", "many")],
+        "gc": [("--dry-run", "--older-than", "30d", "--data", folder / name) for name in ("data", "absent")],
         "force-cancel": [(job, "--data", folder / "data"), (job, "--data", folder / "absent")],
     }
 
