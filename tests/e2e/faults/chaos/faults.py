@@ -29,8 +29,10 @@ DIES_WITHIN_SECONDS = 60.0
 SHORT_SECONDS = 3.0
 BEYOND_THE_LEASE_SECONDS = LEASE_SECONDS + 3.0
 LARGE_BYTES = 8 << 20
-SPARE_BYTES = 4 << 20
-"""Memory that a worker without memory can still allocate, in bytes."""
+LITTLE_MEMORY_BYTES = 1 << 20
+"""Memory limit of a worker, which already has more, in bytes."""
+FEW_FILES = 8
+"""File limit of a worker, which already has more. It still allows to poll a few of them."""
 
 chance = random.Random()
 
@@ -190,26 +192,17 @@ def lock_database(scene: Scene, seconds: float) -> None:
         other.execute("ROLLBACK")
 
 
-def limit_worker(scene: Scene, limit: int, of: Callable[[int], int]) -> None:
-    """Let a running worker have hardly more of a resource than it has now."""
+def limit_worker(scene: Scene, limit: int, most: int) -> None:
+    """Let a running worker have no more of a resource than it has now."""
     worker = chance.choice(scene.workers)
     pid = worker.process.pid
     before = resource.prlimit(pid, limit)
-    resource.prlimit(pid, limit, (of(pid), before[1]))
+    resource.prlimit(pid, limit, (most, before[1]))
     time.sleep(2 * SHORT_SECONDS)
     if worker.process.poll() is None:
         resource.prlimit(pid, limit, before)
     else:
         worker.kill()
-
-
-def _memory(pid: int) -> int:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
-    return pages * os.sysconf("SC_PAGE_SIZE") + SPARE_BYTES
-
-
-def _files(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd")) + 1
 
 
 def _port(scene: Scene) -> int:
@@ -274,7 +267,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "data disk full",
-        "Clients get 503; workers take no job for two minutes, and run the affected jobs again.",
+        "Clients get 503 and repeat. A worker that runs out of space gives its job back and pauses.",
         fill_disk,
         small_disk=True,
         stacks=EMBEDDED,
@@ -284,13 +277,13 @@ FAULTS: tuple[Fault, ...] = (
     Fault("every 5th start of a command without a process", RUN_AGAIN, wait_long, workers=("fork", 5, 1)),
     Fault(
         "worker out of memory",
-        "The worker gives its jobs back and takes no other for two minutes.",
-        partial(limit_worker, limit=resource.RLIMIT_AS, of=_memory),
+        "A worker that notices gives its job back and pauses; otherwise the job runs again when its lease expires.",
+        partial(limit_worker, limit=resource.RLIMIT_AS, most=LITTLE_MEMORY_BYTES),
     ),
     Fault(
         "worker out of file descriptors",
-        "The worker gives its jobs back and takes no other for two minutes.",
-        partial(limit_worker, limit=resource.RLIMIT_NOFILE, of=_files),
+        "A worker that notices gives its job back and pauses; otherwise the job runs again when its lease expires.",
+        partial(limit_worker, limit=resource.RLIMIT_NOFILE, most=FEW_FILES),
     ),
 )
 

@@ -114,7 +114,7 @@ class Clients:
         found = None
         status, body = self.repeat(lambda: self.answer("GET", f"/rest/executor/info/{job}"))
         if status == http.HTTPStatus.OK:
-            artifact = json.loads(body).get("resultHashes", {}).get("result")
+            artifact = dict(json.loads(body).get("resultHashes") or {}).get("result")
             status, body = self.repeat(lambda: self.answer("GET", f"/rest/blob/view/{artifact}/result.txt"))
             if status == http.HTTPStatus.OK:
                 found = body.decode().split()[0]
