@@ -55,7 +55,9 @@ def _section(stack: str, run: dict[str, Any]) -> str:
     lines = [
         f"## The {stack} stack",
         "",
-        *(f"{place}" for place in places),
+        "The rows were measured here:" if len(places) == 1 else "The rows were measured in several runs:",
+        "",
+        *(f"* {place}" for place in places),
         "",
         "| fault | promise | injected | jobs | affected | lost | doubled | unwritten | worst delay, s |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",

@@ -215,6 +215,8 @@ def _digest(content: bytes) -> str:
 
 EMBEDDED, EMULATED = ("embedded",), ("emulated",)
 RUN_AGAIN = "Its jobs run again when their leases expire; one attempt sets the outcome."
+REDELIVERED = "Messages that it had not acked are delivered again after their deadline of a minute."
+GIVEN_BACK = "A worker that notices gives its job back and pauses; otherwise the job runs again when its lease expires."
 REPEATED = "Clients get an error or no response, repeat the request, and it takes effect once."
 REPEATED_CALL = "The worker repeats the call, and it takes effect once."
 LATER = "Requests take longer; none fails for good."
@@ -234,8 +236,16 @@ FAULTS: tuple[Fault, ...] = (
     Fault("clients stalled", LATER, partial(disturb_clients, action="stall"), 2),
     Fault("0.2 s of latency between clients and server", LATER, partial(slow_clients, seconds=0.2)),
     Fault("2 s of latency between clients and server", LATER, partial(slow_clients, seconds=2.0)),
-    Fault("worker cut off", RUN_AGAIN, partial(disturb_worker, action=Proxies.cut), 2, stacks=EMULATED),
-    Fault("worker stalled", RUN_AGAIN, partial(disturb_worker, action=Proxies.stall), 2, stacks=EMULATED),
+    Fault(
+        "worker cut off", f"{RUN_AGAIN} {REDELIVERED}", partial(disturb_worker, action=Proxies.cut), 2, stacks=EMULATED
+    ),
+    Fault(
+        "worker stalled",
+        f"{RUN_AGAIN} {REDELIVERED}",
+        partial(disturb_worker, action=Proxies.stall),
+        2,
+        stacks=EMULATED,
+    ),
     Fault("0.2 s of latency to the services", LATER, partial(slow_services, seconds=0.2), stacks=EMULATED),
     Fault("2 s of latency to the services", LATER, partial(slow_services, seconds=2.0), stacks=EMULATED),
     Fault("0.2 s of latency in each call of a worker", LATER, wait_long, workers=("latency", 0.2, 3)),
@@ -274,15 +284,15 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault("database locked for 3 s", LATER, partial(lock_database, seconds=3.0), 2, stacks=EMBEDDED),
     Fault("database locked for 12 s", REPEATED, partial(lock_database, seconds=12.0), stacks=EMBEDDED),
-    Fault("every 5th start of a command without a process", RUN_AGAIN, wait_long, workers=("fork", 5, 1)),
+    Fault("every 5th start of a command without a process", GIVEN_BACK, wait_long, workers=("fork", 5, 1)),
     Fault(
         "worker out of memory",
-        "A worker that notices gives its job back and pauses; otherwise the job runs again when its lease expires.",
+        GIVEN_BACK,
         partial(limit_worker, limit=resource.RLIMIT_AS, most=LITTLE_MEMORY_BYTES),
     ),
     Fault(
         "worker out of file descriptors",
-        "A worker that notices gives its job back and pauses; otherwise the job runs again when its lease expires.",
+        GIVEN_BACK,
         partial(limit_worker, limit=resource.RLIMIT_NOFILE, most=FEW_FILES),
     ),
 )
