@@ -1,10 +1,10 @@
 """The settings of the server and the worker, which the operator sets in the environment."""
 
+from cloud_executor.settings.environment import NONCES
 from cloud_executor.settings.errors import PREFIX, InvalidSetting
 from cloud_executor.settings.settings import (
     DEFAULT_LARGEST_ZIP,
     DEFAULT_POOL,
-    NONCES,
     SHORT_NONCE,
     Settings,
 )

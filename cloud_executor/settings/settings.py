@@ -6,35 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cloud_executor.model.access.quota import Limits
 from cloud_executor.model.jobs.fair_share import DEFAULT_WINDOW
 from cloud_executor.model.jobs.pool import NETWORKS, WorkerPool
 from cloud_executor.settings import values as forms
 from cloud_executor.settings.checks import check_together
-from cloud_executor.settings.errors import PREFIX, InvalidSetting, likely_setting, parse_environment, parse_pools
+from cloud_executor.settings.environment import PROJECT_VARIABLE, field_values
+from cloud_executor.settings.errors import InvalidSetting, parse_environment, parse_pools
 from cloud_executor.settings.field import setting
 from cloud_executor.settings.values import GOOGLE, OPEN, TOKEN
 
 DEFAULT_POOL = "default"
 """Name of the only worker pool if EXECUTOR_POOLS is not set."""
 
-ELSEWHERE = frozenset(f"EXECUTOR_{name}" for name in ("URL", "TOKEN", "PROFILE", "GOOGLE_IDENTITY", "REQUIRE"))
-"""Variables with the prefix that are not settings: the client's options and the tests' required components."""
-
-PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
-"""Variable that names the project for Google's own libraries too; `EXECUTOR_PROJECT` takes precedence."""
-
-NONCES = ("EXECUTOR_NONCE", "EXECUTOR_WORKER_NONCE")
-"""Variables with the secrets of requests. Only the server needs them."""
-
 SHORT_NONCE = 16
 """Length of a nonce, in characters, below which guessing it may succeed."""
 
 GCS_INLINE_LIMIT = 8 * 2**20
 """Default inline limit with Cloud Storage, in bytes; a function can stream responses of about 10 MiB."""
-
 
 DEFAULT_LARGEST_ZIP = 50 * 2**30
 """Default size of the largest zip that is composed in a bucket, in bytes."""
@@ -454,26 +445,7 @@ class Settings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Raises InvalidSetting; its message names the variable."""
-        known = {PREFIX + found.name.upper(): found for found in fields(cls)}
-        unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known.keys() | ELSEWHERE)
-        if unknown:
-            wrong = f"{unknown[0]} is not a known setting{likely_setting(unknown[0], known)}"
-            raise InvalidSetting(f"{wrong}. Known settings: {', '.join(sorted(known))}.")
-        values: dict[str, Any] = {}
-        for name in NONCES:
-            if environ.get(name) == "":
-                raise InvalidSetting(
-                    f"{name} is empty, so it would protect nothing: set it to a secret, or unset it for no secret."
-                )
-        for name, found in known.items():
-            text = environ.get(name)
-            if not text:
-                continue
-            try:
-                values[found.name] = found.metadata["parse"](text)
-            except (ValueError, KeyError, OverflowError):
-                raise InvalidSetting(f"{name} must be {found.metadata['form']}, not {text[:80]!r}.") from None
-        values.setdefault("project", environ.get(PROJECT_VARIABLE) or None)
+        values = field_values(fields(cls), environ)
         pools = values.pop("pools", None)
         if "job_env" in values:
             values["job_env"] = parse_environment(values["job_env"])
