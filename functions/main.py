@@ -19,7 +19,7 @@ from flask import Request, Response
 from cloud_executor import composition
 from cloud_executor.access.quotas import Quotas
 from cloud_executor.json_logging import configure_logging
-from cloud_executor.settings import GOOGLE, OPEN, SHORT_NONCE, TOKEN, InvalidSetting, Settings
+from cloud_executor.settings import GOOGLE, OPEN, SHORT_NONCE, TOKEN, InvalidSetting, Settings, check_reachable
 from functions.access.access import Access
 from functions.access.reach import is_reachable
 from functions.application import Application, Routes
@@ -210,6 +210,6 @@ def _application(entry_point: str) -> Application:
 
 _target = flask.current_app.name
 if _target in ("blob", "executor", "api") and _is_reachable():
-    _settings.check_reachable()
+    check_reachable(_settings)
 _wsgi = _application(_target) if _target in _ROUTES else flask.current_app.wsgi_app
 flask.current_app.wsgi_app = traced(_wsgi)  # type: ignore[assignment, method-assign]  # Flask documents this assignment

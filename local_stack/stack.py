@@ -37,7 +37,7 @@ from cloud_executor.model.jobs.pool import WorkerPool
 from cloud_executor.ports import JobStore
 from cloud_executor.process.private_process import forbid_inspection
 from cloud_executor.process.stop_signals import set_on_signals
-from cloud_executor.settings import NONCES, TOKEN, Settings
+from cloud_executor.settings import NONCES, TOKEN, Settings, check_reachable
 from local_stack.data_folder import claimed
 from local_stack.dead_letters import DeadLetterReader
 from local_stack.emulated_cloud import emulated_cloud
@@ -122,7 +122,7 @@ def run_stack(options: Options) -> int:
         listener = open_listener(options.host, options.port)
         stack.enter_context(listener.socket)
         if not listener.is_private:
-            settings.check_reachable()
+            check_reachable(settings)
         stack.enter_context(claimed(data))
         cloud = stack.enter_context(emulated_cloud(data, environment)) if options.emulators else None
         if cloud is not None:

@@ -1,11 +1,11 @@
 """The settings of the server and the worker, which the operator sets in the environment."""
 
-from cloud_executor.settings.environment import NONCES
+from cloud_executor.settings.checks import check_reachable
+from cloud_executor.settings.environment import NONCES, SHORT_NONCE
 from cloud_executor.settings.errors import PREFIX, InvalidSetting
 from cloud_executor.settings.settings import (
     DEFAULT_LARGEST_ZIP,
     DEFAULT_POOL,
-    SHORT_NONCE,
     Settings,
 )
 from cloud_executor.settings.values import GOOGLE, OPEN, TOKEN
@@ -21,4 +21,5 @@ __all__ = [
     "TOKEN",
     "InvalidSetting",
     "Settings",
+    "check_reachable",
 ]

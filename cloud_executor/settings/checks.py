@@ -66,3 +66,12 @@ def check_together(settings: Settings) -> None:
             if pool.image is None:
                 variable = f"EXECUTOR_POOLS[{place}].image or EXECUTOR_IMAGE" if settings.pools else "EXECUTOR_IMAGE"
                 raise InvalidSetting(f"{variable} must be an image name, because EXECUTOR_SANDBOX is container.")
+
+
+def check_reachable(settings: Settings) -> None:
+    """Check the settings of a server that other machines can reach. Raises InvalidSetting if it is open."""
+    if settings.is_open and not settings.allow_open:
+        raise InvalidSetting(
+            "Anyone who can reach this server could run commands on it: require tokens with EXECUTOR_AUTH=token or "
+            "a shared secret with EXECUTOR_NONCE, listen on 127.0.0.1, or allow it with EXECUTOR_ALLOW_OPEN=yes."
+        )

@@ -17,6 +17,9 @@ PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
 NONCES = ("EXECUTOR_NONCE", "EXECUTOR_WORKER_NONCE")
 """Variables with the secrets of requests. Only the server needs them."""
 
+SHORT_NONCE = 16
+"""Length of a nonce, in characters, below which guessing it may succeed."""
+
 
 def field_values(fields: Iterable[Field[Any]], environ: Mapping[str, str]) -> dict[str, Any]:
     """The value of each field whose variable is set, by the field's name.

@@ -21,9 +21,6 @@ from cloud_executor.settings.values import GOOGLE, OPEN, TOKEN
 DEFAULT_POOL = "default"
 """Name of the only worker pool if EXECUTOR_POOLS is not set."""
 
-SHORT_NONCE = 16
-"""Length of a nonce, in characters, below which guessing it may succeed."""
-
 GCS_INLINE_LIMIT = 8 * 2**20
 """Default inline limit with Cloud Storage, in bytes; a function can stream responses of about 10 MiB."""
 
@@ -417,14 +414,6 @@ class Settings:
     def is_open(self) -> bool:
         """Whether anyone who reaches the server can run commands."""
         return OPEN in self.auth and self.nonce is None
-
-    def check_reachable(self) -> None:
-        """Check the settings of a server that other machines can reach. Raises InvalidSetting if it is open."""
-        if self.is_open and not self.allow_open:
-            raise InvalidSetting(
-                "Anyone who can reach this server could run commands on it: require tokens with EXECUTOR_AUTH=token or "
-                "a shared secret with EXECUTOR_NONCE, listen on 127.0.0.1, or allow it with EXECUTOR_ALLOW_OPEN=yes."
-            )
 
     def _pool_of_settings(self) -> WorkerPool:
         return WorkerPool(

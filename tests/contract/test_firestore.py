@@ -17,7 +17,6 @@ from google.cloud.firestore import Client
 from google.cloud.firestore_v1.services.firestore import FirestoreClient
 from google.cloud.firestore_v1.types import StructuredQuery
 
-from cloud_executor.backends.google.firestore import calls
 from cloud_executor.backends.google.firestore import jobs as backend
 from cloud_executor.backends.google.firestore.documents import piece_id
 from cloud_executor.backends.google.firestore.grants import FirestoreGrantStore
@@ -26,7 +25,6 @@ from cloud_executor.errors import Invalid, QuotaExceeded, TooLarge, Unavailable
 from cloud_executor.model.jobs.job import Job, OutputSegment
 from cloud_executor.model.jobs.job_filter import EVERY_JOB, JobFilter
 from cloud_executor.model.jobs.worker import WorkerRecord
-from local_stack.emulators import firestore_emulator
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 DECLARED = json.loads(Path(backend.__file__).with_name("indexes.json").read_text())
@@ -426,28 +424,3 @@ def test_the_time_is_the_databases(store: FirestoreJobStore, monkeypatch: pytest
     count = len(reads)
     assert first <= store.now() < first + timedelta(seconds=5)
     assert len(reads) == count
-
-
-def test_the_store_reconnects_to_a_restarted_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
-    with firestore_emulator() as address:
-        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", address)
-        store = FirestoreJobStore("test", "(default)")
-        insert(store, "a")
-    monkeypatch.setattr(backend, "_RETRIED", {"retry": None, "timeout": 1.0})
-    with pytest.raises(Unavailable):
-        store.get("a")
-    with firestore_emulator(int(address.partition(":")[2])):
-        for _ in range(60):
-            try:
-                insert(store, "a")
-                break
-            except Unavailable:
-                monkeypatch.setattr(backend, "_RETRIED", {"retry": calls.RETRY, "timeout": 5.0})
-        assert store.get("a") == new_job("a")
-
-
-def test_a_database_that_cannot_be_opened_is_unavailable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("FIRESTORE_EMULATOR_HOST", raising=False)
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
-    with pytest.raises(Unavailable):
-        FirestoreJobStore("test", "(default)").get("a")

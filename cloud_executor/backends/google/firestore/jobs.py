@@ -47,6 +47,7 @@ from cloud_executor.backends.google.firestore.documents import (
     term_key,
 )
 from cloud_executor.backends.google.firestore.records import FirestoreRecords
+from cloud_executor.backends.google.firestore.versions import StoredVersions
 from cloud_executor.backends.google.firestore.waiting_line import WaitingLines
 from cloud_executor.backends.google.firestore.watch import IntervalWatch
 from cloud_executor.backends.job_records import (
@@ -91,9 +92,6 @@ OUTPUT_LIFETIME = timedelta(days=7)
 CLOCK_DOCUMENT = "~clock"
 """Id of a document that does not exist; reading it shows the time."""
 
-VERSIONS_KEPT = 1000
-"""Number of jobs whose latest stored version is remembered."""
-
 MARKS_KEPT = 8
 """Number of changes that a job's document names: a lost response is recognized after up to as many other changes."""
 
@@ -122,7 +120,7 @@ class FirestoreJobStore(FirestoreRecords):
         self._output_lifetime = output_lifetime
         self._client = open_database(project, database)
         self._lock = threading.Lock()
-        self._versions: OrderedDict[str, tuple[Job, Any]] = OrderedDict()
+        self._versions = StoredVersions()
         self._known: OrderedDict[str, float] = OrderedDict()
         """Time at which each job was last seen, on the monotonic clock."""
         self._clock = ServerClock()
@@ -167,7 +165,7 @@ class FirestoreJobStore(FirestoreRecords):
 
     @with_google_errors
     def record_publish(self, job: Job, at: datetime) -> None:
-        version = self._version(job)
+        version = self._versions.of(job)
         if version is None:
             self.transact(job.hash, publish_recorded(job, at))
             return
@@ -424,7 +422,7 @@ class FirestoreJobStore(FirestoreRecords):
                 time.sleep(delay)
             else:
                 if changed is not None:
-                    self._remember(changed, written.update_time)
+                    self._versions.remember(changed, written.update_time)
                 return attempts[mark]
 
     def _expiring(self, piece: Piece, now: datetime) -> dict[str, object]:
@@ -434,21 +432,8 @@ class FirestoreJobStore(FirestoreRecords):
 
     def _remembered(self, snapshot: Any) -> Job:  # noqa: ANN401 - the library's types are incomplete
         job = decoded(JOB, snapshot)
-        self._remember(job, snapshot.update_time)
+        self._versions.remember(job, snapshot.update_time)
         return job
-
-    def _remember(self, job: Job, version: object) -> None:
-        with self._lock:
-            self._versions[job.hash] = job, version
-            self._versions.move_to_end(job.hash)
-            if len(self._versions) > VERSIONS_KEPT:
-                self._versions.popitem(last=False)
-
-    def _version(self, job: Job) -> Any:  # noqa: ANN401 - a timestamp type of the library
-        """Update time of the document, if `job` is the version that this store stored last."""
-        with self._lock:
-            remembered, version = self._versions.pop(job.hash, (None, None))
-        return version if remembered == job else None
 
 
 def _snapshots(query: Any) -> list[Any]:  # noqa: ANN401 - the library's types are incomplete
