@@ -26,6 +26,9 @@ from functions.transport.target import BadAddress, Target, decoded
 MAX_SHARED = 100
 """Maximum number of blobs whose contents the metadata of another blob may name."""
 
+_COLLECTIONS = frozenset({"createMetadata", "metadata", "missing", "uploads"})
+"""Names below `/rest/blob` that are not those of blobs."""
+
 
 @dataclass(frozen=True, slots=True)
 class BlobRoutes:
@@ -65,7 +68,7 @@ class BlobRoutes:
                 return self._granted(begun, caller) if isinstance(begun, StoredBlob) else begun
             case "POST", ("uploads", upload_id, "complete"):
                 return self._granted(upload_routes.complete_upload(self.blobs, upload_id, caller), caller)
-            case "DELETE", (metadata_hash,):
+            case "DELETE", (metadata_hash,) if metadata_hash not in _COLLECTIONS:
                 return self._delete(decoded(metadata_hash), caller)
             case "POST", ("missing",):
                 return upload_routes.missing(request, self.blobs, self.grants, caller)

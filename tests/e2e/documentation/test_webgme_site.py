@@ -83,8 +83,8 @@ def site(modules: Path, folder: Path, *options: str, token: str | None = None, *
         yield Site(port, stack, modules)
 
 
-def made_token(stack: StackProcess) -> str:
-    made = run("token", "create", "webgme", "--data", stack.data)
+def made_token(stack: StackProcess, name: str = "webgme") -> str:
+    made = run("token", "create", name, "--data", stack.data)
     assert made.returncode == 0, made.stderr
     return made.stdout.decode().strip()
 
@@ -129,7 +129,12 @@ def test_with_the_sites_token_everything_works_but_reports_of_plugins(token_site
     assert (found["cancel"]["wrong"], found["cancel"]["right"]) == (None, "OK")
     assert len(found["workers"]) == 1
     assert httpx.get(f"{token_site.stack.url}/rest/blob/metadata").status_code == 401
-    assert httpx.get(f"{token_site.url}/rest/blob/metadata", params={"all": "1"}).json() == {}
+    other = httpx.Client(base_url=token_site.stack.url, headers={"x-api-token": made_token(token_site.stack, "other")})
+    with other:
+        (others,) = other.post("/rest/blob/createFile/theirs.txt", content=b"theirs").json()
+    listed = httpx.get(f"{token_site.url}/rest/blob/metadata", params={"all": "1"}).json()
+    assert listed
+    assert others not in listed, "only the blobs that this token stored"
 
 
 @pytest.mark.parametrize("kind_of_site", ["open_site", "token_site"])
