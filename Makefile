@@ -49,7 +49,7 @@ audit: $(VENV)/dev ## look up known vulnerabilities of the pinned packages in OS
 	@$(BIN)/uv tool run --quiet --from pip-audit==2.10.1 pip-audit --vulnerability-service osv --strict --no-deps \
 		--disable-pip --progress-spinner off $(REQUIREMENTS:%=--requirement %)
 
-docs: $(VENV)/server ## regenerate docs/rest.md, docs/python-classes.md, the settings in docs/api.md, and the commands in docs/cli.md
+docs: $(VENV)/server ## regenerate the generated parts of docs/ and of the Terraform module's README
 	@$(BIN)/python -m docs.generate
 
 site: $(VENV)/dev ## build the documentation as a web site in build/site, and check its links

@@ -69,6 +69,8 @@ def _default(setting: Field[Any]) -> str:
     match setting.default:
         case None:
             return "none"
+        case bool(value) if setting.metadata["form"] == "yes or no":
+            return "yes" if value else "no"
         case bool(value):
             return str(value).lower()
         case timedelta() as value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -86,7 +87,8 @@ class JobClients:
         except OutputRemains:
             # Delete the old output first: a crash here leaves a finished job without output, never a new job with the
             # output of the old one.
-            self.store.clear_output(job_hash, lambda stored: transitions.drop_finished_output(existing(stored)))
+            with suppress(JobNotFound):  # it was deleted meanwhile
+                self.store.clear_output(job_hash, lambda stored: transitions.drop_finished_output(existing(stored)))
             job = existing(self.store.transact(job_hash, change))
         created = job.secret == hashed
         if created:

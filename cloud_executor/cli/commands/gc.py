@@ -57,8 +57,8 @@ def gc(
 ) -> int:
     """Delete finished jobs that are older than a given age, with their output, and blobs that nothing needs.
 
-    A blob is needed by the jobs that are kept, by public blobs, and by the artifacts and links that are needed. What
-    nothing needs is deleted by a run that takes place days after the first one that found so: nothing in use is lost.
+    A blob is needed by the jobs that are kept, by public blobs, and by the artifacts and links that are needed. A
+    blob that nothing needs is deleted by a run days after the first run that found it unneeded: nothing in use is lost.
 
     This works on the server's stores themselves, which the same settings name as for the server. The server can go on
     running. A run that was interrupted can be repeated at any time.

@@ -9,7 +9,7 @@ from embedded_jobs import OPTIONS, Clock, finish, put_output, queued
 
 from cloud_executor.composition import Jobs
 from cloud_executor.model.jobs.job import NotFinished, Outcome, OutputSegment, StaleAttempt, Status
-from cloud_executor.ports import JobNotFound
+from cloud_executor.ports import JobChange, JobNotFound
 
 
 def test_only_a_finished_job_is_deleted(jobs: Jobs) -> None:
@@ -63,4 +63,23 @@ def test_a_worker_of_a_deleted_job_cannot_write_to_its_successor(jobs: Jobs, clo
         with pytest.raises(StaleAttempt):
             step()
     assert jobs.clients.get("a").status == Status.RUNNING
+    assert list(jobs.store.output("a")) == []
+
+
+def test_a_job_that_is_deleted_while_it_is_created_again_is_created(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.clients.create("a")
+    attempt = jobs.attempts.claim("a", "w").attempt
+    jobs.attempts.put_output(OutputSegment("a", 0, "old"), attempt)
+    jobs.attempts.finish("a", attempt, Outcome(Status.FAILED_TO_EXECUTE))
+    clear = jobs.store.clear_output
+
+    def clear_a_deleted_job(job_hash: str, change: JobChange) -> bool:
+        jobs.clients.delete(job_hash)
+        return clear(job_hash, change)
+
+    monkeypatch.setattr(jobs.store, "clear_output", clear_a_deleted_job)
+    jobs.clients.create("a", rerun=True)
+    assert jobs.clients.get("a").status == Status.CREATED
     assert list(jobs.store.output("a")) == []
