@@ -274,3 +274,47 @@ def test_a_label_job_gives_webgmes_worker_the_label(external: ExternalStack, tmp
 
 def read(client: Client, job: JobInfo) -> bytes:
     return b"".join(client.chunks(job.result_hashes["all"], "job_stdout.txt"))
+
+
+# WebGME's server ------------------------------------------------------------------------------------------------------
+
+PEER = Path(__file__).parents[2] / "bench/servers/peer_server.js"
+"""WebGME's own blob and executor API, with collections in memory instead of MongoDB."""
+
+
+@pytest.fixture
+def webgme_server(modules: Path, tmp_path: Path) -> Iterator[str]:
+    """The address of WebGME's own server, which has WebGME's own worker."""
+    server = subprocess.Popen(
+        ["node", "--no-warnings", str(PEER), str(tmp_path / "blobs")],
+        env={**os.environ, "NODE_PATH": str(modules)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().strip()
+            with webgme_worker(modules, url, tmp_path):
+                yield url
+        finally:
+            server.kill()
+
+
+def test_our_client_works_with_webgmes_server(webgme_server: str, tmp_path: Path) -> None:
+    with Client(webgme_server) as client:
+        # WebGME's worker does not wait for its output files to exist.
+        job = client.run(["sh", "-c", "echo data > result.txt; sleep 0.5; echo out; echo err >&2"])
+        assert job.status == "SUCCESS"
+        result = job.results["all"]
+        assert {"job_stderr.txt", "job_stdout.txt", "result.txt"} <= set(result.files())
+        assert (result.read("job_stdout.txt"), result.read("result.txt")) == (b"out\n", b"data\n")
+        assert job.download(tmp_path / "results") == len(result.files())
+        failed = client.run(["sh", "-c", "sleep 0.5; exit 3"])
+        assert failed.status == "FAILED_TO_EXECUTE"
+        running = client.submit(["sleep", "600"])
+        until(lambda: client.job(running.hash).status == "RUNNING")
+        running.cancel()
+        until(lambda: client.job(running.hash).status == "CANCELED")
+        assert [(found.hash, found.status) for found in client.jobs("SUCCESS")] == [(job.hash, "SUCCESS")]
