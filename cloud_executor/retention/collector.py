@@ -1,12 +1,16 @@
 """`executor gc`: deletes old jobs, and the blobs that nothing needs any longer (docs/operations.md: Deleting old data).
 
 Mark and sweep. These are needed: kept jobs, with their files, results, and logs; public blobs; label jobs; everything
-that was stored or used recently; and everything that one of these names. Whatever happens in the meantime is safe:
+that was stored or used recently; and everything that one of these names. Clients go on in the meantime:
 
 * An object that is uploaded again, or that a client finds to exist, counts as used (`ObjectStore.use`), and is not
   deleted for the grace period. `ObjectStore.delete_unused` and the use of an object exclude each other.
 * A blob that a client reads counts as used. Nothing is deleted while a stored document names it, so the client finds
   everything that the blob names.
+* Creating a job or a document looks up nothing that it names. So what new jobs and documents name is marked before each
+  batch of deletions. The gap: something that nothing has needed or used for the whole grace period, and that becomes
+  named while the batch that contains it is listed and deleted, is lost. That takes milliseconds if there are a few
+  hundred objects, and minutes if there are millions. A client that looks up first what it names is safe.
 * A document is deleted only if nothing has needed it in all runs of the grace period (`unneeded`). So it can be used
   for that long after the last job that named it is gone.
 * A run that dies leaves nothing but the deletions that it has made. The next one marks everything again, and continues
@@ -31,7 +35,9 @@ from cloud_executor.jobs.clients import all_jobs
 from cloud_executor.model.blobs.metadata import is_hash
 from cloud_executor.model.blobs.retention import JobRetention, Kind, References, Target, needs_of_job, references_of
 from cloud_executor.model.blobs.usage import StorageUsage
+from cloud_executor.model.documents.javascript import iso_time
 from cloud_executor.model.jobs.job import Job, NotFinished
+from cloud_executor.model.jobs.job_filter import JobFilter
 from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import USE_NOTED_AFTER, JobStore, ObjectInfo
 from cloud_executor.retention.marks import Marks, Unneeded
@@ -50,7 +56,13 @@ JOBS_AT_ONCE = 8
 
 JOBS_PER_BATCH = 200
 BATCH = 1000
-"""Largest number of documents or objects that are handled together."""
+"""Largest number of documents that are read together."""
+
+DELETED_AT_ONCE = 10_000
+"""Largest number of objects in a batch of deletions. Before each, all documents are listed."""
+
+CLOCK_DIFFERENCE = timedelta(minutes=5)
+"""Largest difference between the clock of this machine and of one that creates jobs."""
 
 BATCH_BYTES = 16 * 2**20
 """Size of the documents that are read together, in bytes."""
@@ -103,12 +115,12 @@ class Collector:
         with Marks() as marks, closing(EarlierList(self.blobs.objects)) as earlier:
             self._mark_jobs(marks, JobRetention(now - keep, user_id, keep_labels), report, dry_run=dry_run)
             marks.need(Target(Kind.METADATA, found) for found in self.label_jobs().values() if is_hash(found))
-            self._mark_documents(marks, recent)
+            self.mark_documents(marks, recent, self.blobs.objects.list(METADATA_PREFIX))
             marks.follow()
-            sweep = _Sweep(self, marks, report, dry_run=dry_run)
-            sweep.find_documents(earlier, now, recent)
+            sweep = _Sweep(self, marks, report, now, recent, dry_run=dry_run)
+            sweep.find_documents(earlier)
             sweep.delete_documents()
-            sweep.delete_contents(recent)
+            sweep.delete_contents()
             report.documents_waiting = sum(1 for _ in marks.unneeded())
             if not dry_run:
                 store_list(self.blobs.objects, marks.unneeded(), now)
@@ -147,8 +159,8 @@ class Collector:
             return True
         return False
 
-    def _mark_documents(self, marks: Marks, recent: datetime) -> None:
-        """Mark what public and recent documents need, and note what the others need."""
+    def mark_documents(self, marks: Marks, recent: datetime, documents: Iterable[ObjectInfo]) -> None:
+        """Mark what public and recent ones of the documents need, and note what the others need."""
         objects = self.blobs.objects
         concurrency = objects.concurrency * READS_PER_CALLER if objects.concurrency > 1 else 1
 
@@ -158,7 +170,7 @@ class Collector:
             except NotFound:
                 return References(True, frozenset())  # another program's document, which is kept, or a deleted one
 
-        for infos in _batches(objects.list(METADATA_PREFIX), BATCH, lambda info: info.size):
+        for infos in _batches(documents, BATCH, lambda info: info.size):
             for info, found in zip(infos, parallel_map(read, infos, concurrency), strict=True):
                 metadata_hash = hash_in(info.key, METADATA_PREFIX)
                 if metadata_hash is not None:
@@ -167,46 +179,82 @@ class Collector:
                         marks.need((document,))
                     marks.add_document(document, found.targets)
 
+    def mark_new_jobs(self, marks: Marks, start: datetime) -> None:
+        """Mark what the jobs that were created since the start of the run need."""
+        wanted = JobFilter(created_from=iso_time(start - CLOCK_DIFFERENCE))
+        after: str | None = None
+        while True:
+            page = self.store.search(wanted, after=after)
+            for job in page.jobs:
+                marks.need(needs_of_job(job))
+            if page.next is None:
+                return
+            after = page.next
+
 
 class _Sweep:
     """The second half of a run: finds and deletes what is not marked."""
 
-    def __init__(self, collector: Collector, marks: Marks, report: Report, *, dry_run: bool) -> None:
+    def __init__(
+        self, collector: Collector, marks: Marks, report: Report, start: datetime, recent: datetime, *, dry_run: bool
+    ) -> None:
         self._collector = collector
         self._objects = collector.blobs.objects
         self._marks = marks
         self._report = report
+        self._start = start
+        self._recent = recent
         self._dry_run = dry_run
 
-    def find_documents(self, earlier: EarlierList, now: datetime, recent: datetime) -> None:
-        """Note the documents that nothing needs."""
-        due_since = now - self._collector.grace
-        for info, metadata_hash in self._unmarked(Kind.METADATA, METADATA_PREFIX):
-            since = earlier.since(metadata_hash) or now
-            due = used_at(info) < recent and since <= due_since
-            self._marks.add_unneeded(Unneeded(metadata_hash, since, due, info.size, info.version))
+    def find_documents(self, earlier: EarlierList) -> None:
+        """Note the documents that nothing needs, and mark what those need that are used since the first pass."""
+        due_since = self._start - self._collector.grace
+        for batch in _batches(self._unmarked(Kind.METADATA, METADATA_PREFIX), BATCH):
+            used = [info for info, _ in batch if used_at(info) >= self._recent]
+            self._collector.mark_documents(self._marks, self._recent, used)
+            for info, metadata_hash in batch:
+                if Target(Kind.METADATA, metadata_hash) not in self._marks:
+                    since = earlier.since(metadata_hash) or self._start
+                    due = since <= due_since
+                    self._marks.add_unneeded(Unneeded(metadata_hash, since, due, info.size, info.version))
 
     def delete_documents(self) -> None:
         """Delete the documents that are due, unless they have been used in the meantime.
 
         A document is deleted before those that it names. So if it is used, everything that it names is still stored.
         """
-        while found := self._marks.deletable(BATCH):
-            for document, is_deleted in self._each(self._delete_document, found):
+        while self._marks.deletable(1):
+            self._mark_new()
+            for document, is_deleted in self._each(self._delete_document, self._marks.deletable(DELETED_AT_ONCE)):
                 if is_deleted:
                     self._count_deleted(document.size)
                     self._marks.remove(document.hash)
                 else:
                     self._marks.keep(document.hash)
 
-    def delete_contents(self, recent: datetime) -> None:
+    def delete_contents(self) -> None:
         """Delete the contents that no stored document names, unless they are recent."""
         self._marks.need_what_documents_name()
         unmarked = self._unmarked(Kind.CONTENT, CONTENT_PREFIX)
-        for batch in _batches(((info, found) for info, found in unmarked if used_at(info) < recent), BATCH):
-            for (info, _), is_deleted in self._each(lambda item: self._delete_content(*item), batch):
+        old = ((info, found) for info, found in unmarked if used_at(info) < self._recent)
+        for batch in _batches(old, DELETED_AT_ONCE):
+            self._mark_new()
+            due = [(info, found) for info, found in batch if Target(Kind.CONTENT, found) not in self._marks]
+            for (info, _), is_deleted in self._each(lambda item: self._delete_content(*item), due):
                 if is_deleted:
                     self._count_deleted(info.size)
+
+    def _mark_new(self) -> None:
+        """Mark what the jobs and documents need that were created or used since the first pass."""
+        listed = self._objects.list(METADATA_PREFIX)
+        used = (info for info in listed if used_at(info) >= self._recent and self._is_unmarked(info))
+        self._collector.mark_documents(self._marks, self._recent, used)
+        # Last, because it takes less time.
+        self._collector.mark_new_jobs(self._marks, self._start)
+
+    def _is_unmarked(self, document: ObjectInfo) -> bool:
+        found = hash_in(document.key, METADATA_PREFIX)
+        return found is not None and Target(Kind.METADATA, found) not in self._marks
 
     def _unmarked(self, kind: Kind, prefix: str) -> Iterator[tuple[ObjectInfo, str]]:
         for info in self._objects.list(prefix):

@@ -77,9 +77,10 @@ class Marks(AbstractContextManager["Marks"]):
         self._folder.cleanup()
 
     def need(self, targets: Iterable[Target]) -> None:
-        """Mark the objects."""
-        rows = ((encoded(target),) for target in targets)
+        """Mark the objects. Documents among them wait no longer for their deletion."""
+        rows = [(encoded(target),) for target in targets]
         self._database.executemany("INSERT OR IGNORE INTO needed VALUES (?)", rows)
+        self._database.executemany("DELETE FROM unneeded WHERE object = ?", rows)
 
     def add_document(self, document: Target, targets: Iterable[Target]) -> None:
         """Add what a stored document names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from cloud_executor.blobs.downloads import MANIFEST_DOCUMENT_BYTES, Downloads
 from cloud_executor.blobs.keys import CONTENT_PREFIX, METADATA_PREFIX, content_key, metadata_key
 from cloud_executor.blobs.store import SMALL_CONTENT_BYTES
 from cloud_executor.errors import Unavailable
+from cloud_executor.model.blobs.metadata import ArtifactFile, BlobMetadata, ContentType
 from cloud_executor.model.jobs.job import OutputSegment, Status
 from cloud_executor.ports import JobNotFound
 from cloud_executor.retention.collector import GRACE
@@ -281,3 +283,62 @@ def test_a_blob_that_is_read_stays(data: Data) -> None:
     before = data.objects.stat(metadata_key(blob)).version
     assert data.readable(blob)
     assert data.objects.stat(metadata_key(blob)).version != before
+
+
+class CreatesBefore:
+    """A store in which a client does something, once, when the nth list with a prefix begins."""
+
+    def __init__(self, data: Data, prefix: str, calls: int, action: Callable[[], object]) -> None:
+        self._wrapped, self._prefix, self._action = data.objects, prefix, action
+        self._left = count(calls - 1, -1)
+
+    def list(self, prefix: str) -> Any:
+        if prefix == self._prefix and next(self._left) == 0:
+            self._action()
+        return self._wrapped.list(prefix)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+
+LATER = [(METADATA_PREFIX, 2), (METADATA_PREFIX, 3), (CONTENT_PREFIX, 1)]
+"""The lists of the run after the first pass: to find documents, before their deletion, and to find contents."""
+
+
+def collect_with(data: Data, prefix: str, calls: int, action: Callable[[], object]) -> None:
+    """Delete everything that was due after two runs, while a client does something in the second one."""
+    data.passed += KEEP + DAY
+    data.collect()
+    data.passed += GRACE + DAY
+    data.objects, wrapped = CreatesBefore(data, prefix, calls, action), data.objects  # type: ignore[assignment]
+    data.collect()
+    data.objects = wrapped
+
+
+@pytest.mark.parametrize(("prefix", "calls"), LATER)
+def test_a_content_that_a_new_document_names_stays(data: Data, prefix: str, calls: int) -> None:
+    content = data.blobs.metadata(data.file("content")).metadata.content_hash
+    created = []
+
+    def create() -> None:
+        files = {"a": ArtifactFile(content, 7, ContentType.OBJECT)}
+        created.append(data.blobs.create_metadata(BlobMetadata.for_artifact("new", files)).hash)
+
+    collect_with(data, prefix, calls, create)
+    assert data.readable(created[0])
+
+
+@pytest.mark.parametrize(("prefix", "calls"), LATER[:2])
+def test_a_document_that_a_new_link_names_stays(data: Data, prefix: str, calls: int) -> None:
+    old = data.artifact("old", {"a": data.file("content")})
+    created: list[str] = []
+    collect_with(data, prefix, calls, lambda: created.append(data.link(old)))
+    assert data.readable(created[0])
+    assert data.collect().documents_waiting == 0
+
+
+@pytest.mark.parametrize(("prefix", "calls"), LATER[:2])
+def test_the_source_of_a_new_job_stays(data: Data, prefix: str, calls: int) -> None:
+    source = data.artifact("old", {"a": data.file("content")})
+    collect_with(data, prefix, calls, lambda: data.job(source, Status.CREATED))
+    assert data.readable(source)
