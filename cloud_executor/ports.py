@@ -91,7 +91,8 @@ class ObjectStore(Protocol):
         """Look up an object on which the caller relies from now on. Raises ObjectNotFound.
 
         The use is noted unless another one was noted in the last USE_NOTED_AFTER. The information may be from before
-        that. `known`, from a `read`, spares the lookup if there is nothing to note.
+        that. `known`, from a `read`, spares the lookup if there is nothing to note. Such a call does not fail if the
+        service's rate limit prevents the note.
         """
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:

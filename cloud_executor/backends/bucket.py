@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
+from cloud_executor.errors import QuotaExceeded
 from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import ObjectInfo, ObjectNotFound
+
+logger = logging.getLogger(__name__)
 
 READ_BYTES = 256 * 1024
 """Size of the buffer of an open object, in bytes."""
@@ -40,7 +44,14 @@ class BucketStore(ABC):
             return known
         info = self.stat(key)
         if not self._is_noted(info):
-            self._note_use(info)
+            try:
+                self._note_use(info)
+            except QuotaExceeded:
+                if known is None:
+                    raise
+                # A reader has what it needs. It would fail for a note that matters days later, and only if nothing
+                # needs the object.
+                logger.warning("the use of an object could not be noted", extra={"action": "use"}, exc_info=True)
         return info
 
     def _is_noted(self, info: ObjectInfo) -> bool:

@@ -26,7 +26,14 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import google.auth
-from google.api_core.exceptions import Conflict, Forbidden, InternalServerError, NotFound, PreconditionFailed
+from google.api_core.exceptions import (
+    Conflict,
+    Forbidden,
+    InternalServerError,
+    NotFound,
+    PreconditionFailed,
+    TooManyRequests,
+)
 from google.auth.credentials import AnonymousCredentials, Credentials, Signing
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud.storage import Blob, Client
@@ -215,13 +222,27 @@ class GcsObjectStore(BucketStore):
         return PIECE_BYTES
 
     def _note_use(self, info: ObjectInfo) -> None:
-        blob = self._blob(info.key)
-        blob.metadata = {"used": datetime.now(UTC).isoformat()}
-        generation = int(info.version.partition("/")[0])
-        # If the object was replaced in the meantime, it is new.
-        with storage_errors(ObjectNotFound), suppress(PreconditionFailed):
+        known: ObjectInfo | None = info
+
+        def note() -> None:
+            nonlocal known
+            found, known = known or self.stat(info.key), None
+            if found is not info and self._is_noted(found):
+                return
+            blob = self._blob(info.key)
+            blob.metadata = {"used": datetime.now(UTC).isoformat()}
+            generation, _, metageneration = found.version.partition("/")
+            versions = {"if_generation_match": int(generation), "if_metageneration_match": int(metageneration)}
             try:
-                blob.patch(if_generation_match=generation, **CALL)
+                blob.patch(**versions, timeout=TIMEOUT, retry=None)
+            except PreconditionFailed as error:
+                raise TooManyRequests("The object has changed since.") from error
+
+        # The service allows about one change of an object per second, and many workers can use one at once. So each
+        # retry first looks whether another one has noted a use. An object that was replaced in the meantime is new.
+        with storage_errors(ObjectNotFound):
+            try:
+                RETRY(note)()
             except Forbidden:
                 # The object is there. It is in danger only if old data is deleted in spite of missing permissions.
                 logger.warning("the use of an object could not be noted", extra={"action": "use"}, exc_info=True)

@@ -170,13 +170,43 @@ def test_credentials_that_cannot_sign_are_unavailable(monkeypatch: pytest.Monkey
         signed(monkeypatch, oauth2.Credentials("a user's token"), {})
 
 
-@pytest.mark.parametrize("status", ["403 Forbidden", "412 Precondition Failed"])
-def test_a_use_that_cannot_be_noted_is_no_error(open_store: OpenStore, status: str) -> None:
-    """An account without the permission, and an object that was replaced in the meantime, which makes it new."""
-    fields = {"name": KEY, "size": "1", "timeCreated": "2026-01-31T12:00:00Z", "generation": "7", "metageneration": "1"}
-    found = response("200 OK", json.dumps(fields).encode(), "Content-Type: application/json")
-    with scripted_server([found, response(status)]) as server:
+def found_object(metageneration: int = 1, used: datetime | None = None) -> bytes:
+    """The response with the properties of an old object."""
+    fields = {"name": KEY, "size": "1", "timeCreated": "2026-01-31T12:00:00Z", "generation": "7"}
+    fields["metageneration"] = str(metageneration)
+    metadata = {} if used is None else {"metadata": {"used": used.isoformat()}}
+    return response("200 OK", json.dumps(fields | metadata).encode(), "Content-Type: application/json")
+
+
+def methods(requests: list[str]) -> list[str]:
+    return [request.partition(" ")[0] for request in requests]
+
+
+def test_a_use_that_may_not_be_noted_is_no_error(open_store: OpenStore) -> None:
+    with scripted_server([found_object(), response("403 Forbidden")]) as server:
         assert open_store(server.url).use(KEY).size == 1
+
+
+@pytest.mark.parametrize("status", ["412 Precondition Failed", "429 Too Many Requests"])
+def test_a_use_that_another_one_notes_at_the_same_time_is_not_noted_again(open_store: OpenStore, status: str) -> None:
+    script = [found_object(), response(status), found_object(2), response(status), found_object(3, datetime.now(UTC))]
+    with scripted_server(script) as server:
+        open_store(server.url).use(KEY)
+        assert methods(server.requests) == ["GET", "PATCH", "GET", "PATCH", "GET"]
+        for number, metageneration in ((1, 1), (3, 2)):
+            assert "ifGenerationMatch=7" in server.requests[number]
+            assert f"ifMetagenerationMatch={metageneration}" in server.requests[number]
+
+
+def test_only_a_reader_does_without_a_note_that_the_service_keeps_refusing(open_store: OpenStore) -> None:
+    known = ObjectInfo(KEY, 1, datetime.now(UTC))
+    with scripted_server([found_object(), response("429 Too Many Requests")] * 1000) as server:
+        store = open_store(server.url)
+        assert store.use(KEY, known).size == 1
+        assert "PATCH" in methods(server.requests)
+    refused = [found_object(), response("429 Too Many Requests")] * 1000
+    with scripted_server(refused) as server, pytest.raises(QuotaExceeded):
+        open_store(server.url).use(KEY)
 
 
 @pytest.mark.parametrize(
