@@ -1,7 +1,8 @@
 """Manifests: stored lists of the files in an artifact's zip, which save the next download from looking them up.
 
 The zip of 1,000 files requires looking up 1,000 metadata documents and contents, which delays the first byte. Documents
-and contents never change and are never deleted, so the result stays valid.
+and contents never change, and none is deleted as long as the artifact's document names it. A manifest is deleted before
+that document, so it stays valid.
 """
 
 from __future__ import annotations

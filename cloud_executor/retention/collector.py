@@ -269,12 +269,14 @@ class _Sweep:
     def _delete_document(self, document: Unneeded) -> bool:
         if self._dry_run:
             return True
+        # First, so that no crash leaves it: it would promise contents that are deleted next. It can be made again.
+        if document.size >= MANIFEST_DOCUMENT_BYTES:
+            self._objects.delete(manifest_key(document.hash))
         info = ObjectInfo(metadata_key(document.hash), document.size, self._collector.clock(), version=document.version)
         if not self._objects.delete_unused(info):
             return False
-        # The manifest would promise contents that are deleted next.
-        if document.size >= MANIFEST_DOCUMENT_BYTES:
-            self._objects.delete(manifest_key(document.hash))
+        # Last: a client may just have been redirected to the zip of a document that is used. A zip that a crash leaves
+        # has all its contents, and expires.
         if self._collector.blobs.direct is not None:
             self._objects.delete(zip_key(document.hash))
         self._collector.forget(document.hash)

@@ -16,7 +16,7 @@ from cloud_executor.blobs.store import SMALL_CONTENT_BYTES
 from cloud_executor.errors import Unavailable
 from cloud_executor.model.blobs.metadata import ArtifactFile, BlobMetadata, ContentType
 from cloud_executor.model.jobs.job import OutputSegment, Status
-from cloud_executor.ports import JobNotFound
+from cloud_executor.ports import JobNotFound, ObjectInfo
 from cloud_executor.retention.collector import GRACE
 from cloud_executor.retention.unneeded import PREFIX
 
@@ -170,16 +170,41 @@ def test_files_and_documents_of_others_stay(data: Data) -> None:
     assert {info.key for info in data.objects.list("")} >= set(foreign)
 
 
-def test_the_manifest_of_an_artifact_goes_with_it(data: Data) -> None:
+class DyingAfter:
+    """A store whose process dies after its first deletion of an object whose key starts so."""
+
+    def __init__(self, wrapped: Any, prefix: str) -> None:
+        self._wrapped, self._prefix = wrapped, prefix
+
+    def delete_unused(self, info: ObjectInfo) -> bool:
+        is_gone = bool(self._wrapped.delete_unused(info))
+        if info.key.startswith(self._prefix):
+            raise Unavailable
+        return is_gone
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_the_manifest_of_an_artifact_goes_with_it(data: Data, dies: bool) -> None:
     files = {f"{number:03}" + "x" * 80: data.file(str(number % 3)) for number in range(200)}
     artifact = data.artifact("a", files)
     Downloads(data.blobs).resolve(artifact)
     assert data.objects.stat(metadata_key(artifact)).size > MANIFEST_DOCUMENT_BYTES
     assert len(list(data.objects.list("wg-zip/"))) == 1
     data.passed = KEEP + DAY
-    data.collect_all()
+    data.collect()
+    data.passed += GRACE + DAY
+    if dies:
+        data.objects = DyingAfter(data.objects, metadata_key(artifact))  # type: ignore[assignment]
+        with pytest.raises(Unavailable):
+            data.collect()
+        assert artifact not in data.hashes()
+    else:
+        data.collect()
+        assert data.hashes() == set()
     assert list(data.objects.list("wg-zip/")) == []
-    assert data.hashes() == set()
 
 
 def test_only_the_last_list_is_kept(data: Data) -> None:
