@@ -13,15 +13,15 @@ that was stored or used recently; and everything that one of these names. Client
   hundred objects, and minutes if there are millions. A client that looks up first what it names is safe.
 * A document is deleted only if nothing has needed it in all runs of the grace period (`unneeded`). So it can be used
   for that long after the last job that named it is gone.
-* A run that dies leaves nothing but the deletions that it has made. The next one marks everything again, and continues
-  with the list of the last complete run.
+* A run that dies leaves nothing but the deletions that it has made, and a list of the grants that it has not deleted.
+  The next one deletes those, marks everything again, and continues with the list of the last complete run.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -40,6 +40,7 @@ from cloud_executor.model.jobs.job import Job, NotFinished
 from cloud_executor.model.jobs.job_filter import JobFilter
 from cloud_executor.parallel import parallel_map
 from cloud_executor.ports import USE_NOTED_AFTER, JobStore, ObjectInfo
+from cloud_executor.retention.forgotten import Forgotten
 from cloud_executor.retention.marks import Marks, Unneeded
 from cloud_executor.retention.unneeded import EarlierList, store_list
 
@@ -112,6 +113,8 @@ class Collector:
         now = self.clock()
         recent = now - max(keep, self.grace)
         report = Report()
+        if not dry_run:
+            self.forgotten.complete()
         with Marks() as marks, closing(EarlierList(self.blobs.objects)) as earlier:
             self._mark_jobs(marks, JobRetention(now - keep, user_id, keep_labels), report, dry_run=dry_run)
             marks.need(Target(Kind.METADATA, found) for found in self.label_jobs().values() if is_hash(found))
@@ -130,6 +133,10 @@ class Collector:
         fields = {"action": "gc", "dry_run": dry_run, "report": str(report)}
         logger.info("old data deleted", extra=fields)
         return report
+
+    @property
+    def forgotten(self) -> Forgotten:
+        return Forgotten(self.blobs.objects, self.forget)
 
     def measure(self) -> None:
         """Record how much is stored, without deleting anything."""
@@ -225,12 +232,14 @@ class _Sweep:
         """
         while self._marks.deletable(1):
             self._mark_new()
-            for document, is_deleted in self._each(self._delete_document, self._marks.deletable(DELETED_AT_ONCE)):
-                if is_deleted:
-                    self._count_deleted(document.size)
-                    self._marks.remove(document.hash)
-                else:
-                    self._marks.keep(document.hash)
+            due = self._marks.deletable(DELETED_AT_ONCE)
+            with self._forgetting([document.hash for document in due]):
+                for document, is_deleted in self._each(self._delete_document, due):
+                    if is_deleted:
+                        self._count_deleted(document.size)
+                        self._marks.remove(document.hash)
+                    else:
+                        self._marks.keep(document.hash)
 
     def delete_contents(self) -> None:
         """Delete the contents that no stored document names, unless they are recent."""
@@ -240,9 +249,13 @@ class _Sweep:
         for batch in _batches(old, DELETED_AT_ONCE):
             self._mark_new()
             due = [(info, found) for info, found in batch if Target(Kind.CONTENT, found) not in self._marks]
-            for (info, _), is_deleted in self._each(lambda item: self._delete_content(*item), due):
-                if is_deleted:
-                    self._count_deleted(info.size)
+            with self._forgetting([found for _, found in due]):
+                for (info, _), is_deleted in self._each(lambda item: self._delete_content(*item), due):
+                    if is_deleted:
+                        self._count_deleted(info.size)
+
+    def _forgetting(self, due: list[str]) -> AbstractContextManager[None]:
+        return nullcontext() if self._dry_run or not due else self._collector.forgotten.deleting(due)
 
     def _mark_new(self) -> None:
         """Mark what the jobs and documents need that were created or used since the first pass."""

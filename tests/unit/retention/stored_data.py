@@ -17,7 +17,7 @@ from cloud_executor.backends.sqlite.jobs import SqliteJobStore
 from cloud_executor.blobs.downloads import Downloads
 from cloud_executor.blobs.keys import CONTENT_PREFIX, METADATA_PREFIX, hash_in
 from cloud_executor.blobs.store import BlobStore
-from cloud_executor.errors import NotFound
+from cloud_executor.errors import NotFound, Unavailable
 from cloud_executor.model.blobs.metadata import ArtifactFile, BlobMetadata, ContentType
 from cloud_executor.model.documents.javascript import iso_time
 from cloud_executor.model.jobs.job import Job, Status
@@ -62,6 +62,8 @@ class Data:
     passed: timedelta = timedelta()
     label_jobs: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
+    unforgettable: frozenset[str] = frozenset()
+    """Hashes of objects whose grants cannot be deleted."""
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.passed
@@ -71,8 +73,13 @@ class Data:
         return BlobStore(self.objects, self.now)
 
     def collect(self, keep: timedelta = KEEP, **options: Any) -> Report:
-        collector = Collector(self.store, self.blobs, self.now, lambda: self.label_jobs, forget=self.forgotten.append)
+        collector = Collector(self.store, self.blobs, self.now, lambda: self.label_jobs, forget=self.forget)
         return collector.run(keep, **options)
+
+    def forget(self, deleted: str) -> None:
+        if deleted in self.unforgettable:
+            raise Unavailable
+        self.forgotten.append(deleted)
 
     def collect_all(self) -> Report:
         """Run twice, as far apart as needed to delete everything that nothing needs."""

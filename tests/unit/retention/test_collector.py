@@ -18,6 +18,7 @@ from cloud_executor.model.blobs.metadata import ArtifactFile, BlobMetadata, Cont
 from cloud_executor.model.jobs.job import OutputSegment, Status
 from cloud_executor.ports import JobNotFound, ObjectInfo
 from cloud_executor.retention.collector import GRACE
+from cloud_executor.retention.forgotten import PREFIX as FORGET_PREFIX
 from cloud_executor.retention.unneeded import PREFIX
 
 
@@ -367,3 +368,26 @@ def test_the_source_of_a_new_job_stays(data: Data, prefix: str, calls: int) -> N
     source = data.artifact("old", {"a": data.file("content")})
     collect_with(data, prefix, calls, lambda: data.job(source, Status.CREATED))
     assert data.readable(source)
+
+
+@pytest.mark.parametrize("kind", ["document", "content"])
+def test_the_grants_of_a_deleted_object_go_in_the_next_run(data: Data, kind: str) -> None:
+    document, stored_again = data.file("content"), data.file("other", "b")
+    content = data.blobs.metadata(document).metadata.content_hash
+    deleted = document if kind == "document" else content
+    data.passed = KEEP + DAY
+    data.collect()
+    data.passed += GRACE + DAY
+    data.unforgettable = frozenset({deleted})
+    with pytest.raises(Unavailable):
+        data.collect()
+    assert deleted not in data.hashes()
+    data.unforgettable = frozenset()
+    assert data.file("other", "b") == stored_again
+    data.forgotten.clear()
+    data.collect(dry_run=True)
+    assert data.forgotten == []
+    data.collect()
+    assert deleted in data.forgotten
+    assert stored_again not in data.forgotten
+    assert list(data.objects.list(FORGET_PREFIX)) == []
