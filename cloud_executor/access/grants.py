@@ -78,7 +78,7 @@ class Grants:
     def forget(self, content_hash: str) -> None:
         """Delete all grants of a deleted content or metadata document. It does nothing on a server that has none.
 
-        If the process dies before this, a user still has a grant of a document that does not exist, which is harmless.
+        Until then, its bytes count for its users. So after a crash or an error, the caller has to repeat this.
         """
         if self.has_users or self.counts_guests:
             self.open_store().forget(content_hash)

@@ -145,19 +145,22 @@ class BlobStore:
             raise BlobNotFound  # not a metadata document
         return StoredBlob(metadata_hash, stored, info.modified)
 
-    def delete(self, metadata_hash: str) -> None:
+    def delete(self, metadata_hash: str, forget: Callable[[str], None] = lambda _: None) -> None:
         """Delete a blob's metadata document, so that nobody can read the blob, and what its downloads have stored.
 
-        Its contents stay, because other blobs may have them. Raises BlobNotFound.
+        Its contents stay, because other blobs may have them. `forget` deletes the grants of the document. Raises
+        BlobNotFound.
         """
         try:
             key = metadata_key(parse_hash(metadata_hash))
             self.objects.stat(key)
         except NotFound:
             raise BlobNotFound from None
-        # The document last: after a crash, the call can be repeated.
-        for stored in (zip_key(metadata_hash), manifest_key(metadata_hash), key):
+        # The document last: after a crash or an error, the call can be repeated.
+        for stored in (zip_key(metadata_hash), manifest_key(metadata_hash)):
             self.objects.delete(stored)
+        forget(metadata_hash)
+        self.objects.delete(key)
 
     def list_metadata(self, *, everything: bool) -> Iterator[StoredBlob]:
         """All blobs, or only the public ones, read as the iterator is consumed."""

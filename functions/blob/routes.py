@@ -93,8 +93,7 @@ class BlobRoutes:
 
     def _delete(self, metadata_hash: str, caller: Caller) -> Response:
         self.access.check_deletion()
-        self.blobs.delete(metadata_hash)
-        self.grants.forget(metadata_hash)
+        self.blobs.delete(metadata_hash, self.grants.forget)
         audit(caller, "delete_blob", blob_hash=metadata_hash)
         return responses.text("OK")
 

@@ -24,7 +24,7 @@ from cloud_executor.blobs.downloads import (
 from cloud_executor.blobs.keys import content_key, metadata_key
 from cloud_executor.blobs.store import SMALL_CONTENT_BYTES, BlobNotFound, BlobStore, ContentMissing
 from cloud_executor.blobs.upkeep import TEMPORARY_LIFETIME, BlobUpkeep
-from cloud_executor.errors import NotFound
+from cloud_executor.errors import NotFound, Unavailable
 from cloud_executor.model.blobs.metadata import BlobMetadata, ContentType
 from cloud_executor.ports import ObjectStore
 
@@ -320,3 +320,19 @@ def test_only_abandoned_uploads_are_deleted_after_a_day(objects: FileObjectStore
     assert BlobUpkeep(later).delete_abandoned_uploads() == 1
     assert BlobUpkeep(later).delete_abandoned_uploads() == 0
     assert keys(objects) == {content_key(sha1(b"x")), metadata_key(stored.hash)}
+
+
+def test_a_deletion_whose_grants_stay_can_be_repeated(blobs: BlobStore) -> None:
+    stored = file(blobs, b"x")
+    forgotten = []
+
+    def fail(_: str) -> None:
+        raise Unavailable
+
+    with pytest.raises(Unavailable):
+        blobs.delete(stored.hash, fail)
+    blobs.delete(stored.hash, forgotten.append)
+    assert forgotten == [stored.hash]
+    with pytest.raises(BlobNotFound):
+        blobs.delete(stored.hash, forgotten.append)
+    assert forgotten == [stored.hash]
