@@ -234,6 +234,9 @@ class JobStore(Protocol):
         during the call may count or not; all earlier ones count.
         """
 
+    def queued(self, user_id: str, pool: str, limit: int) -> tuple[Job, ...]:
+        """Up to `limit` published jobs of the user that wait for the pool, in any order."""
+
     def jobs_ahead(self, job: Job, limit: int) -> int:
         """Number of jobs that are likely to start before `job`, which waits for a pool, counted up to `limit`.
 

@@ -161,11 +161,22 @@ class Sweep:
             if errors[job.pool] == MAX_PUBLISH_ERRORS:
                 continue
             published = self.publisher.publish_next(job)
+            if published == 0 and self._lose_blocking(job, now):
+                published = self.publisher.publish_next(job)
             if published is None:
                 errors[job.pool] += 1
             else:
                 report.republished += published
         return errors.total()
+
+    def _lose_blocking(self, held: Job, now: datetime) -> bool:
+        """Take the places of jobs whose messages may be lost, because this job waits for one. Whether any was taken."""
+        queued = self.store.queued(held.user_id, str(held.pool), self.publisher.window)
+        blocking = [job for job in queued if transitions.lose_message(job, now, blocks=True) is not None]
+        for job in blocking:
+            with suppress(JobNotFound):
+                transact(self.store, job.hash, lambda stored: transitions.lose_message(stored, now, blocks=True))
+        return bool(blocking)
 
     def _reroute_once(self, known: Set[str]) -> None:
         """Move jobs that wait for removed pools, published or not. Pools change only when a process starts."""

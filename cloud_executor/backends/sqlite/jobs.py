@@ -36,6 +36,7 @@ from cloud_executor.backends.sqlite.waiting_line import (
     has_place,
     jobs_ahead,
     next_to_publish,
+    queued_jobs,
 )
 from cloud_executor.backends.sqlite.wake import Listener, WakeFolder
 from cloud_executor.model.access.quota import Limits
@@ -214,6 +215,9 @@ class SqliteJobStore:
 
     def next_to_publish(self, user_id: str, pool: str, window: int) -> tuple[Job, ...]:
         return self._database.read(lambda connection: next_to_publish(connection, user_id, pool, window))
+
+    def queued(self, user_id: str, pool: str, limit: int) -> tuple[Job, ...]:
+        return self._database.read(lambda connection: queued_jobs(connection, user_id, pool, limit))
 
     def jobs_ahead(self, job: Job, limit: int) -> int:
         return self._database.read(lambda connection: jobs_ahead(connection, job, limit))

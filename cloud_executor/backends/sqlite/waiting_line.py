@@ -19,6 +19,11 @@ _COUNT_QUEUED = """
     )
 """
 
+_SELECT_QUEUED = """
+    SELECT body FROM jobs INDEXED BY jobs_queued
+    WHERE waits_for = ? AND user_id = ? AND message_lost_at IS NOT NULL LIMIT ?
+"""
+
 _SELECT_HELD = """
     SELECT body FROM jobs INDEXED BY jobs_held
     WHERE user_id = ? AND waits_for = ? AND unpublished IS NOT NULL ORDER BY create_time, hash LIMIT ?
@@ -80,6 +85,12 @@ def next_to_publish(
     if places > 1:
         rows = connection.execute(_SELECT_HELD, (*line, places)).fetchall()
     return tuple(_job(body) for (body,) in rows[:places])
+
+
+def queued_jobs(connection: sqlite3.Connection, user_id: str, pool: str, limit: int) -> tuple[Job, ...]:
+    """Jobs of the user in the pool's queue."""
+    rows = connection.execute(_SELECT_QUEUED, (encode_string(pool), encode_string(user_id), limit)).fetchall()
+    return tuple(_job(body) for (body,) in rows)
 
 
 def first_of_each_line(connection: sqlite3.Connection) -> list[Job]:

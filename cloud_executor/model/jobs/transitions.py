@@ -35,6 +35,10 @@ MESSAGE_LIFETIME = timedelta(hours=1)
 """Time after which the first message of a waiting job is published again; it doubles each time. Most jobs wait for a
 worker, but a message can be lost, for example with a topic that was deleted."""
 
+BLOCKING_LIFETIME = timedelta(minutes=5)
+"""The same while other jobs of the user wait for the place of this job: a queue that has lost its messages must not
+keep them waiting for hours."""
+
 MAX_DOUBLINGS = 7
 
 START_WITHIN = timedelta(minutes=10)
@@ -100,16 +104,20 @@ def reroute(job: Job, removed_pool: str, pools: tuple[str, ...]) -> Job | None:
     return replace(job, pool=pools[0] if pools else None, later_pools=pools[1:], published_at=None, publishes=0)
 
 
-def message_lost_at(job: Job) -> datetime | None:
-    """Time from which the message of a waiting job counts as lost; None if the job needs no message."""
+def message_lost_at(job: Job, *, blocks: bool = False) -> datetime | None:
+    """Time from which the message of a waiting job counts as lost; None if the job needs no message.
+
+    `blocks`: other jobs of the user wait for the place of this job.
+    """
     if job.status != Status.CREATED or job.pool is None or job.published_at is None:
         return None
-    return job.published_at + MESSAGE_LIFETIME * (1 << min(max(0, job.publishes - 1), MAX_DOUBLINGS))
+    lifetime = BLOCKING_LIFETIME if blocks else MESSAGE_LIFETIME
+    return job.published_at + lifetime * (1 << min(max(0, job.publishes - 1), MAX_DOUBLINGS))
 
 
-def lose_message(job: Job, now: datetime) -> Job | None:
+def lose_message(job: Job, now: datetime, *, blocks: bool = False) -> Job | None:
     """Record that the message of a waiting job may be lost, so that it is published again; None if it is not due."""
-    lost_at = message_lost_at(job)
+    lost_at = message_lost_at(job, blocks=blocks)
     return None if lost_at is None or lost_at > now else replace(job, published_at=None)
 
 

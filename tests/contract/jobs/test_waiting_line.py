@@ -70,6 +70,22 @@ def test_published_jobs_of_the_same_user_and_pool_take_places(job_store: JobStor
     assert next_to_publish(job_store, 2) == ["c"]
 
 
+def test_the_queued_jobs_of_a_user_and_pool_are_found(job_store: JobStore) -> None:
+    insert(
+        job_store,
+        queued("a", 30),
+        queued("b", 20),
+        held("c", 10),
+        queued("other user", user_id="ada"),
+        queued("other pool", pool="p2"),
+        queued("running", status=Status.RUNNING),
+    )
+    assert sorted(hashes(job_store.queued("guest", "p", 9))) == ["a", "b"]
+    assert len(job_store.queued("guest", "p", 1)) == 1
+    assert job_store.queued("ada", "p", 9) == (job_store.get("other user"),)
+    assert job_store.queued("eve", "p", 9) == ()
+
+
 @pytest.mark.parametrize("user", ["guest", "ada@example.org", "a\ud83d", "x" * 2000])
 @pytest.mark.parametrize("pool", ["p", "a-long-name-of-a-pool"])
 def test_a_job_that_is_recorded_as_published_takes_a_place(job_store: JobStore, user: str, pool: str) -> None:

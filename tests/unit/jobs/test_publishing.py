@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from embedded_jobs import OPTIONS, POOLS, BrokenQueue, Clock, Crash, Crashing, crashing_store, finish
+from embedded_jobs import OPTIONS, POOLS, BrokenQueue, Clock, Crash, Crashing, crashing_store, finish, queued
 
 from cloud_executor.backends.sqlite.database import SqliteDatabase
 from cloud_executor.backends.sqlite.jobs import SqliteJobStore
@@ -108,6 +108,41 @@ def test_a_message_that_is_lost_takes_no_place_from_others(windowed: Jobs, clock
     windowed.sweep.run()
     assert published(windowed) == ["a", "b", "c"]
     assert {windowed.clients.get(name).publishes for name in "abc"} == {2}
+
+
+def test_a_queue_that_lost_its_messages_blocks_the_other_jobs_of_a_user_for_minutes(
+    windowed: Jobs, clock: Clock
+) -> None:
+    create(windowed, clock, *"abcdef")
+    create(windowed, clock, *"xyz", user="ada")
+    lose_messages(windowed)
+    assert queued(windowed.queue) == []
+    clock.advance(transitions.BLOCKING_LIFETIME / 2)
+    windowed.sweep.run()
+    assert queued(windowed.queue) == []
+    clock.advance(transitions.BLOCKING_LIFETIME / 2)
+    windowed.sweep.run()
+    # Nobody waits for a place of the other user.
+    assert sorted(queued(windowed.queue)) == ["a", "b", "c"]
+    claim(windowed, "a")
+    assert published(windowed, "guest") == ["b", "c", "d"]
+
+
+def test_messages_that_wait_for_busy_workers_are_repeated_ever_less_often(windowed: Jobs, clock: Clock) -> None:
+    create(windowed, clock, *"abcdef")
+    for _ in range(150):
+        clock.advance(transitions.BLOCKING_LIFETIME / 5)
+        windowed.sweep.run()
+    # After 5, 15, 35, and 75 minutes.
+    assert {windowed.clients.get(name).publishes for name in "abc"} == {5}
+    assert {windowed.clients.get(name).publishes for name in "def"} == {0}
+
+
+def lose_messages(jobs: Jobs) -> None:
+    """Complete all deliveries without a claim."""
+    with jobs.queue.subscribe("plain", 9) as subscription:
+        while (delivery := subscription.next(0)) is not None:
+            delivery.ack()
 
 
 @pytest.mark.parametrize("method", ["next_to_publish", "record_publish"])

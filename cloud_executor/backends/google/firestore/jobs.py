@@ -250,6 +250,10 @@ class FirestoreJobStore(FirestoreRecords):
         return tuple(map(self._remembered, WaitingLines(self._jobs).next_to_publish(user_id, pool, window)))
 
     @with_google_errors
+    def queued(self, user_id: str, pool: str, limit: int) -> tuple[Job, ...]:
+        return tuple(map(self._remembered, WaitingLines(self._jobs).queued(user_id, pool, limit)))
+
+    @with_google_errors
     def jobs_ahead(self, job: Job, limit: int) -> int:
         return WaitingLines(self._jobs).ahead(job, limit)
 

@@ -46,7 +46,7 @@ class WaitingLines:
         line = line_key(user_id, pool)
         held = self._held(line)
         reads: list[Callable[[], Any]] = [
-            lambda: self._count(self._jobs.where(filter=FieldFilter("window", "==", line)), window),
+            lambda: self._count(self._queued(line), window),
             lambda: held.limit(MOST_PLACES).get(**RETRIED),
         ]
         queued, found = parallel_map(lambda read: read(), reads, len(reads))
@@ -54,6 +54,10 @@ class WaitingLines:
         if len(found) == MOST_PLACES < places:
             found = held.limit(places).get(**RETRIED)
         return list(found[:places])
+
+    def queued(self, user_id: str, pool: str, limit: int) -> list[Any]:
+        """The documents of jobs of the user in the pool's queue."""
+        return list(self._queued(line_key(user_id, pool)).limit(limit).get(**RETRIED))
 
     def ahead(self, job: Job, limit: int) -> int:
         """The number of jobs that are likely to start before this one, up to `limit`."""
@@ -75,6 +79,9 @@ class WaitingLines:
             after = value + "\0" if isinstance(value, str) else value[:KEY_BYTES] + _END
             page = lines.start_at({"unpublished": after})
         return found
+
+    def _queued(self, line: bytes) -> Any:  # noqa: ANN401 - as above
+        return self._jobs.where(filter=FieldFilter("window", "==", line))
 
     def _held(self, line: bytes) -> Any:  # noqa: ANN401 - as above
         return self._range("unpublished", line, line + _END)
