@@ -163,7 +163,12 @@ class Stack:
 
     @contextmanager
     def worker(
-        self, *, jobs: Jobs | None = None, blobs: BlobStore | None = None, sandbox: Sandbox | None = None
+        self,
+        *,
+        jobs: Jobs | None = None,
+        blobs: BlobStore | None = None,
+        sandbox: Sandbox | None = None,
+        work: WorkFolder | None = None,
     ) -> Iterator[InProcessWorker]:
         """Create a worker in this process that runs one job at a time. Its parts can be replaced."""
         jobs = jobs or self.jobs
@@ -176,7 +181,7 @@ class Stack:
             jobs.attempts,
             blobs or self.blobs,
             commands,
-            WorkFolder(self.work),
+            work or WorkFolder(self.work),
             heartbeat,
             WORKER_ID,
             stopping,

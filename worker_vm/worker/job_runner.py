@@ -284,7 +284,12 @@ class JobRunner:
         except OSError as error:
             message = f"The worker could not create a folder for the job: {os_reason(error)}."
             raise JobFailed(Status.FAILED_CREATING_SOURCE_ZIP, message) from error
-        unpack_source(self.blobs, source, folder, attempt, self.commands.pool.disk_mib)
+        try:
+            unpack_source(self.blobs, source, folder, attempt, self.commands.pool.disk_mib)
+        except JobFailed as failure:
+            if folder.is_full(failure.__cause__):
+                raise JobFailed(failure.status, str(failure)) from None
+            raise
         return folder
 
     def _check_pool(self, attempt: Attempt, config: ExecutorConfig) -> None:

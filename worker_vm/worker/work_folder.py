@@ -35,6 +35,9 @@ _LINK_PREFIX = "ce-"
 REMOVAL_SECONDS = 600
 """Time limit for removing one folder, in seconds. After that it is left to the next start of a worker."""
 
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Codes of the errors of a file system that has no space left."""
+
 LEVELS = 100
 """Depth of folders that are removed without the help of a program. Each level takes file descriptors."""
 
@@ -49,6 +52,12 @@ class AttemptFolder:
     """The folder of one attempt."""
 
     root: Path
+    own_disk: bool = False
+    """Whether it is on a file system of the size that the job may use."""
+
+    def is_full(self, error: BaseException | None) -> bool:
+        """Whether the error means that the attempt has used up its own disk, which is no fault of the machine."""
+        return self.own_disk and isinstance(error, OSError) and error.errno in NO_SPACE
 
     @property
     def job(self) -> Path:
@@ -115,6 +124,12 @@ class WorkFolder:
             if not disk.is_mount():
                 raise FileNotFoundError(errno.ENOENT, "no disk is mounted", str(disk))
         self._free = deque(self._disks)
+        self._lost: set[Path] = set()
+
+    @property
+    def lost_disks(self) -> int:
+        """Number of disks that could not be emptied after an attempt, so that no other attempt can have them."""
+        return len(self._lost)
 
     @contextmanager
     def attempt(self) -> Iterator[AttemptFolder]:
@@ -138,11 +153,17 @@ class WorkFolder:
             # What could not be removed would count towards the next job's limit.
             if not any(disk.glob(f"{_PREFIX}*")):
                 self._free.append(disk)
+            else:
+                self._lost.add(disk)
+                logger.error(
+                    "a job's disk could not be emptied: one slot takes no more jobs until the worker starts again",
+                    extra={"action": "remove", "folder": disk.name},
+                )
 
     @contextmanager
     def _folder(self, place: Path) -> Iterator[AttemptFolder]:
         path, lock = _make(place)
-        folder = AttemptFolder(path)
+        folder = AttemptFolder(path, own_disk=bool(self._disks))
         try:
             folder.create()
             yield folder

@@ -177,7 +177,7 @@ class Worker:
             # No exception may end this thread before the worker ends.
             try:
                 self._slots.polls(number)
-                if self._faults.current is not None:
+                if not self._may_work(number):
                     self._slots.closed.wait(IDLE_CHECK_SECONDS)
                     continue
                 delivery = subscription.next(POLL_SECONDS)
@@ -194,11 +194,18 @@ class Worker:
 
     def _handle(self, slot: int, delivery: Delivery) -> None:
         with logged_with(job_hash=id_in(delivery.job_hash)), self._slots.working(slot) as taken:
-            # A fault may have happened while this slot waited for the delivery.
-            if taken and self._faults.current is None:
+            # Something may have happened while this slot waited for the delivery.
+            if taken and self._may_work(slot):
                 self._runner.run(delivery)
             else:
                 delivery.nack()
+
+    def _may_work(self, slot: int) -> bool:
+        """Whether the machine has what the slot needs. One slot stops for each disk that is lost, the first ones first.
+
+        The last slot does not stop: it finds that no disk is left, which is a fault of the machine.
+        """
+        return self._faults.current is None and slot > min(self._runner.work.lost_disks, self._slots.count - 1)
 
     def _counts(self) -> dict[str, object]:
         return {"pool": self._pool, "slots": self._slots.count, "busy": self._slots.busy}

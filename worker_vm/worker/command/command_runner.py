@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cloud_executor.model.documents.executor_config import ExecutorConfig
@@ -14,7 +14,7 @@ from cloud_executor.model.jobs.pool import WorkerPool
 from worker_vm.worker.attempt import Attempt, Interrupted, Interruption
 from worker_vm.worker.command.output import OutputSender
 from worker_vm.worker.command.output_files import OutputFiles
-from worker_vm.worker.machine.faults import raise_if_machine_fault, raise_if_shortage
+from worker_vm.worker.machine.faults import is_out_of_disk, raise_if_machine_fault, raise_if_shortage
 from worker_vm.worker.sandbox.interface import Command, CommandNotStarted, Ending, Sandbox
 from worker_vm.worker.sandbox.limits import Limits
 from worker_vm.worker.sandbox.start_errors import hint_after_exit
@@ -80,6 +80,7 @@ class CommandRunner:
         except CommandNotStarted as error:
             raise_if_machine_fault(error)
             return None, Status.FAILED_TO_EXECUTE, str(error)
+        ending = _within_disk(ending, command)
         raise_if_shortage(ending.output_error)
         reason = attempt.interruption
         if reason is Interruption.LOST or (reason is Interruption.RELEASED and ending.interrupted):
@@ -98,6 +99,13 @@ class CommandRunner:
             interval_seconds=None if config.output_interval_ms is None else config.output_interval_ms / 1000,
             segment_lines=config.output_segment_lines,
         )
+
+
+def _within_disk(ending: Ending, command: Command) -> Ending:
+    """The ending in which output that found no space is due to the job's limit, unless the machine has run out."""
+    if not is_out_of_disk(ending.output_error) or not (command.folder.own_disk or ending.exceeded):
+        return ending
+    return replace(ending, output_error=None, exceeded=ending.exceeded or command.limits.disk_exceeded())
 
 
 def _result(ending: Ending) -> tuple[Status, str | None]:

@@ -87,7 +87,7 @@ def _exists(name: str, folder: int) -> bool:
 @contextmanager
 def open_output_files(folder: AttemptFolder) -> Iterator[OutputFiles]:
     """Create the files of a command, and remove files of the source that have their names. Raises JobFailed."""
-    with _opened(folder.stdout, STDOUT_FILE) as stdout, _opened(folder.stderr, STDERR_FILE) as stderr:
+    with _opened(folder, folder.stdout, STDOUT_FILE) as stdout, _opened(folder, folder.stderr, STDERR_FILE) as stderr:
         files = OutputFiles(folder, stdout, stderr)
         for name in files.by_name:
             with suppress(OSError):
@@ -96,12 +96,12 @@ def open_output_files(folder: AttemptFolder) -> Iterator[OutputFiles]:
 
 
 @contextmanager
-def _opened(path: Path, name: str) -> Iterator[int]:
+def _opened(folder: AttemptFolder, path: Path, name: str) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     except OSError as error:
         message = f"The output file '{name}' could not be created: {os_reason(error)}."
-        raise JobFailed(Status.FAILED_TO_EXECUTE, message) from error
+        raise JobFailed(Status.FAILED_TO_EXECUTE, message) from (None if folder.is_full(error) else error)
     try:
         yield descriptor
     finally:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from cloud_executor.errors import Unavailable
+from worker_vm.worker.work_folder import NO_SPACE
 
 PAUSE_SECONDS = 120.0
 """Time after a fault in which a worker takes no job, in seconds. Its machine can be replaced meanwhile."""
@@ -41,6 +42,11 @@ def raise_if_shortage(reason: str | None) -> None:
     for code in _RESOURCES:
         if reason is not None and reason == os.strerror(code).lower():
             raise_if_machine_fault(OSError(code, reason))
+
+
+def is_out_of_disk(reason: str | None) -> bool:
+    """Whether the reason, in the words of the system, is that there is no disk space."""
+    return any(reason == os.strerror(code).lower() for code in NO_SPACE)
 
 
 def _missing(error: BaseException) -> str | None:
