@@ -26,7 +26,7 @@ from cloud_executor.jobs.label_jobs import LabelJobs
 from cloud_executor.jobs.options import JobOptions
 from cloud_executor.jobs.pools.dead_letters import DeadLetters
 from cloud_executor.jobs.pools.fleet import FleetRequests
-from cloud_executor.jobs.pools.publisher import Publisher
+from cloud_executor.jobs.pools.publisher import Flights, Publisher
 from cloud_executor.jobs.pools.waiting import WaitingLine
 from cloud_executor.jobs.stats import JobStats
 from cloud_executor.jobs.sweep import Sweep
@@ -168,8 +168,18 @@ class Jobs:
     @property
     def _publisher(self) -> Publisher:
         return Publisher(
-            self.store, self.queue, self.clock, self._fleet_requests, self.options.queue_window, self.running_limit
+            self.store,
+            self.queue,
+            self.clock,
+            self._fleet_requests,
+            self.options.queue_window,
+            self.running_limit,
+            self._flights,
         )
+
+    @cached_property
+    def _flights(self) -> Flights:
+        return Flights()
 
     @cached_property
     def _fleet_requests(self) -> FleetRequests | None:

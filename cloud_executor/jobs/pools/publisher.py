@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloud_executor.clock import Clock
 from cloud_executor.errors import Unavailable
@@ -16,6 +16,47 @@ from cloud_executor.model.jobs.job import Job, Status
 from cloud_executor.ports import JobQueue, JobStore
 
 logger = logging.getLogger(__name__)
+
+
+Line = tuple[str, str | None]
+"""The user and the pool of jobs that wait for places in the same window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flights:
+    """The lines for which a thread of this process publishes. Safe for use by threads.
+
+    A burst of claims shares one thread: many threads would find the same jobs, and each would publish them.
+    """
+
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _requested: set[Line] = field(default_factory=set)
+    """Lines with a change that no thread has looked at."""
+    _active: set[Line] = field(default_factory=set)
+
+    def request(self, line: Line) -> bool:
+        """Request a round for the line. Returns whether the caller must start the thread."""
+        with self._lock:
+            self._requested.add(line)
+            if line in self._active:
+                return False
+            self._active.add(line)
+            return True
+
+    def next_round(self, line: Line) -> bool:
+        """Whether the line's thread must make another round; otherwise it ends."""
+        with self._lock:
+            if line not in self._requested:
+                self._active.discard(line)
+                return False
+            self._requested.discard(line)
+            return True
+
+    def end(self, line: Line) -> None:
+        """Forget the line's thread, which failed."""
+        with self._lock:
+            self._requested.discard(line)
+            self._active.discard(line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +76,7 @@ class Publisher:
     """Asked for workers; None if others start them."""
     window: int = DEFAULT_WINDOW
     running_limit: RunningLimit = lambda _: None
+    flights: Flights = field(default_factory=Flights)
 
     def try_to_publish(self, job: Job) -> None:
         """Publish the next jobs of the job's user, if it waits for a pool and was not published."""
@@ -51,9 +93,13 @@ class Publisher:
 
     def follow_in_background(self, job: Job) -> None:
         """The same as `follow`, without a wait for the store and the queue."""
-        if not self.store.publishes:
-            with suppress(RuntimeError):  # no thread can be started: the sweep publishes the jobs
-                threading.Thread(target=self.publish_next, args=(job,), name="publish next", daemon=True).start()
+        line = (job.user_id, job.pool)
+        if self.store.publishes or not self.flights.request(line):
+            return
+        try:
+            threading.Thread(target=self._fly, args=(line, job), name="publish next", daemon=True).start()
+        except RuntimeError:  # no thread can be started: the sweep publishes the jobs
+            self.flights.end(line)
 
     def follow_end(self, job: Job) -> None:
         """Publish the next jobs of a user whose running jobs are limited, because this job has stopped running."""
@@ -88,3 +134,11 @@ class Publisher:
             logger.warning("job could not be published", extra=log_fields(subject, "publish"), exc_info=True)
             return None
         return count
+
+    def _fly(self, line: Line, job: Job) -> None:
+        try:
+            while self.flights.next_round(line):
+                self.publish_next(job)
+        except BaseException:
+            self.flights.end(line)
+            raise

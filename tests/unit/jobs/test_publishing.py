@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from embedded_jobs import OPTIONS, POOLS, BrokenQueue, Clock, Crash, Crashing, crashing_store, finish, queued
@@ -20,6 +23,7 @@ from cloud_executor.composition import Jobs
 from cloud_executor.errors import Unavailable
 from cloud_executor.jobs import sweep
 from cloud_executor.jobs.external_workers import CheckIn
+from cloud_executor.jobs.pools.publisher import Flights
 from cloud_executor.jobs.sweep import UNPUBLISHED_AFTER
 from cloud_executor.model.access.owner import key_of
 from cloud_executor.model.jobs import transitions
@@ -136,6 +140,49 @@ def test_messages_that_wait_for_busy_workers_are_repeated_ever_less_often(window
     # After 5, 15, 35, and 75 minutes.
     assert {windowed.clients.get(name).publishes for name in "abc"} == {5}
     assert {windowed.clients.get(name).publishes for name in "def"} == {0}
+
+
+class BlockedQueue:
+    """Records what is published, once `open` is set."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.called = threading.Event()
+        self.published: list[str] = []
+
+    def publish(self, pool: str, job_hash: str) -> None:
+        self.called.set()
+        assert self.open.wait(30)
+        self.published.append(job_hash)
+
+
+def test_a_burst_of_claims_publishes_each_job_once(jobs: Jobs, clock: Clock) -> None:
+    windowed = replace(jobs, options=replace(jobs.options, queue_window=WINDOW))
+    create(windowed, clock, *"abcdefgh")
+    queue: Any = BlockedQueue()
+    process = replace(windowed, queue=queue)
+    claimed = [process.attempts.claim(name, "w") for name in "abc"]
+    for _ in range(5):
+        for job in claimed:
+            process.attempts.follow(job)
+    assert queue.called.wait(30)
+    # A change during the flight is followed as well.
+    process.attempts.follow(process.attempts.claim("d", "w"))
+    process.attempts.follow(claimed[0])
+    queue.open.set()
+    end = time.monotonic() + 30
+    while "g" not in queue.published or any(thread.name == "publish next" for thread in threading.enumerate()):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    assert queue.published == ["d", "e", "f", "g"]
+
+
+def test_a_flight_that_fails_does_not_keep_the_next_one_from_starting() -> None:
+    flights = Flights()
+    line = ("guest", "p")
+    assert flights.request(line) and not flights.request(line)
+    flights.end(line)
+    assert flights.request(line) and flights.next_round(line) and not flights.next_round(line)
 
 
 def lose_messages(jobs: Jobs) -> None:
