@@ -27,6 +27,9 @@ DELETION_SECONDS = 3600.0
 MEASURE_SECONDS = 3600.0
 """Interval between measurements of the storage in use, in seconds."""
 
+MEASURE_PAUSES = 50
+"""Least pause after a measurement, as a multiple of its time: it looks at every object."""
+
 GC_SECONDS = 86400.0
 """Interval between deletions of old jobs and blobs, in seconds."""
 
@@ -39,6 +42,10 @@ class Task:
     action: str
     work: Callable[[], object]
     interval_seconds: float
+    pauses: float = 0.0
+    """Least pause after the task, as a multiple of its time."""
+    includes: Task | None = None
+    """A task that this one does as well, unless it fails."""
     due: float = 0.0
 
 
@@ -65,10 +72,10 @@ class Upkeep:
     @classmethod
     def retention(cls, collector: Collector, keep: timedelta | None) -> Self:
         """The tasks that look at every object, which can take minutes. If `keep` is None, nothing is deleted."""
-        tasks = [Task("measure", collector.measure, MEASURE_SECONDS)]
-        if keep is not None:
-            tasks.insert(0, Task("gc", lambda: collector.run(keep), GC_SECONDS))
-        return cls("retention", tasks)
+        measure = Task("measure", collector.measure, MEASURE_SECONDS, MEASURE_PAUSES)
+        if keep is None:
+            return cls("retention", [measure])
+        return cls("retention", [Task("gc", lambda: collector.run(keep), GC_SECONDS, includes=measure), measure])
 
     def start(self) -> None:
         self._thread.start()
@@ -83,11 +90,16 @@ class Upkeep:
                 for task in self._tasks:
                     if time.monotonic() >= task.due:
                         self._run_task(task)
-                        task.due = time.monotonic() + task.interval_seconds
                 self._stopping.wait(max(0.0, min(task.due for task in self._tasks) - time.monotonic()))
 
     def _run_task(self, task: Task) -> None:
+        start = time.monotonic()
         try:
             task.work()
         except Exception:
             logger.exception("upkeep failed", extra={"action": task.action})
+        else:
+            if task.includes is not None:
+                task.includes.due = time.monotonic() + task.includes.interval_seconds
+        end = time.monotonic()
+        task.due = end + max(task.interval_seconds, task.pauses * (end - start))
