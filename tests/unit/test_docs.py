@@ -99,6 +99,7 @@ def test_the_page_of_python_classes_is_up_to_date() -> None:
 def test_the_page_of_commands_is_up_to_date() -> None:
     page = (PROJECT / "docs" / "cli.md").read_text()
     assert "## executor run\n" in page
+    assert "## executor token create\n" in page
     assert with_commands(page) == page, "docs/cli.md is out of date: run `make docs`."
 
 
