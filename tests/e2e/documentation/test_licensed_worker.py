@@ -53,8 +53,10 @@ def test_a_worker_with_a_license_runs_the_jobs_of_its_user(start_stack: StartSta
         Client(stack.url, token=user["EXECUTOR_TOKEN"]) as client,
         Client(stack.url, token=token("eve")) as other,
     ):
-        job = client.submit(job_folder(tmp_path / "job", "echo licensed"), labels=["matlab"])
-        theirs = other.submit(job_folder(tmp_path / "job", "echo licensed"), labels=["matlab"])
+        # WebGME's worker does not wait for its output files to exist.
+        folder = job_folder(tmp_path / "job", "sleep 0.5; echo licensed")
+        job = client.submit(folder, labels=["matlab"])
+        theirs = other.submit(folder, labels=["matlab"])
         assert job.wait(60).succeeded, (tmp_path / "worker.log").read_text()
         assert job.results["all"].read("job_stdout.txt") == b"licensed\n"
         assert [worker.labels for worker in client.workers()] == [("matlab",)]
