@@ -112,14 +112,14 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         if arguments.command == "create":
-            print(back_up(arguments.data, arguments.backup))  # noqa: T201
+            print(back_up(arguments.data, arguments.backup))  # noqa: T201 - the result of the command
         else:
-            print(restore(arguments.backup, arguments.data, arguments.database))  # noqa: T201
+            print(restore(arguments.backup, arguments.data, arguments.database))  # noqa: T201 - the result of the command
     except BackupFailed as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)  # noqa: T201 - the result of the command
         return 1
     except (OSError, sqlite3.Error) as error:
-        print(f"The {arguments.command} failed: {error}. Run it again.", file=sys.stderr)  # noqa: T201
+        print(f"The {arguments.command} failed: {error}. Run it again.", file=sys.stderr)  # noqa: T201 - the result of the command
         return 1
     return 0
 

@@ -271,7 +271,7 @@ class FileObjectStore:
             return True
 
     def _use(self, path: str) -> os.stat_result | None:
-        """Note that a file is used, by the time of its inode's last change. None if there is no file."""
+        """Record the use of a file in the time of its inode's last change. None if there is no file."""
         try:
             found = os.stat(path)
             if not S_ISREG(found.st_mode):

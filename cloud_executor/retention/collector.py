@@ -200,7 +200,7 @@ class Collector:
 
 
 class _Sweep:
-    """The second half of a run: finds and deletes what is not marked."""
+    """The second half of a run: finds the objects that are not marked, and deletes them."""
 
     def __init__(
         self, collector: Collector, marks: Marks, report: Report, start: datetime, recent: datetime, *, dry_run: bool

@@ -57,7 +57,7 @@ class TimedFiles(FileObjectStore):
 class Data:
     """The stores, with times that are `passed` later than the machine's."""
 
-    objects: TimedFiles
+    objects: Any  # TimedFiles; a test may replace it by a store that dies or changes meanwhile
     store: JobStore
     passed: timedelta = timedelta()
     label_jobs: dict[str, str] = field(default_factory=dict)

@@ -108,7 +108,7 @@ def test_an_upload_keeps_what_it_finds(data: Data) -> None:
             return bool(objects.delete_unused(info))
 
     objects = data.objects
-    data.objects = Used()  # type: ignore[assignment]
+    data.objects = Used()
     assert data.collect().objects_deleted == 0
     assert data.readable(blob)
 
@@ -198,7 +198,7 @@ def test_the_manifest_of_an_artifact_goes_with_it(data: Data, dies: bool) -> Non
     data.collect()
     data.passed += GRACE + DAY
     if dies:
-        data.objects = DyingAfter(data.objects, metadata_key(artifact))  # type: ignore[assignment]
+        data.objects = DyingAfter(data.objects, metadata_key(artifact))
         with pytest.raises(Unavailable):
             data.collect()
         assert artifact not in data.hashes()
@@ -239,7 +239,7 @@ def test_a_run_that_dies_anywhere_is_completed_by_the_next(tmp_path: Path) -> No
             data.collect()
             data.passed += GRACE + DAY
             objects, store = data.objects, data.store
-            data.objects, data.store = Dying(objects, calls), Dying(store, calls)  # type: ignore[assignment]
+            data.objects, data.store = Dying(objects, calls), Dying(store, calls)
             try:
                 data.collect()
             except Unavailable:
@@ -293,7 +293,7 @@ def test_a_blob_that_is_read_while_a_run_takes_place_stays_whole_or_is_gone(tmp_
             data.collect()
             data.passed += GRACE + DAY
             store = UsedBefore(data, method, calls, blob)
-            data.objects, wrapped = store, data.objects  # type: ignore[assignment]
+            data.objects, wrapped = store, data.objects
             data.collect()
             data.objects = wrapped
             if store.was_read is not None:
@@ -336,7 +336,7 @@ def collect_with(data: Data, prefix: str, calls: int, action: Callable[[], objec
     data.passed += KEEP + DAY
     data.collect()
     data.passed += GRACE + DAY
-    data.objects, wrapped = CreatesBefore(data, prefix, calls, action), data.objects  # type: ignore[assignment]
+    data.objects, wrapped = CreatesBefore(data, prefix, calls, action), data.objects
     data.collect()
     data.objects = wrapped
 

@@ -26,7 +26,7 @@ def logs(stack: Stack, job: Job) -> tuple[bytes, bytes]:
         ({}, Status.SUCCESS),
         ({"args": ["-c", "echo out; echo err >&2; exit 2"]}, Status.FAILED_TO_EXECUTE),
         ({"args": ["-c", "echo out; echo err >&2; kill -9 $$"]}, Status.FAILED_TO_EXECUTE),
-        ({"args": ["-c", "echo out; echo err >&2; sleep 60"], "timeout": 0.5}, Status.FAILED_TO_EXECUTE),
+        ({"args": ["-c", "echo out; echo err >&2; sleep 60"], "timeout": 2}, Status.FAILED_TO_EXECUTE),
         ({"args": ["-c", "echo out; echo err >&2; exit 130"]}, Status.CANCELED),
     ],
 )
