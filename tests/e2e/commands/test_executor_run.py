@@ -32,7 +32,7 @@ from stack_process import (
     until,
 )
 
-from cloud_executor.cli.main import main
+from cloud_executor.cli.main import run_command
 from cloud_executor.version import VERSION
 
 
@@ -241,7 +241,7 @@ def test_a_closed_output_pipe_causes_no_traceback(url: str, tmp_path: Path) -> N
 
 @EMBEDDED
 def test_invalid_usage_exits_with_2_and_one_sentence(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+    url: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     good = job_folder(tmp_path / "good", "echo")
     (tmp_path / "empty").mkdir()
@@ -282,11 +282,9 @@ def test_invalid_usage_exits_with_2_and_one_sentence(
     for arguments, sentence in cases:
         chosen = [] if "--url" in arguments else ["--url", url]
         # In this process: each program would take half a second to start.
-        monkeypatch.setattr(sys, "argv", ["executor", "run", *map(str, (*arguments, *chosen))])
-        with pytest.raises(SystemExit) as ended:
-            main()
+        code = run_command(["run", *map(str, (*arguments, *chosen))])
         written = capfdbinary.readouterr()
-        assert (ended.value.code, written.out) == (2, b""), (arguments, written)
+        assert (code, written.out) == (2, b""), (arguments, written)
         last = lines(written.err)[-1]
         assert last.startswith("Error: "), written.err
         assert sentence in last
