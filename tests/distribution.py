@@ -87,5 +87,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Processes for `-n auto`: more than two per core, because tests wait for other processes, timers, and disks."""
-    return 2 * (os.cpu_count() or 1) + 1
+    """Two processes per core for `-n auto`: tests wait for other processes, timers, and disks."""
+    return 2 * (os.cpu_count() or 1)
